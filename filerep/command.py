@@ -1,0 +1,224 @@
+"""What the four commands share: usage, messages, standard streams, exit status.
+
+The only user of docopt and sys. A stage's core raises and calls back; here that becomes
+one line on stderr and a number.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+
+from filerep import __version__
+from filerep.pathstream import quote
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from typing import Any
+
+# sysexits(3), so that a script can tell the reasons apart.
+OK = 0
+SKIPPED = 1
+USAGE = 64
+NO_INPUT = 66
+UNAVAILABLE = 69
+BUG = 70
+OS_ERROR = 71
+IO_ERROR = 74
+INTERRUPTED = 130
+
+
+class Stop(Exception):
+    """The end of a run that a user can understand: an exit status and one line."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class OutputError(Exception):
+    """Standard output took no more; ``errno`` is EPIPE when its reader has gone."""
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__(os.strerror(error.errno or 0))
+        self.errno = error.errno
+
+
+def reason(error: OSError) -> str:
+    """The system's words for ``error``, without Python's number and path."""
+    return os.strerror(error.errno) if error.errno else str(error)
+
+
+class Command:
+    """One run of a program: its arguments, its messages, what became of its paths."""
+
+    def __init__(self, program: str, args: Mapping[str, Any]) -> None:
+        self.program = program
+        self.args = args
+        self.skipped = 0
+
+    def say(self, message: str) -> None:
+        """One line on stderr; never an error of its own (stderr may be closed)."""
+        try:
+            sys.stderr.write(f"{self.program}: {message}\n")
+            sys.stderr.flush()
+        except (OSError, ValueError):
+            pass
+
+    def on_error(self, action: str, path: bytes, error: OSError) -> None:
+        """Report one bad path, ``cannot read 'a b': Permission denied``, and go on."""
+        self.skipped += 1
+        self.say(f"cannot {action} {quote(path)}: {reason(error)}")
+
+    @property
+    def status(self) -> int:
+        return SKIPPED if self.skipped else OK
+
+
+def run(
+    program: str,
+    usage: str,
+    body: Callable[[Command], int],
+    argv: Sequence[str] | None = None,
+    arrange: Callable[[list[str], dict[str, bool]], list[str]] | None = None,
+) -> int:
+    """Parse ``argv`` by the docopt text ``usage``, run ``body``, return the exit status.
+
+    ``arrange`` may reorder the words before docopt sees them; it is given the options
+    and whether each takes a value.
+    """
+    command = Command(program, {})
+    try:
+        words = list(sys.argv[1:] if argv is None else argv)
+        command.args = parse(usage, words, arrange)
+        if command.args.get("--help"):
+            write_all(1, (usage.strip() + "\n").encode())
+            return OK
+        if command.args.get("--version"):
+            write_all(1, f"{program} {__version__}\n".encode())
+            return OK
+        return body(command)
+    except Stop as stop:
+        if str(stop):
+            command.say(str(stop))
+        return stop.status
+    except OutputError as error:
+        # A closed reader is how a pipeline says "enough" (`fr-walk . | head`).
+        if error.errno == errno.EPIPE:
+            return OK
+        command.say(f"cannot write output: {error}")
+        return IO_ERROR
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except Exception as error:  # a bug: said in one line, whole with --debugging
+        if command.args.get("--debugging") or os.environ.get("FILEREP_DEBUG"):
+            import traceback
+
+            traceback.print_exc()
+        words_ = f"{type(error).__name__}: {error}".replace("\n", " ")
+        command.say(f"internal error, please report it: {words_}")
+        return BUG
+
+
+def parse(
+    usage: str,
+    words: list[str],
+    arrange: Callable[[list[str], dict[str, bool]], list[str]] | None = None,
+) -> Mapping[str, Any]:
+    """The arguments as docopt's dictionary; raises ``Stop(USAGE)``.
+
+    docopt takes any unique beginning of an option for the option and exits 1. An
+    abbreviation may come to mean something else in a later version (``--clean``), so
+    every option must stand here as it is spelled in the usage text.
+    """
+    import docopt
+
+    sections = docopt.parse_docstring_sections(usage)
+    options = docopt.parse_options(sections.after_usage)
+    takes_value = {
+        name: bool(option.argcount)
+        for option in options
+        for name in (option.short, option.longer)
+        if name
+    }
+    rest = iter(words)
+    for word in rest:
+        if word == "--" or not word.startswith("-") or word == "-":
+            if arrange or word == "--":
+                break
+            continue
+        if word.startswith("--"):
+            name = word.partition("=")[0]
+        else:
+            name = word[:2]
+        if name not in takes_value:
+            raise Stop(USAGE, f"unknown option {quote(name)}; see --help")
+        if name in ("-h", "--help"):
+            return {"--help": True}
+        if name in ("-V", "--version"):
+            return {"--version": True}
+        if takes_value[name] and word == name:
+            next(rest, None)
+    if arrange:
+        words = arrange(words, takes_value)
+    try:
+        return docopt.docopt(
+            usage, words, default_help=False, options_first=arrange is not None
+        )
+    except docopt.DocoptExit as error:
+        said = str(error).splitlines()[0] if str(error) else ""
+        if not said.startswith("-"):  # docopt names an option, or prints its objects
+            said = f"expected: {' '.join(sections.usage_body.split())}"
+        raise Stop(USAGE, f"{said}; see --help") from None
+
+
+def number(text: str, option: str, least: float = 0.0) -> float:
+    """``text`` as a number of at least ``least``; raises ``Stop(USAGE)``."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if not least <= value < 1e9:
+        raise Stop(USAGE, f"{option} takes a number, not {quote(text)}")
+    return value
+
+
+def source_root(text: str) -> bytes:
+    """SRC as bytes, known to be a directory; raises ``Stop(NO_INPUT)``."""
+    root = os.fsencode(text)
+    try:
+        if not os.path.isdir(root):
+            os.stat(root)
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+    except (OSError, ValueError) as error:
+        why = reason(error) if isinstance(error, OSError) else str(error)
+        raise Stop(NO_INPUT, f"cannot open {quote(root)}: {why}") from None
+    return root
+
+
+def write_all(fd: int, data: bytes | bytearray | memoryview) -> None:
+    """Write every byte to ``fd``, waiting as long as it takes; raises ``OutputError``."""
+    view = memoryview(data)
+    try:
+        while view:
+            view = view[os.write(fd, view) :]
+    except OSError as error:
+        raise OutputError(error) from None
+
+
+def write_records(fd: int, paths: Iterable[bytes], size: int = 1 << 16) -> None:
+    """Write ``paths`` as a path stream, a buffer at a time; raises ``OutputError``."""
+    pending: list[bytes] = []
+    length = 0
+    for path in paths:
+        pending.append(path)
+        length += len(path) + 1
+        if length >= size:
+            pending.append(b"")
+            write_all(fd, b"\0".join(pending))
+            pending, length = [], 0
+    if pending:
+        pending.append(b"")
+        write_all(fd, b"\0".join(pending))

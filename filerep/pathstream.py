@@ -1,0 +1,81 @@
+"""The path stream: NUL-terminated byte strings, and how a path is shown to a person.
+
+A record says one thing: this path may have changed, look. Records are relative to the
+source root, with ``/`` between parts. A record that ends in ``/`` says: of all you know
+at or below this path, find what has gone; ``./`` is the whole tree.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+WHOLE_TREE = b"./"
+
+
+def encode(paths: Iterable[bytes]) -> bytes:
+    """The records for ``paths``, ready to be written."""
+    return b"".join([path + b"\0" for path in paths])
+
+
+class Decoder:
+    """Turns chunks of a path stream, cut anywhere, into whole records."""
+
+    def __init__(self) -> None:
+        self._rest: list[bytes] = []
+
+    def feed(self, chunk: bytes) -> list[bytes]:
+        """The records that ``chunk`` completes; empty records are dropped."""
+        records = chunk.split(b"\0")
+        if len(records) > 1:
+            records[0] = b"".join(self._rest) + records[0]
+            self._rest = []
+        self._rest.append(records.pop())
+        return [record for record in records if record]
+
+    def close(self) -> bytes:
+        """What stands behind the last NUL, or ``b""``: a stream that was cut short."""
+        rest = b"".join(self._rest)
+        self._rest = []
+        return rest
+
+
+def normalize(record: bytes) -> bytes | None:
+    """``record`` in its one spelling, or None when it names nothing below the root.
+
+    ``find . -print0`` writes ``./a``, people write ``a//b``: both mean a path below the
+    root. An absolute path or one with a ``..`` part does not. The root itself is ``b"."``
+    and the whole tree ``b"./"``; a trailing ``/`` keeps its meaning.
+    """
+    if b"/" not in record:
+        return record if record not in (b"", b"..") else None
+    parts = record.split(b"/")
+    if not parts[0]:
+        return None
+    tail = b"" if parts[-1] else b"/"
+    kept = [part for part in parts if part not in (b"", b".")]
+    if b".." in kept:
+        return None
+    return (b"/".join(kept) or b".") + tail
+
+
+def quote(path: bytes | str) -> str:
+    r"""``path`` in single quotes, on one line, whatever bytes it holds.
+
+    Control characters, quotes, backslashes and bytes that are not UTF-8 come as ``\xNN``
+    or ``\'``, so that a name can neither forge a second message nor drive a terminal.
+    """
+    text = path.decode("utf-8", "surrogateescape") if isinstance(path, bytes) else path
+    if text.isprintable() and "'" not in text and "\\" not in text:
+        return f"'{text}'"
+    shown = []
+    for character in text:
+        if character in "'\\":
+            shown.append("\\" + character)
+        elif character.isprintable():
+            shown.append(character)
+        else:
+            raw = character.encode("utf-8", "surrogateescape")
+            shown.append("".join(f"\\x{byte:02x}" for byte in raw))
+    return "'" + "".join(shown) + "'"
