@@ -1,0 +1,162 @@
+"""Fixtures: the far ends, started once and stopped at the end, and what all tests share."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pwd
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import farends
+import pytest
+from farends import SHELLS_AND_TARS, FarEnd
+
+# Set by .ci/run, where every tool is installed and every test has to run.
+NO_SKIP = bool(os.environ.get("FILEREP_NO_SKIP"))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # git asks nobody and reads nobody's settings; messages come in one language.
+    os.environ["GIT_CONFIG_NOSYSTEM"] = "1"
+    os.environ["GIT_CONFIG_GLOBAL"] = os.devnull
+    os.environ.pop("LC_ALL", None)
+    os.environ["LC_MESSAGES"] = "C"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Iterator[None]:
+    report = yield
+    if NO_SKIP and report.skipped and not hasattr(report, "wasxfail"):
+        report.outcome = "failed"
+        report.longrepr = f"skipped, which FILEREP_NO_SKIP forbids: {report.longrepr}"
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(collector: pytest.Collector) -> Iterator[None]:
+    report = yield
+    if NO_SKIP and report.skipped:
+        report.outcome = "failed"
+        report.longrepr = f"skipped, which FILEREP_NO_SKIP forbids: {report.longrepr}"
+    return report
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """A directory for one test that other users may enter too."""
+    with farends.place() as path:
+        yield path
+
+
+@pytest.fixture(scope="session")
+def base() -> Iterator[Path]:
+    """A directory for what the session's far ends need."""
+    with farends.place("fr-ends-") as path:
+        yield path
+
+
+@pytest.fixture(scope="session")
+def user() -> Iterator[pwd.struct_passwd]:
+    """An ordinary user who may log in."""
+    with farends.ordinary_user() as entry:
+        yield entry
+
+
+@pytest.fixture(scope="session")
+def sshd(base: Path) -> Iterator[farends.Sshd]:
+    """sshd for whoever runs the tests, with nothing to say."""
+    with farends.sshd(base / "sshd") as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def chatty_sshd(base: Path, user: pwd.struct_passwd) -> Iterator[farends.Sshd]:
+    """sshd for an ordinary user, with a banner and a start-up file that prints."""
+    with farends.sshd(base / "chatty", user, chatty=True) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def docker() -> Iterator[farends.Docker]:
+    with farends.dockerd() as engine:
+        yield engine
+
+
+@pytest.fixture(scope="session")
+def container(docker: farends.Docker) -> Iterator[FarEnd]:
+    with docker.container("box") as far:
+        yield far
+
+
+@pytest.fixture(scope="session")
+def composed(docker: farends.Docker) -> Iterator[FarEnd]:
+    with docker.composed("service") as far:
+        yield far
+
+
+@pytest.fixture(scope="session")
+def network() -> Iterator[farends.Network]:
+    with farends.network() as net:
+        yield net
+
+
+LOCAL = [f"{shell}+{tar}" for shell, tar in SHELLS_AND_TARS]
+REMOTE = [
+    "chroot",
+    "sudo",
+    "ssh",
+    "ssh-chatty-user",
+    "ssh-slow",
+    "netns",
+    "docker",
+    "docker-compose",
+]
+FAR_ENDS = LOCAL + REMOTE
+
+
+@pytest.fixture
+def far_end(request: pytest.FixtureRequest) -> Callable[[str], FarEnd]:
+    """A function that gives the far end of a name in FAR_ENDS, with a fresh directory."""
+
+    def build(name: str) -> FarEnd:
+        base: Path = request.getfixturevalue("base")
+        if name == "chroot":
+            return farends.chroot(base).fresh()
+        if name == "sudo":
+            return farends.sudo(base, request.getfixturevalue("user")).fresh()
+        if name == "docker":
+            return request.getfixturevalue("container").fresh()  # type: ignore[no-any-return]
+        if name == "docker-compose":
+            return request.getfixturevalue("composed").fresh()  # type: ignore[no-any-return]
+        if name == "ssh":
+            server = request.getfixturevalue("sshd")
+            return farends.over_ssh(name, server, base).fresh()
+        if name == "ssh-slow":
+            server = request.getfixturevalue("sshd")
+            far = farends.over_ssh(name, server, base).fresh()
+            return farends.with_command(far, [*server.slow_ssh(20, 5_000_000), "bash"])
+        if name == "ssh-chatty-user":
+            server = request.getfixturevalue("chatty_sshd")
+            user = request.getfixturevalue("user")
+            return farends.over_ssh(name, server, base, user).fresh()
+        if name == "netns":
+            net = request.getfixturevalue("network")
+            stack = contextlib.ExitStack()
+            request.addfinalizer(stack.close)
+            where = base / f"netns-{len(list(base.iterdir()))}"
+            return stack.enter_context(farends.ssh_across(net, where)).fresh()
+        shell, _, tar = name.partition("+")
+        return farends.local_shell(shell, tar, base).fresh()
+
+    return build
+
+
+@pytest.fixture(params=FAR_ENDS)
+def any_far_end(
+    request: pytest.FixtureRequest, far_end: Callable[[str], FarEnd]
+) -> FarEnd:
+    """Each far end in turn."""
+    return far_end(request.param)
