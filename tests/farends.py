@@ -44,7 +44,6 @@ PACKAGES = {
     "ksh93": "ksh93u+m",
     "mksh": "mksh",
     "mount": "mount",
-    "podman": "podman",
     "setpriv": "util-linux",
     "ssh": "openssh-client",
     "ssh-keygen": "openssh-client",
