@@ -100,6 +100,12 @@ def composed(docker: farends.Docker) -> Iterator[FarEnd]:
 
 
 @pytest.fixture(scope="session")
+def podman() -> Iterator[FarEnd]:
+    with farends.podman() as far:
+        yield far
+
+
+@pytest.fixture(scope="session")
 def network() -> Iterator[farends.Network]:
     with farends.network() as net:
         yield net
@@ -115,6 +121,7 @@ REMOTE = [
     "netns",
     "docker",
     "docker-compose",
+    "podman",
 ]
 FAR_ENDS = LOCAL + REMOTE
 
@@ -133,6 +140,8 @@ def far_end(request: pytest.FixtureRequest) -> Callable[[str], FarEnd]:
             return request.getfixturevalue("container").fresh()  # type: ignore[no-any-return]
         if name == "docker-compose":
             return request.getfixturevalue("composed").fresh()  # type: ignore[no-any-return]
+        if name == "podman":
+            return request.getfixturevalue("podman").fresh()  # type: ignore[no-any-return]
         if name == "ssh":
             server = request.getfixturevalue("sshd")
             return farends.over_ssh(name, server, base).fresh()

@@ -44,6 +44,7 @@ PACKAGES = {
     "ksh93": "ksh93u+m",
     "mksh": "mksh",
     "mount": "mount",
+    "podman": "podman",
     "setpriv": "util-linux",
     "ssh": "openssh-client",
     "ssh-keygen": "openssh-client",
@@ -518,6 +519,41 @@ def dockerd() -> Iterator[Docker]:
                 yield docker
         finally:
             notify.close()
+            unmount_below(base)
+
+
+@contextlib.contextmanager
+def podman() -> Iterator[FarEnd]:
+    """A container of Podman's, which needs no engine to run."""
+    need_root()
+    (program,) = need("podman")
+    with place("fr-podman-") as base:
+        root, here = base / "root", base / "dest"
+        root.mkdir()
+        here.mkdir()
+        busybox_root(root)
+        words = [program, "--root", f"{base}/data", "--runroot", f"{base}/run"]
+        words += ["--storage-driver=vfs", "--cgroup-manager=cgroupfs"]
+        words += ["--events-backend=file"]
+        # Its default limits are higher than a container may set that it itself runs in.
+        limits = ["--ulimit=nofile=1024:1024", "--ulimit=nproc=1024:1024"]
+        run = ["run", "-d", "--network=none", *limits, "--name=box"]
+
+        def call(*more: str) -> None:
+            done = subprocess.run([*words, *more], capture_output=True, text=True)
+            assert done.returncode == 0, (more, done.stdout, done.stderr)
+
+        with tarfile.open(base / "image.tar", "w") as archive:
+            archive.add(root, arcname=".")
+        try:
+            call("import", f"{base}/image.tar", "farend")
+            call(*run, "-v", f"{here}:/dest", "farend", "sleep", "1000000")
+            command = [*words, "exec", "-i", "box", "sh"]
+            yield FarEnd("podman", command, "/dest", here, sub_second=False)
+        finally:
+            subprocess.run(
+                [*words, "rm", "-f", "-t", "0", "box"], check=False, capture_output=True
+            )
             unmount_below(base)
 
 
