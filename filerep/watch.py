@@ -1,0 +1,251 @@
+"""Print every path of a directory tree that changes, each ended by a NUL byte.
+
+Usage:
+  fr-watch [options] [--exclude PATTERN]... [--include PATTERN]... SRC
+
+Waits for changes and names them the moment they happen, relative to SRC. What exists when
+it starts is not named; see fr-walk. A record says "this may have changed, look", and comes
+in two forms:
+
+  path    look at this path: a file, a symbolic link or a directory that was made,
+          written, moved here, given other permissions, or is gone
+  path/   of all you know at or below this directory, find what has gone; `./` is
+          the whole tree
+
+So a record too many does no harm, and a file is named once however often it changed before
+the reader took the record. A file that is held open and written, and a name that goes
+away, are named after 50 ms, everything else at once.
+
+The same files count as for fr-walk, and editing a .gitignore takes effect at once. A name
+that comes to be ignored is no longer watched; nothing else is done about it.
+
+SIGUSR1 asks for a sync point: the record `.` is printed after every change made before the
+signal has been named.
+
+Options:
+  --gitignore        Leave out what git ignores (the default).
+  --no-gitignore     Watch everything, .git included.
+  --exclude PATTERN  Leave out what matches, in the syntax of gitignore(5), relative to
+                     SRC. Wins over every .gitignore. May be given again.
+  --include PATTERN  Watch what matches, whatever else says no. May be given again.
+  --ready-fd N       Write a newline to descriptor N, and close it, once every watch is in
+                     place: no change after that is missed.
+  --poll SECONDS     Look at all files every SECONDS, or more rarely if that would take
+                     more than a tenth of a processor. 0 leaves it to fr-watch: inotify
+                     where there is one, and a look every second on file systems that
+                     others change (NFS, CIFS, FUSE, 9p and their like) [default: 0].
+  --audit SECONDS    Every SECONDS, find what inotify cannot report: files written through
+                     a link outside SRC or a shared mapping, and directories mounted over.
+                     Files changed since the last time are named once more. 0 is never,
+                     `auto` every minute or more rarely, for less than one per cent of a
+                     processor [default: auto].
+  --verbose          Say what is watched, and how.
+  -h, --help         Print this text.
+  -V, --version      Print the version.
+
+Exit status:
+  0    the reader of standard output has gone
+  1    the same, and something could not be read; a line on stderr names it
+  64   wrong usage
+  66   SRC is not a directory, or was moved, deleted, unmounted or mounted over; no record
+       says that anything in it has gone
+  70   a bug
+  71   the system refused
+  74   standard output took no more
+  130  interrupted
+
+SRC moved away is noticed at once if the directories above it can be read; SRC mounted over,
+or reached by a symbolic link that now leads elsewhere, at the next change.
+
+Example:
+  fr-watch . | fr-pack . | ssh host 'tar -x -C /srv/app'
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import time
+
+from filerep import command, ignore
+from filerep.command import OutputError, Stop
+from filerep.inotify import LimitReached, Tree
+from filerep.pathstream import quote
+from filerep.pending import Pending
+from filerep.polling import DEFAULT_SECONDS, Snapshots
+from filerep.roots import Root
+from filerep.source import RootGone
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Union
+
+    from filerep.command import Command
+    from filerep.ignore import Rules
+
+    Tracker = Union[Tree, Snapshots]
+
+SYNC = b"."
+
+
+def watch(
+    tracker: Tracker,
+    pending: Pending,
+    root: Root,
+    out: int,
+    wake: int,
+    clock: Callable[[], float],
+) -> None:
+    """Write what ``tracker`` finds to ``out`` until its reader has gone.
+
+    Anything readable from ``wake`` asks for a sync point. Raises ``RootGone``,
+    ``OutputError``, OSError, and ``LimitReached`` if the tracker cannot go on.
+    """
+    poller = select.poll()
+    poller.register(wake, select.POLLIN)
+    if tracker.fileno() >= 0:
+        poller.register(tracker.fileno(), select.POLLIN)
+    rest = b""
+    while True:
+        tracker.work()
+        pending.settle(clock())
+        # Asked for no event, poll still tells that the reader has gone.
+        poller.register(out, select.POLLOUT if rest or pending else 0)
+        ready = dict(poller.poll(_milliseconds(clock(), pending, tracker)))
+        if ready.get(out, 0) & (select.POLLERR | select.POLLHUP | select.POLLNVAL):
+            return
+        if wake in ready:
+            os.read(wake, 4096)
+            tracker.sync()
+            pending.last(SYNC)
+        elif tracker.fileno() in ready:
+            tracker.read()
+        if ready.get(out, 0) & select.POLLOUT:
+            root.check()  # or all that was in it looks deleted
+            rest = _write(out, rest or pending.take(select.PIPE_BUF))
+
+
+def _write(out: int, data: bytes) -> bytes:
+    """Write the beginning of ``data`` without waiting; returns the rest.
+
+    A pipe that poll calls writable takes PIPE_BUF bytes. O_NONBLOCK is no way: it belongs
+    to the open file, which others share, the user's terminal perhaps.
+    """
+    try:
+        return data[os.write(out, data[: select.PIPE_BUF]) :]
+    except OSError as error:
+        raise OutputError(error) from None
+
+
+def _milliseconds(now: float, pending: Pending, tracker: Tracker) -> float | None:
+    due = [pending.deadline(), tracker.deadline()]
+    first = min((time for time in due if time is not None), default=None)
+    return None if first is None else max(0.0, (first - now) * 1000)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    return command.run("fr-watch", __doc__ or "", _body, argv)
+
+
+def _body(run: Command) -> int:
+    wake = _wake_on_signal()
+    args = run.args
+    ready_fd = int(command.number(args["--ready-fd"] or "-1", "--ready-fd", -1))
+    root_path = command.source_root(args["SRC"])
+    pending = Pending(time.monotonic)
+    try:
+        root = Root(root_path)
+        tracker = _start(run, root, pending)
+        if ready_fd >= 0:
+            command.write_all(ready_fd, b"\n")
+            os.close(ready_fd)
+        while True:
+            try:
+                watch(tracker, pending, root, 1, wake, time.monotonic)
+                return run.status
+            except LimitReached as limit:
+                tracker.close()
+                tracker = snapshots = _snapshots(run, root, pending)
+                snapshots.start_over()
+                run.say(_explain(limit, tracker.directories()))
+    except RootGone:
+        raise Stop(
+            command.NO_INPUT,
+            f"{quote(root_path)} was moved, deleted, unmounted or mounted over",
+        ) from None
+    except OSError as error:
+        raise Stop(
+            command.OS_ERROR,
+            f"cannot watch {quote(root_path)}: {command.reason(error)}",
+        ) from None
+
+
+def _wake_on_signal() -> int:
+    """A descriptor that becomes readable when SIGUSR1 arrives."""
+    wake, waker = os.pipe()
+    os.set_blocking(waker, False)
+    signal.set_wakeup_fd(waker, warn_on_full_buffer=False)
+    signal.signal(signal.SIGUSR1, lambda *_: None)
+    return wake
+
+
+def _start(run: Command, root: Root, pending: Pending) -> Tracker:
+    """A tracker at work: inotify if it can be had and serves, else snapshots."""
+    seconds = command.number(run.args["--poll"], "--poll")
+    kind = root.shared_type()
+    limit = None
+    if not seconds and kind:
+        run.say(f"{quote(root.path)} is on {kind}, where others make changes; polling")
+    elif not seconds:
+        try:
+            audit = run.args["--audit"]
+            tree = Tree(
+                root,
+                _loader(run, root),
+                pending,
+                run.on_error,
+                run.say,
+                time.monotonic,
+                time.time_ns,
+                None if audit == "auto" else command.number(audit, "--audit"),
+            )
+            tree.start()
+            return tree
+        except LimitReached as error:
+            limit = error
+        except ImportError:
+            run.say("there is no inotify here; polling")
+    snapshots = _snapshots(run, root, pending)
+    snapshots.start()
+    if limit:
+        run.say(_explain(limit, snapshots.directories()))
+    return snapshots
+
+
+def _loader(run: Command, root: Root) -> Callable[[], Rules]:
+    return lambda: ignore.load(
+        root.path,
+        gitignore=not run.args["--no-gitignore"],
+        exclude=[os.fsencode(text) for text in run.args["--exclude"]],
+        include=[os.fsencode(text) for text in run.args["--include"]],
+        on_error=run.on_error,
+        on_note=run.say,
+    )
+
+
+def _snapshots(run: Command, root: Root, pending: Pending) -> Snapshots:
+    return Snapshots(
+        root,
+        _loader(run, root),
+        pending,
+        run.on_error,
+        time.monotonic,
+        time.time_ns,
+        command.number(run.args["--poll"], "--poll") or DEFAULT_SECONDS,
+    )
+
+
+def _explain(limit: LimitReached, directories: int) -> str:
+    return f"limit {limit.errno} {directories}"
