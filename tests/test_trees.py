@@ -44,9 +44,9 @@ def test_an_empty_directory_of_the_destination_does(pair: tuple[Path, Path]) -> 
         lambda root: os.utime(root / "a", ns=(0, 1_600_000_000_123_456_788)),
         lambda root: (root / "new").touch(),
         lambda root: (root / "d/b").unlink(),
-        lambda root: (root / "l").unlink() or os.symlink("b", root / "l"),
-        lambda root: (root / "a").unlink() or (root / "a").mkdir(),
-        lambda root: (root / "a").unlink() or os.mkfifo(root / "a"),
+        lambda root: os.replace(root / "l", root / "a"),
+        lambda root: os.replace(root / "a", root / "l"),
+        lambda root: os.mkfifo(root / "d/fifo"),
     ],
 )
 def test_each_change_is_seen(pair: tuple[Path, Path], change) -> None:  # type: ignore[no-untyped-def]
