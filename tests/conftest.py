@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import pwd
+import shutil
+import tempfile
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
@@ -12,16 +14,26 @@ import farends
 import pytest
 from farends import SHELLS_AND_TARS, FarEnd
 
+OWN = pytest.StashKey[str]()
+
 # Set by .ci/run, where every tool is installed and every test has to run.
 NO_SKIP = bool(os.environ.get("FILEREP_NO_SKIP"))
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    # git asks nobody and reads nobody's settings; messages come in one language.
+    # git asks nobody and reads nobody's settings; messages come in one language; what the
+    # programs remember between runs is not put beside what their user's runs do.
     os.environ["GIT_CONFIG_NOSYSTEM"] = "1"
     os.environ["GIT_CONFIG_GLOBAL"] = os.devnull
     os.environ.pop("LC_ALL", None)
     os.environ["LC_MESSAGES"] = "C"
+    own = config.stash[OWN] = tempfile.mkdtemp(prefix="fr-xdg-")
+    for what in ("CACHE", "CONFIG", "DATA", "STATE"):
+        os.environ[f"XDG_{what}_HOME"] = f"{own}/{what.lower()}"
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    shutil.rmtree(config.stash[OWN], ignore_errors=True)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -13,11 +13,12 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, Union
 
 TESTS = Path(__file__).resolve().parent
 ROOT = TESTS.parent
 T = TypeVar("T")
+Word = Union[str, bytes, "os.PathLike[str]"]
 
 
 def environment(**changes: str) -> dict[str, str]:
@@ -31,7 +32,7 @@ def environment(**changes: str) -> dict[str, str]:
 
 
 def run(
-    argv: Sequence[str | bytes | os.PathLike[str]],
+    argv: Sequence[Word],
     stdin: bytes = b"",
     timeout: float = 60,
     env: dict[str, str] | None = None,
@@ -56,7 +57,7 @@ class Running:
 
     def __init__(
         self,
-        argv: Sequence[str | bytes | os.PathLike[str]],
+        argv: Sequence[Word],
         env: dict[str, str] | None = None,
         **options: Any,
     ) -> None:
@@ -138,7 +139,7 @@ class Running:
 
 @contextlib.contextmanager
 def running(
-    *argv: str | bytes | os.PathLike[str],
+    *argv: Word,
     env: dict[str, str] | None = None,
     **options: Any,
 ) -> Iterator[Running]:
