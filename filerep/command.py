@@ -72,6 +72,11 @@ class Command:
         self.skipped += 1
         self.say(f"cannot {action} {quote(path)}: {reason(error)}")
 
+    def on_bad(self, message: str) -> None:
+        """Report one thing left out, and go on."""
+        self.skipped += 1
+        self.say(message)
+
     @property
     def status(self) -> int:
         return SKIPPED if self.skipped else OK
@@ -143,16 +148,17 @@ def parse(
         for name in (option.short, option.longer)
         if name
     }
+    if arrange:
+        words = arrange(words, takes_value)
     rest = iter(words)
     for word in rest:
-        if word == "--" or not word.startswith("-") or word == "-":
-            if arrange or word == "--":
+        if word == "--":
+            break
+        if not word.startswith("-") or word == "-":
+            if arrange:
                 break
             continue
-        if word.startswith("--"):
-            name = word.partition("=")[0]
-        else:
-            name = word[:2]
+        name = word.partition("=")[0] if word.startswith("--") else word[:2]
         if name not in takes_value:
             raise Stop(USAGE, f"unknown option {quote(name)}; see --help")
         if name in ("-h", "--help"):
@@ -161,8 +167,6 @@ def parse(
             return {"--version": True}
         if takes_value[name] and word == name:
             next(rest, None)
-    if arrange:
-        words = arrange(words, takes_value)
     try:
         return docopt.docopt(
             usage, words, default_help=False, options_first=arrange is not None

@@ -1,0 +1,82 @@
+"""What the far end says it holds: the receiver's answer to ``list``.
+
+Two forms, by what is there. GNU find, one record of two fields an entry::
+
+    find DIR... -maxdepth 1 -printf '%y %m %s %T@ %p\\0%l\\0'
+
+busybox and other systems with ``stat -c``; no path holds ``//``, so that ends a record::
+
+    find DIR... -maxdepth 1 -exec stat -c '%f %s %Y %y %n//' {} +
+"""
+
+from __future__ import annotations
+
+import stat
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from filerep.table import Listed
+
+_SECOND = 1_000_000_000
+_LETTERS = {stat.S_IFREG: b"f", stat.S_IFLNK: b"l", stat.S_IFDIR: b"d"}
+
+# stat(1) tells no target in a form that can be parsed; this one equals none.
+_UNKNOWN_TARGET = b"\0"
+
+ENDS = {"find": b"end\0\0", "stat": b"end//\n"}
+END_COMMANDS = {"find": b"printf 'end\\0\\0'", "stat": b"echo end//"}
+_BEFORE_END = {"find": b"\0", "stat": b"//\n"}
+
+
+def find_end(form: str, data: bytes | bytearray, start: int) -> int:
+    """Where the end mark behind a listing begins in ``data``, -1 if not there yet.
+
+    It stands at the very beginning or behind a record's end, which no name can hold.
+    """
+    if data.startswith(ENDS[form]):
+        return 0
+    mark = _BEFORE_END[form] + ENDS[form]
+    at = data.find(mark, max(0, start - len(mark)))
+    return at if at < 0 else at + len(_BEFORE_END[form])
+
+
+def parse(form: str, data: bytes) -> Iterator[Listed]:
+    """Each entry as type letter, permission bits, size, mtime in ns, path, target.
+
+    Paths are as find prints them, without a leading ``./``. What cannot be parsed (a time
+    before 1970 with a fraction, a line of an error) is left out, and is sent then.
+    """
+    if form == "stat":
+        yield from _parse_stat(data)
+        return
+    fields = data.split(b"\0")
+    for head, target in zip(fields[0::2], fields[1::2]):
+        try:
+            letter, mode, size, time, path = head.split(b" ", 4)
+            seconds, _, fraction = time.partition(b".")
+            mtime = int(seconds) * _SECOND + int(fraction[:9].ljust(9, b"0") or 0)
+            if seconds.startswith(b"-"):
+                continue
+            if path.startswith(b"./"):
+                path = path[2:]
+            yield letter, int(mode, 8), int(size), mtime, path, target
+        except ValueError:
+            continue
+
+
+def _parse_stat(data: bytes) -> Iterator[Listed]:
+    for record in data.split(b"//\n"):
+        try:
+            raw, size, seconds, _, clock, _, path = record.split(b" ", 6)
+            mode = int(raw, 16)
+            fraction = clock.partition(b".")[2]
+            mtime = int(seconds) * _SECOND + int(fraction[:9].ljust(9, b"0"))
+            letter = _LETTERS.get(stat.S_IFMT(mode), b"?")
+            target = _UNKNOWN_TARGET if letter == b"l" else b""
+            if path.startswith(b"./"):
+                path = path[2:]
+            yield letter, mode & 0o7777, int(size), mtime, path, target
+        except ValueError:
+            continue

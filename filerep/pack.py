@@ -1,0 +1,363 @@
+"""fr-pack: read a path stream, write what is at those paths as a tar stream.
+
+Usage:
+  fr-pack [options] SRC
+
+Reads NUL-terminated paths relative to SRC from standard input, looks at each, and writes
+the regular files and symlinks it finds to standard output as one tar archive. Symlinks are
+sent as symlinks, owners are not sent, set-id bits are left out.
+
+Whenever the input pauses, all that was read so far is written at once and padded to tar's
+record of 10240 bytes, so that a plain `tar -x` at the other end of the pipe applies it
+immediately. A record may come late, twice, or for a path that is gone.
+
+  path    this path may have changed: it is sent if it is there
+  path/   something at or below it may have gone; ./ is the whole tree. A tar archive
+          cannot say that a file is gone: these are passed over (file-replicator, which
+          talks to the far end, deletes)
+
+Options:
+  --listing FILE     Send only what differs from what FILE says is there: the output of
+                     find . -printf '%y %m %s %T@ %p\\0%l\\0'  at the other end.
+  --state FILE       Send only what changed since the last run with this FILE, and
+                     remember in it what was sent.
+  --no-delete        With --wire: remove nothing at the far end.
+  --keepalive N      With --wire: ask for a sign of life after N seconds [default: 15].
+  --mirror           With --wire: remove what only the far end has; twice: without limit.
+  --dry-run          With --wire: change nothing, report what would be done.
+  --no-initial       With --wire: do not compare with what the far end has.
+  --on-sync COMMAND  With --wire: what the far end runs after each batch.
+  --gitignore        With --mirror: leave what is ignored there [default].
+  --no-gitignore     With --mirror: no file is ignored.
+  --exclude PATTERN  With --mirror: more to leave there.
+  --include PATTERN  With --mirror: and what not to.
+  --wire FAR         Speak with file-replicator's receiver, which said FAR of itself.
+  --answers-fd N     With --wire: where its answers are read [default: 0].
+  --urgent-fd N      With --wire: a path stream that goes before standard input.
+  --report-fd N      With --wire: where to tell the wrapper what happens.
+  -h, --help         Show this.
+  -V, --version      Show the version.
+
+Exit status:
+  0   everything was sent
+  1   some paths were left out, each with a message
+  64  wrong usage, or standard output is a terminal
+  66  SRC cannot be used, or was moved, deleted or unmounted
+  69  with --wire: the far end or the connection failed
+  74  the output could not be written
+
+Example:
+  git ls-files -z | fr-pack . > snapshot.tar
+  fr-watch . | fr-pack . | ssh host tar -xC /srv/app
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import stat
+
+from filerep import command, tarstream
+from filerep import table as tables
+from filerep.command import Command, OutputError, Stop
+from filerep.pathstream import Decoder, normalize, quote
+from filerep.source import RootGone, Source, kind
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Optional
+
+    from filerep.state import State
+
+_READ = 1 << 16
+_CHUNK = 1 << 18
+_SMALL = 1 << 16
+
+
+def pack(
+    source: Source,
+    records: int,
+    archive: int,
+    on_error: Callable[[str, bytes, OSError], None],
+    on_bad_record: Callable[[bytes], None],
+    table: Optional[tables.Table] = None,
+    state: Optional[State] = None,
+) -> None:
+    """Read a path stream from descriptor ``records``, write a tar stream to ``archive``.
+
+    With a ``table``, what it says is there already is left out, and what is sent is entered
+    and, with a ``state``, remembered. A path that cannot be read goes to ``on_error``,
+    what names nothing below the source to ``on_bad_record``; ``OutputError`` escapes.
+    """
+    writer = _Writer(archive)
+    decoder = Decoder()
+    again: dict[bytes, None] = {}
+    waiting = select.poll()
+    waiting.register(records, select.POLLIN)
+    while True:
+        if not waiting.poll(0):
+            writer.pause()
+        chunk = os.read(records, _READ)
+        source.forget_directories()
+        paths = decoder.feed(chunk) if chunk else [decoder.close()]
+        for record in filter(None, paths):
+            path = normalize(record)
+            if path is None:
+                on_bad_record(record)
+            elif not path.endswith(b"/") and path != b".":
+                _pack_one(source, path, writer, on_error, table, state, again)
+        while again:
+            path = next(iter(again))
+            del again[path]
+            _pack_one(source, path, writer, on_error, table, state, {})
+        if not chunk:
+            break
+    writer.close()
+
+
+def _pack_one(
+    source: Source,
+    path: bytes,
+    writer: _Writer,
+    on_error: Callable[[str, bytes, OSError], None],
+    table: Optional[tables.Table],
+    state: Optional[State],
+    again: dict[bytes, None],
+) -> None:
+    """Look at ``path`` and write its member, if there is one.
+
+    A file that changes while it is read keeps the size its header told, cut or filled with
+    zeros, and is put into ``again``: a later member replaces an earlier one.
+    """
+    try:
+        status = source.look(path)
+        found = kind(status)
+        if status is None or found not in (stat.S_IFREG, stat.S_IFLNK):
+            return
+        target = source.target(path) if found == stat.S_IFLNK else b""
+        if table is not None and table.unchanged(path, status, target):
+            return
+        if found == stat.S_IFLNK:
+            writer.member(path, tarstream.SYMLINK, status, target)
+        else:
+            fd = source.open(path)
+            try:
+                status = os.fstat(fd)
+                if not stat.S_ISREG(status.st_mode):
+                    return
+                writer.member(path, tarstream.FILE, status)
+                whole = writer.data(fd, status.st_size)
+                after = os.fstat(fd)
+            finally:
+                os.close(fd)
+            if not whole or after.st_mtime_ns != status.st_mtime_ns:
+                again[path] = None
+                return
+        if table is not None:
+            value = tables.entry(status, tables.OURS)
+            table.put(path, value)
+            if state is not None:
+                state.append([(path, value)], [])
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+            on_error("read", path, error)
+
+
+class _Writer:
+    """A tar stream on a descriptor, in large writes."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._parts: list[bytes] = []
+        self._pending = 0
+        self._length = 0
+        self._buffer = memoryview(bytearray(_CHUNK))
+
+    def _add(self, *parts: bytes) -> None:
+        for part in parts:
+            self._parts.append(part)
+            self._pending += len(part)
+            self._length += len(part)
+        if self._pending >= _CHUNK:
+            self._flush()
+
+    def _flush(self) -> None:
+        data = b"".join(self._parts)
+        self._parts, self._pending = [], 0
+        command.write_all(self._fd, data)
+
+    def member(
+        self, path: bytes, letter: bytes, status: os.stat_result, target: bytes = b""
+    ) -> None:
+        regular = letter == tarstream.FILE
+        self._add(
+            tarstream.member(
+                path,
+                letter,
+                status.st_mode & 0o777,
+                status.st_size if regular else 0,
+                status.st_mtime_ns,
+                target,
+            )
+        )
+
+    def data(self, fd: int, size: int) -> bool:
+        """``size`` bytes of ``fd`` and padding; was there as much?
+
+        Copied, not spliced: pages given to the pipe by sendfile(2) show what is written to
+        the file after they were sent.
+        """
+        if size <= _SMALL:
+            data = os.read(fd, size) if size else b""
+            self._add(data, bytes(size - len(data)), tarstream.padding(size))
+            return len(data) == size
+        self._flush()
+        left = size
+        while left:
+            got = os.readv(fd, [self._buffer[: min(left, _CHUNK)]])
+            if not got:
+                break
+            command.write_all(self._fd, self._buffer[:got])
+            left -= got
+        whole = not left
+        self._length += size - left
+        while left:
+            self._add(bytes(min(left, _CHUNK)))
+            left -= min(left, _CHUNK)
+        self._add(tarstream.padding(size))
+        return whole
+
+    def pause(self) -> None:
+        """Let a tar that reads whole records see all there is so far."""
+        rest = -self._length % tarstream.RECORD
+        if rest:
+            self._add(tarstream.filler(rest))
+        if self._parts:
+            self._flush()
+
+    def close(self) -> None:
+        self._add(tarstream.end(self._length))
+        self._flush()
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    return command.run("fr-pack", __doc__ or "", _main, argv)
+
+
+def _main(run: Command) -> int:
+    root = command.source_root(run.args["SRC"])
+    source = _open_source(root)
+    table = tables.Table() if run.args["--listing"] or run.args["--state"] else None
+    state = _open_state(run.args["--state"])
+    try:
+        if run.args["--wire"] is not None:
+            return _converse(run, root, source, state)
+        if os.isatty(1):
+            raise Stop(command.USAGE, "will not write an archive to a terminal")
+        if table is not None:
+            if state is not None:
+                state.load(table, tables.OURS | tables.UNSEEN)
+            if run.args["--listing"]:
+                _read_listing(run.args["--listing"], table)
+        bad = lambda record: run.on_bad(f"not a path below SRC: {quote(record)}")
+        pack(source, 0, 1, run.on_error, bad, table, state)
+    except RootGone:
+        raise Stop(
+            command.NO_INPUT,
+            f"{quote(root)} was moved, deleted or unmounted; nothing was deleted",
+        ) from None
+    return run.status
+
+
+def _open_source(root: bytes) -> Source:
+    try:
+        return Source(root)
+    except OSError as error:
+        why = command.reason(error)
+        raise Stop(command.NO_INPUT, f"cannot open {quote(root)}: {why}") from None
+
+
+def _open_state(path: Optional[str]) -> Optional[State]:
+    if not path:
+        return None
+    from filerep.state import Busy, State
+
+    try:
+        return State(os.fsencode(path))
+    except Busy:
+        said = f"{quote(path)} is in use by another run"
+        raise Stop(command.UNAVAILABLE, said) from None
+    except OSError as error:
+        said = f"cannot open {quote(path)}: {command.reason(error)}"
+        raise Stop(command.IO_ERROR, said) from None
+
+
+def _read_listing(path: str, table: tables.Table) -> None:
+    """Enter a whole listing; directories first, which find names before what is in them."""
+    from filerep import listing
+
+    try:
+        with open(path, "rb") as file:
+            data = file.read()
+    except OSError as error:
+        said = f"cannot open {quote(path)}: {command.reason(error)}"
+        raise Stop(command.NO_INPUT, said) from None
+    found: dict[bytes, list[tables.Listed]] = {b"": []}
+    for one in listing.parse("find", data):
+        if one[4] not in (b".", b""):
+            found.setdefault(one[4].rpartition(b"/")[0], []).append(one)
+    for directory in sorted(found):
+        if not directory or table.get_directory(directory) is not None:
+            table.merge_listing(directory, found[directory])
+
+
+def _converse(
+    run: Command, root: bytes, source: Source, state: Optional[State]
+) -> int:
+    """The wire mode: see wire.py."""
+    import json
+    import signal
+
+    from filerep import wire
+
+    args = run.args
+    far = wire.Far(args["--wire"])
+    table = tables.Table()
+    initial = not args["--no-initial"]
+    if state is not None:
+        if far.empty:
+            state.load(tables.Table(), 0)
+            state.clear()
+        else:
+            state.load(table, tables.OURS | (tables.UNSEEN if initial else 0))
+    options = wire.Options(
+        delete=not args["--no-delete"],
+        initial=initial,
+        dry_run=args["--dry-run"],
+        keepalive=command.number(args["--keepalive"], "--keepalive"),
+        on_sync=os.fsencode(args["--on-sync"] or ""),
+    )
+    report_fd = int(args["--report-fd"] or -1)
+
+    def report(what: dict[str, object]) -> None:
+        if report_fd >= 0:
+            command.write_all(report_fd, json.dumps(what).encode() + b"\n")
+
+    # SIGTERM: finish what is under way, let the far end tidy up, and end.
+    stop_fd, stop = os.pipe()
+    os.set_blocking(stop, False)
+    signal.signal(signal.SIGTERM, lambda *_: None)
+    signal.set_wakeup_fd(stop)
+    answers = wire.Answers(int(args["--answers-fd"]), far.list)
+    out = wire.Output(1, answers, 3 * options.keepalive)
+    conversation = wire.Conversation(
+        source, table, state, far, options, answers, out, run.say, run.on_error, report
+    )
+    urgent_fd = int(args["--urgent-fd"]) if args["--urgent-fd"] else -1
+    conversation.run(0 if initial else -1, urgent_fd, stop_fd)
+    if conversation.failing:
+        count = len(conversation.failing)
+        raise Stop(command.UNAVAILABLE, f"{count} paths are not right at the far end")
+    return run.status

@@ -1,0 +1,635 @@
+"""file-replicator: keep a copy of a directory up to date in any shell you can reach.
+
+Usage:
+  file-replicator [options] [--exclude PATTERN]... [--include PATTERN]... [--mirror]...
+                  SRC_DIR DEST_PARENT_DIR CONNECTION_COMMAND...
+
+Copies SRC_DIR to DEST_PARENT_DIR at the far end, under its own name, then watches it and
+sends each change at once, until Ctrl-C. CONNECTION_COMMAND is any command that gives a
+shell on its standard input: bash, ssh host sh, docker exec -i my_container sh. A `--` may
+stand before it. Nothing is installed at the far end; it needs a POSIX shell and a tar.
+
+Options stand before SRC_DIR, or anywhere before a `--`.
+
+Options:
+  --clean-out-first               Empty the destination directory first, completely.
+  --with-initial-replication      Copy the tree at the start [default].
+  --no-initial-replication        Only send what changes from now on.
+  --replicate-on-change           Watch, and send each change [default].
+  --no-replicate-on-change        End after the first copy.
+  --gitignore                     Leave out what git would ignore, and .git [default].
+  --no-gitignore                  Copy everything.
+  --exclude PATTERN               Leave out what matches too; as a line of .gitignore.
+  --include PATTERN               Copy what matches whatever any other rule says.
+  --no-delete                     Remove nothing at the far end.
+  --mirror                        At the start, also remove what only the destination has,
+                                  except what is ignored. More than half of it: only when
+                                  given twice.
+  --dry-run                       Say what would be sent and removed; change nothing.
+  --on-sync COMMAND               Run COMMAND in the destination directory after the first
+                                  copy and after each change.
+  --wait                          Wait until a file-replicator that runs with the same
+                                  arguments has replicated all that is saved by now.
+  --retry                         Connect again when the connection is lost [default].
+  --no-retry                      End when the connection is lost.
+  --keepalive SECONDS             Ask for a sign of life after a silence of SECONDS; three
+                                  times that without one and the connection is taken for
+                                  lost. 0: never [default: 15].
+  --connect-timeout SECONDS       How long to wait for the shell to answer [default: 60].
+  --poll SECONDS                  Look for changes every SECONDS rather than use inotify.
+  --audit SECONDS                 How often to look for changes inotify cannot tell; 0: never.
+  --quiet                         Only say what is wrong.
+  --debugging                     Say everything.
+  -h, --help                      Show this.
+  -V, --version                   Show the version.
+
+Exit status:
+  0    the destination was made the same (--no-replicate-on-change)
+  1    so it was, but for some paths that could not be read, each with a message
+  64   wrong usage
+  66   SRC_DIR cannot be used, or was moved, deleted or unmounted
+  69   the connection or the far end failed, or refused some of the files
+  70   a bug
+  71   the system refused (no process, no descriptor)
+  130  after Ctrl-C; 143 after SIGTERM
+
+Example:
+  file-replicator my_project /home/code -- docker exec -i my_container sh
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+
+from filerep import command
+from filerep.command import Command, Stop
+from filerep.pathstream import quote
+from filerep.progress import Display
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from typing import Any, Optional
+
+_PIPE_BYTES = 1 << 20
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0
+_END_GRACE = 0.7
+_LAST_WORDS = 4096
+
+# `python -m` would put the current directory, the user's project, before all modules.
+_STAGE = (
+    "import sys; sys.path[:] = filter(None, sys.path);"
+    " from filerep.{} import main; raise SystemExit(main())"
+)
+
+
+class Lost(Exception):
+    """The connection, the far end or a stage is gone; what follows is another attempt."""
+
+
+class Signalled(Exception):
+    """SIGINT or SIGTERM asked for the end."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.status = 128 + number
+
+
+def arrange(words: list[str], takes_value: dict[str, bool]) -> list[str]:
+    """Options to the front, wherever they stand before the connection command.
+
+    The command begins at the third word that is no option, or behind a ``--`` after the
+    second; a ``--`` further on is its own (``kubectl exec -i pod -- sh``).
+    """
+    options: list[str] = []
+    places: list[str] = []
+    rest = list(words)
+    ended = False
+    while rest:
+        word = rest.pop(0)
+        if word == "--":
+            if len(places) == 2:
+                break
+            ended = True
+        elif word.startswith("-") and word != "-" and not ended:
+            options.append(word)
+            if takes_value.get(word) and rest:
+                options.append(rest.pop(0))
+        elif len(places) == 2:
+            rest.insert(0, word)
+            break
+        else:
+            places.append(f"./{word}" if word.startswith("-") else word)
+    return options + places + rest
+
+
+class Job:
+    """What is replicated where, by which connection, as the arguments have it."""
+
+    def __init__(self, run: Command) -> None:
+        args = run.args
+        self.run = run
+        self.args = args
+        self.source = os.path.realpath(command.source_root(args["SRC_DIR"]))
+        self.name = os.path.basename(self.source)
+        self.parent = os.fsencode(args["DEST_PARENT_DIR"])
+        self.connection: list[str] = args["CONNECTION_COMMAND"]
+        if not self.name:
+            raise Stop(command.USAGE, "SRC_DIR is the root directory, which has no name")
+        if not self.parent.startswith(b"/"):
+            said = f"DEST_PARENT_DIR must be absolute: {quote(self.parent)}"
+            raise Stop(command.USAGE, said)
+        if b"\n" in self.name:
+            # The shell's command substitution takes newlines off the end of a path.
+            raise Stop(command.USAGE, f"a newline in the name {quote(self.name)}")
+        self.walks = not args["--no-initial-replication"]
+        self.watches = not args["--no-replicate-on-change"] and not args["--dry-run"]
+        self.retries = not args["--no-retry"] and self.watches
+        self.keepalive = command.number(args["--keepalive"], "--keepalive")
+        self.timeout = command.number(args["--connect-timeout"], "--connect-timeout")
+        self.key = self._key()
+
+    def _key(self) -> str:
+        import hashlib
+
+        parts = [self.source, self.parent, *map(os.fsencode, self.connection)]
+        return hashlib.sha256(b"\0".join(parts)).hexdigest()[:32]
+
+    def rules(self) -> list[str]:
+        """The options that choose files, for the stages that do."""
+        options = ["--no-gitignore"] if self.args["--no-gitignore"] else []
+        for name in ("--exclude", "--include"):
+            for pattern in self.args[name]:
+                options += [f"{name}={pattern}"]
+        return options
+
+    def state_file(self, suffix: str) -> str:
+        """Where ``suffix`` of this job is kept; its directory is made."""
+        home = os.environ.get("XDG_STATE_HOME", "")
+        if not home.startswith("/"):
+            home = os.path.expanduser("~/.local/state")
+        directory = os.path.join(home, "file-replicator")
+        os.makedirs(directory, 0o700, exist_ok=True)
+        return os.path.join(directory, self.key + suffix)
+
+
+def receiver_script(job: Job, nonce: str, first: bool) -> bytes:
+    """What is written to the connection: the receiver's arguments, then the receiver."""
+    from filerep.batch import shell_quote
+
+    options = []
+    if job.args["--clean-out-first"] and first and not job.args["--dry-run"]:
+        options.append(b"clean")
+    if job.args["--dry-run"]:
+        options.append(b"dry")
+    words = [
+        nonce.encode(),
+        job.parent,
+        job.name,
+        b".filerep-" + job.key[:8].encode(),
+        b" ".join(options),
+    ]
+    path = os.path.join(os.path.dirname(__file__), "receiver.sh")
+    with open(path, "rb") as file:
+        text = file.read()
+    return b"set -- " + b" ".join(map(shell_quote, words)) + b"\n" + text
+
+
+class Session:
+    """One connection and the stages that feed it, from start to teardown."""
+
+    def __init__(self, job: Job, display: Display, wakeup: int) -> None:
+        self.job = job
+        self.display = display
+        self._wakeup = wakeup
+        self._children: dict[str, subprocess.Popen[bytes]] = {}
+        self._fds: set[int] = set()
+        self._words = b""  # the last that the connection said on stderr
+        self._lines: dict[int, bytes] = {}  # a line of stderr not yet whole
+        self.ready = False
+        self.synced = False
+        self.failing = 0
+        self.skipped = False
+        self.watch_ready = False
+
+    # -- descriptors and processes ----------------------------------------------------
+
+    def _pipe(self, size: int = 0) -> tuple[int, int]:
+        reader, writer = os.pipe()
+        self._fds |= {reader, writer}
+        if size and hasattr(fcntl, "F_SETPIPE_SZ"):
+            try:
+                fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, size)
+            except OSError:
+                pass  # the user's pipes are used up: the usual size will do
+        return reader, writer
+
+    def _close(self, *fds: int) -> None:
+        for fd in fds:
+            if fd in self._fds:
+                self._fds.remove(fd)
+                os.close(fd)
+
+    def _start(self, name: str, words: Sequence[str], **how: Any) -> None:
+        # A terminal sends Ctrl-C to all of its foreground processes. Only this one acts on
+        # it: the others end in their turn, so that the far end can be tidied up.
+        try:
+            self._children[name] = subprocess.Popen(
+                words,
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),
+                **how,
+            )
+        except OSError as error:
+            if name == "connection":
+                said = f"cannot run {quote(words[0])}: {command.reason(error)}"
+                raise Stop(command.UNAVAILABLE, said) from None
+            said = f"cannot start {name}: {command.reason(error)}"
+            raise Stop(command.OS_ERROR, said) from None
+
+    def _start_stage(self, module: str, options: Sequence[str], **how: Any) -> None:
+        words = [sys.executable, "-c", _STAGE.format(module), *options]
+        words += [os.fsdecode(self.job.source)]
+        self._start(f"fr-{module}", words, stderr=self._stage_errors[1], **how)
+
+    # -- the connection ---------------------------------------------------------------
+
+    def connect(self, first: bool) -> str:
+        """Start the connection and the receiver; what its ready line tells.
+
+        Raises ``Lost`` with the reason in words.
+        """
+        self._stage_errors = self._pipe()
+        self._to_far = self._pipe(_PIPE_BYTES)
+        self._from_far = self._pipe()
+        self._far_errors = self._pipe()
+        self._start(
+            "connection",
+            self.job.connection,
+            stdin=self._to_far[0],
+            stdout=self._from_far[1],
+            stderr=self._far_errors[1],
+        )
+        self._close(self._to_far[0], self._from_far[1], self._far_errors[1])
+        nonce = os.urandom(8).hex()
+        if self.job.watches:
+            self._start_watch()
+        try:
+            os.write(self._to_far[1], receiver_script(self.job, nonce, first))
+        except OSError:
+            pass  # its end is seen below, with its words
+        return self._await_ready(nonce)
+
+    def _await_ready(self, nonce: str) -> str:
+        said = b""
+        mark = f"filerep-{nonce} ".encode()
+        deadline = time.monotonic() + self.job.timeout
+        while True:
+            left = deadline - time.monotonic()
+            ready = self._poll([self._from_far[0], self._far_errors[0]], left)
+            if not ready:
+                raise Lost(
+                    f"no shell answered within {self.job.timeout:g} s: the connection"
+                    " command must give a shell on its standard input"
+                )
+            if self._far_errors[0] in ready:
+                self._hear_far_errors()
+            if self._from_far[0] not in ready:
+                continue
+            chunk = os.read(self._from_far[0], 65536)
+            said += chunk
+            before, found, line = said.partition(mark)
+            if found and b"\n" in line:
+                word, _, rest = line.partition(b"\n")[0].decode(
+                    "utf-8", "surrogateescape"
+                ).partition(" ")
+                if word == "ready":
+                    self.ready = True
+                    return f"{rest} stage=.filerep-{self.job.key[:8]}-{nonce}"
+                raise Lost(f"the far end refused: {_one_line(rest)}")
+            if f"set -- '{nonce}'".encode() in said:
+                raise Lost(
+                    "the connection command sends back what it is sent: it is no shell,"
+                    " or has a terminal (use docker exec -i without -t, ssh without -t)"
+                )
+            if not chunk:
+                raise Lost(self._last_words())
+
+    def _last_words(self) -> str:
+        """Why the connection ended, as far as it told."""
+        child = self._children["connection"]
+        try:
+            status = child.wait(1)
+        except subprocess.TimeoutExpired:
+            child.terminate()
+            status = child.wait()
+        self._hear_far_errors()
+        how = f"was killed by signal {-status}" if status < 0 else f"exited with {status}"
+        lines = [line for line in self._words.splitlines() if line.strip()]
+        words = f": {_one_line(lines[-1].decode('utf-8', 'replace'))}" if lines else ""
+        return f"the connection command {how} before a shell answered{words}"
+
+    def _hear_far_errors(self) -> None:
+        """Show what the far end writes to stderr; before it is ready, keep it."""
+        fd = self._far_errors[0]
+        if fd not in self._fds or not _readable(fd):
+            return
+        chunk = os.read(fd, 65536)
+        if not chunk:
+            self._close(fd)
+        elif self.ready:
+            self.display.far_end(chunk)
+        else:
+            self._words = (self._words + chunk)[-_LAST_WORDS:]
+
+    def _poll(self, fds: list[int], seconds: Optional[float]) -> set[int]:
+        """Which of ``fds`` can be read; raises ``Signalled``. None waits for ever."""
+        poll = select.poll()
+        for fd in [*fds, self._wakeup]:
+            if fd == self._wakeup or fd in self._fds:
+                poll.register(fd, select.POLLIN)
+        timeout = None if seconds is None else max(0.0, seconds) * 1000
+        ready = {fd for fd, _ in poll.poll(timeout)}
+        if self._wakeup in ready:
+            for number in os.read(self._wakeup, 64):
+                if number in (signal.SIGINT, signal.SIGTERM):
+                    raise Signalled(number)
+        return ready
+
+    # -- the stages -------------------------------------------------------------------
+
+    def _start_watch(self) -> None:
+        self._urgent = self._pipe()
+        ready, told = self._pipe()
+        self._watch_ready = ready
+        options = [*self.job.rules(), "--ready-fd", str(told)]
+        for name in ("--poll", "--audit"):
+            if self.job.args[name] is not None:
+                options += [name, self.job.args[name]]
+        self._start_stage(
+            "watch",
+            options,
+            stdin=subprocess.DEVNULL,
+            stdout=self._urgent[1],
+            pass_fds=(told,),
+        )
+        self._close(self._urgent[1], told)
+
+    def _start_walk(self) -> None:
+        self._start_stage(
+            "walk", self.job.rules(), stdin=subprocess.DEVNULL, stdout=self._paths[1]
+        )
+        self._close(self._paths[1])
+
+    def replicate(self, far: str) -> None:
+        """Run the stages until the far end has said bye; raises ``Lost`` or ``Stop``."""
+        args = self.job.args
+        self._paths = self._pipe(_PIPE_BYTES)
+        reports, report = self._pipe()
+        options = ["--wire", far, "--answers-fd", str(self._from_far[0])]
+        options += ["--report-fd", str(report), "--keepalive", f"{self.job.keepalive:g}"]
+        passed = [self._from_far[0], report]
+        state = self._state()
+        if state:
+            options += ["--state", state]
+        if self.job.watches:
+            options += ["--urgent-fd", str(self._urgent[0])]
+            passed.append(self._urgent[0])
+        for name in ("--no-delete", "--dry-run"):
+            options += [name] if args[name] else []
+        options += [] if self.job.walks else ["--no-initial"]
+        options += ["--mirror"] * args["--mirror"]
+        options += self.job.rules() if args["--mirror"] else []
+        if args["--on-sync"]:
+            options += ["--on-sync", args["--on-sync"]]
+        self._start_stage(
+            "pack",
+            options,
+            stdin=self._paths[0],
+            stdout=self._to_far[1],
+            pass_fds=passed,
+        )
+        self._close(self._paths[0], self._to_far[1], self._from_far[0], report)
+        if self.job.watches:
+            self._close(self._urgent[0])
+        elif self.job.walks:
+            self._start_walk()
+        if not self.job.walks:
+            self._close(self._paths[1])
+        self._close(self._stage_errors[1]) if not self._walk_to_come() else None
+        self._listen(reports)
+
+    def _walk_to_come(self) -> bool:
+        return self.job.walks and "fr-walk" not in self._children
+
+    def _state(self) -> Optional[str]:
+        if self.job.args["--dry-run"]:
+            return None
+        try:
+            return self.job.state_file(".state")
+        except OSError as error:
+            self.display.message(
+                f"cannot keep state, {command.reason(error)}: what is removed here while"
+                " nothing runs will not be removed at the far end"
+            )
+            return None
+
+    def _listen(self, reports: int) -> None:
+        """Pass on what stages and far end tell, until fr-pack has ended."""
+        pending = b""
+        while True:
+            fds = [reports, self._stage_errors[0], self._far_errors[0]]
+            if self.job.watches and not self.watch_ready:
+                fds.append(self._watch_ready)
+            ready = self._poll(fds, None)
+            if self._stage_errors[0] in ready:
+                self._hear_stages()
+            if self._far_errors[0] in ready:
+                self._hear_far_errors()
+            if self.job.watches and not self.watch_ready and self._watch_ready in ready:
+                self.watch_ready = os.read(self._watch_ready, 1) == b"\n"
+                self._close(self._watch_ready)
+                if self.watch_ready and self._walk_to_come():
+                    self._start_walk()
+                    self._close(self._stage_errors[1])
+            if reports in ready:
+                chunk = os.read(reports, 65536)
+                *lines, pending = (pending + chunk).split(b"\n")
+                for line in lines:
+                    self._report(json.loads(line))
+                if not chunk:
+                    self._close(reports)
+            if self._judge():
+                return
+
+    def _hear_stages(self) -> None:
+        fd = self._stage_errors[0]
+        chunk = os.read(fd, 65536)
+        if not chunk:
+            self._close(fd)
+            return
+        *lines, self._lines[fd] = (self._lines.get(fd, b"") + chunk).split(b"\n")
+        for line in lines:
+            self.display.line(line.decode("utf-8", "replace"))
+
+    def _report(self, what: dict[str, Any]) -> None:
+        kind = what["is"]
+        if kind == "sync":
+            self.failing = what["failing"]
+            if not self.failing:
+                self.synced = True
+        self.display.report(what, self.job.watches)
+
+    def _judge(self) -> bool:
+        """Has fr-pack ended well? Raises what the end of any stage means."""
+        for name, child in self._children.items():
+            status = child.poll()
+            if status is None or name == "connection":
+                continue
+            if name == "fr-pack" and status in (command.OK, command.SKIPPED):
+                self.skipped = self.skipped or status == command.SKIPPED
+                return True
+            if name == "fr-walk" and status in (command.OK, command.SKIPPED):
+                self.skipped = self.skipped or status == command.SKIPPED
+                continue
+            self._drain_stages()
+            if status == command.UNAVAILABLE:
+                raise Lost("")
+            if status < 0:
+                raise Lost(f"{name} was killed by signal {-status}")
+            raise Stop(status or command.BUG, "" if status else f"{name} ended")
+        return False
+
+    def _drain_stages(self) -> None:
+        fd = self._stage_errors[0]
+        while fd in self._fds and _readable(fd):
+            self._hear_stages()
+
+    # -- the end ----------------------------------------------------------------------
+
+    def close(self, grace: float = _END_GRACE) -> None:
+        """End what still runs: fr-pack first, which lets the far end tidy up."""
+        deadline = time.monotonic() + grace
+        for name in ("fr-watch", "fr-walk", "fr-pack"):
+            self._signal(name, signal.SIGTERM)
+        self._close(*(self._fds - {self._stage_errors[0], self._far_errors[0]}))
+        for name in ("fr-pack", "connection", "fr-watch", "fr-walk"):
+            child = self._children.get(name)
+            if child is None:
+                continue
+            try:
+                child.wait(max(0.0, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                child.kill()
+                child.wait()
+        self._close(*list(self._fds))
+
+    def wait(self, seconds: float) -> None:
+        """Let ``seconds`` pass; raises ``Signalled``."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            self._poll([], deadline - time.monotonic())
+
+    def _signal(self, name: str, number: int) -> None:
+        child = self._children.get(name)
+        if child is not None and child.poll() is None:
+            child.send_signal(number)
+
+
+def _readable(fd: int) -> bool:
+    return bool(select.select([fd], [], [], 0)[0])
+
+
+def _one_line(text: str) -> str:
+    return "".join(c if c.isprintable() else "?" for c in " ".join(text.split()))
+
+
+def refuse_overlap(job: Job, far: str) -> None:
+    """Raise ``Stop`` if the destination is inside the source, or the source inside it.
+
+    The receiver names the running kernel and the device and inode of each directory from
+    the root down to the destination. The same kernel and the same inode is the same
+    directory, also when seen from a container.
+    """
+    told = dict(word.partition("=")[::2] for word in far.split())
+    try:
+        with open("/proc/sys/kernel/random/boot_id") as file:
+            here = file.read().strip()
+    except OSError:
+        return
+    if not here or told.get("boot") != here:
+        return
+    ids = [one for one in told.get("ids", "").split(",") if one]
+    source = os.stat(job.source)
+    if f"{source.st_dev}:{source.st_ino}" in ids:
+        said = "the destination is inside SRC_DIR: each change would cause the next"
+        raise Stop(command.USAGE, said)
+    above = job.source
+    while ids and above != b"/":
+        above = os.path.dirname(above)
+        status = os.stat(above)
+        if len(ids) > 1 and f"{status.st_dev}:{status.st_ino}" == ids[1]:
+            raise Stop(command.USAGE, "SRC_DIR is inside the destination")
+
+
+def replicate(job: Job, display: Display, wakeup: int) -> int:
+    """Connect, replicate, and connect again after a loss; the exit status."""
+    pause = 0.0
+    worked = lost = False
+    while True:
+        session = Session(job, display, wakeup)
+        try:
+            try:
+                far = session.connect(not worked)
+                refuse_overlap(job, far)
+                worked = True
+                if lost:
+                    display.message("connected again")
+                    lost = False
+                session.replicate(_for_pack(job, far))
+                return command.SKIPPED if session.skipped else command.OK
+            finally:
+                session.close()
+        except Lost as error:
+            if not (worked and job.retries):
+                raise Stop(command.UNAVAILABLE, str(error)) from None
+            if session.synced:
+                pause = 0.0
+            if not lost:
+                words = f" ({error})" if str(error) else ""
+                display.message(f"the connection was lost{words}; connecting again")
+            lost = True
+        pause = min(max(2 * pause, _FIRST_PAUSE), _LONGEST_PAUSE)
+        session.wait(pause)
+
+
+def _for_pack(job: Job, far: str) -> str:
+    """The ready line's words that concern fr-pack, and the stage's name."""
+    words = [word for word in far.split() if not word.startswith(("ids=", "boot="))]
+    return " ".join(words)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    return command.run("file-replicator", __doc__ or "", _main, argv, arrange)
+
+
+def _main(run: Command) -> int:
+    job = Job(run)
+    display = Display(run.say, bool(run.args["--quiet"]), bool(run.args["--debugging"]))
+    wakeup, wake = os.pipe()
+    os.set_blocking(wake, False)
+    signal.set_wakeup_fd(wake)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD):
+        signal.signal(number, lambda *_: None)
+    try:
+        return replicate(job, display, wakeup)
+    except Signalled as error:
+        return error.status
+    finally:
+        display.close()

@@ -1,0 +1,121 @@
+"""The source tree, held open: every look at a path stays below one descriptor.
+
+Resolving ``a/f`` from the root by name would follow ``a`` if it has become a symlink
+meanwhile, and send some other file as ``a/f``. So each part is opened from the one above
+it with O_NOFOLLOW. That also works for paths longer than PATH_MAX.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+
+_OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+# O_NONBLOCK: a fifo put where a file was must not hold up the run. O_NOATIME is not used:
+# it is refused for other people's files.
+_OPEN_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+# A part of the path is no directory, or a symlink: there is nothing at that path.
+_ABSENT = frozenset((errno.ENOENT, errno.ENOTDIR, errno.ELOOP))
+
+_CACHED_DIRECTORIES = 64
+
+
+class RootGone(Exception):
+    """The source root was moved, deleted, unmounted or mounted over."""
+
+
+class Source:
+    """SRC as one descriptor, and a few of the directories below it."""
+
+    def __init__(self, root: bytes) -> None:
+        """Open ``root``; raises OSError. A symlink to a directory is followed here only."""
+        self._root = root
+        self._fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        opened = os.fstat(self._fd)
+        self._identity = (opened.st_dev, opened.st_ino)
+        self.device = opened.st_dev
+        self._directories: dict[bytes, int] = {}
+
+    def forget_directories(self) -> None:
+        """Close the directories kept open.
+
+        To be called whenever new records were read. A directory that is moved after it was
+        opened here is named by a record that is written later, so one that was read in the
+        same go as the present records cannot have missed it.
+        """
+        for fd in self._directories.values():
+            os.close(fd)
+        self._directories.clear()
+
+    def _directory(self, path: bytes) -> int:
+        """A descriptor of the directory ``path``, owned by the cache; raises OSError."""
+        fd = self._directories.get(path)
+        if fd is not None:
+            return fd
+        if len(self._directories) >= _CACHED_DIRECTORIES:
+            self.forget_directories()
+        missing: list[bytes] = []
+        above = path
+        while above and above not in self._directories:
+            above, _, name = above.rpartition(b"/")
+            missing.append(name)
+        fd = self._directories[above] if above else self._fd
+        while missing:
+            name = missing.pop()
+            inner = os.open(name, _OPEN_DIRECTORY, dir_fd=fd)
+            # The way down to a very deep directory would use up all descriptors.
+            if above not in self._directories and above:
+                os.close(fd)
+            above = above + b"/" + name if above else name
+            if len(missing) < _CACHED_DIRECTORIES:
+                self._directories[above] = inner
+            fd = inner
+        return fd
+
+    def look(self, path: bytes) -> os.stat_result | None:
+        """What is at ``path`` now, None for nothing; raises OSError if it cannot be told."""
+        parent, _, name = path.rpartition(b"/")
+        try:
+            return os.stat(name, dir_fd=self._directory(parent), follow_symlinks=False)
+        except OSError as error:
+            if error.errno in _ABSENT:
+                return None
+            raise
+
+    def root_status(self) -> os.stat_result:
+        return os.fstat(self._fd)
+
+    def open(self, path: bytes) -> int:
+        """A descriptor of the regular file ``path``; raises OSError."""
+        parent, _, name = path.rpartition(b"/")
+        return os.open(name, _OPEN_FILE, dir_fd=self._directory(parent))
+
+    def target(self, path: bytes) -> bytes:
+        """Where the symlink ``path`` points; raises OSError."""
+        parent, _, name = path.rpartition(b"/")
+        return os.readlink(name, dir_fd=self._directory(parent))
+
+    def check(self) -> None:
+        """Raise ``RootGone`` unless the name of the root still leads to what was opened.
+
+        Must be asked before any deletion: when the root was unmounted or moved away,
+        every path in it looks deleted.
+        """
+        try:
+            named = os.stat(self._root)
+        except OSError:
+            raise RootGone from None
+        if (named.st_dev, named.st_ino) != self._identity:
+            raise RootGone
+        if os.fstat(self._fd).st_nlink == 0:
+            raise RootGone
+
+
+def kind(status: os.stat_result | None) -> int:
+    """The type bits of what a look found, 0 for nothing or for what is never sent."""
+    if status is None:
+        return 0
+    bits = stat.S_IFMT(status.st_mode)
+    return bits if bits in (stat.S_IFREG, stat.S_IFLNK, stat.S_IFDIR) else 0

@@ -1,0 +1,97 @@
+"""What earlier runs have sent, in one small file that is only appended to.
+
+It lets a file that was removed while nothing ran be removed over there at the next start.
+Losing it loses only that (and, with a tar that keeps whole seconds, some sending anew).
+
+The file is a header, then records: ``+`` and an entry of the table (36 bytes) and a path,
+or ``-`` and a path, each path ended by NUL; a directory's ends in ``/``. A record is
+appended when its batch is acknowledged, so that a run killed at any moment has remembered
+all it may later delete. A record cut short at the end of the file is left out.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+
+from filerep import table as tables
+
+_HEADER = b"file-replicator state 1\n"
+_ENTRY_BYTES = 36
+
+
+class Busy(Exception):
+    """Another run holds the state file."""
+
+
+class State:
+    """The open, locked state file."""
+
+    def __init__(self, path: bytes) -> None:
+        """Open or make ``path``; raises ``Busy`` or OSError."""
+        self._path = path
+        self._lock(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+
+    def _lock(self, fd: int) -> None:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(fd)
+            if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+                raise Busy from None
+            raise
+        self._fd = fd
+
+    def load(self, into: tables.Table, marks: int) -> None:
+        """Put all that is remembered into ``into`` with ``marks``, and tidy the file."""
+        size = os.fstat(self._fd).st_size
+        data = os.pread(self._fd, size, 0)
+        kept: dict[bytes, bytes] = {}
+        if data.startswith(_HEADER):
+            at = len(_HEADER)
+            while at < len(data):
+                known = data[at : at + 1] == b"+"
+                start = at + 1 + (_ENTRY_BYTES if known else 0)
+                stop = data.find(b"\0", start)
+                if stop < 0:
+                    break
+                path = data[start:stop]
+                if known:
+                    kept[path] = data[at + 1 : start]
+                else:
+                    kept.pop(path, None)
+                at = stop + 1
+        for path, value in kept.items():
+            value = tables.marked(value, marks | tables.marks(value) & tables.UNSURE)
+            if path.endswith(b"/"):
+                into.put_directory(path[:-1], value)
+            else:
+                into.put(path, value)
+        self._rewrite(kept, size)
+
+    def _rewrite(self, kept: dict[bytes, bytes], size: int) -> None:
+        """Leave out what later records made void, once that is half of the file."""
+        records = b"".join([b"+%s%s\0" % (value, path) for path, value in kept.items()])
+        if size and size < 2 * (len(_HEADER) + len(records)):
+            os.lseek(self._fd, 0, os.SEEK_END)
+            return
+        old = self._fd
+        fresh = self._path + b".new"
+        fd = os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        os.write(fd, _HEADER + records)
+        self._lock(fd)
+        os.rename(fresh, self._path)
+        os.close(old)
+
+    def clear(self) -> None:
+        """The far end is empty: nothing that was sent is there."""
+        os.ftruncate(self._fd, len(_HEADER))
+        os.lseek(self._fd, 0, os.SEEK_END)
+
+    def append(self, put: list[tuple[bytes, bytes]], removed: list[bytes]) -> None:
+        """Remember ``put``, pairs of path and entry, and forget ``removed``."""
+        records = [b"-%s\0" % path for path in removed]
+        records += [b"+%s%s\0" % (value, path) for path, value in put]
+        if records:
+            os.write(self._fd, b"".join(records))

@@ -1,0 +1,303 @@
+"""What the far end has, as far as fr-pack knows: path to what was last acknowledged.
+
+An entry is five numbers of the source file at the time it was looked at (inode, mode, size,
+mtime, ctime) and marks. The marks decide what may be removed: OURS, the source has shown
+this path, in this run or an earlier one; LISTED, the far end has it and no more is known.
+
+When is a file the same as what the far end holds? Three cases, by what is known:
+
+* It was sent in this run, or in an earlier one that remembered it: inode, mode, size, mtime
+  and ctime must all be the same. No ordinary program can set ctime, so an edit that keeps
+  size and mtime (``cp -p``, ``touch -r``) shows. Remembered from an earlier run, the far
+  end's listing must besides show the size, mode and mtime that were sent then.
+* Only the far end's listing is known: type, size, mode and mtime to the nanosecond must be
+  the same. Two edits within one second differ in the fraction. A tar that drops the
+  fraction (busybox) leaves a whole second that equals no fraction, and the file is sent.
+* A source mtime without a fraction was set by a program (``touch -d``, tar) where ctime has
+  one; there a whole second at the far end will do. Where ctime has none either, the file
+  system is coarse, two edits may share the second, and the file is sent.
+
+A symlink from a listing is the same if its target is.
+
+A ctime says nothing while it is younger than the clock that made it: two changes in one
+tick look alike. ``ticks`` below gives the age from which on a look can be trusted; an entry
+made earlier is marked UNSURE, equals nothing, and costs one more sending if it is named
+again.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import struct
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from typing import Optional, Tuple
+
+    # type letter, permission bits, size, mtime in ns, path, symlink target
+    Listed = Tuple[bytes, int, int, int, bytes, bytes]
+
+OURS = 1
+LISTED = 2
+UNSURE = 4  # ours, but what the far end holds there is not known
+UNSEEN = 8  # remembered from an earlier run, not looked at in this one
+
+_ENTRY = struct.Struct("<QHHQqq")  # inode, mode, marks, size, mtime_ns, ctime_ns
+_pack = _ENTRY.pack
+_unpack = _ENTRY.unpack
+_MARKS = struct.Struct("<H")
+_MARKS_AT = 10
+
+_SECOND = 1_000_000_000
+_TYPES = {b"f": stat.S_IFREG, b"l": stat.S_IFLNK, b"d": stat.S_IFDIR}
+
+# Since Linux 6.13 these give the next change after a stat a stamp of its own.
+_MULTIGRAIN = frozenset((b"ext4", b"xfs", b"btrfs", b"tmpfs"))
+
+
+def ticks(device: int, release: str) -> int:
+    """How old, in ns, a ctime on ``device`` must be before it can tell two changes apart.
+
+    0 where the kernel (``release`` as uname(2) has it) keeps multigrain time stamps, else
+    two ticks of the slowest common clock (HZ=100). Stamps in whole seconds are seen by
+    their fraction and treated as such wherever they occur.
+    """
+    try:
+        version = tuple(int(part) for part in release.split(".")[:2])
+        with open("/proc/self/mountinfo", "rb") as mounts:
+            for line in mounts:
+                front, _, back = line.partition(b" - ")
+                major, _, minor = front.split()[2].partition(b":")
+                if os.makedev(int(major), int(minor)) == device:
+                    if version >= (6, 13) and back.split()[0] in _MULTIGRAIN:
+                        return 0
+                    break
+    except (OSError, ValueError, IndexError):
+        pass
+    return 20_000_000
+
+
+def entry(status: os.stat_result, marks: int) -> bytes:
+    return _pack(
+        status.st_ino,
+        status.st_mode,
+        marks,
+        status.st_size,
+        status.st_mtime_ns,
+        status.st_ctime_ns,
+    )
+
+
+def directory_entry(mode: int, marks: int) -> bytes:
+    return _pack(0, stat.S_IFDIR | mode, marks, 0, 0, 0)
+
+
+def marks(value: bytes) -> int:
+    return value[_MARKS_AT] | value[_MARKS_AT + 1] << 8
+
+
+def marked(value: bytes, new: int) -> bytes:
+    return value[:_MARKS_AT] + _MARKS.pack(new) + value[_MARKS_AT + 2 :]
+
+
+def mode_of(value: bytes) -> int:
+    return int(_unpack(value)[1])
+
+
+def size_of(value: bytes) -> int:
+    return int(_unpack(value)[3])
+
+
+class Table:
+    """Path to entry, a dictionary a directory: 100 bytes a file less than one flat one.
+
+    In the dictionary of ``a``, the file ``a/f`` is ``b"f"`` and the directory ``a/d`` is
+    ``b"d/"``. A directory that has a dictionary exists at the far end.
+    """
+
+    def __init__(self) -> None:
+        self.directories: dict[bytes, dict[bytes, bytes]] = {b"": {}}
+
+    def __len__(self) -> int:
+        return sum(
+            1
+            for names in self.directories.values()
+            for name in names
+            if not name.endswith(b"/")
+        )
+
+    def get(self, path: bytes) -> Optional[bytes]:
+        parent, _, name = path.rpartition(b"/")
+        names = self.directories.get(parent)
+        return names.get(name) if names is not None else None
+
+    def get_directory(self, path: bytes) -> Optional[bytes]:
+        parent, _, name = path.rpartition(b"/")
+        names = self.directories.get(parent)
+        return names.get(name + b"/") if names is not None else None
+
+    def put(self, path: bytes, value: bytes) -> None:
+        parent, _, name = path.rpartition(b"/")
+        names = self.directories.get(parent)
+        if names is None:
+            names = self._make(parent)
+        names[name] = value
+
+    def put_directory(self, path: bytes, value: bytes) -> None:
+        parent, _, name = path.rpartition(b"/")
+        names = self.directories.get(parent)
+        if names is None:
+            names = self._make(parent)
+        names.pop(name, None)
+        names[name + b"/"] = value
+        if path not in self.directories:
+            self.directories[path] = {}
+
+    def _make(self, path: bytes) -> dict[bytes, bytes]:
+        self.put_directory(path, directory_entry(0, UNSURE))
+        return self.directories[path]
+
+    def claim_directories(self, path: bytes) -> list[bytes]:
+        """Mark the directories above ``path`` ours; those that were not, from the top."""
+        claimed = []
+        above = path.rpartition(b"/")[0]
+        while above:
+            parent, _, name = above.rpartition(b"/")
+            names = self.directories[parent]
+            value = names[name + b"/"]
+            if marks(value) & OURS:
+                break
+            names[name + b"/"] = marked(value, marks(value) & ~UNSEEN | OURS)
+            claimed.append(above)
+            above = parent
+        return claimed[::-1]
+
+    def remove(self, path: bytes) -> None:
+        """Nothing is at ``path`` over there any more: no file, no directory."""
+        parent, _, name = path.rpartition(b"/")
+        names = self.directories.get(parent)
+        if names is not None:
+            names.pop(name, None)
+            if names.pop(name + b"/", None) is not None:
+                self._drop(path)
+
+    def doubt(self, path: bytes) -> None:
+        """What the far end holds at the file ``path`` is not known; it stays ours."""
+        parent, _, name = path.rpartition(b"/")
+        if parent in self.directories:
+            self.directories[parent][name] = _pack(0, 0, OURS | UNSURE, 0, 0, 0)
+
+    def below(self, path: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """Every entry below the directory ``path``, top down; directories end in ``/``."""
+        stack = [path]
+        while stack:
+            directory = stack.pop()
+            prefix = directory + b"/" if directory else b""
+            for name, value in self.directories.get(directory, {}).items():
+                yield prefix + name, value
+                if name.endswith(b"/"):
+                    stack.append(prefix + name[:-1])
+
+    def unchanged(self, path: bytes, status: os.stat_result, target: bytes) -> bool:
+        """Does the far end hold just what the source shows (see the essay above)?
+
+        A listed entry that does becomes ours, with what the look found.
+        """
+        parent, _, name = path.rpartition(b"/")
+        names = self.directories.get(parent)
+        if names is None:
+            return False
+        value = names.get(name)
+        if value is None:
+            return False
+        fresh = entry(status, OURS)
+        if value == fresh:
+            return True
+        inode, mode, bits, size, mtime, ctime = _unpack(value)
+        if bits & UNSURE:
+            return False
+        if not bits & LISTED:
+            if not bits & UNSEEN or marked(value, OURS) != fresh:
+                return False
+        elif stat.S_IFMT(mode) != stat.S_IFMT(status.st_mode):
+            return False
+        elif stat.S_ISLNK(mode):
+            if inode != _fold(target):
+                return False
+        else:
+            if size != status.st_size or (mode ^ status.st_mode) & 0o777:
+                return False
+            if mtime != status.st_mtime_ns:
+                return False
+            if mtime % _SECOND == 0 and status.st_ctime_ns % _SECOND == 0:
+                return False
+        names[name] = fresh
+        return True
+
+    def needs_target(self, path: bytes) -> bool:
+        """Is ``path`` an entry that only a symlink's target can be compared with?"""
+        value = self.get(path)
+        return value is not None and bool(marks(value) & LISTED)
+
+    def unseen(self) -> list[bytes]:
+        """The paths that only an earlier run has shown; directories end in ``/``."""
+        return [
+            path for path, value in self.below(b"") if marks(value) & UNSEEN
+        ]
+
+    def merge_listing(self, directory: bytes, listed: Iterable[Listed]) -> None:
+        """Take in all that the far end has in ``directory`` itself.
+
+        What was remembered as sent and is there unaltered is kept with what is known of
+        it; altered, it stays ours but UNSURE; what is not there any more is dropped.
+        """
+        if directory and self.get_directory(directory) is None:
+            return
+        names = self.directories[directory]
+        prefix = directory + b"/" if directory else b""
+        found: dict[bytes, bytes] = {}
+        for letter, permissions, size, mtime, path, target in listed:
+            name = path[len(prefix) :]
+            mode = _TYPES.get(letter, 0) | permissions
+            inode = _fold(target) if letter == b"l" else 0
+            fresh = _pack(inode, mode, LISTED, size, mtime, 0)
+            key = name + b"/" if letter == b"d" else name
+            before = names.get(key)
+            if before is None:
+                found[key] = fresh
+            elif letter == b"d":
+                found[key] = _pack(0, mode, marks(before), 0, 0, 0)
+            elif letter == b"l":
+                found[key] = _pack(inode, mode, LISTED | marks(before), size, mtime, 0)
+            else:
+                _, sent_mode, bits, sent_size, sent_mtime, _ = _unpack(before)
+                # A tar that keeps whole seconds leaves the floor of what was sent.
+                times = (sent_mtime, sent_mtime - sent_mtime % _SECOND)
+                same = size == sent_size and mtime in times
+                if same and not (mode ^ sent_mode) & (stat.S_IFMT(mode) | 0o777):
+                    found[key] = before
+                elif bits & OURS:
+                    found[key] = marked(fresh, bits | LISTED & ~UNSURE)
+                else:
+                    found[key] = fresh
+        for key in names:
+            if key not in found and key.endswith(b"/"):
+                self._drop(prefix + key[:-1])
+        names.clear()
+        names.update(found)
+        for key in found:
+            if key.endswith(b"/"):
+                self.directories.setdefault(prefix + key[:-1], {})
+
+    def _drop(self, directory: bytes) -> None:
+        for path, _ in list(self.below(directory)):
+            if path.endswith(b"/"):
+                self.directories.pop(path[:-1], None)
+        self.directories.pop(directory, None)
+
+
+def _fold(target: bytes) -> int:
+    """A symlink's target as 64 bits; the same within one process, which is enough."""
+    return hash(target) & 0xFFFF_FFFF_FFFF_FFFF
