@@ -116,10 +116,16 @@ class Batch:
 
     def __bool__(self) -> bool:
         return bool(
-            self.members or self.deletions or self.removals or self.modes or self.commands
+            self.members
+            or self.deletions
+            or self.removals
+            or self.modes
+            or self.commands
         )
 
-    def __len__(self) -> int:
+    @property
+    def count(self) -> int:
+        """How many files are sent or removed."""
         return len(self.members) + len(self.deletions)
 
     def _group(self, directory: bytes) -> Stanza:

@@ -48,6 +48,8 @@ def normalize(record: bytes) -> bytes | None:
     root. An absolute path or one with a ``..`` part does not. The root itself is ``b"."``
     and the whole tree ``b"./"``; a trailing ``/`` keeps its meaning.
     """
+    if record[:1] not in b"./" and b"/." not in record and b"//" not in record:
+        return record  # as our own stages write them
     if b"/" not in record:
         return record if record not in (b"", b"..") else None
     parts = record.split(b"/")

@@ -29,9 +29,11 @@ import os
 import select
 import stat
 import time
+from collections import OrderedDict
 
-from filerep import listing, tarstream
+from filerep import listing
 from filerep import table as tables
+from filerep import tarstream
 from filerep.batch import COMMIT, Batch, Member, directory_mode, shell_quote
 from filerep.command import UNAVAILABLE, OutputError, Stop
 from filerep.pathstream import Decoder, normalize, quote
@@ -212,6 +214,7 @@ class Sent:
         self.entries: list[tuple[bytes, bytes]] = []
         self.removed: list[bytes] = []
         self.void = False
+        self.claimed: Optional[bytes] = b""  # the directory that was last, to save time
         self.started = time.monotonic()
         self.trouble: list[tuple[str, int, str]] = []
 
@@ -244,14 +247,15 @@ class Conversation:
         self.report = report
         self.ticks = tables.ticks(source.device, os.uname().release)
 
-        self.urgent: dict[bytes, None] = {}
-        self.bulk: dict[bytes, None] = {}
+        # OrderedDict, since taking the first key of a dict passes over all deleted ones.
+        self.urgent: OrderedDict[bytes, None] = OrderedDict()
+        self.bulk: OrderedDict[bytes, None] = OrderedDict()
         self.waiting: dict[bytes, list[bytes]] = {}
         self.later: list[tuple[float, bytes]] = []
         self.torn: dict[bytes, tuple[float, float]] = {}  # path: since when, next wait
         self.lots: list[tuple[float, Lot]] = []
         self.failing: dict[bytes, str] = {}
-        self.big: dict[bytes, None] = {}
+        self.big: OrderedDict[bytes, None] = OrderedDict()
 
         # Directories whose listing was asked for (False) or is in (True).
         self.listed: dict[bytes, bool] = {}
@@ -317,7 +321,9 @@ class Conversation:
                         urgent_fd = -1
                     if fd == bulk_fd:
                         bulk_fd, self.bulk_open = -1, False
-                self._take(records, fd == urgent_fd or urgent_fd == -1 and fd != bulk_fd)
+                self._take(
+                    records, fd == urgent_fd or urgent_fd == -1 and fd != bulk_fd
+                )
             if stop_fd in ready:
                 stop_fd, self.stopping = -1, True
             self.source.forget_directories()
@@ -496,7 +502,9 @@ class Conversation:
             return
         self.files += len(fit)
         self.bytes += batch.bytes
-        self.hook_due = self.hook_due or bool(self.options.on_sync and self.initial_done)
+        self.hook_due = self.hook_due or bool(
+            self.options.on_sync and self.initial_done
+        )
         self.report(
             {
                 "is": "batch",
@@ -585,7 +593,9 @@ class Conversation:
     def _undo(self, sent: Sent, void: set[bytes]) -> None:
         """Doubt what was thought to be there, or gone, since this batch was sent."""
         for directory, _ in sent.batch.directories:
-            if directory in void or any(one.startswith(directory + b"/") for one in void):
+            if directory in void or any(
+                one.startswith(directory + b"/") for one in void
+            ):
                 self.table.remove(directory)
         for path, _ in sent.entries:
             if path in void:
@@ -620,9 +630,8 @@ class Conversation:
                 break
             directory = directory.rpartition(b"/")[0]
 
-    def _is_listed(self, path: bytes) -> bool:
-        """Is known what the far end holds where ``path`` is? If not, it is asked."""
-        directory = path.rpartition(b"/")[0]
+    def _is_listed(self, directory: bytes) -> bool:
+        """Is known what the far end holds in ``directory``? If not, it is asked."""
         done = self.listed.get(directory)
         if done:
             return True
@@ -674,12 +683,12 @@ class Conversation:
     def _send_what_can_be(self, more_may_come: bool) -> None:
         while self._may_send() and not self.stopping:
             lot = None
-            queue: dict[bytes, None] = self.urgent
+            queue = self.urgent
             if not queue and self.lots:
                 now = time.monotonic()
                 if self.lots[0][0] <= now and self.next_lot <= now:
                     lot = heapq.heappop(self.lots)[1]
-                    queue = dict.fromkeys(lot.paths)
+                    queue = OrderedDict.fromkeys(lot.paths)
             queue = queue or self.bulk or self.big
             if not queue:
                 break
@@ -698,27 +707,27 @@ class Conversation:
         if self.to_list and hurry and self._may_list():
             self._send_listing()
 
-    def _plan(self, queue: dict[bytes, None], sent: Sent) -> None:
+    def _plan(self, queue: OrderedDict[bytes, None], sent: Sent) -> None:
+        """Take from ``queue`` what makes a batch of it, or all that needs nothing."""
         batch = sent.batch
         for _ in range(4 * _MOST_PATHS):
             if not queue:
                 break
-            path = next(iter(queue))
-            del queue[path]
+            path = queue.popitem(last=False)[0]
             if path == b".":
                 self._mark()
             elif path.endswith(b"/"):
                 self._verify(path, queue)
             else:
                 self._look(path, sent, queue)
-            if batch.bytes >= self.limit or len(batch) >= _MOST_PATHS:
-                break
+                if batch.bytes >= self.limit or batch.count >= _MOST_PATHS:
+                    break
 
     def _mark(self) -> None:
         """A script waits for what was named before this; told once nothing is left."""
         self.marks += 1
 
-    def _verify(self, record: bytes, queue: dict[bytes, None]) -> None:
+    def _verify(self, record: bytes, queue: OrderedDict[bytes, None]) -> None:
         """Look at all of ours at or below ``record``, the files before their directories."""
         directory = b"" if record == b"./" else record[:-1]
         inner = []
@@ -736,15 +745,16 @@ class Conversation:
             queue[directory] = None
 
     def _look(
-        self, path: bytes, sent: Sent, queue: Optional[dict[bytes, None]] = None
+        self, path: bytes, sent: Sent, queue: Optional[OrderedDict[bytes, None]] = None
     ) -> None:
         """Look at ``path`` and plan what follows from it."""
+        directory = path[: max(path.rfind(b"/"), 0)]
+        if self.lists and not self._is_listed(directory):
+            self.waiting.setdefault(directory, []).append(path)
+            return
         if path in self.failing and sent.lot is None:
             return  # it has its own time
-        if path.startswith(STAGE_PREFIX):
-            return
-        if self.lists and not self._is_listed(path):
-            self.waiting.setdefault(path.rpartition(b"/")[0], []).append(path)
+        if not directory and path.startswith(STAGE_PREFIX):
             return
         try:
             status = self.source.look(path)
@@ -772,7 +782,7 @@ class Conversation:
         path: bytes,
         status: os.stat_result,
         sent: Sent,
-        queue: Optional[dict[bytes, None]],
+        queue: Optional[OrderedDict[bytes, None]],
     ) -> None:
         link = stat.S_ISLNK(status.st_mode)
         target = b""
@@ -828,12 +838,20 @@ class Conversation:
 
     def _claim(self, path: bytes, sent: Sent) -> None:
         """The directories above are ours now, and have our permission bits."""
-        while path.rpartition(b"/")[0] not in self.table.directories:
-            path = path.rpartition(b"/")[0]
+        directory = path.rpartition(b"/")[0]
+        if directory == sent.claimed:
+            return
+        sent.claimed = directory
+        while directory not in self.table.directories:
+            path, directory = directory, directory.rpartition(b"/")[0]
         for above in self.table.claim_directories(path):
             value = self.table.get_directory(above)
             status = self.source.look(above)
-            if value is not None and status is not None and stat.S_ISDIR(status.st_mode):
+            if (
+                value is not None
+                and status is not None
+                and stat.S_ISDIR(status.st_mode)
+            ):
                 sent.entries.append((above + b"/", value))
                 self._plan_directory(above, status, sent)
 
@@ -854,7 +872,7 @@ class Conversation:
             sent.batch.modes.append((path, mode))
 
     def _plan_absent(
-        self, path: bytes, sent: Sent, queue: Optional[dict[bytes, None]]
+        self, path: bytes, sent: Sent, queue: Optional[OrderedDict[bytes, None]]
     ) -> None:
         if not self.options.delete:
             return
@@ -1041,7 +1059,9 @@ class Conversation:
         self.files += len(batch.members)
         self.bytes += batch.bytes
         for directory, mode in batch.directories:
-            self.table.put_directory(directory, tables.directory_entry(mode, tables.OURS))
+            self.table.put_directory(
+                directory, tables.directory_entry(mode, tables.OURS)
+            )
 
 
 def _same(now: os.stat_result, then: os.stat_result) -> bool:
