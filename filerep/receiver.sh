@@ -30,7 +30,7 @@
 # $1 nonce  $2 directory the destination is in  $3 its name  $4 stage's name, without nonce
 # $5 options: words out of clean, dry
 [ -z "${ZSH_VERSION-}" ] || emulate sh
-nonce=$1 dest=${2%/}/$3 stage=$4 options=" $5 "
+nonce=$1 dest=${2%/}/$3 stage=$4 asked=" $5 "
 say() { echo "filerep-$nonce" "$@"; }
 fail() { say error "$@"; exit 1; }
 why() { # the first line of what the last command complained of
@@ -38,7 +38,7 @@ why() { # the first line of what the last command complained of
 }
 
 command -v tar >/dev/null || fail "tar: not found"
-case $options in
+case $asked in
 *' dry '*)
   S=${TMPDIR:-/tmp}/$stage-$nonce
   if [ ! -d "$dest" ]; then say ready new=1 empty=1; cat >/dev/null; exit 0; fi ;;
@@ -48,12 +48,12 @@ case $options in
 esac
 words=$(cd -P -- "$dest" 2>&1) || fail "$words"
 cd -P -- "$dest" || exit
-case $options in
+case $asked in
 *' clean '*)
   [ "$(pwd -P)" != / ] || fail "will not clean out /"
   words=$(find . ! -name . -prune -exec rm -rf {} + 2>&1) || fail "$words" ;;
 esac
-case $options in
+case $asked in
 *' dry '*) ;;
 *) rm -rf "./$stage"-* 2>/dev/null ;; # what a cut run left
 esac
@@ -176,17 +176,17 @@ n=0
 while :; do
   n=$((n + 1)) dirty= lost=
   if [ $form = gnu ]; then
-    (unpack); status=$?
+    (unpack); code=$?
   else
     read -r records || break
     if [ $full ]; then set -- bs=10240 "count=$records" iflag=fullblock
     else set -- ibs=1 obs=10240 "count=$((records * 10240))"; fi
     # A tar that gives up early must not leave the rest of its archive to be read as lines.
-    dd "$@" 2>/dev/null | (unpack; status=$?; cat >/dev/null; exit $status); status=$?
+    dd "$@" 2>/dev/null | (unpack; code=$?; cat >/dev/null; exit $code); code=$?
   fi
   read -r line || break
   [ "$line" = "batch $n" ] || break
-  if [ $status = 0 ] && [ -s "$S/commit" ]; then
+  if [ $code = 0 ] && [ -s "$S/commit" ]; then
     . "$S/commit" </dev/null
     end="ok $n"
   else
