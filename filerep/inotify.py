@@ -31,10 +31,14 @@ from __future__ import annotations
 
 import errno
 import os
+import select
 import stat
 import struct
+import time
 
 from filerep.ignore import rule_file
+from filerep.limits import queue_limit
+from filerep.mounts import Mounts
 from filerep.pathstream import WHOLE_TREE
 from filerep.pending import SETTLE_SECONDS, Holds
 from filerep.roots import ABSENT, Descent
@@ -93,12 +97,16 @@ _STAMP_SLACK_NS = 2_100_000_000
 _HEADER = struct.Struct("iIII")
 
 
+class NoInotify(Exception):
+    """There is no inotify on this system."""
+
+
 class LimitReached(Exception):
     """The kernel gives no more watches or instances; ``errno`` says which."""
 
     def __init__(self, error: OSError) -> None:
         super().__init__(os.strerror(error.errno or 0))
-        self.errno = error.errno
+        self.errno = error.errno or 0
 
 
 def events(data: bytes) -> Iterator[tuple[int, int, bytes]]:
@@ -170,21 +178,29 @@ class Tree:
         pending: Pending,
         on_error: OnError,
         say: Callable[[str], None],
-        clock: Callable[[], float],
-        wall_ns: Callable[[], int],
         audit_seconds: float | None,
+        clock: Callable[[], float] = time.monotonic,
+        wall_ns: Callable[[], int] = time.time_ns,
     ) -> None:
-        """Raises ``LimitReached``, ImportError or OSError if there is no inotify.
+        """Raises ``NoInotify``, ``LimitReached`` or OSError.
 
         ``audit_seconds`` 0 is no audit, None an audit of less than 1 % of a core.
         """
-        from inotify_simple import INotify
-
+        try:
+            from inotify_simple import INotify
+        except ImportError as error:
+            raise NoInotify(f"inotify is not at hand ({error})") from None
+        if not os.path.isdir("/proc/self/fd"):
+            raise NoInotify("there is no /proc, which inotify is used through")
         try:
             self._kernel = INotify(nonblocking=True)
+        except AttributeError:
+            raise NoInotify("this system has no inotify") from None
         except OSError as error:
             if error.errno in (errno.EMFILE, errno.ENFILE):
                 raise LimitReached(error) from None
+            if error.errno == errno.ENOSYS:
+                raise NoInotify("this kernel has no inotify") from None
             raise
         self._fd: int = self._kernel.fileno()
         self._root = root
@@ -195,6 +211,11 @@ class Tree:
         self._clock = clock
         self._wall_ns = wall_ns
         self._audit_seconds = audit_seconds
+        self._mounts: Mounts | None = None
+        try:
+            self._mounts = Mounts(root.path)
+        except OSError:
+            pass
         self._nodes: dict[int, tuple[Directory, ...]] = {}
         self._top = Directory(b"", None, load())
         self._above: set[int] = set()
@@ -210,11 +231,17 @@ class Tree:
 
     # What the loop calls.
 
-    def fileno(self) -> int:
-        return self._fd
+    def descriptors(self) -> dict[int, int]:
+        """What to poll, and for which events, to know when to ``read``."""
+        found = {self._fd: select.POLLIN}
+        if self._mounts:
+            found[self._mounts.fileno()] = select.POLLPRI
+        return found
 
     def close(self) -> None:
         self._kernel.close()
+        if self._mounts:
+            self._mounts.close()
 
     def start(self) -> None:
         """Put every watch in place, naming nothing; raises ``LimitReached`` or OSError."""
@@ -229,12 +256,16 @@ class Tree:
     def directories(self) -> int:
         return len(self._nodes)
 
-    def read(self) -> None:
-        """Take over the events there are now."""
+    def read(self, mounted: bool = True) -> None:
+        """Take over the events there are now, and what was mounted if that has changed."""
         self._soak()
         backlog, self._backlog = self._backlog, []
         for data in backlog:
             self._handle(data)
+        if mounted and self._mounts:
+            self._root.check()
+            for path in self._mounts.changed():
+                self._mounted(path)
 
     def deadline(self) -> float | None:
         """When ``work`` is to be called next."""
@@ -250,7 +281,9 @@ class Tree:
         if self._overflowed:
             self._overflowed = False
             self._say(
-                "the kernel lost events (fs.inotify.max_queued_events); looking at everything again"
+                "the kernel lost events, as more than"
+                f" {queue_limit()} waited (fs.inotify.max_queued_events);"
+                " looking at everything again"
             )
             self.look_at_everything()
         for path in self._edited.release(self._clock()):
@@ -320,6 +353,13 @@ class Tree:
             elif node.attached():
                 self._look(node.parent, node.name(), moved=True)
 
+    def _mounted(self, path: bytes) -> None:
+        """Something was mounted at ``path``, or unmounted."""
+        above, _, name = path.rpartition(b"/")
+        parent = self._find(above)
+        if parent and parent.rules.counts(name, True):
+            self._look(parent, name, moved=True)
+
     def _root_changed(self) -> None:
         mode = stat.S_IMODE(self._root.check().st_mode)
         if mode != self._root.mode:
@@ -331,7 +371,8 @@ class Tree:
     def _changed(self, node: Directory, mask: int, name: bytes) -> None:
         if node.parent is None and name.startswith(_RESERVED):
             return
-        if rule_file(name):
+        # The top of a repository, which begins or ends here, bounds the rules.
+        if rule_file(name) or name == b".git":
             self._rules_changed(node.path, mask)
         is_dir = bool(mask & ISDIR)
         if not node.rules.counts(name, is_dir):
@@ -392,6 +433,12 @@ class Tree:
                     self._look(node.parent, node.name(), moved=False)
 
     # The nodes.
+
+    def _find(self, path: bytes) -> Directory | None:
+        node: Directory | None = self._top
+        for name in path.split(b"/") if path else ():
+            node = node.child(name) if node else None
+        return node
 
     def _add(self, parent: Directory, name: bytes) -> Directory:
         node = Directory(parent.join(name), parent, parent.rules)
@@ -538,9 +585,7 @@ class Tree:
             self._edited.hold(path, self._clock())
 
     def _read_rules(self, path: bytes) -> None:
-        node: Directory | None = self._top
-        for name in path.split(b"/") if path else ():
-            node = node.child(name) if node else None
+        node = self._find(path)
         if node is None:
             return
         self._links = None

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import stat
+import time
 from array import array
 
 from filerep.pathstream import WHOLE_TREE
@@ -63,9 +64,9 @@ class Snapshots:
         load: Callable[[], Rules],
         pending: Pending,
         on_error: OnError,
-        clock: Callable[[], float],
-        wall_ns: Callable[[], int],
         seconds: float,
+        clock: Callable[[], float] = time.monotonic,
+        wall_ns: Callable[[], int] = time.time_ns,
     ) -> None:
         self._root = root
         self._load = load
@@ -81,28 +82,22 @@ class Snapshots:
 
     # What the loop calls.
 
-    def fileno(self) -> int:
-        return -1
+    def descriptors(self) -> dict[int, int]:
+        return {}
 
     def close(self) -> None:
         pass
 
-    def start(self) -> None:
-        """Take the first snapshot, naming nothing; raises OSError if there is no root."""
+    def start(self, naming: bool = False) -> None:
+        """Take the first snapshot; raises OSError if there is no root."""
         os.close(self._root.open())
-        for _ in self._looking(naming=False):
-            pass
-
-    def start_over(self) -> None:
-        """Take the first snapshot and name all of it, as what was before is not known."""
-        self._pending.now(WHOLE_TREE)
-        for _ in self._looking(naming=True):
+        for _ in self._looking(naming):
             pass
 
     def directories(self) -> int:
         return len(self._seen)
 
-    def read(self) -> None:
+    def read(self, mounted: bool = True) -> None:
         pass
 
     def deadline(self) -> float | None:

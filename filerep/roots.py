@@ -1,4 +1,4 @@
-"""SRC by its name: is it still the directory it was, and what kind of file system is it."""
+"""SRC by its name: is it still the directory it was, and the way down from it."""
 
 from __future__ import annotations
 
@@ -12,13 +12,6 @@ _OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # A part of the path is no directory, or a symlink: there is nothing at that path.
 ABSENT = frozenset((errno.ENOENT, errno.ENOTDIR, errno.ELOOP))
 _LENT = 64
-
-# Those a change can reach by another way than this kernel's own calls, so that inotify
-# hears nothing of it. fuseblk (a local disk behind FUSE) is not among them.
-_SHARED = frozenset(
-    "9p afs beegfs ceph cifs coda fuse gpfs hgfs lustre ncpfs nfs nfs4 ocfs2 prl_fs smb2"
-    " smb3 smbfs vboxsf virtiofs vmhgfs".split()
-)
 
 
 class Root:
@@ -56,11 +49,6 @@ class Root:
             os.close(fd)
             raise RootGone
         return fd
-
-    def shared_type(self) -> str:
-        """The type of the root's file system if others can change it unseen, or ``""``."""
-        kind = _mounted_type(self.path)
-        return kind if kind in _SHARED or kind.startswith("fuse.") else ""
 
 
 class Descent:
@@ -113,22 +101,3 @@ class Descent:
             self._names.append(name)
             self._open.append((len(self._names), fd))
         return fd
-
-
-def _mounted_type(path: bytes) -> str:
-    """The file system type below ``path`` by proc(5), ``""`` where that cannot be told."""
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            with open(f"/proc/self/fdinfo/{fd}", "rb") as info:
-                ids = [line.split()[1] for line in info if line.startswith(b"mnt_id:")]
-        finally:
-            os.close(fd)
-        with open("/proc/self/mountinfo", "rb") as mounts:
-            for line in mounts:
-                fields = line.split(b" ")
-                if fields[:1] == ids:
-                    return fields[fields.index(b"-") + 1].decode("ascii", "replace")
-    except (OSError, ValueError, IndexError):
-        pass
-    return ""

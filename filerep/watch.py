@@ -70,8 +70,10 @@ import time
 
 from filerep import command, ignore
 from filerep.command import OutputError, Stop
-from filerep.inotify import LimitReached, Tree
-from filerep.pathstream import quote
+from filerep.inotify import LimitReached, NoInotify, Tree
+from filerep.limits import explain
+from filerep.mounts import shared_type
+from filerep.pathstream import WHOLE_TREE, quote
 from filerep.pending import Pending
 from filerep.polling import DEFAULT_SECONDS, Snapshots
 from filerep.roots import Root
@@ -96,7 +98,7 @@ def watch(
     root: Root,
     out: int,
     wake: int,
-    clock: Callable[[], float],
+    clock: Callable[[], float] = time.monotonic,
 ) -> None:
     """Write what ``tracker`` finds to ``out`` until its reader has gone.
 
@@ -105,8 +107,9 @@ def watch(
     """
     poller = select.poll()
     poller.register(wake, select.POLLIN)
-    if tracker.fileno() >= 0:
-        poller.register(tracker.fileno(), select.POLLIN)
+    sources = tracker.descriptors()
+    for fd, events in sources.items():
+        poller.register(fd, events)
     rest = b""
     while True:
         tracker.work()
@@ -120,11 +123,16 @@ def watch(
             os.read(wake, 4096)
             tracker.sync()
             pending.last(SYNC)
-        elif tracker.fileno() in ready:
-            tracker.read()
+        elif not sources.keys().isdisjoint(ready):
+            tracker.read(any(ready.get(fd, 0) & select.POLLPRI for fd in sources))
         if ready.get(out, 0) & select.POLLOUT:
             root.check()  # or all that was in it looks deleted
-            rest = _write(out, rest or pending.take(select.PIPE_BUF))
+            try:
+                rest = _write(out, rest or pending.take(select.PIPE_BUF))
+            except BrokenPipeError:
+                return
+            except OSError as error:
+                raise OutputError(error) from None
 
 
 def _write(out: int, data: bytes) -> bytes:
@@ -133,10 +141,7 @@ def _write(out: int, data: bytes) -> bytes:
     A pipe that poll calls writable takes PIPE_BUF bytes. O_NONBLOCK is no way: it belongs
     to the open file, which others share, the user's terminal perhaps.
     """
-    try:
-        return data[os.write(out, data[: select.PIPE_BUF]) :]
-    except OSError as error:
-        raise OutputError(error) from None
+    return data[os.write(out, data[: select.PIPE_BUF]) :]
 
 
 def _milliseconds(now: float, pending: Pending, tracker: Tracker) -> float | None:
@@ -151,35 +156,116 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _body(run: Command) -> int:
     wake = _wake_on_signal()
-    args = run.args
-    ready_fd = int(command.number(args["--ready-fd"] or "-1", "--ready-fd", -1))
-    root_path = command.source_root(args["SRC"])
+    name = command.source_root(run.args["SRC"])
+    ready_fd = _descriptor(run.args["--ready-fd"])
     pending = Pending(time.monotonic)
     try:
-        root = Root(root_path)
-        tracker = _start(run, root, pending)
-        if ready_fd >= 0:
+        root = Root(name)
+        follow = Followed(run, root, pending)
+        tracker = follow.start()
+        if ready_fd is not None:
             command.write_all(ready_fd, b"\n")
             os.close(ready_fd)
         while True:
             try:
-                watch(tracker, pending, root, 1, wake, time.monotonic)
+                watch(tracker, pending, root, 1, wake)
                 return run.status
             except LimitReached as limit:
                 tracker.close()
-                tracker = snapshots = _snapshots(run, root, pending)
-                snapshots.start_over()
-                run.say(_explain(limit, tracker.directories()))
+                tracker = follow.go_on_without(limit)
     except RootGone:
-        raise Stop(
-            command.NO_INPUT,
-            f"{quote(root_path)} was moved, deleted, unmounted or mounted over",
-        ) from None
+        why = "was moved, deleted, unmounted or mounted over"
+        raise Stop(command.NO_INPUT, f"{quote(name)} {why}") from None
     except OSError as error:
-        raise Stop(
-            command.OS_ERROR,
-            f"cannot watch {quote(root_path)}: {command.reason(error)}",
-        ) from None
+        why = command.reason(error)
+        raise Stop(command.OS_ERROR, f"cannot watch {quote(name)}: {why}") from None
+
+
+class Followed:
+    """What the arguments say is to be followed, and how."""
+
+    def __init__(self, run: Command, root: Root, pending: Pending) -> None:
+        audit = run.args["--audit"]
+        self._audit_seconds = (
+            None if audit == "auto" else command.number(audit, "--audit")
+        )
+        self._poll_seconds = command.number(run.args["--poll"], "--poll")
+        self._run = run
+        self._root = root
+        self._pending = pending
+        self._said: set[object] = set()
+
+    def start(self) -> Tracker:
+        """A tracker at work: inotify if it can be had and serves, else snapshots."""
+        kind = shared_type(self._root.path)
+        if self._poll_seconds:
+            return self._snapshots()
+        if kind:
+            where = quote(self._root.path)
+            self._run.say(f"{where} is on {kind}, which others change; polling it")
+            return self._snapshots()
+        try:
+            tree = Tree(
+                self._root,
+                self._load,
+                self._pending,
+                self._on_error,
+                self._run.say,
+                self._audit_seconds,
+            )
+            tree.start()
+        except NoInotify as error:
+            self._run.say(f"{error}; polling instead")
+            return self._snapshots()
+        except LimitReached as limit:
+            snapshots = self._snapshots()
+            self._run.say(explain(limit.errno, snapshots.directories()))
+            return snapshots
+        if self._run.args["--verbose"]:
+            self._run.say(f"watching {tree.directories():,} directories")
+        return tree
+
+    def go_on_without(self, limit: LimitReached) -> Tracker:
+        """Snapshots in place of inotify, which came to its ``limit`` at work."""
+        self._pending.now(WHOLE_TREE)
+        snapshots = self._snapshots(naming=True)
+        self._run.say(explain(limit.errno, snapshots.directories()))
+        return snapshots
+
+    def _snapshots(self, naming: bool = False) -> Snapshots:
+        snapshots = Snapshots(
+            self._root,
+            self._load,
+            self._pending,
+            self._on_error,
+            self._poll_seconds or DEFAULT_SECONDS,
+        )
+        snapshots.start(naming)
+        if self._run.args["--verbose"]:
+            self._run.say(f"polling {snapshots.directories():,} directories")
+        return snapshots
+
+    def _load(self) -> Rules:
+        args = self._run.args
+        return ignore.load(
+            self._root.path,
+            gitignore=not args["--no-gitignore"],
+            exclude=[os.fsencode(text) for text in args["--exclude"]],
+            include=[os.fsencode(text) for text in args["--include"]],
+            on_error=self._on_error,
+            on_note=self._note,
+        )
+
+    def _on_error(self, action: str, path: bytes, error: OSError) -> None:
+        """Report a bad path once, however often it is looked at."""
+        if (action, path) not in self._said:
+            self._said.add((action, path))
+            self._run.on_error(action, path, error)
+
+    def _note(self, text: str) -> None:
+        if text not in self._said:
+            self._said.add(text)
+            self._run.say(text)
 
 
 def _wake_on_signal() -> int:
@@ -191,61 +277,13 @@ def _wake_on_signal() -> int:
     return wake
 
 
-def _start(run: Command, root: Root, pending: Pending) -> Tracker:
-    """A tracker at work: inotify if it can be had and serves, else snapshots."""
-    seconds = command.number(run.args["--poll"], "--poll")
-    kind = root.shared_type()
-    limit = None
-    if not seconds and kind:
-        run.say(f"{quote(root.path)} is on {kind}, where others make changes; polling")
-    elif not seconds:
-        try:
-            audit = run.args["--audit"]
-            tree = Tree(
-                root,
-                _loader(run, root),
-                pending,
-                run.on_error,
-                run.say,
-                time.monotonic,
-                time.time_ns,
-                None if audit == "auto" else command.number(audit, "--audit"),
-            )
-            tree.start()
-            return tree
-        except LimitReached as error:
-            limit = error
-        except ImportError:
-            run.say("there is no inotify here; polling")
-    snapshots = _snapshots(run, root, pending)
-    snapshots.start()
-    if limit:
-        run.say(_explain(limit, snapshots.directories()))
-    return snapshots
-
-
-def _loader(run: Command, root: Root) -> Callable[[], Rules]:
-    return lambda: ignore.load(
-        root.path,
-        gitignore=not run.args["--no-gitignore"],
-        exclude=[os.fsencode(text) for text in run.args["--exclude"]],
-        include=[os.fsencode(text) for text in run.args["--include"]],
-        on_error=run.on_error,
-        on_note=run.say,
-    )
-
-
-def _snapshots(run: Command, root: Root, pending: Pending) -> Snapshots:
-    return Snapshots(
-        root,
-        _loader(run, root),
-        pending,
-        run.on_error,
-        time.monotonic,
-        time.time_ns,
-        command.number(run.args["--poll"], "--poll") or DEFAULT_SECONDS,
-    )
-
-
-def _explain(limit: LimitReached, directories: int) -> str:
-    return f"limit {limit.errno} {directories}"
+def _descriptor(text: str | None) -> int | None:
+    """The open descriptor that ``text`` names; raises ``Stop(USAGE)``."""
+    if text is None:
+        return None
+    try:
+        os.fstat(int(text))
+    except (ValueError, OverflowError, OSError):
+        why = f"--ready-fd takes an open descriptor, not {quote(text)}"
+        raise Stop(command.USAGE, why) from None
+    return int(text)

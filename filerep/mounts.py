@@ -1,0 +1,75 @@
+"""What is mounted at and below a directory, by proc(5); nothing where there is no /proc.
+
+inotify says nothing when something is mounted over a watched directory, and writes into
+the new mount are silent too. The kernel does announce every change of the mount table, to
+whoever polls mountinfo.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+
+_TABLE = "/proc/self/mountinfo"
+# Those a change can reach by another way than this kernel's own calls, so that inotify
+# hears nothing of it. fuseblk (a local disk behind FUSE) is not among them.
+_SHARED = frozenset(
+    "9p afs beegfs ceph cifs coda fuse gpfs hgfs lustre ncpfs nfs nfs4 ocfs2 prl_fs smb2"
+    " smb3 smbfs vboxsf virtiofs vmhgfs".split()
+)
+_ESCAPE = re.compile(rb"\\([0-7]{3})")
+
+
+class Mounts:
+    """The mount points below ``root``; polling ``fileno`` for POLLPRI tells of changes."""
+
+    def __init__(self, root: bytes) -> None:
+        """Raises OSError where there is no mountinfo."""
+        self._below = os.path.join(os.path.realpath(root), b"")
+        self._file = open(_TABLE, "rb", buffering=0)
+        self._seen = self._read()
+
+    def fileno(self) -> int:
+        return self._file.fileno()
+
+    def close(self) -> None:
+        self._file.close()
+
+    def changed(self) -> list[bytes]:
+        """Where, relative to the root, something was mounted or unmounted since."""
+        before, self._seen = self._seen, self._read()
+        return sorted({path for _, path in before ^ self._seen})
+
+    def _read(self) -> set[tuple[bytes, bytes]]:
+        self._file.seek(0)
+        points = set()
+        for line in self._file.read().splitlines():
+            fields = line.split(b" ")
+            path = _ESCAPE.sub(lambda octal: bytes([int(octal[1], 8)]), fields[4])
+            if path.startswith(self._below):
+                points.add((fields[0], path[len(self._below) :]))
+        return points
+
+
+def shared_type(directory: bytes) -> str:
+    """The type of the file system of ``directory`` if others change it, or ``""``."""
+    kind = _type(directory)
+    return kind if kind in _SHARED or kind.startswith("fuse.") else ""
+
+
+def _type(directory: bytes) -> str:
+    try:
+        fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            with open(f"/proc/self/fdinfo/{fd}", "rb") as info:
+                ids = [line.split()[1] for line in info if line.startswith(b"mnt_id:")]
+        finally:
+            os.close(fd)
+        with open(_TABLE, "rb") as mounts:
+            for line in mounts:
+                fields = line.split(b" ")
+                if fields[:1] == ids:
+                    return fields[fields.index(b"-") + 1].decode("ascii", "replace")
+    except (OSError, ValueError, IndexError):
+        pass
+    return ""
