@@ -1,7 +1,7 @@
 """fr-pack: read a path stream, write what is at those paths as a tar stream.
 
 Usage:
-  fr-pack [options] SRC
+  fr-pack [options] [--mirror]... [--exclude PATTERN]... [--include PATTERN]... SRC
 
 Reads NUL-terminated paths relative to SRC from standard input, looks at each, and writes
 the regular files and symlinks it finds to standard output as one tar archive. Symlinks are
@@ -58,8 +58,9 @@ import os
 import select
 import stat
 
-from filerep import command, tarstream
+from filerep import command
 from filerep import table as tables
+from filerep import tarstream
 from filerep.command import Command, OutputError, Stop
 from filerep.pathstream import Decoder, normalize, quote
 from filerep.source import RootGone, Source, kind
@@ -69,6 +70,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Optional
 
+    from filerep.ignore import Rules
     from filerep.state import State
 
 _READ = 1 << 16
@@ -250,7 +252,7 @@ def _main(run: Command) -> int:
     root = command.source_root(run.args["SRC"])
     source = _open_source(root)
     table = tables.Table() if run.args["--listing"] or run.args["--state"] else None
-    state = _open_state(run.args["--state"])
+    state = None if run.args["--dry-run"] else _open_state(run.args["--state"])
     try:
         if run.args["--wire"] is not None:
             return _converse(run, root, source, state)
@@ -294,6 +296,17 @@ def _open_state(path: Optional[str]) -> Optional[State]:
         raise Stop(command.IO_ERROR, said) from None
 
 
+def _peek(path: str, table: tables.Table, marks: int) -> None:
+    """Enter what a state file remembers, and leave it as it is."""
+    from filerep import state
+
+    try:
+        with open(path, "rb") as file:
+            state.enter(state.parse(file.read()), table, marks)
+    except FileNotFoundError:
+        pass
+
+
 def _read_listing(path: str, table: tables.Table) -> None:
     """Enter a whole listing; directories first, which find names before what is in them."""
     from filerep import listing
@@ -313,9 +326,20 @@ def _read_listing(path: str, table: tables.Table) -> None:
             table.merge_listing(directory, found[directory])
 
 
-def _converse(
-    run: Command, root: bytes, source: Source, state: Optional[State]
-) -> int:
+def _rules(run: Command, root: bytes) -> Rules:
+    """What --mirror leaves alone at the far end, by the same rules as fr-walk."""
+    from filerep import ignore
+
+    return ignore.load(
+        root,
+        gitignore=not run.args["--no-gitignore"],
+        exclude=[os.fsencode(pattern) for pattern in run.args["--exclude"]],
+        include=[os.fsencode(pattern) for pattern in run.args["--include"]],
+        on_error=run.on_error,
+    )
+
+
+def _converse(run: Command, root: bytes, source: Source, state: Optional[State]) -> int:
     """The wire mode: see wire.py."""
     import json
     import signal
@@ -326,16 +350,18 @@ def _converse(
     far = wire.Far(args["--wire"])
     table = tables.Table()
     initial = not args["--no-initial"]
+    marks = tables.OURS | (tables.UNSEEN if initial else 0)
     if state is not None:
+        state.load(tables.Table() if far.empty else table, marks)
         if far.empty:
-            state.load(tables.Table(), 0)
             state.clear()
-        else:
-            state.load(table, tables.OURS | (tables.UNSEEN if initial else 0))
+    elif args["--state"] and not far.empty:
+        _peek(args["--state"], table, marks)
     options = wire.Options(
         delete=not args["--no-delete"],
         initial=initial,
         dry_run=args["--dry-run"],
+        mirror=args["--mirror"],
         keepalive=command.number(args["--keepalive"], "--keepalive"),
         on_sync=os.fsencode(args["--on-sync"] or ""),
     )
@@ -353,7 +379,17 @@ def _converse(
     answers = wire.Answers(int(args["--answers-fd"]), far.list)
     out = wire.Output(1, answers, 3 * options.keepalive)
     conversation = wire.Conversation(
-        source, table, state, far, options, answers, out, run.say, run.on_error, report
+        source,
+        table,
+        state,
+        far,
+        options,
+        answers,
+        out,
+        run.say,
+        run.on_error,
+        report,
+        _rules(run, root) if options.mirror else None,
     )
     urgent_fd = int(args["--urgent-fd"]) if args["--urgent-fd"] else -1
     conversation.run(0 if initial else -1, urgent_fd, stop_fd)

@@ -27,178 +27,155 @@
 # `there N ID` (a directory thought new), `kept N ID` (not empty), `aside N ID NAME` (moved out of
 # the way), and listings.
 #
-# $1 nonce  $2 directory the destination is in  $3 its name  $4 stage's name, without nonce
-# $5 options: words out of clean, dry
+# $1 nonce  $2 directory the destination is in  $3 its name  $4 the stage's name, less nonce
+# $5 words out of: clean dry
 [ -z "${ZSH_VERSION-}" ] || emulate sh
-nonce=$1 dest=${2%/}/$3 stage=$4 asked=" $5 "
+nonce=$1 dest=${2%/}/$3 stage=$4 asked=" $5 " locale=${LC_ALL-}
+LC_ALL=C EXTRACT_UNSAFE_SYMLINKS=1 # old busybox holds some symlinks back without that
+export LC_ALL EXTRACT_UNSAFE_SYMLINKS
 say() { echo "filerep-$nonce" "$@"; }
-fail() { say error "$@"; exit 1; }
-why() { # the first line of what the last command complained of
-  words=; IFS= read -r words <"$S/err"; words=${words:-no reason given}
-}
+try() { words=$("$@" 2>&1) || { say error "$words"; exit 1; }; }
+drop() { rm -rf "$S"; }
 
-command -v tar >/dev/null || fail "tar: not found"
+command -v tar >/dev/null || { say error 'there is no tar'; exit 1; }
 case $asked in
-*' dry '*)
+*' dry '*) # nothing is touched but a directory of our own, elsewhere
   S=${TMPDIR:-/tmp}/$stage-$nonce
-  if [ ! -d "$dest" ]; then say ready new=1 empty=1; cat >/dev/null; exit 0; fi ;;
+  try mkdir -m 700 "$S"
+  [ -d "$dest" ] || dest=$S
+  try cd -P "$dest"; cd -P "$dest" || exit ;;
 *)
-  words=$(mkdir -p -- "$dest" 2>&1) || fail "$words"
-  S=./$stage-$nonce ;;
+  S=./$stage-$nonce
+  try mkdir -p "$dest"
+  try cd -P "$dest"; cd -P "$dest" || exit
+  case $asked in *' clean '*)
+    [ "$(pwd -P)" != / ] || { say error 'will not clean out /'; exit 1; }
+    try find . ! -name . -prune -exec rm -rf {} + ;;
+  esac
+  try rm -rf "./$stage"-* # what a cut run left
+  try mkdir -m 700 "$S" ;;
 esac
-words=$(cd -P -- "$dest" 2>&1) || fail "$words"
-cd -P -- "$dest" || exit
-case $asked in
-*' clean '*)
-  [ "$(pwd -P)" != / ] || fail "will not clean out /"
-  words=$(find . ! -name . -prune -exec rm -rf {} + 2>&1) || fail "$words" ;;
-esac
-case $asked in
-*' dry '*) ;;
-*) rm -rf "./$stage"-* 2>/dev/null ;; # what a cut run left
-esac
-# mkdir before the trap: what was not made here is not removed here.
-words=$( (umask 077 && mkdir "$S") 2>&1) || fail "$words"
-trap 'rm -rf "$S"; exit 1' HUP INT TERM
+trap 'drop; exit 1' HUP INT TERM
 
-empty=1
+# What is here; and where this is, for a sender on the same machine: the running kernel and each
+# directory down to this one.
+empty=1 form=other list=none full='' boot='' ids='' up=$(pwd -P)
 for f in * .[!.]* ..?*; do
-  case $f in '*' | '.[!.]*' | '..?*' | "$stage-"*) [ -e "$f" ] && [ "./$f" != "$S" ] || continue ;; esac
-  empty=0
-  break
+  if { [ -e "$f" ] || [ -L "$f" ]; } && [ "./$f" != "$S" ]; then empty=0; break; fi
 done
-case $(tar --version 2>&1 </dev/null) in
-*'GNU tar'*) form=gnu ;;
-*bsdtar*) form=bsd ;;
-*) form=other ;;
+case $(tar --version 2>&1 </dev/null) in *'GNU tar'*) form=gnu ;; *bsdtar*) form=bsd ;; esac
+case $(find . -prune -printf '%y %m %s %T@' 2>/dev/null) in
+d*.*) list='find' ;;
+*) case $(find . -prune -exec stat -c '%f %s %Y %y %n//' {} + 2>/dev/null) in *.//) list='stat' ;; esac ;;
 esac
-if [ -n "$(find . -maxdepth 0 -printf x 2>/dev/null)" ]; then list=find
-elif [ -n "$(find . -maxdepth 0 -exec stat -c %f {} + 2>/dev/null)" ]; then list=stat
-else list=none; fi
-# Where this is, for a sender on the same machine: the running kernel and each directory above.
-boot=
-[ ! -r /proc/sys/kernel/random/boot_id ] || read -r boot </proc/sys/kernel/random/boot_id
-here=$(pwd -P)
+if dd if=/dev/null bs=1 count=1 iflag=fullblock 2>/dev/null; then full=1; fi
+if [ -r /proc/sys/kernel/random/boot_id ]; then read -r boot </proc/sys/kernel/random/boot_id; fi
 set -- /
-while [ -n "$here" ]; do set -- "$@" "$here"; here=${here%/*}; done
-ids=$(stat -c %d:%i -- "$@" 2>/dev/null | while read -r id; do echo "$id,"; done)
-full=1
-dd if=/dev/null bs=1 count=1 iflag=fullblock 2>/dev/null || full=
+while [ "$up" ]; do set -- "$@" "$up"; up=${up%/*}; done
+for f in $(stat -c %d:%i "$@" 2>/dev/null); do ids=$ids$f,; done
 
-# at ID DIR...: the paths that follow are inside DIRs, the last of which is $D. All must be
-# directories and no symlinks; RACE: one that is swapped for a symlink after this look and
-# before the rename a moment later is followed.
+# at ID DIR...: what follows works in these directories, the last of which is $D. Each must be
+# a directory and no symlink. RACE: one that is swapped for a symlink after this look and before
+# the rename, a moment later, is followed.
 at() {
-  i=$1 lost=; shift
+  i=$1 lost=''; shift
   for D; do
     if [ -L "$D" ] || [ ! -d "$D" ]; then echo "lost $n $i"; lost=1 dirty=1; return; fi
     i=$((i + 1))
   done
 }
-bad() { # ID DIR: report the last command's words; name the owner where DIR is closed to us
-  why
-  if [ ! -w "$2" ]; then
-    words="not writable by $(id -un 2>/dev/null), $(ls -ld "$2" 2>/dev/null)"
-  fi
-  IFS= read -r words <<END_OF_WORDS
-$words
-END_OF_WORDS
-  cat <<END_OF_WORDS
-bad $n $1 $words
-END_OF_WORDS
+is_dir() { [ -d "$1" ] && [ ! -L "$1" ]; }
+# bad ID DIR: what the last command said of a path in DIR, or who owns a DIR that is closed to us
+bad() {
+  IFS= read -r words <"$S/err"
+  [ -w "$2" ] || words="not writable by $(id -un 2>/dev/null), $(ls -ld "$2" 2>/dev/null)"
+  printf 'bad %s %s %s\n' "$n" "$1" "$words"
   dirty=1
 }
-put() { # ID STAGED...: move into $D, as one rename each
-  [ -z "$lost" ] || return
+# put ID STAGED...: move into $D; what a rename cannot replace is got out of the way
+put() {
   i=$1; shift
-  ! mv -f "$@" "$D/" 2>"$S/err" || return 0
+  if [ "$lost" ] || mv -f "$@" "$D/" 2>/dev/null; then return; fi
   for p; do
     f=$D/${p##*/}
-    if [ ! -e "$p" ] && [ ! -L "$p" ]; then : # went with the others
-    elif [ ! -L "$p" ] && [ -d "$p" ] && [ ! -L "$f" ] && [ -d "$f" ]; then
-      echo "there $n $i"; dirty=1
+    if [ ! -e "$p" ] && [ ! -L "$p" ]; then : # it went with the others
+    elif is_dir "$p" && is_dir "$f"; then echo "there $n $i"; dirty=1
     else
-      if [ ! -L "$f" ] && [ -d "$f" ]; then
-        # Ours are gone from it by now; what is left was made over here, and is kept.
-        if ! rmdir "$f" 2>/dev/null; then
-          k=1
-          while [ -e "$f.kept-$k" ] || [ -L "$f.kept-$k" ]; do k=$((k + 1)); done
-          mv "$f" "$f.kept-$k" 2>"$S/err" && echo "aside $n $i .kept-$k"
-        fi
-      elif [ ! -L "$p" ] && [ -d "$p" ]; then rm -f "$f" 2>"$S/err"; fi
-      mv -f "$p" "$D/" 2>"$S/err" || bad $i "$D"
+      if is_dir "$p"; then rm -f "$f" 2>/dev/null
+      elif is_dir "$f" && ! rmdir "$f" 2>/dev/null; then
+        # Ours are gone from it by now; the rest was made over here, and is kept.
+        k=1
+        while [ -e "$f.kept-$k" ] || [ -L "$f.kept-$k" ]; do k=$((k + 1)); done
+        mv "$f" "$f.kept-$k" 2>/dev/null && echo "aside $n $i .kept-$k"
+      fi
+      mv -f "$p" "$D/" 2>"$S/err" || bad "$i" "$D"
     fi
     i=$((i + 1))
   done
 }
-del() { # ID PATH...: remove files; a directory that stands there by now is none of ours
-  [ -z "$lost" ] || return
+# del ID PATH...: remove files; a directory that stands there by now is none of ours
+del() {
   i=$1; shift
-  ! rm -f "$@" 2>"$S/err" || return 0
+  if [ "$lost" ] || rm -f "$@" 2>/dev/null; then return; fi
   for p; do
-    if [ -L "$p" ] || { [ -e "$p" ] && [ ! -d "$p" ]; }; then
-      rm -f "$p" 2>"$S/err" || bad $i "${p%/*}"
-    fi
+    is_dir "$p" || rm -f "$p" 2>"$S/err" || bad "$i" "${p%/*}"
     i=$((i + 1))
   done
 }
-rmd() { # ID DIR...: remove directories, the inner first, unless something is left in them
-  [ -z "$lost" ] || return
+# rmd ID DIR...: remove directories, the inner ones first, unless something is left in them
+rmd() {
   i=$1; shift
-  ! rmdir "$@" 2>/dev/null || return 0
+  if [ "$lost" ] || rmdir "$@" 2>/dev/null; then return; fi
   for p; do
-    if [ ! -L "$p" ] && [ -d "$p" ]; then
-      rmdir "$p" 2>/dev/null || [ ! -d "$p" ] || echo "kept $n $i"
-    fi
+    if is_dir "$p" && ! rmdir "$p" 2>/dev/null; then echo "kept $n $i"; fi
     i=$((i + 1))
   done
 }
-mod() { # MODE DIR...
-  [ -n "$lost" ] || chmod "$@" 2>/dev/null
-}
-list() { # DIR...: each and what is in it, in the form the ready line named
+# mod MODE DIR
+mod() { [ "$lost" ] || chmod "$@" 2>/dev/null; }
+# list DIR...: each, and what is in it, in the form that the ready line named
+list() {
   case $list in
   find) find "$@" -maxdepth 1 -printf '%y %m %s %T@ %p\0%l\0' 2>/dev/null ;;
   stat) find "$@" -maxdepth 1 -exec stat -c '%f %s %Y %y %n//' {} + 2>/dev/null ;;
   esac
 }
-hook() { # COMMAND: run beside the batches; `hook STATUS` when it ends
-  (sh -c "$1" </dev/null >&2; echo "hook $?") &
+# hook COMMAND: run it beside the batches; `hook STATUS` when it ends
+hook() {
+  (
+    if [ "$locale" ]; then LC_ALL=$locale; else unset LC_ALL; fi
+    sh -c "$1" </dev/null >&2
+    echo "hook $?"
+  ) &
 }
-finish() { rm -rf "$S"; echo bye; exit 0; }
-unpack() { # old busybox holds back some symlinks without EXTRACT_UNSAFE_SYMLINKS
-  umask 0
-  LC_ALL=C EXTRACT_UNSAFE_SYMLINKS=1 tar -xpof - -C "$S" 2>"$S/err"
-}
+finish() { drop; echo bye; exit 0; }
 
-say ready empty=$empty tar=$form list=$list ids="$(echo $ids)" boot="$boot"
+say ready "empty=$empty tar=$form list=$list ids=$ids boot=$boot"
 n=0
 while :; do
-  n=$((n + 1)) dirty= lost=
-  if [ $form = gnu ]; then
-    (unpack); code=$?
+  n=$((n + 1)) dirty='' lost=''
+  if [ "$form" = gnu ]; then
+    (umask 0; exec tar -xpof - -C "$S" 2>"$S/err")
+    code=$?
   else
     read -r records || break
-    if [ $full ]; then set -- bs=10240 "count=$records" iflag=fullblock
+    if [ "$full" ]; then set -- bs=10240 "count=$records" iflag=fullblock
     else set -- ibs=1 obs=10240 "count=$((records * 10240))"; fi
     # A tar that gives up early must not leave the rest of its archive to be read as lines.
-    dd "$@" 2>/dev/null | (unpack; code=$?; cat >/dev/null; exit $code); code=$?
+    dd "$@" 2>/dev/null | (umask 0; tar -xpof - -C "$S" 2>"$S/err"; code=$?; cat >/dev/null; exit $code)
+    code=$?
   fi
-  read -r line || break
-  [ "$line" = "batch $n" ] || break
+  if ! read -r line || [ "$line" != "batch $n" ] || [ ! -d "$S" ]; then break; fi
   if [ $code = 0 ] && [ -s "$S/commit" ]; then
     . "$S/commit" </dev/null
-    end="ok $n"
+    echo "ok $n"
   else
-    [ -d "$S" ] || break # the destination was removed or replaced: start anew
-    why
-    end="failed $n $words" dirty=1
+    IFS= read -r words <"$S/err"
+    printf 'failed %s %s\n' "$n" "$words"
+    dirty=1
   fi
-  if [ "$dirty" ]; then rm -rf "$S"/*; else : >"$S/commit"; fi
-  cat <<END_OF_WORDS
-$end
-END_OF_WORDS
+  if [ "$dirty" ]; then rm -rf "${S:?}"/*; else : >"$S/commit"; fi
 done
-rm -rf "$S"
+drop
 exit 1
 }

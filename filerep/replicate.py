@@ -142,7 +142,9 @@ class Job:
         self.parent = os.fsencode(args["DEST_PARENT_DIR"])
         self.connection: list[str] = args["CONNECTION_COMMAND"]
         if not self.name:
-            raise Stop(command.USAGE, "SRC_DIR is the root directory, which has no name")
+            raise Stop(
+                command.USAGE, "SRC_DIR is the root directory, which has no name"
+            )
         if not self.parent.startswith(b"/"):
             said = f"DEST_PARENT_DIR must be absolute: {quote(self.parent)}"
             raise Stop(command.USAGE, said)
@@ -306,9 +308,11 @@ class Session:
             said += chunk
             before, found, line = said.partition(mark)
             if found and b"\n" in line:
-                word, _, rest = line.partition(b"\n")[0].decode(
-                    "utf-8", "surrogateescape"
-                ).partition(" ")
+                word, _, rest = (
+                    line.partition(b"\n")[0]
+                    .decode("utf-8", "surrogateescape")
+                    .partition(" ")
+                )
                 if word == "ready":
                     self.ready = True
                     return f"{rest} stage=.filerep-{self.job.key[:8]}-{nonce}"
@@ -330,7 +334,9 @@ class Session:
             child.terminate()
             status = child.wait()
         self._hear_far_errors()
-        how = f"was killed by signal {-status}" if status < 0 else f"exited with {status}"
+        how = (
+            f"was killed by signal {-status}" if status < 0 else f"exited with {status}"
+        )
         lines = [line for line in self._words.splitlines() if line.strip()]
         words = f": {_one_line(lines[-1].decode('utf-8', 'replace'))}" if lines else ""
         return f"the connection command {how} before a shell answered{words}"
@@ -387,13 +393,18 @@ class Session:
         )
         self._close(self._paths[1])
 
-    def replicate(self, far: str) -> None:
+    def replicate(self, far: str, first: bool) -> None:
         """Run the stages until the far end has said bye; raises ``Lost`` or ``Stop``."""
         args = self.job.args
         self._paths = self._pipe(_PIPE_BYTES)
         reports, report = self._pipe()
         options = ["--wire", far, "--answers-fd", str(self._from_far[0])]
-        options += ["--report-fd", str(report), "--keepalive", f"{self.job.keepalive:g}"]
+        options += [
+            "--report-fd",
+            str(report),
+            "--keepalive",
+            f"{self.job.keepalive:g}",
+        ]
         passed = [self._from_far[0], report]
         state = self._state()
         if state:
@@ -404,8 +415,8 @@ class Session:
         for name in ("--no-delete", "--dry-run"):
             options += [name] if args[name] else []
         options += [] if self.job.walks else ["--no-initial"]
-        options += ["--mirror"] * args["--mirror"]
-        options += self.job.rules() if args["--mirror"] else []
+        if args["--mirror"] and first:
+            options += ["--mirror"] * args["--mirror"] + self.job.rules()
         if args["--on-sync"]:
             options += ["--on-sync", args["--on-sync"]]
         self._start_stage(
@@ -429,8 +440,6 @@ class Session:
         return self.job.walks and "fr-walk" not in self._children
 
     def _state(self) -> Optional[str]:
-        if self.job.args["--dry-run"]:
-            return None
         try:
             return self.job.state_file(".state")
         except OSError as error:
@@ -581,7 +590,7 @@ def refuse_overlap(job: Job, far: str) -> None:
 def replicate(job: Job, display: Display, wakeup: int) -> int:
     """Connect, replicate, and connect again after a loss; the exit status."""
     pause = 0.0
-    worked = lost = False
+    worked = lost = synced = False
     while True:
         session = Session(job, display, wakeup)
         try:
@@ -592,7 +601,7 @@ def replicate(job: Job, display: Display, wakeup: int) -> int:
                 if lost:
                     display.message("connected again")
                     lost = False
-                session.replicate(_for_pack(job, far))
+                session.replicate(_for_pack(job, far), not synced)
                 return command.SKIPPED if session.skipped else command.OK
             finally:
                 session.close()
@@ -600,7 +609,7 @@ def replicate(job: Job, display: Display, wakeup: int) -> int:
             if not (worked and job.retries):
                 raise Stop(command.UNAVAILABLE, str(error)) from None
             if session.synced:
-                pause = 0.0
+                pause, synced = 0.0, True
             if not lost:
                 words = f" ({error})" if str(error) else ""
                 display.message(f"the connection was lost{words}; connecting again")

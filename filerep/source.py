@@ -74,6 +74,10 @@ class Source:
             fd = inner
         return fd
 
+    def directory(self, path: bytes) -> int:
+        """A descriptor of the directory ``path``, good until the next call; raises OSError."""
+        return self._directory(path)
+
     def look(self, path: bytes) -> os.stat_result | None:
         """What is at ``path`` now, None for nothing; raises OSError if it cannot be told."""
         parent, _, name = path.rpartition(b"/")

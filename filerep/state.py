@@ -46,28 +46,8 @@ class State:
     def load(self, into: tables.Table, marks: int) -> None:
         """Put all that is remembered into ``into`` with ``marks``, and tidy the file."""
         size = os.fstat(self._fd).st_size
-        data = os.pread(self._fd, size, 0)
-        kept: dict[bytes, bytes] = {}
-        if data.startswith(_HEADER):
-            at = len(_HEADER)
-            while at < len(data):
-                known = data[at : at + 1] == b"+"
-                start = at + 1 + (_ENTRY_BYTES if known else 0)
-                stop = data.find(b"\0", start)
-                if stop < 0:
-                    break
-                path = data[start:stop]
-                if known:
-                    kept[path] = data[at + 1 : start]
-                else:
-                    kept.pop(path, None)
-                at = stop + 1
-        for path, value in kept.items():
-            value = tables.marked(value, marks | tables.marks(value) & tables.UNSURE)
-            if path.endswith(b"/"):
-                into.put_directory(path[:-1], value)
-            else:
-                into.put(path, value)
+        kept = parse(os.pread(self._fd, size, 0))
+        enter(kept, into, marks)
         self._rewrite(kept, size)
 
     def _rewrite(self, kept: dict[bytes, bytes], size: int) -> None:
@@ -95,3 +75,34 @@ class State:
         records += [b"+%s%s\0" % (value, path) for path, value in put]
         if records:
             os.write(self._fd, b"".join(records))
+
+
+def parse(data: bytes) -> dict[bytes, bytes]:
+    """What a state file's bytes remember: entries by path, a directory's ending in ``/``."""
+    kept: dict[bytes, bytes] = {}
+    if not data.startswith(_HEADER):
+        return kept
+    at = len(_HEADER)
+    while at < len(data):
+        known = data[at : at + 1] == b"+"
+        start = at + 1 + (_ENTRY_BYTES if known else 0)
+        stop = data.find(b"\0", start)
+        if stop < 0:
+            break
+        path = data[start:stop]
+        if known:
+            kept[path] = data[at + 1 : start]
+        else:
+            kept.pop(path, None)
+        at = stop + 1
+    return kept
+
+
+def enter(kept: dict[bytes, bytes], into: tables.Table, marks: int) -> None:
+    """Put what ``parse`` found into a table, with ``marks``."""
+    for path, value in kept.items():
+        value = tables.marked(value, marks | tables.marks(value) & tables.UNSURE)
+        if path.endswith(b"/"):
+            into.put_directory(path[:-1], value)
+        else:
+            into.put(path, value)

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from typing import Any, Optional
 
+    from filerep.ignore import Rules
     from filerep.state import State
 
 # A batch is at least so large where there is more to send, and grows while the far end keeps
@@ -88,12 +89,14 @@ class Options:
         delete: bool = True,
         initial: bool = True,
         dry_run: bool = False,
+        mirror: int = 0,
         keepalive: float = 15.0,
         on_sync: bytes = b"",
     ) -> None:
         self.delete = delete
         self.initial = initial
         self.dry_run = dry_run
+        self.mirror = mirror  # 2: however much it removes
         self.keepalive = keepalive
         self.on_sync = on_sync
 
@@ -234,6 +237,7 @@ class Conversation:
         say: Callable[[str], None],
         on_error: Callable[[str, bytes, OSError], None],
         report: Callable[[dict[str, Any]], None],
+        rules: Optional[Rules] = None,
     ) -> None:
         self.source = source
         self.table = table
@@ -245,6 +249,7 @@ class Conversation:
         self.say = say
         self.on_error = on_error
         self.report = report
+        self.rules = rules
         self.ticks = tables.ticks(source.device, os.uname().release)
 
         # OrderedDict, since taking the first key of a dict passes over all deleted ones.
@@ -396,6 +401,10 @@ class Conversation:
                 self.bulk[path.rstrip(b"/")] = None
             if self.bulk:
                 return
+        if self.rules is not None:
+            if self._mirror(self.rules):
+                return
+            self.rules = None
         if not self.initial_done:
             self.initial_done = True
             self.report(
@@ -422,6 +431,69 @@ class Conversation:
             self.report({"is": "sync", "failing": len(self.failing)})
         if inputs_ended and not self.hook_runs and not self.finishing:
             self._finish()
+
+    def _mirror(self, rules: Rules) -> bool:
+        """Queue what only the far end has, or ask for more listings; False: nothing left.
+
+        What is found becomes ours, so that it is removed as if the source had had it. All
+        that counts in the source has been shown by now; that it is not there is looked at
+        once more, since it may only have been unreadable.
+        """
+        links: dict[bytes, Optional[Rules]] = {b"": rules}
+        for path, value in self.table.below(b""):
+            if not path.endswith(b"/"):
+                continue
+            parent, _, name = path[:-1].rpartition(b"/")
+            above = links.get(parent)
+            here = None
+            if above is not None and above.counts(name, True):
+                here = self._enter(above, path[:-1], name)
+            links[path[:-1]] = here
+            if here is not None and path[:-1] not in self.listed:
+                self._ask(path[:-1])
+        if self.to_list:
+            return True
+        victims = []
+        files = count = 0
+        for path, value in self.table.below(b""):
+            directory = path.endswith(b"/")
+            parent, _, name = path.rstrip(b"/").rpartition(b"/")
+            files += not directory
+            link = links.get(parent)
+            if tables.marks(value) & tables.OURS or link is None:
+                continue
+            if (
+                link.counts(name, directory)
+                and self.source.look(path.rstrip(b"/")) is None
+            ):
+                victims.append((path, value))
+                count += not directory
+        if self.options.mirror < 2 and files >= 100 and count > files / 2:
+            raise Stop(
+                UNAVAILABLE,
+                f"--mirror would remove {count:,} of {files:,} files at the far end:"
+                " nothing was removed; give --mirror twice if that is right",
+            )
+        for path, value in reversed(victims):
+            value = tables.marked(value, tables.marks(value) | tables.OURS)
+            if path.endswith(b"/"):
+                self.table.put_directory(path[:-1], value)
+            else:
+                self.table.put(path, value)
+            self.bulk[path.rstrip(b"/")] = None
+        self.rules = None
+        return bool(victims)
+
+    def _enter(self, above: Rules, path: bytes, name: bytes) -> Rules:
+        """The rules in ``path``, also if only the far end has that directory."""
+        try:
+            return above.enter(name, self.source.directory(path))
+        except OSError:
+            with_none = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                return above.enter(name, with_none)
+            finally:
+                os.close(with_none)
 
     def _finish(self) -> None:
         self.finishing = True
@@ -1052,6 +1124,7 @@ class Conversation:
 
     def _rehearse(self, sent: Sent) -> None:
         batch = sent.batch
+        self.number -= 1
         for member in batch.members:
             self.report({"is": "would", "send": quote(member.path)})
         for path in batch.deletions:
