@@ -1,17 +1,56 @@
-"""Which paths count: git's ignore rules, and the user's own --exclude and --include."""
+"""Which paths count: git's ignore rules, and the user's own --exclude and --include.
+
+A chain of ``Rules``, one for each directory on the way down, each made by its parent's
+``enter``. The answer is git's (gitignore(5), dir.c), with these additions:
+
+* An include wins over an exclude, an exclude over every ignore file, over what git
+  tracks, and over the rule that ``.git`` does not count. An included directory counts
+  with all that is in it. An include with a slash in it (not at its end) is looked for
+  in ignored and excluded directories too; one without is not, since that would mean
+  to walk through all of them.
+* A tracked file counts though the rules ignore it.
+* What lies in another repository inside SRC (a submodule, a clone) counts by that
+  repository's rules alone, as if git listed it there. git itself names only the
+  directory; to leave it out would lose a user's files.
+* Where rules above SRC ignore SRC itself, the rules of that repository above SRC do not
+  apply, and a note says so.
+
+How it is made fast. Few of a tree's names are touched by any rule, and most directories
+have the same rules. So a rule file is cut into parts (see wildmatch), and what is left
+of it for one directory is a ``Level``, shared by all directories for which the same is
+left; a directory's names go, joined, through one regex of the literals that a match
+would have to hold, and only what that finds is looked at name by name.
+"""
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 
+from filerep import repository, wildmatch
+from filerep.pathstream import quote
+from filerep.repository import Settings, Tracked
+from filerep.wildmatch import DEEP
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+
+    from filerep.repository import OnNote, Repository, Tree
+    from filerep.wildmatch import Glob
 
     OnError = Callable[[str, bytes, OSError], None]
+    Item = tuple["Rule", tuple[Glob, ...]]
+    Test = Callable[[bytes], object]
 
 RULE_FILE = b".gitignore"
+REPOSITORY = b".git"
+#: At the root of SRC a name that begins so is a destination's staging directory.
+STAGING = b".filerep-"
+
+
+OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
 def rule_file(name: bytes) -> bool:
@@ -19,130 +58,489 @@ def rule_file(name: bytes) -> bool:
     return name == RULE_FILE
 
 
-class Pattern:
-    """One line of an ignore file."""
+class Rule:
+    """One line of an ignore file: ``keep`` when it begins with ``!``."""
 
-    def __init__(self, line: bytes) -> None:
-        self.negative = line.startswith(b"!")
-        text = line[1:] if self.negative else line
-        self.only_dirs = text.endswith(b"/")
-        text = text[:-1] if self.only_dirs else text
-        self.anchored = b"/" in text
-        self.regex = re.compile(
-            translate(text[1:] if text.startswith(b"/") else text), re.DOTALL
+    __slots__ = ("source", "line", "text", "keep", "only_dirs")
+
+    def __init__(self, source: bytes, line: int, text: bytes) -> None:
+        self.source = source
+        self.line = line
+        self.text = text
+        self.keep = text.startswith(b"!")
+        self.only_dirs = text.endswith(b"/") and text != b"!/"
+
+
+def lines(text: bytes) -> Iterable[tuple[int, bytes]]:
+    """Number and text of each line that is a pattern, trimmed as git trims it."""
+    if text.startswith(b"\xef\xbb\xbf"):
+        text = text[3:]
+    for number, line in enumerate(text.split(b"\n"), 1):
+        if line.startswith(b"#"):
+            continue
+        line = line[:-1] if line.endswith(b"\r") else line
+        line = line.partition(b"\0")[0]
+        if line.endswith(b" "):
+            bare = line.rstrip(b" ")
+            # The first blank is kept if an odd number of backslashes escapes it.
+            escaped = (len(bare) - len(bare.rstrip(b"\\"))) % 2
+            line = line[: len(bare) + escaped]
+        if line:
+            yield number, line
+
+
+class RuleFile:
+    """The patterns of one ignore file; its first ``Level`` is for its own directory."""
+
+    def __init__(self, patterns: Iterable[Rule], fold: bool = False) -> None:
+        self.fold = fold
+        self._levels: dict[tuple[Item, ...], Level] = {}
+        items: list[Item] = []
+        for rule in patterns:
+            text = rule.text[rule.keep :]
+            text = text[:-1] if rule.only_dirs else text
+            items += [(rule, parts) for parts in wildmatch.split(text, fold)]
+        self.items = tuple(items)
+
+    @classmethod
+    def read(cls, source: bytes, text: bytes, fold: bool = False) -> RuleFile:
+        return cls([Rule(source, number, line) for number, line in lines(text)], fold)
+
+    def level(self, items: Iterable[Item]) -> Level | None:
+        """The one level for ``items``; None when there are none."""
+        key = tuple(dict.fromkeys(items))
+        if not key:
+            return None
+        if key not in self._levels:
+            self._levels[key] = Level(self, key)
+        return self._levels[key]
+
+    def top(self) -> Level | None:
+        return self.level(self.items)
+
+
+class Level:
+    """What is left of an ignore file in one directory."""
+
+    def __init__(self, file: RuleFile, items: tuple[Item, ...]) -> None:
+        self.file = file
+        self.items = items
+        self._matcher: Matcher | None = None
+        self._stay: list[Item] = []
+        self._by_name: dict[bytes, list[Item]] = {}
+        self._by_glob: list[tuple[Test, Item]] = []
+        for rule, parts in items:
+            if parts[0] is DEEP:
+                self._stay.append((rule, parts))
+                parts = parts[1:]
+            if len(parts) > 1:
+                self._step(rule, parts)
+        self._usual = self if len(self._stay) == len(items) else file.level(self._stay)
+
+    def _step(self, rule: Rule, parts: tuple[Glob, ...]) -> None:
+        rest = (rule, parts[1:])
+        for start, star, end in wildmatch.affixes(parts[0]) or ((b"", True, b""),):
+            if star:
+                self._by_glob.append((test(parts[0]), rest))
+                return
+            self._by_name.setdefault(start + end, []).append(rest)
+
+    def enter(self, name: bytes) -> Level | None:
+        """What is left of the file in the directory ``name`` of this one."""
+        if not self._by_name and not self._by_glob:
+            return self._usual
+        name = name.lower() if self.file.fold else name
+        items = self._by_name.get(name, [])
+        if self._by_glob:
+            items = items + [item for does, item in self._by_glob if does(name)]
+        return self.file.level([*self._stay, *items]) if items else self._usual
+
+    @property
+    def matcher(self) -> Matcher:
+        if self._matcher is None:
+            here = []
+            for rule, parts in self.items:
+                parts = parts[1:] if parts[0] is DEEP and len(parts) > 1 else parts
+                if len(parts) == 1:
+                    here.append((rule, parts[0]))
+            self._matcher = Matcher(here, self.file.fold)
+        return self._matcher
+
+
+def test(glob: Glob) -> Test:
+    """A function that tells whether the whole of a name matches ``glob``."""
+    if glob is DEEP:
+        return lambda name: True
+    forms = wildmatch.affixes(glob, 1)
+    if forms is not None and forms[0][1]:
+        start, _, end = forms[0]
+        least = len(start) + len(end)
+        return lambda name: (
+            len(name) >= least and name.startswith(start) and name.endswith(end)
         )
+    # Imported when a pattern asks for it: the import takes as long as the whole of
+    # fr-walk on a small tree, where most often every pattern is a name or "*.o".
+    from pathspec.pattern import RegexPattern
 
-    def matches(self, path: bytes, name: bytes, is_dir: bool) -> bool:
-        if self.only_dirs and not is_dir:
-            return False
-        return bool(self.regex.fullmatch(path if self.anchored else name))
-
-
-def translate(glob: bytes) -> bytes:
-    """A first, plain translation."""
-    out = []
-    i = 0
-    while i < len(glob):
-        char = glob[i : i + 1]
-        i += 1
-        if glob.startswith(b"**/", i - 1) and (i == 1 or glob[i - 2 : i - 1] == b"/"):
-            out.append(b"(?:.*/)?")
-            i += 2
-        elif glob[i - 1 :] == b"**" and (i == 1 or glob[i - 2 : i - 1] == b"/"):
-            out.append(b".*")
-            i += 1
-        elif char == b"*":
-            out.append(b"[^/]*")
-        elif char == b"?":
-            out.append(b"[^/]")
-        elif char == b"\\" and i < len(glob):
-            out.append(re.escape(glob[i : i + 1]))
-            i += 1
-        else:
-            out.append(re.escape(char))
-    return b"".join(out)
+    pattern = RegexPattern(b"(?:%s)\\Z" % wildmatch.to_regex(glob))
+    assert pattern.regex is not None
+    found: Test = pattern.regex.match
+    return found
 
 
-def parse(text: bytes) -> list[Pattern]:
-    lines = text.split(b"\n") if text else []
-    return [
-        Pattern(line)
-        for line in (line.rstrip(b"\r").rstrip(b" ") for line in lines)
-        if line and not line.startswith(b"#")
-    ]
+class Matcher:
+    """The globs that names of one directory are matched against, the last one first."""
+
+    def __init__(self, globs: Iterable[tuple[Rule, Glob]], fold: bool) -> None:
+        self._fold = fold
+        self._names: dict[bytes, list[Rule]] = {}
+        self._ends: dict[bytes, list[Rule]] = {}
+        self._tests: list[tuple[Test, Rule]] = []
+        needles = set()
+        for rule, glob in globs:
+            forms = wildmatch.affixes(glob) if glob is not DEEP else None
+            for start, star, end in forms or ((b"", True, b""),):
+                if not star:
+                    self._names.setdefault(start, []).append(rule)
+                elif forms and not start:
+                    self._ends.setdefault(end, []).append(rule)
+                    needles.add(end and end + b"\0")
+                else:
+                    self._tests.append((test(glob), rule))
+                    needles.add(wildmatch.needle(glob) if glob else b"")
+                    break
+        self._end_lengths = sorted({len(end) for end in self._ends})
+        self._all = b"" in needles
+        self._needles = tuple(sorted(needles)) if not self._all else ()
+        self._search: Callable[[bytes], Iterable[re.Match[bytes]]] | None = None
+
+    def suspects(self, names: Sequence[bytes], joined: bytes) -> Iterable[bytes]:
+        """Those of ``names`` that may match; ``joined`` is them, each within NULs."""
+        if self._fold:
+            return names
+        if self._all:
+            return names
+        found: list[bytes] = []
+        if self._names and not self._names.keys().isdisjoint(names):
+            found += [name for name in names if name in self._names]
+        if self._needles:
+            if self._search is None:
+                self._search = searcher(self._needles)
+            for match in self._search(joined):
+                at = match.start()
+                start = at + 1 if joined[at] == 0 else joined.rfind(b"\0", 0, at) + 1
+                found.append(joined[start : joined.index(b"\0", start)])
+        return found
+
+    def find(self, name: bytes, is_dir: bool) -> Rule | None:
+        """The last rule that matches ``name``."""
+        name = name.lower() if self._fold else name
+        best: Rule | None = None
+        found = self._names.get(name, [])
+        for length in self._end_lengths:
+            if length <= len(name):
+                found = found + self._ends.get(name[len(name) - length :], [])
+        for rule in found:
+            if (is_dir or not rule.only_dirs) and (not best or rule.line > best.line):
+                best = rule
+        for does, rule in self._tests:
+            if (is_dir or not rule.only_dirs) and (not best or rule.line > best.line):
+                if does(name):
+                    best = rule
+        return best
+
+
+_SEARCHERS: dict[tuple[bytes, ...], Callable[[bytes], Iterable[re.Match[bytes]]]] = {}
+
+
+def searcher(
+    needles: tuple[bytes, ...],
+) -> Callable[[bytes], Iterable[re.Match[bytes]]]:
+    """Finds every name in which one of ``needles`` stands, perhaps more than once."""
+    if needles not in _SEARCHERS:
+        _SEARCHERS[needles] = re.compile(_trie(needles)).finditer
+    return _SEARCHERS[needles]
+
+
+def _trie(words: Iterable[bytes]) -> bytes:
+    """A regex for ``words`` that looks at each byte once.
+
+    Plain alternatives would all be tried at every full stop of a name.
+    """
+    by_first: dict[bytes, list[bytes]] = {}
+    for word in words:
+        if not word:
+            return b""  # a word ends here: what follows of longer ones adds nothing
+        by_first.setdefault(word[:1], []).append(word[1:])
+    branches = [re.escape(first) + _trie(rest) for first, rest in by_first.items()]
+    return b"(?:" + b"|".join(branches) + b")" if len(branches) > 1 else branches[0]
+
+
+class Origin:
+    """What all links of one walk share."""
+
+    def __init__(
+        self, on_error: OnError, on_note: OnNote, environ: Mapping[bytes, bytes]
+    ) -> None:
+        self.on_error = on_error
+        self.on_note = on_note
+        self.environ = environ
+        self.gitignore = True
+        self.root = b""
+        self.outside: list[bytes] = []
+        self.settings = Settings(None, {})
+        self.user_file: RuleFile | None = None
 
 
 class Rules:
-    """The rules of one directory: its own, and a way to its parent's."""
+    """The rules of one directory: one link of a chain, made by ``enter`` of its parent."""
 
-    def __init__(
-        self,
-        parent: Rules | None,
-        name: bytes,
-        patterns: list[Pattern],
-        on_error: OnError,
-        gitignore: bool,
-        own: tuple[list[Pattern], list[Pattern]],
-    ) -> None:
-        self.parent = parent
-        self.name = name
-        self.patterns = patterns
-        self.on_error = on_error
-        self.gitignore = gitignore
-        self.own = own
+    __slots__ = (
+        "_origin",
+        "_parent",
+        "_name",
+        "_chain",
+        "_include",
+        "_reach",
+        "_exclude",
+        "_inside",
+        "_excluded",
+        "_ignored",
+        "_tracked",
+        "_tree",
+        "_plain",
+    )
 
-    def enter(self, name: bytes, dir_fd: int) -> Rules:
-        patterns: list[Pattern] = []
-        if self.gitignore:
-            try:
-                flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
-                fd = os.open(RULE_FILE, flags, dir_fd=dir_fd)
-                with open(fd, "rb") as file:
-                    patterns = parse(file.read())
-            except FileNotFoundError:
-                pass
-            except OSError as error:
-                path = b"/".join([*reversed([*self._names(), name]), RULE_FILE])
-                self.on_error("read", path.lstrip(b"/"), error)
-        return Rules(self, name, patterns, self.on_error, self.gitignore, self.own)
+    def __init__(self, origin: Origin, parent: Rules | None, name: bytes) -> None:
+        self._origin = origin
+        self._parent = parent
+        self._name = name
+        # What is left of each rule file here, the nearest first.
+        self._chain: tuple[Level, ...] = ()
+        self._include: Level | None = None
+        # Of the includes, those that are looked for in ignored directories.
+        self._reach: Level | None = None
+        self._exclude: Level | None = None
+        self._inside = False  # an included directory
+        self._excluded = False  # an excluded directory, entered for an include's sake
+        self._ignored = False  # an ignored one, for that or for tracked files
+        self._tracked: Tracked | None = None  # not yet asked
+        self._tree: Tree | None = None
+        self._plain = True
 
-    def _names(self) -> Iterator[bytes]:
-        link: Rules | None = self
-        while link and link.parent:
-            yield link.name
-            link = link.parent
+    # -- which entries count
 
     def counts(self, name: bytes, is_dir: bool) -> bool:
-        path = b"/".join([*reversed(list(self._names())), name])
-        for patterns, verdict in zip(self.own, (True, False)):
-            for pattern in reversed(patterns):
-                if pattern.matches(path, name, is_dir):
-                    return verdict != pattern.negative
-        if not self.gitignore:
-            return True
-        if name == b".git":
-            return False
-        link: Rules | None = self
-        path = name
-        while link:
-            for pattern in reversed(link.patterns):
-                if pattern.matches(path, name, is_dir):
-                    return pattern.negative
-            path = link.name + b"/" + path
-            link = link.parent
-        return True
+        """Does the entry count? For a directory: may anything in it count?"""
+        return bool(self._pick([name], is_dir))
 
     def select(
         self, files: list[bytes], dirs: list[bytes]
     ) -> tuple[list[bytes], list[bytes]]:
-        return (
-            [name for name in files if self.counts(name, False)],
-            [name for name in dirs if self.counts(name, True)],
+        """Those of this directory's entries that count, in their order."""
+        return self._pick(files, False), self._pick(dirs, True)
+
+    def _pick(self, names: list[bytes], is_dir: bool) -> list[bytes]:
+        if not names:
+            return names
+        if self._parent is None:
+            names = [name for name in names if not name.startswith(STAGING)]
+        joined = b"\0" + b"\0\0".join(names) + b"\0"
+        if self._plain:
+            found = _decide(self._chain, names, joined, is_dir)
+            if self._origin.gitignore and REPOSITORY in names:
+                return [n for n in names if found.get(n, True) and n != REPOSITORY]
+            return [n for n in names if found.get(n, True)] if found else names
+        including = self._including()
+        included = _decide((including,), names, joined, is_dir) if including else {}
+        excluded = _decide((self._exclude,), names, joined, is_dir)
+        ignored = _decide(self._chain, names, joined, is_dir)
+        return [
+            name
+            for name in names
+            if not included.get(name, not self._inside)
+            or (is_dir and self._leads_on(name))
+            or (not self._excluded and excluded.get(name, True))
+            and self._git_counts(name, ignored.get(name, True))
+        ]
+
+    def _including(self) -> Level | None:
+        closed = (self._excluded or self._ignored) and not self._inside
+        return self._reach if closed else self._include
+
+    def _leads_on(self, name: bytes) -> bool:
+        """May an include match below the directory ``name``?"""
+        reach = self._reach.enter(name) if self._reach else None
+        return reach is not None and any(not rule.keep for rule, _ in reach.items)
+
+    def _git_counts(self, name: bytes, kept: bool) -> bool:
+        if not self._origin.gitignore or name in self.tracked_tree():
+            return True
+        return kept and not self._ignored and name != REPOSITORY
+
+    def tracked_tree(self) -> Tree:
+        """The tracked files below this directory that the rules ignore; waits for git."""
+        if self._tracked:
+            self._tree = self._tracked.tree()
+            self._tracked = None
+            self._settle()
+        return self._tree or {}
+
+    # -- the way down
+
+    def enter(
+        self, name: bytes, dir_fd: int, names: Collection[bytes] | None = None
+    ) -> Rules:
+        """The link for the directory ``name``, which counts and is open as ``dir_fd``.
+
+        ``names`` are its entries where the caller has them: that saves two system calls.
+        """
+        origin = self._origin
+        link = Rules(origin, self, name)
+        repo = None
+        if not self._plain:
+            self._hand_down(link, name)
+        if not origin.gitignore:
+            return link
+        if names is None or REPOSITORY in names:
+            repo = repository.at(dir_fd)
+        if repo:
+            link._begin_repository(repo, dir_fd, name in self.tracked_tree())
+        elif not link._ignored:
+            link._chain = tuple(
+                [level for own in self._chain if (level := own.enter(name))]
+            )
+        if not link._ignored and (names is None or RULE_FILE in names):
+            link.add_file(RULE_FILE, dir_fd, link.path(b""), False)
+        return link
+
+    def _hand_down(self, link: Rules, name: bytes) -> None:
+        """The user's own patterns and the flags of the directory ``name``."""
+        names, joined = [name], b"\0" + name + b"\0"
+        including = self._including()
+        included = _decide((including,), names, joined, True)
+        excluded = _decide((self._exclude,), names, joined, True)
+        ignored = _decide(self._chain, names, joined, True)
+        link._include = self._include.enter(name) if self._include else None
+        link._reach = self._reach.enter(name) if self._reach else None
+        link._exclude = self._exclude.enter(name) if self._exclude else None
+        link._inside = not included.get(name, not self._inside)
+        link._excluded = self._excluded or not excluded.get(name, True)
+        if self._origin.gitignore:
+            link._tree = self.tracked_tree().get(name)
+            link._ignored = (
+                self._ignored or not ignored.get(name, True) or name == REPOSITORY
+            )
+        link._settle()
+
+    def _settle(self) -> None:
+        self._plain = not (
+            self._include
+            or self._reach
+            or self._exclude
+            or self._inside
+            or self._excluded
+            or self._ignored
+            or self._tracked
+            or self._tree
         )
 
+    def _begin_repository(self, repo: Repository, dir_fd: int, linked: bool) -> None:
+        """Another repository has its top here: forget the rules of the one around it."""
+        origin = self._origin
+        # A submodule is tracked as one entry, and may be so where it is ignored.
+        if self._ignored and not linked:
+            return
+        self._ignored = False
+        self._tree = None
+        place = os.path.join(origin.root, self.path())
+        user = origin.user_file.top() if origin.user_file else None
+        self._chain = (user,) if user else ()
+        self.add_file(repo.exclude_file, dir_fd, os.path.join(place, b""), True)
+        if repo.has_index:
+            self._tracked = Tracked(place, origin.environ, origin.on_note)
+        self._settle()
+
+    def add_file(self, path: bytes, dir_fd: int, place: bytes, follow: bool) -> None:
+        """Put the rule file ``path``, below ``dir_fd``, before all others."""
+        file = self.read(path, dir_fd, place, follow)
+        level = file.top() if file else None
+        if level:
+            self._chain = (level, *self._chain)
+
+    def read(
+        self,
+        path: bytes,
+        dir_fd: int | None = None,
+        place: bytes = b"",
+        follow: bool = True,
+    ) -> RuleFile | None:
+        source = os.path.join(place, path)
+        try:
+            text = repository.read(path, dir_fd, follow)
+        except OSError as error:
+            if error.errno == errno.ELOOP and not follow:
+                note = f"{quote(source)} is a symbolic link: its rules do not apply"
+                self._origin.on_note(note)
+            else:
+                self._origin.on_error("read", source, error)
+            return None
+        if text is None:
+            return None
+        return RuleFile.read(source, text, self._origin.settings.ignore_case)
+
+    def path(self, last: bytes | None = None) -> bytes:
+        """This directory's path, below which ``last`` may be added."""
+        names = [] if last is None else [last]
+        link: Rules | None = self
+        while link and link._parent:
+            names.append(link._name)
+            link = link._parent
+        return b"/".join(reversed(names))
+
     def source_files(self) -> list[bytes]:
-        """Absolute paths of the rule files outside the tree that went in."""
-        return []
+        """Absolute paths of the rule files outside SRC that went in, there or not."""
+        return list(self._origin.outside)
+
+    def without_tracked(self) -> Rules:
+        """The same rules, were nothing tracked: they need not wait for git."""
+        link = Rules(self._origin, self._parent, self._name)
+        for slot in Rules.__slots__:
+            setattr(link, slot, getattr(self, slot))
+        link._tracked = link._tree = None
+        link._settle()
+        return link
+
+    def why(self, name: bytes, is_dir: bool) -> Rule | None:
+        """The rule that decides about the entry, None when none does."""
+        for level in (self._including(), self._exclude):
+            rule = level.matcher.find(name, is_dir) if level else None
+            if rule and not rule.keep:
+                return rule
+        if not self._origin.gitignore or self._inside:
+            return None
+        if name in self.tracked_tree():
+            return Rule(b"git ls-files", 0, b"!" + name)
+        if name == REPOSITORY:
+            return Rule(b"git", 0, REPOSITORY)
+        for level in self._chain:
+            if rule := level.matcher.find(name, is_dir):
+                return rule
+        return None
+
+
+def _decide(
+    chain: Sequence[Level | None], names: Sequence[bytes], joined: bytes, is_dir: bool
+) -> dict[bytes, bool]:
+    """Of ``names`` those that a rule matches, and whether the first such rule keeps it."""
+    found: dict[bytes, bool] = {}
+    for level in chain:
+        if level is None:
+            continue
+        for name in level.matcher.suspects(names, joined):
+            if name not in found and (rule := level.matcher.find(name, is_dir)):
+                found[name] = rule.keep
+    return found
 
 
 def load(
@@ -152,18 +550,87 @@ def load(
     exclude: Sequence[bytes] = (),
     include: Sequence[bytes] = (),
     on_error: OnError,
-    on_note: Callable[[str], None] = lambda text: None,
+    on_note: OnNote = lambda text: None,
+    environ: Mapping[bytes, bytes] = os.environb,
 ) -> Rules:
-    """The rules for ``root`` itself."""
-    own = ([Pattern(x) for x in include], [Pattern(x) for x in exclude])
-    top = Rules(None, b"", [], on_error, gitignore, own)
+    """The rules of the directory ``root``, everything above it taken in.
+
+    What cannot be read goes to ``on_error``, what the user should know to ``on_note``.
+    """
+    origin = Origin(on_error, on_note, environ)
+    origin.gitignore = gitignore
+    origin.root = os.path.realpath(root)
+    link = _load_git(origin) if gitignore else Rules(origin, None, b"")
+    link._include = _own(b"--include", include)
+    link._exclude = _own(b"--exclude", exclude)
+    if link._include:
+        file = link._include.file
+        link._reach = file.level(item for item in file.items if item[1][0] is not DEEP)
+    link._settle()
+    return link
+
+
+def _own(option: bytes, patterns: Sequence[bytes]) -> Level | None:
+    """The user's patterns as an ignore file."""
+    texts = [
+        (at, line) for at, text in enumerate(patterns, 1) for _, line in lines(text)
+    ]
+    return RuleFile(Rule(option, at, line) for at, line in texts).top()
+
+
+def _load_git(origin: Origin) -> Rules:
+    root = origin.root
+    asked = repository.ask_settings(root, origin.environ)
+    top = repository.above(root, origin.environ)
+    origin.settings = Settings(asked, origin.environ)
+    if origin.settings.excludes_file:
+        path = os.path.join(top or root, origin.settings.excludes_file)
+        origin.outside.append(path)
+        origin.user_file = Rules(origin, None, b"").read(path)
+    rules = _go_down(origin, top)
+    if rules is None:
+        shown = quote(root)
+        origin.on_note(f"{shown} is ignored by rules above it; they do not apply")
+        rules = _go_down(origin, None)
+    return rules or Rules(origin, None, b"")
+
+
+def _go_down(origin: Origin, top: bytes | None) -> Rules | None:
+    """The link of SRC, by way of the directories from the work tree's top down to it.
+
+    None when the rules on the way leave SRC out.
+    """
+    root = origin.root
+    place = top or root
+    steps = os.path.relpath(root, place).split(b"/") if root != place else []
+    link = Rules(origin, None, b"")
+    user = origin.user_file.top() if origin.user_file else None
+    link._chain = (user,) if user else ()
+    tracked: Tracked | None = None
+    fd = -1
     try:
-        fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
-    except OSError:
-        return top
-    try:
-        link = top.enter(b"", fd)
+        fd = os.open(place, OPEN_DIRECTORY)
+        repo = repository.at(fd) if top else None
+        if repo:
+            origin.outside.append(os.path.join(place, repo.exclude_file))
+            link.add_file(repo.exclude_file, fd, os.path.join(place, b""), True)
+            if repo.has_index:
+                tracked = Tracked(root, origin.environ, origin.on_note)
+        for step in steps:
+            origin.outside.append(os.path.join(place, RULE_FILE))
+            link.add_file(RULE_FILE, fd, os.path.join(place, b""), False)
+            if not link.counts(step, True):
+                return None
+            chain = [level for own in link._chain if (level := own.enter(step))]
+            link._chain = tuple(chain)
+            place = os.path.join(place, step)
+            above, fd = fd, os.open(step, OPEN_DIRECTORY, dir_fd=fd)
+            os.close(above)
+        link.add_file(RULE_FILE, fd, b"", False)
+    except OSError as error:
+        origin.on_error("open", place, error)
     finally:
-        os.close(fd)
-    link.parent = None
+        if fd >= 0:
+            os.close(fd)
+    link._tracked = tracked
     return link
