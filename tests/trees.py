@@ -145,18 +145,22 @@ def hostile_tree(root: Path | bytes) -> None:
 
 
 def entries(root: Path | bytes) -> Iterator[tuple[bytes, os.stat_result]]:
-    """Every path below ``root`` and its lstat, directories before what is in them."""
+    """Every path below ``root`` and its lstat, directories before what is in them.
+
+    What vanishes meanwhile is left out.
+    """
     base = os.fsencode(root)
     stack = [b""]
     while stack:
         directory = stack.pop()
-        with os.scandir(os.path.join(base, directory)) as found:
-            for entry in sorted(found, key=lambda one: one.name):
-                path = os.path.join(directory, entry.name)
-                status = entry.stat(follow_symlinks=False)
-                yield path, status
-                if stat.S_ISDIR(status.st_mode):
-                    stack.append(path)
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            for name in sorted(os.listdir(os.path.join(base, directory))):
+                path = os.path.join(directory, name)
+                with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                    status = os.lstat(os.path.join(base, path))
+                    yield path, status
+                    if stat.S_ISDIR(status.st_mode):
+                        stack.append(path)
 
 
 def tree(
@@ -184,7 +188,7 @@ def tree(
         mode = stat.S_IMODE(status.st_mode)
         nanoseconds = status.st_mtime_ns
         time = nanoseconds // 10**9 if whole_seconds else nanoseconds
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             if stat.S_ISDIR(status.st_mode):
                 found[path] = ("directory", oct(mode) if directory_modes else "")
             elif stat.S_ISLNK(status.st_mode):
