@@ -376,7 +376,7 @@ def _converse(run: Command, root: bytes, source: Source, state: Optional[State])
     os.set_blocking(stop, False)
     signal.signal(signal.SIGTERM, lambda *_: None)
     signal.set_wakeup_fd(stop)
-    answers = wire.Answers(int(args["--answers-fd"]), far.list)
+    answers = wire.Answers(int(args["--answers-fd"]), far)
     out = wire.Output(1, answers, 3 * options.keepalive)
     conversation = wire.Conversation(
         source,
@@ -392,7 +392,19 @@ def _converse(run: Command, root: bytes, source: Source, state: Optional[State])
         _rules(run, root) if options.mirror else None,
     )
     urgent_fd = int(args["--urgent-fd"]) if args["--urgent-fd"] else -1
-    conversation.run(0 if initial else -1, urgent_fd, stop_fd)
+    lost: Optional[Stop] = None
+    try:
+        conversation.run(0 if initial else -1, urgent_fd, stop_fd)
+    except OutputError as error:
+        lost = Stop(command.UNAVAILABLE, str(error))
+    except Stop as error:
+        lost = error
+    if lost is not None:
+        # The wrapper says it, together with what it does about it.
+        if report_fd < 0:
+            raise lost
+        report({"is": "lost", "why": str(lost)})
+        return lost.status
     if conversation.failing:
         count = len(conversation.failing)
         raise Stop(command.UNAVAILABLE, f"{count} paths are not right at the far end")

@@ -35,8 +35,9 @@ LC_ALL=C EXTRACT_UNSAFE_SYMLINKS=1 # old busybox holds some symlinks back withou
 export LC_ALL EXTRACT_UNSAFE_SYMLINKS
 say() { echo "filerep-$nonce" "$@"; }
 try() { words=$("$@" 2>&1) || { say error "$words"; exit 1; }; }
-drop() { rm -rf "$S"; }
+drop() { [ ! -e "$S/.hook" ] || kill "$job"; rm -rf "$S"; }
 
+say here
 command -v tar >/dev/null || { say error 'there is no tar'; exit 1; }
 case $asked in
 *' dry '*) # nothing is touched but a directory of our own, elsewhere
@@ -59,7 +60,7 @@ trap 'drop; exit 1' HUP INT TERM
 
 # What is here; and where this is, for a sender on the same machine: the running kernel and each
 # directory down to this one.
-empty=1 form=other list=none full='' boot='' ids='' up=$(pwd -P)
+empty=1 form=other list=none full='' session='' boot='' ids='' up=$(pwd -P)
 for f in * .[!.]* ..?*; do
   if { [ -e "$f" ] || [ -L "$f" ]; } && [ "./$f" != "$S" ]; then empty=0; break; fi
 done
@@ -69,6 +70,7 @@ d*.*) list='find' ;;
 *) case $(find . -prune -exec stat -c '%f %s %Y %y %n//' {} + 2>/dev/null) in *.//) list='stat' ;; esac ;;
 esac
 if dd if=/dev/null bs=1 count=1 iflag=fullblock 2>/dev/null; then full=1; fi
+if command -v setsid >/dev/null; then session=-; fi
 if [ -r /proc/sys/kernel/random/boot_id ]; then read -r boot </proc/sys/kernel/random/boot_id; fi
 set -- /
 while [ "$up" ]; do set -- "$@" "$up"; up=${up%/*}; done
@@ -140,13 +142,21 @@ list() {
   stat) find "$@" -maxdepth 1 -exec stat -c '%f %s %Y %y %n//' {} + 2>/dev/null ;;
   esac
 }
-# hook COMMAND: run it beside the batches; `hook STATUS` when it ends
+# hook COMMAND: run it beside the batches; a line with the nonce and `hook STATUS`, which can be
+# told from a listing under way, when it ends. `.hook` is there while it runs: a process number
+# may have become another's. A session of its own lets all that it started be ended with it.
 hook() {
+  : >"$S/.hook"
   (
     if [ "$locale" ]; then LC_ALL=$locale; else unset LC_ALL; fi
-    sh -c "$1" </dev/null >&2
-    echo "hook $?"
+    ${session:+setsid} sh -c "$1" </dev/null >&2 &
+    trap 'kill -s TERM -- "$session$!"; exit' TERM
+    wait $!
+    set -- $?
+    rm -f "$S/.hook"
+    say hook "$1"
   ) &
+  job=$!
 }
 finish() { drop; echo bye; exit 0; }
 

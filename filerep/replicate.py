@@ -219,6 +219,7 @@ class Session:
         self.synced = False
         self.failing = 0
         self.skipped = False
+        self.lost = ""  # why, in fr-pack's words
         self.watch_ready = False
 
     # -- descriptors and processes ----------------------------------------------------
@@ -289,12 +290,31 @@ class Session:
         return self._await_ready(nonce)
 
     def _await_ready(self, nonce: str) -> str:
+        """What the receiver's ready line tells, found behind any other output."""
         said = b""
         mark = f"filerep-{nonce} ".encode()
-        deadline = time.monotonic() + self.job.timeout
+        limit: Optional[float] = time.monotonic() + self.job.timeout
         while True:
-            left = deadline - time.monotonic()
-            ready = self._poll([self._from_far[0], self._far_errors[0]], left)
+            line = said.partition(mark)[2]
+            if b"\n" in line:
+                line, _, said = line.partition(b"\n")
+                word, _, rest = os.fsdecode(line).partition(" ")
+                if word == "ready":
+                    self.ready = True
+                    return f"{rest} stage=.filerep-{self.job.key[:8]}-{nonce}"
+                if word != "here":
+                    raise Lost(f"the far end refused: {_one_line(rest)}")
+                limit = None  # a shell, which may have much to clean out yet
+                continue
+            if f"set -- '{nonce}'".encode() in said:
+                raise Lost(
+                    "the connection command sends back what it is sent: it is no shell,"
+                    " or has a terminal (use docker exec -i without -t, ssh without -t)"
+                )
+            ready = self._poll(
+                [self._from_far[0], self._far_errors[0]],
+                None if limit is None else limit - time.monotonic(),
+            )
             if not ready:
                 raise Lost(
                     f"no shell answered within {self.job.timeout:g} s: the connection"
@@ -302,28 +322,11 @@ class Session:
                 )
             if self._far_errors[0] in ready:
                 self._hear_far_errors()
-            if self._from_far[0] not in ready:
-                continue
-            chunk = os.read(self._from_far[0], 65536)
-            said += chunk
-            before, found, line = said.partition(mark)
-            if found and b"\n" in line:
-                word, _, rest = (
-                    line.partition(b"\n")[0]
-                    .decode("utf-8", "surrogateescape")
-                    .partition(" ")
-                )
-                if word == "ready":
-                    self.ready = True
-                    return f"{rest} stage=.filerep-{self.job.key[:8]}-{nonce}"
-                raise Lost(f"the far end refused: {_one_line(rest)}")
-            if f"set -- '{nonce}'".encode() in said:
-                raise Lost(
-                    "the connection command sends back what it is sent: it is no shell,"
-                    " or has a terminal (use docker exec -i without -t, ssh without -t)"
-                )
-            if not chunk:
-                raise Lost(self._last_words())
+            if self._from_far[0] in ready:
+                chunk = os.read(self._from_far[0], 65536)
+                said += chunk
+                if not chunk:
+                    raise Lost(self._last_words())
 
     def _last_words(self) -> str:
         """Why the connection ended, as far as it told."""
@@ -474,7 +477,7 @@ class Session:
                     self._report(json.loads(line))
                 if not chunk:
                     self._close(reports)
-            if self._judge():
+            if self._judge(reports):
                 return
 
     def _hear_stages(self) -> None:
@@ -489,30 +492,44 @@ class Session:
 
     def _report(self, what: dict[str, Any]) -> None:
         kind = what["is"]
+        if kind == "lost":
+            self.lost = what["why"]
         if kind == "sync":
             self.failing = what["failing"]
             if not self.failing:
                 self.synced = True
         self.display.report(what, self.job.watches)
 
-    def _judge(self) -> bool:
-        """Has fr-pack ended well? Raises what the end of any stage means."""
+    def _judge(self, reports: int) -> bool:
+        """Has fr-pack ended well? Raises what the end of any stage means.
+
+        fr-pack's last report tells why it ended: it is judged once that has been read.
+        """
         for name, child in self._children.items():
-            status = child.poll()
-            if status is None or name == "connection":
+            if name == "connection" or name == "fr-pack" and reports in self._fds:
                 continue
-            if name == "fr-pack" and status in (command.OK, command.SKIPPED):
-                self.skipped = self.skipped or status == command.SKIPPED
-                return True
-            if name == "fr-walk" and status in (command.OK, command.SKIPPED):
-                self.skipped = self.skipped or status == command.SKIPPED
+            status = child.poll()
+            if status is None:
+                continue
+            good = status in (command.OK, command.SKIPPED)
+            self.skipped = self.skipped or status == command.SKIPPED
+            if good and name == "fr-walk":
                 continue
             self._drain_stages()
+            if good and name == "fr-pack":
+                watch = self._children.get("fr-watch")
+                if watch is None:
+                    return True
+                # Its input ended: so did fr-watch, whose status tells why.
+                name, status = "fr-watch", watch.wait()
+                self._drain_stages()
             if status == command.UNAVAILABLE:
-                raise Lost("")
+                raise Lost(self.lost)
             if status < 0:
                 raise Lost(f"{name} was killed by signal {-status}")
-            raise Stop(status or command.BUG, "" if status else f"{name} ended")
+            if status == command.OK:
+                raise Lost(f"{name} ended")
+            raise Stop(status, "")
         return False
 
     def _drain_stages(self) -> None:

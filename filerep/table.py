@@ -119,6 +119,8 @@ class Table:
 
     def __init__(self) -> None:
         self.directories: dict[bytes, dict[bytes, bytes]] = {b"": {}}
+        # Entries that became ours because the far end has them already, to be remembered.
+        self.adopted: list[tuple[bytes, bytes]] = []
 
     def __len__(self) -> int:
         return sum(
@@ -234,6 +236,8 @@ class Table:
             if mtime % _SECOND == 0 and status.st_ctime_ns % _SECOND == 0:
                 return False
         names[name] = fresh
+        if bits & LISTED and not (bits & OURS and stat.S_ISLNK(mode)):
+            self.adopted.append((path, fresh))
         return True
 
     def needs_target(self, path: bytes) -> bool:
@@ -243,9 +247,7 @@ class Table:
 
     def unseen(self) -> list[bytes]:
         """The paths that only an earlier run has shown; directories end in ``/``."""
-        return [
-            path for path, value in self.below(b"") if marks(value) & UNSEEN
-        ]
+        return [path for path, value in self.below(b"") if marks(value) & UNSEEN]
 
     def merge_listing(self, directory: bytes, listed: Iterable[Listed]) -> None:
         """Take in all that the far end has in ``directory`` itself.
@@ -279,7 +281,7 @@ class Table:
                 if same and not (mode ^ sent_mode) & (stat.S_IFMT(mode) | 0o777):
                     found[key] = before
                 elif bits & OURS:
-                    found[key] = marked(fresh, bits | LISTED & ~UNSURE)
+                    found[key] = marked(fresh, (bits | LISTED) & ~UNSURE)
                 else:
                     found[key] = fresh
         for key in names:

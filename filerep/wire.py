@@ -62,6 +62,10 @@ _EMPTIED_WAIT = 0.05
 _TORN_WAIT = (0.02, 2.0)
 _TORN_PATIENCE = 10.0
 _RETRY_WAIT = (0.5, 30.0)
+# Where changes never pause, so long is tried to reach a point with nothing under way.
+_QUIET_WAIT = 0.5
+_URGENT_TURNS = 4  # batches for fr-watch, then one for fr-walk
+
 _LOT_PAUSE = 4.0  # times what the failure took, before the next lot is tried
 _COARSE_TICKS = 2_100_000_000  # ns; for stamps in whole seconds, or FAT's two
 
@@ -102,12 +106,19 @@ class Options:
 
 
 class Answers:
-    """The receiver's answers: lines, and now and then a listing."""
+    """The receiver's answers: lines, and now and then a listing.
 
-    def __init__(self, fd: int, form: str) -> None:
+    The end of an --on-sync command is told by a line of its own process, which may fall
+    anywhere into a listing. Such a line is written at once, so it is always whole, and
+    nobody else knows the number in it: it is cut out wherever it turns up.
+    """
+
+    def __init__(self, fd: int, far: Far) -> None:
         self.fd = fd
         self.ended = False
-        self._form = form
+        self._form = far.list
+        self._hook = b"filerep-" + far.stage.rpartition(b"-")[2] + b" "
+        self._aside: list[bytes] = []
         self._data = bytearray()
         self._listing = False
         self._searched = 0
@@ -120,11 +131,21 @@ class Answers:
             if error.errno == errno.EINTR:
                 return
             chunk = b""
+        start = max(0, len(self._data) - len(self._hook) - 12)
         self._data += chunk
         self.ended = self.ended or not chunk
+        while (at := self._data.find(self._hook, start)) >= 0:
+            end = self._data.find(b"\n", at)
+            if end < 0:
+                break
+            self._aside.append(bytes(self._data[at + len(self._hook) : end]))
+            del self._data[at : end + 1]
+            self._searched = min(self._searched, at)
 
     def take(self) -> Iterator[tuple[str, bytes]]:
         """("line", text) or ("listing", data) for each answer that is there whole."""
+        while self._aside:
+            yield "line", self._aside.pop(0)
         while True:
             if self._listing:
                 at = listing.find_end(self._form, self._data, self._searched)
@@ -273,6 +294,9 @@ class Conversation:
         self.number = 0
         self.limit = _LEAST_BYTES
         self.marks = 0
+        self.marked = 0.0
+        self.awaited: Optional[float] = None  # since when _settled is waited for
+        self.urgent_turns = 0
         self.next_lot = 0.0
         self.asked: list[bytes] = []
         self.unreadable: set[bytes] = set()
@@ -306,7 +330,7 @@ class Conversation:
             poll = select.poll()
             if bulk_fd >= 0 and len(self.bulk) < _MOST_PATHS:
                 poll.register(bulk_fd, select.POLLIN)
-            if urgent_fd >= 0:
+            if urgent_fd >= 0 and not self._holds_back():
                 poll.register(urgent_fd, select.POLLIN)
             if stop_fd >= 0:
                 poll.register(stop_fd, select.POLLIN)
@@ -317,28 +341,27 @@ class Conversation:
             for fd in (urgent_fd, bulk_fd):
                 if fd not in ready or fd < 0:
                     continue
+                urgent = fd == urgent_fd
                 chunk = os.read(fd, _READ)
                 records = decoders[fd].feed(chunk)
                 if not chunk:
                     rest = decoders[fd].close()
                     records = [rest] if rest else []
-                    if fd == urgent_fd:
+                    if urgent:
                         urgent_fd = -1
-                    if fd == bulk_fd:
+                    else:
                         bulk_fd, self.bulk_open = -1, False
-                self._take(
-                    records, fd == urgent_fd or urgent_fd == -1 and fd != bulk_fd
-                )
+                self._take(records, urgent)
             if stop_fd in ready:
                 stop_fd, self.stopping = -1, True
             self.source.forget_directories()
             self._hear()
             self._wake()
             self._send_what_can_be(bool(ready))
-            if self._idle() and not self.bulk_open:
-                self._settled(urgent_fd < 0)
-            elif self.stopping and not self.finishing:
+            if self.stopping and not self.finishing:
                 self._finish()
+            elif self._idle() and not self.bulk_open:
+                self._settled(urgent_fd < 0)
 
     def _take(self, records: Iterable[bytes], urgent: bool) -> None:
         queue = self.urgent if urgent else self.bulk
@@ -373,12 +396,32 @@ class Conversation:
         return not (self.finishing or self.asked or len(self.flight) > 1)
 
     def _may_list(self) -> bool:
-        return not (self.finishing or self.flight or self.hook_runs)
+        return not (self.finishing or self.flight)
 
     def _idle(self) -> bool:
         """Is nothing left that could be done now?"""
         queued = self.urgent or self.bulk or self.big or self.to_list or self.waiting
         return not (queued or self.flight or self.later)
+
+    def _holds_back(self) -> bool:
+        """Is it time to take no more changes until all named so far is acknowledged?
+
+        In a tree that never rests one is always under way, and who waits for the moment
+        when none is (see _settled) would wait for ever. What fr-watch cannot hand over it
+        merges, so nothing is lost and little delayed.
+        """
+        hook = self.hook_due and not self.hook_runs
+        if (
+            self.bulk_open
+            or self.bulk
+            or not (self.marks or hook or not self.initial_done)
+        ):
+            self.awaited = None
+            return False
+        now = time.monotonic()
+        if self.awaited is None:
+            self.awaited = now
+        return now - self.awaited > _QUIET_WAIT
 
     def _wake(self) -> None:
         """Queue what is due, and ask for a sign of life after a silence."""
@@ -422,7 +465,9 @@ class Conversation:
             command = b"hook " + shell_quote(self.options.on_sync)
             self._command(command)
             return
-        while self.marks:
+        # What failed has been tried once more since the mark: the cause may be mended.
+        tried = not self.lots or self.lots[0][0] > self.marked
+        while self.marks and tried:
             self.marks -= 1
             self.report({"is": "mark", "failing": len(self.failing)})
         synced = not self.failing
@@ -524,13 +569,14 @@ class Conversation:
                 self._failed(self.flight.pop(0), words)
             elif word == b"hook":
                 self.hook_runs = False
-                self.report({"is": "hook", "status": int(rest)})
+                if not self.finishing:
+                    self.report({"is": "hook", "status": int(rest)})
             elif word == b"bye":
                 self.finished = True
             elif word in (b"bad", b"lost", b"there", b"kept", b"aside"):
                 self._trouble(word.decode(), rest)
         if self.answers.ended and not self.finished:
-            raise Stop(UNAVAILABLE, "the connection was lost")
+            raise Stop(UNAVAILABLE, "it was closed")
 
     def _trouble(self, word: str, rest: bytes) -> None:
         """One line about one path of the batch that is about to be acknowledged."""
@@ -548,7 +594,10 @@ class Conversation:
             self._undo(sent, void)
             self._again(void)
         for word, identity, words in sent.trouble:
-            void |= self._mend(sent, word, identity, words)
+            if word != "kept":
+                void |= self._mend(sent, word, identity, words)
+        numbered = sent.batch.numbered
+        self._keep([numbered[at][1] for word, at, _ in sent.trouble if word == "kept"])
         entries = [pair for pair in sent.entries if pair[0].rstrip(b"/") not in void]
         removed = [path for path in sent.removed if path.rstrip(b"/") not in void]
         if self.state is not None:
@@ -557,6 +606,9 @@ class Conversation:
             for path in [path for path, _ in entries] + removed:
                 if self.failing.pop(path, None) is not None:
                     self.say(f"{quote(path)} is right at the far end now")
+                    # A directory may have stayed only for its sake.
+                    if b"/" in path:
+                        self.urgent[path.rpartition(b"/")[0]] = None
         took = time.monotonic() - sent.started
         if sent.batch.bytes >= self.limit // 2:
             if took < _GOOD_TIME:
@@ -593,11 +645,6 @@ class Conversation:
     def _mend(self, sent: Sent, word: str, identity: int, words: str) -> set[bytes]:
         """Act on one line of trouble; the paths of the batch that it made void."""
         stanza, path = sent.batch.numbered[identity]
-        if word == "kept":
-            self.say(
-                f"{quote(path)} stays at the far end: it holds files not sent from here"
-            )
-            return set()
         if word == "aside":
             self.say(
                 f"a directory was in the way of {quote(path)} at the far end;"
@@ -627,6 +674,18 @@ class Conversation:
             self._undo(sent, void)
             self._fails(sorted(void & set(paths)), words, sent.lot)
         return void
+
+    def _keep(self, directories: list[bytes]) -> None:
+        """Directories that were not empty over there: still ours if something failed in
+        them, else they hold what was made at the far end."""
+        for path in directories:
+            if any(one.startswith(path + b"/") for one in self.failing):
+                entry = tables.directory_entry(0, tables.OURS | tables.UNSURE)
+                self.table.put_directory(path, entry)
+            elif path.rpartition(b"/")[0] not in directories:
+                self.say(
+                    f"{quote(path)} stays at the far end: it holds files made there"
+                )
 
     def _failed(self, sent: Sent, words: str) -> None:
         """All of a batch failed: tried again in parts, until the bad ones are alone."""
@@ -679,6 +738,10 @@ class Conversation:
                 entry = tables.directory_entry(0, tables.OURS | tables.UNSURE)
                 self.table.put_directory(path[:-1], entry)
             else:
+                entry = tables.directory_entry(0, tables.OURS | tables.UNSURE)
+                for above in _directories(path):
+                    if above not in self.table.directories:
+                        self.table.put_directory(above, entry)
                 self.table.doubt(path)
 
     def _known_below(self, directory: bytes) -> list[bytes]:
@@ -764,9 +827,18 @@ class Conversation:
             queue = queue or self.bulk or self.big
             if not queue:
                 break
+            self.urgent_turns += 1
+            if self.urgent_turns > _URGENT_TURNS and not lot:
+                # Or the tree's other files would wait until this one rests.
+                queue = self.bulk or self.big or queue
+            if queue is not self.urgent:
+                self.urgent_turns = 0
             batch = self._new_batch([])
             sent = Sent(batch, lot)
             self._plan(queue, sent)
+            if self.state is not None:
+                self.state.append(self.table.adopted, [])
+            self.table.adopted.clear()
             if lot:
                 # What turned out to need nothing fails no longer.
                 for path in set(lot.paths).difference(self._paths(sent)):
@@ -798,6 +870,9 @@ class Conversation:
     def _mark(self) -> None:
         """A script waits for what was named before this; told once nothing is left."""
         self.marks += 1
+        self.marked = self.next_lot = time.monotonic()
+        self.lots = [(self.marked, lot) for _, lot in self.lots]
+        heapq.heapify(self.lots)
 
     def _verify(self, record: bytes, queue: OrderedDict[bytes, None]) -> None:
         """Look at all of ours at or below ``record``, the files before their directories."""
@@ -824,8 +899,6 @@ class Conversation:
         if self.lists and not self._is_listed(directory):
             self.waiting.setdefault(directory, []).append(path)
             return
-        if path in self.failing and sent.lot is None:
-            return  # it has its own time
         if not directory and path.startswith(STAGE_PREFIX):
             return
         try:
@@ -833,6 +906,8 @@ class Conversation:
             found = kind(status)
             if found == stat.S_IFREG or found == stat.S_IFLNK:
                 assert status is not None
+                if path in self.failing and sent.lot is None:
+                    return  # it has its own time
                 self._plan_file(path, status, sent, queue)
             elif found == stat.S_IFDIR:
                 assert status is not None
@@ -862,7 +937,8 @@ class Conversation:
             target = self.source.target(path)
         if self.table.unchanged(path, status, target):
             self._claim(path, sent)
-            self.torn.pop(path, None)
+            if self.torn:
+                self.torn.pop(path, None)
             return
         if path in self.table.directories:
             # A directory was here: what came from here goes first, then itself.
@@ -919,12 +995,9 @@ class Conversation:
         for above in self.table.claim_directories(path):
             value = self.table.get_directory(above)
             status = self.source.look(above)
-            if (
-                value is not None
-                and status is not None
-                and stat.S_ISDIR(status.st_mode)
-            ):
-                sent.entries.append((above + b"/", value))
+            if value is not None and kind(status) == stat.S_IFDIR:
+                assert status is not None
+                self.table.adopted.append((above + b"/", value))
                 self._plan_directory(above, status, sent)
 
     def _plan_directory(self, path: bytes, status: os.stat_result, sent: Sent) -> None:
@@ -1016,6 +1089,7 @@ class Conversation:
             self.out.add(bytes(records * tarstream.RECORD - length - len(end)))
         self.out.add(b"batch %d\n" % batch.number)
         self.out.flush()
+        self.heard = time.monotonic()  # what has been taken so far shows life
         for directory, mode in batch.directories:
             value = tables.directory_entry(mode, tables.OURS)
             self.table.put_directory(directory, value)
@@ -1135,6 +1209,14 @@ class Conversation:
             self.table.put_directory(
                 directory, tables.directory_entry(mode, tables.OURS)
             )
+
+
+def _directories(path: bytes) -> Iterator[bytes]:
+    """The directories above ``path``, from the top."""
+    at = path.find(b"/")
+    while at >= 0:
+        yield path[:at]
+        at = path.find(b"/", at + 1)
 
 
 def _same(now: os.stat_result, then: os.stat_result) -> bool:
