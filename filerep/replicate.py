@@ -72,6 +72,7 @@ from filerep import command
 from filerep.command import Command, Stop
 from filerep.pathstream import quote
 from filerep.progress import Display
+from filerep.waiting import Waiters, lock, wait
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -207,9 +208,12 @@ def receiver_script(job: Job, nonce: str, first: bool) -> bytes:
 class Session:
     """One connection and the stages that feed it, from start to teardown."""
 
-    def __init__(self, job: Job, display: Display, wakeup: int) -> None:
+    def __init__(
+        self, job: Job, display: Display, waiters: Waiters, wakeup: int
+    ) -> None:
         self.job = job
         self.display = display
+        self._waiters = waiters
         self._wakeup = wakeup
         self._children: dict[str, subprocess.Popen[bytes]] = {}
         self._fds: set[int] = set()
@@ -360,8 +364,9 @@ class Session:
     def _poll(self, fds: list[int], seconds: Optional[float]) -> set[int]:
         """Which of ``fds`` can be read; raises ``Signalled``. None waits for ever."""
         poll = select.poll()
+        ours = {self._wakeup, *self._waiters.fds(), *self._fds}
         for fd in [*fds, self._wakeup]:
-            if fd == self._wakeup or fd in self._fds:
+            if fd in ours:
                 poll.register(fd, select.POLLIN)
         timeout = None if seconds is None else max(0.0, seconds) * 1000
         ready = {fd for fd, _ in poll.poll(timeout)}
@@ -459,7 +464,8 @@ class Session:
             fds = [reports, self._stage_errors[0], self._far_errors[0]]
             if self.job.watches and not self.watch_ready:
                 fds.append(self._watch_ready)
-            ready = self._poll(fds, None)
+            ready = self._poll(fds + self._waiters.fds(), None)
+            self._waiters.hear(ready)
             if self._stage_errors[0] in ready:
                 self._hear_stages()
             if self._far_errors[0] in ready:
@@ -477,6 +483,8 @@ class Session:
                     self._report(json.loads(line))
                 if not chunk:
                     self._close(reports)
+            if self.watch_ready and self._waiters.due():
+                self._signal("fr-watch", signal.SIGUSR1)
             if self._judge(reports):
                 return
 
@@ -492,6 +500,8 @@ class Session:
 
     def _report(self, what: dict[str, Any]) -> None:
         kind = what["is"]
+        if kind == "mark":
+            self._waiters.answer(what["failing"])
         if kind == "lost":
             self.lost = what["why"]
         if kind == "sync":
@@ -542,6 +552,7 @@ class Session:
     def close(self, grace: float = _END_GRACE) -> None:
         """End what still runs: fr-pack first, which lets the far end tidy up."""
         deadline = time.monotonic() + grace
+        self._waiters.again()
         for name in ("fr-watch", "fr-walk", "fr-pack"):
             self._signal(name, signal.SIGTERM)
         self._close(*(self._fds - {self._stage_errors[0], self._far_errors[0]}))
@@ -604,12 +615,12 @@ def refuse_overlap(job: Job, far: str) -> None:
             raise Stop(command.USAGE, "SRC_DIR is inside the destination")
 
 
-def replicate(job: Job, display: Display, wakeup: int) -> int:
+def replicate(job: Job, display: Display, waiters: Waiters, wakeup: int) -> int:
     """Connect, replicate, and connect again after a loss; the exit status."""
     pause = 0.0
     worked = lost = synced = False
     while True:
-        session = Session(job, display, wakeup)
+        session = Session(job, display, waiters, wakeup)
         try:
             try:
                 far = session.connect(not worked)
@@ -647,6 +658,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _main(run: Command) -> int:
     job = Job(run)
+    if run.args["--wait"]:
+        return wait(job.state_file(".sock"))
+    waiters = _waiters(job)
     display = Display(run.say, bool(run.args["--quiet"]), bool(run.args["--debugging"]))
     wakeup, wake = os.pipe()
     os.set_blocking(wake, False)
@@ -654,8 +668,22 @@ def _main(run: Command) -> int:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD):
         signal.signal(number, lambda *_: None)
     try:
-        return replicate(job, display, wakeup)
+        return replicate(job, display, waiters, wakeup)
     except Signalled as error:
         return error.status
     finally:
         display.close()
+        waiters.close()
+
+
+def _waiters(job: Job) -> Waiters:
+    """Where --wait can reach this run; raises ``Stop`` if the like of it is under way."""
+    if job.args["--dry-run"]:
+        return Waiters()
+    try:
+        waiters = Waiters(lock(job.state_file(".lock")), job.state_file(".sock"))
+        if job.watches:
+            waiters.listen()
+        return waiters
+    except OSError:
+        return Waiters()  # what it means that nothing can be kept is said in _state
