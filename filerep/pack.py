@@ -31,6 +31,7 @@ Options:
   --no-gitignore     With --mirror: no file is ignored.
   --exclude PATTERN  With --mirror: more to leave there.
   --include PATTERN  With --mirror: and what not to.
+  --progress         With --wire: report how far the first copy has come.
   --wire FAR         Speak with file-replicator's receiver, which said FAR of itself.
   --answers-fd N     With --wire: where its answers are read [default: 0].
   --urgent-fd N      With --wire: a path stream that goes before standard input.
@@ -194,6 +195,8 @@ class _Writer:
         self, path: bytes, letter: bytes, status: os.stat_result, target: bytes = b""
     ) -> None:
         regular = letter == tarstream.FILE
+        if path[:1] == b"\\" or path[1:2] == b":":
+            path = b"./" + path  # bsdtar takes \ and c: off the front, also on Unix
         self._add(
             tarstream.member(
                 path,
@@ -364,6 +367,7 @@ def _converse(run: Command, root: bytes, source: Source, state: Optional[State])
         mirror=args["--mirror"],
         keepalive=command.number(args["--keepalive"], "--keepalive"),
         on_sync=os.fsencode(args["--on-sync"] or ""),
+        progress=args["--progress"],
     )
     report_fd = int(args["--report-fd"] or -1)
 

@@ -64,6 +64,10 @@ class State:
         os.rename(fresh, self._path)
         os.close(old)
 
+    def close(self) -> None:
+        """Let another run have the file."""
+        os.close(self._fd)
+
     def clear(self) -> None:
         """The far end is empty: nothing that was sent is there."""
         os.ftruncate(self._fd, len(_HEADER))

@@ -1,0 +1,280 @@
+"""fr-pack by hand: path streams in, a tar any tar unpacks out."""
+
+from __future__ import annotations
+
+import os
+import pty
+import subprocess
+from pathlib import Path
+
+import farends
+import programs
+import pytest
+import trees
+
+from filerep import pack, pathstream
+from filerep.command import OutputError
+from filerep.source import RootGone, Source
+
+FR_PACK = str(programs.ROOT / "bin" / "fr-pack")
+FR_WALK = str(programs.ROOT / "bin" / "fr-walk")
+
+
+def packed(
+    root: Path, records: bytes, *options: str
+) -> subprocess.CompletedProcess[bytes]:
+    return programs.run([FR_PACK, *options, root], stdin=records)
+
+
+def unpacked(archive: bytes, into: Path, tar: str = "tar") -> None:
+    into.mkdir(exist_ok=True)
+    subprocess.run(
+        [tar, "-xpf", "-", "-C", into],
+        input=archive,
+        check=True,
+        preexec_fn=lambda: os.umask(0o022),
+    )
+
+
+def test_a_hostile_tree_comes_out_as_it_went_in(place: Path) -> None:
+    trees.hostile_tree(place / "src")
+    walked = programs.run([FR_WALK, place / "src"])
+    result = packed(place / "src", walked.stdout)
+    assert (result.returncode, result.stderr) == (0, b"")
+    unpacked(result.stdout, place / "out")
+    trees.assert_same(place / "src", place / "out")
+
+
+def test_bsdtar_gets_names_that_look_like_drives_and_backslashes(place: Path) -> None:
+    names = [b"c:drive", b"\\\\server", b"\\", b"c:"]
+    trees.plant(place / "src", {name: b"x" for name in names})
+    result = packed(place / "src", pathstream.encode(names))
+    unpacked(result.stdout, place / "out", "bsdtar")
+    assert sorted(os.listdir(os.fsencode(place / "out"))) == sorted(names)
+
+
+@pytest.mark.parametrize(
+    "record", [b"a/f", b"./a/f", b"a//f", b"a/./f"], ids=lambda record: record.decode()
+)
+def test_a_path_is_taken_however_find_or_a_person_spells_it(
+    record: bytes, place: Path
+) -> None:
+    trees.plant(place / "src", {"a/f": b"hello"})
+    unpacked(packed(place / "src", record + b"\0").stdout, place / "out")
+    assert (place / "out/a/f").read_bytes() == b"hello"
+
+
+@pytest.mark.parametrize("record", [b"/etc/passwd", b"../up", b"a/../../up", b".."])
+def test_what_lies_outside_is_refused_with_a_message(
+    record: bytes, place: Path
+) -> None:
+    trees.plant(place / "src", {"f": b""})
+    result = packed(place / "src", record + b"\0f\0")
+    assert result.returncode == 1
+    assert result.stderr.startswith(b"fr-pack: not a path below SRC: '")
+    unpacked(result.stdout, place / "out")
+    assert os.listdir(place / "out") == ["f"]
+
+
+def test_gone_paths_directories_and_hints_send_nothing(place: Path) -> None:
+    trees.plant(place / "src", {"d/f": b""})
+    result = packed(place / "src", b"gone\0d\0d/\0./\0.\0\0no/such/dir\0d/f/below\0")
+    assert (result.returncode, result.stderr) == (0, b"")
+    unpacked(result.stdout, place / "out")
+    assert os.listdir(place / "out") == []
+
+
+def test_nothing_is_read_through_a_directory_that_became_a_symlink(
+    place: Path,
+) -> None:
+    trees.plant(place / "src", {"real/f": b"secret"})
+    os.symlink("real", place / "src/link")
+    result = packed(place / "src", b"link/f\0link\0")
+    unpacked(result.stdout, place / "out")
+    assert os.listdir(place / "out") == ["link"]
+    assert os.readlink(place / "out/link") == "real"
+
+
+def test_set_id_bits_and_owners_are_left_out(place: Path) -> None:
+    trees.plant(place / "src", {"f": b""})
+    os.chmod(place / "src/f", 0o6755)
+    unpacked(packed(place / "src", b"f\0").stdout, place / "out")
+    assert os.stat(place / "out/f").st_mode & 0o7777 == 0o755
+
+
+def test_an_unreadable_file_costs_one_message(
+    place: Path,
+) -> None:
+    trees.plant(place / "src", {"a b": b"", "c": b"x"})
+    os.chmod(place / "src/a b", 0)
+    result = programs.run(
+        [*farends.without_rights(), FR_PACK, place / "src"], stdin=b"a b\0c\0"
+    )
+    assert result.returncode == 1
+    assert result.stderr == b"fr-pack: cannot read 'a b': Permission denied\n"
+    unpacked(result.stdout, place / "out")
+    assert os.listdir(place / "out") == ["c"]
+
+
+def test_a_pause_in_the_input_lets_tar_apply_what_came_so_far(place: Path) -> None:
+    trees.plant(place / "src", {"first": b"1", "second": b"2"})
+    (place / "out").mkdir()
+    packer = subprocess.Popen(
+        [FR_PACK, place / "src"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=programs.environment(),
+    )
+    tar = subprocess.Popen(["tar", "-xC", place / "out"], stdin=packer.stdout)
+    assert packer.stdin is not None and packer.stdout is not None
+    packer.stdout.close()
+    for name in ("first", "second"):
+        packer.stdin.write(os.fsencode(name) + b"\0")
+        packer.stdin.flush()
+        programs.wait_for((place / "out" / name).exists)
+    packer.stdin.close()
+    assert packer.wait(10) == 0 and tar.wait(10) == 0
+
+
+def test_a_listing_of_the_other_end_leaves_out_what_it_has(place: Path) -> None:
+    trees.plant(place / "src", {"same": b"1", "d/changed": b"2", "d/new": b"3"})
+    subprocess.run(["cp", "-a", place / "src", place / "out"], check=True)
+    (place / "src/d/changed").write_bytes(b"4")
+    (place / "out/d/new").unlink()
+    form = "%y %m %s %T@ %p\\0%l\\0"
+    listing = subprocess.run(
+        ["find", ".", "-printf", form], cwd=place / "out", stdout=subprocess.PIPE
+    )
+    (place / "listing").write_bytes(listing.stdout)
+    walked = programs.run([FR_WALK, place / "src"])
+    result = packed(place / "src", walked.stdout, "--listing", str(place / "listing"))
+    names = subprocess.run(["tar", "-t"], input=result.stdout, stdout=subprocess.PIPE)
+    assert sorted(names.stdout.split()) == [b"d/changed", b"d/new"]
+
+
+def test_a_state_file_makes_the_next_archive_hold_only_what_changed(
+    place: Path,
+) -> None:
+    trees.plant(place / "src", {"a": b"1", "b": b"2"})
+    options = ("--state", str(place / "state"))
+    first = packed(place / "src", b"a\0b\0", *options)
+    (place / "src/b").write_bytes(b"3")
+    second = packed(place / "src", b"a\0b\0", *options)
+    for result, expected in ((first, b"a\nb\n"), (second, b"b\n")):
+        names = subprocess.run(
+            ["tar", "-t"], input=result.stdout, stdout=subprocess.PIPE
+        )
+        assert names.stdout == expected
+
+
+def test_an_archive_is_not_written_to_a_terminal(place: Path) -> None:
+    master, slave = pty.openpty()
+    try:
+        result = subprocess.run(
+            [FR_PACK, place],
+            stdin=subprocess.DEVNULL,
+            stdout=slave,
+            stderr=subprocess.PIPE,
+            env=programs.environment(),
+        )
+    finally:
+        os.close(master)
+        os.close(slave)
+    assert result.returncode == 64
+    assert result.stderr == b"fr-pack: will not write an archive to a terminal\n"
+
+
+def test_a_full_disk_is_an_error_and_a_closed_reader_is_not(place: Path) -> None:
+    trees.plant(place / "src", {"f": bytes(1 << 20)})
+    with open("/dev/full", "wb") as full:
+        result = subprocess.run(
+            [FR_PACK, place / "src"],
+            input=b"f\0",
+            stdout=full,
+            stderr=subprocess.PIPE,
+            env=programs.environment(),
+        )
+    assert result.returncode == 74
+    assert result.stderr == b"fr-pack: cannot write output: No space left on device\n"
+    reader, writer = os.pipe()
+    os.close(reader)
+    result = subprocess.run(
+        [FR_PACK, place / "src"],
+        input=b"f\0",
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        env=programs.environment(),
+    )
+    os.close(writer)
+    assert (result.returncode, result.stderr) == (0, b"")
+
+
+def test_a_file_that_shrinks_while_it_is_read_does_not_break_the_stream(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The size in the header is kept, and the file follows again as it is then."""
+    trees.plant(place / "src", {"log": b"x" * 100_000, "next": b"n"})
+    source = Source(os.fsencode(place / "src"))
+    records, archive = os.pipe(), os.pipe()
+    os.write(records[1], b"log\0next\0")
+    os.close(records[1])
+    plain = os.readv
+    cut = []
+
+    def shrinking(fd: int, buffers: list[memoryview]) -> int:
+        if not cut:
+            cut.append(fd)
+            os.truncate(place / "src/log", 10)
+        return plain(fd, buffers)
+
+    monkeypatch.setattr(os, "readv", shrinking)
+    tar = subprocess.Popen(
+        ["tar", "-xC", place], stdin=archive[0], pass_fds=[archive[0]]
+    )
+    os.close(archive[0])
+    pack.pack(source, records[0], archive[1], no_error, no_record)
+    os.close(archive[1])
+    assert tar.wait(10) == 0 and cut
+    assert (place / "log").read_bytes() == b"x" * 10
+    assert (place / "next").read_bytes() == b"n"
+
+
+def no_error(action: str, path: bytes, error: OSError) -> None:
+    raise error
+
+
+def no_record(record: bytes) -> None:
+    raise AssertionError(record)
+
+
+def test_the_root_is_known_again_only_while_its_name_leads_to_it(place: Path) -> None:
+    trees.plant(place / "src", {"f": b""})
+    source = Source(os.fsencode(place / "src"))
+    source.check()
+    os.rename(place / "src", place / "away")
+    with pytest.raises(RootGone):
+        source.check()
+    trees.plant(place / "src", {"f": b""})
+    with pytest.raises(RootGone):
+        source.check()
+
+
+def test_paths_longer_than_path_max_are_looked_at(place: Path) -> None:
+    name = b"d" * 250
+    directory = os.open(place, os.O_RDONLY)
+    for _ in range(20):
+        os.mkdir(name, dir_fd=directory)
+        inner = os.open(name, os.O_RDONLY, dir_fd=directory)
+        os.close(directory)
+        directory = inner
+    os.close(os.open(b"f", os.O_CREAT | os.O_WRONLY, dir_fd=directory))
+    os.close(directory)
+    source = Source(os.fsencode(place))
+    path = b"/".join([name] * 20 + [b"f"])
+    assert source.look(path) is not None
+    assert source.look(path + b"x") is None
+
+
+def test_an_output_error_names_its_cause() -> None:
+    error = OutputError(OSError(28, "No space left on device"))
+    assert str(error) == "No space left on device"

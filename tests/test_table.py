@@ -1,0 +1,209 @@
+"""The table: what is taken for the same, what is ours, and what a listing changes."""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+from pathlib import Path
+
+import pytest
+
+from filerep import listing, state
+from filerep import table as tables
+
+SECOND = 10**9
+
+
+def found(
+    ino: int = 1,
+    mode: int = 0o644,
+    size: int = 5,
+    mtime: int = 7 * SECOND + 3,
+    ctime: int = 9 * SECOND + 9,
+    type_: int = stat.S_IFREG,
+) -> os.stat_result:
+    """A stat result with just these numbers."""
+    whole = (type_ | mode, ino, 0, 1, 0, 0, size, 0, mtime // SECOND, ctime // SECOND)
+    return os.stat_result(whole, {"st_mtime_ns": mtime, "st_ctime_ns": ctime})
+
+
+def listed(path: bytes, mtime: int, size: int = 5, mode: int = 0o644) -> tables.Listed:
+    return (b"f", mode, size, mtime, path, b"")
+
+
+def test_a_file_that_was_sent_is_the_same_until_any_number_of_it_changes() -> None:
+    table = tables.Table()
+    table.put(b"f", tables.entry(found(), tables.OURS))
+    assert table.unchanged(b"f", found(), b"")
+    for other in (
+        found(ino=2),
+        found(mode=0o600),
+        found(size=6),
+        found(mtime=8),
+        found(ctime=8),
+    ):
+        assert not table.unchanged(b"f", other, b"")
+
+
+@pytest.mark.parametrize(
+    "over_there, here, ctime, same",
+    [
+        (7 * SECOND + 3, 7 * SECOND + 3, 9 * SECOND + 9, True),
+        (7 * SECOND + 3, 7 * SECOND + 4, 9 * SECOND + 9, False),
+        # A tar that dropped the fraction: two edits within the second would look alike.
+        (7 * SECOND, 7 * SECOND + 3, 9 * SECOND + 9, False),
+        # A whole second that a program has set, on a file system with fractions.
+        (7 * SECOND, 7 * SECOND, 9 * SECOND + 9, True),
+        # A file system without fractions: two edits may share the second.
+        (7 * SECOND, 7 * SECOND, 9 * SECOND, False),
+    ],
+)
+def test_a_listed_file_is_the_same_by_time_only_where_time_can_tell(
+    over_there: int, here: int, ctime: int, same: bool
+) -> None:
+    table = tables.Table()
+    table.merge_listing(b"", [listed(b"f", over_there)])
+    assert table.unchanged(b"f", found(mtime=here, ctime=ctime), b"") is same
+
+
+def test_an_edit_that_keeps_size_and_mtime_shows_by_ctime_when_remembered() -> None:
+    table = tables.Table()
+    table.put(b"f", tables.entry(found(), tables.OURS | tables.UNSEEN))
+    table.merge_listing(b"", [listed(b"f", 7 * SECOND + 3)])
+    assert not table.unchanged(b"f", found(ctime=10 * SECOND + 1), b"")
+    assert table.unchanged(b"f", found(), b"")
+
+
+def test_whole_seconds_over_there_are_enough_when_the_rest_is_remembered() -> None:
+    table = tables.Table()
+    table.put(b"f", tables.entry(found(), tables.OURS | tables.UNSEEN))
+    table.merge_listing(b"", [listed(b"f", 7 * SECOND)])
+    assert table.unchanged(b"f", found(), b"")
+
+
+def test_what_was_altered_over_there_is_sent_and_stays_ours() -> None:
+    table = tables.Table()
+    table.put(b"f", tables.entry(found(), tables.OURS | tables.UNSEEN))
+    table.merge_listing(b"", [listed(b"f", 8 * SECOND + 1)])
+    assert not table.unchanged(b"f", found(), b"")
+    value = table.get(b"f")
+    assert value is not None and tables.marks(value) & tables.OURS
+
+
+def test_what_the_far_end_lost_is_forgotten_with_all_below_it() -> None:
+    table = tables.Table()
+    table.put(b"a/b/f", tables.entry(found(), tables.OURS | tables.UNSEEN))
+    table.merge_listing(b"", [])
+    assert list(table.below(b"")) == []
+    assert set(table.directories) == {b""}
+
+
+def test_a_young_entry_equals_nothing() -> None:
+    table = tables.Table()
+    table.put(b"f", tables.entry(found(), tables.OURS | tables.UNSURE))
+    assert not table.unchanged(b"f", found(), b"")
+
+
+def test_a_listed_symlink_is_compared_by_its_target() -> None:
+    table = tables.Table()
+    table.merge_listing(b"", [(b"l", 0o777, 3, 0, b"l", b"abc")])
+    link = found(type_=stat.S_IFLNK, size=3)
+    assert not table.unchanged(b"l", link, b"abd")
+    assert table.unchanged(b"l", link, b"abc")
+
+
+def test_adopting_a_listed_file_is_to_be_remembered_once() -> None:
+    table = tables.Table()
+    table.merge_listing(b"", [listed(b"f", 7 * SECOND + 3)])
+    assert table.unchanged(b"f", found(), b"")
+    assert [path for path, _ in table.adopted] == [b"f"]
+    table.adopted.clear()
+    assert table.unchanged(b"f", found(), b"") and not table.adopted
+
+
+def test_below_yields_directories_before_what_is_in_them() -> None:
+    table = tables.Table()
+    table.put(b"a/b/f", tables.entry(found(), tables.OURS))
+    table.put(b"a/g", tables.entry(found(), tables.OURS))
+    paths = [path for path, _ in table.below(b"")]
+    assert set(paths) == {b"a/", b"a/b/", b"a/b/f", b"a/g"}
+    assert paths.index(b"a/") < paths.index(b"a/b/") < paths.index(b"a/b/f")
+    assert {path for path, _ in table.below(b"a/b")} == {b"a/b/f"}
+
+
+def test_a_file_costs_the_table_at_most_200_bytes_beyond_its_path() -> None:
+    table = tables.Table()
+    names = 0
+    for directory in range(300):
+        for file in range(30):
+            path = b"some/directory%d/a_module_name_%d.py" % (directory, file)
+            table.put(path, tables.entry(found(ino=directory * 30 + file), tables.OURS))
+            names += len(path)
+    size = sys.getsizeof(table.directories)
+    for path, entries in table.directories.items():
+        size += sys.getsizeof(path) + sys.getsizeof(entries)
+        for name, value in entries.items():
+            size += sys.getsizeof(name) + sys.getsizeof(value)
+    assert (size - names) / 9000 < 200
+
+
+def test_both_forms_of_a_listing_tell_the_same_of_any_name(tmp_path: Path) -> None:
+    names = [b"a b", b"new\nline", b"end", b"-rf *", b"\xff\xfe", b"x//".rstrip(b"/")]
+    data_find, data_stat = b"", b""
+    for name in names:
+        data_find += b"f 640 5 1600000000.1234567890 ./d/%s\0\0" % name
+        data_stat += (
+            b"81a0 5 1600000000 2020-09-13 12:26:40.123456789 +0000 ./d/%s//\n" % name
+        )
+    expected = [
+        (b"f", 0o640, 5, 1600000000123456789, b"d/" + name, b"") for name in names
+    ]
+    for form, data in (("find", data_find), ("stat", data_stat)):
+        whole = data + listing.ENDS[form] + b"ok 1\n"
+        assert listing.find_end(form, whole, 0) == len(data)
+        assert list(listing.parse(form, data)) == expected
+
+
+def test_an_empty_listing_ends_at_once_and_a_name_cannot_end_one() -> None:
+    assert listing.find_end("find", b"end\0\0", 0) == 0
+    assert listing.find_end("find", b"f 1 1 1.0 ./send\0\0", 0) == -1
+    assert listing.find_end("stat", b"81a0 1 1 a b c ./x\nend//\n", 0) == -1
+
+
+def test_state_outlives_its_process_cut_anywhere(tmp_path: Path) -> None:
+    path = os.fsencode(tmp_path / "state")
+    kept = state.State(path)
+    kept.load(tables.Table(), 0)
+    kept.append([(b"a/f", tables.entry(found(), tables.OURS))], [])
+    kept.append([(b"g", tables.entry(found(ino=2), tables.OURS))], [b"a/f"])
+    with open(path, "rb") as file:
+        whole = file.read()
+    for cut in range(len(whole)):
+        remembered = state.parse(whole[:cut])
+        assert set(remembered) <= {b"a/f", b"g"}
+    assert set(state.parse(whole)) == {b"g"}
+
+
+def test_a_state_file_is_held_by_one_run_at_a_time(tmp_path: Path) -> None:
+    path = os.fsencode(tmp_path / "state")
+    first = state.State(path)
+    first.load(tables.Table(), 0)
+    with pytest.raises(state.Busy):
+        state.State(path)
+
+
+def test_what_became_void_is_left_out_when_the_file_is_opened_again(
+    tmp_path: Path,
+) -> None:
+    path = os.fsencode(tmp_path / "state")
+    kept = state.State(path)
+    kept.load(tables.Table(), 0)
+    for ino in range(100):
+        kept.append([(b"f", tables.entry(found(ino=ino), tables.OURS))], [])
+    kept.close()
+    again = state.State(path)
+    table = tables.Table()
+    again.load(table, tables.OURS)
+    assert os.path.getsize(path) < 200
+    assert table.unchanged(b"f", found(ino=99), b"")
