@@ -387,10 +387,12 @@ class Tree:
             return
         hint = self._pending.now if mask & _AT_ONCE else self._pending.later
         hint(path)
-        if mask & (MODIFY | CLOSE_WRITE | ATTRIB):
+        # MOVED_TO too: what was written before the move had an event under a name that
+        # leads nowhere by now.
+        if mask & (MODIFY | CLOSE_WRITE | ATTRIB | MOVED_TO):
             for other in self._other_names(path):
                 hint(other)
-        elif self._links and mask & (CREATE | MOVED_TO):
+        elif self._links and mask & CREATE:
             self._links.add(path)
 
     def _look(self, parent: Directory, name: bytes, moved: bool) -> None:
@@ -514,12 +516,12 @@ class Tree:
             node.rules = node.parent.rules.enter(node.name(), fd)
         node.named = naming
         files, dirs = self._list(fd, node.path, node.rules)
-        if self._links:
-            for name in files:
-                self._links.add(node.join(name))
         if naming:
             for name in files + dirs:
                 self._pending.now(node.join(name))
+            for name in files:
+                for other in self._other_names(node.join(name)):
+                    self._pending.now(other)
         self._drop_all_but(node, dirs)
         return [node.child(name) or self._add(node, name) for name in dirs]
 
@@ -548,20 +550,25 @@ class Tree:
         """The other names in the tree of the file at ``path``.
 
         An event comes for the name that was used. Where the other names are is found out
-        when the first file with several is changed, by one walk: most trees never need it.
+        by a walk when the first file with several is changed, which most trees never
+        need, and again when one got a name beside one that was its only one.
         """
+        names = self._links.last_names(path) if self._links else []
         try:
             status = os.lstat(os.path.join(self._root.path, path))
         except OSError:
-            return []
+            return names
         if status.st_nlink < 2 or not stat.S_ISREG(status.st_mode):
-            return []
+            return names
         if self._links is None:
             self._links = Links(self._root.path)
+        links = self._links
+        if links.grown and 1 + len(links.names(status, path)) < status.st_nlink:
             with Descent(self._root) as descent:
                 for node in self._top.family():
-                    self._add_links(node, descent, self._links)
-        return self._links.names(status, path)
+                    self._add_links(node, descent, links)
+            links.grown = False
+        return names + links.names(status, path)
 
     def _add_links(self, node: Directory, descent: Descent, links: Links) -> None:
         try:
@@ -709,6 +716,17 @@ class Links:
     def __init__(self, root: bytes) -> None:
         self._root = root
         self._paths: dict[int, bytes] = {}
+        self._inodes: dict[bytes, int] = {}
+        self.grown = True  # are there names that were not looked for?
+
+    def last_names(self, path: bytes) -> list[bytes]:
+        """The other names of the file that was at ``path`` when it was last looked at.
+
+        What is there now may be another, as a file can be written and replaced before
+        the event for the writing is read.
+        """
+        names = self._paths.get(self._inodes.get(path, 0), b"").split(b"\0")
+        return [name for name in names if name and name != path]
 
     def add(self, path: bytes) -> None:
         """Remember ``path`` if it is a file with several names."""
@@ -720,6 +738,8 @@ class Links:
             known = self._paths.get(status.st_ino, b"")
             if path not in known.split(b"\0"):
                 self._paths[status.st_ino] = known + path + b"\0"
+                self.grown = True
+            self._inodes[path] = status.st_ino
 
     def names(self, status: os.stat_result, path: bytes) -> list[bytes]:
         """The names of the file ``status`` other than ``path``."""
@@ -733,4 +753,5 @@ class Links:
                 if os.path.samestat(found, status):
                     names.append(other)
         self._paths[status.st_ino] = b"\0".join([path, *names, b""])
+        self._inodes[path] = status.st_ino
         return names
