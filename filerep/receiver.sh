@@ -1,3 +1,5 @@
+# shellcheck shell=sh
+# shellcheck disable=SC1091,SC2317 # `commit` comes later, and calls what nobody seems to
 {
 # The far end of file-replicator: POSIX sh, run from memory, nothing installed.
 #
@@ -30,11 +32,13 @@
 # $1 nonce  $2 directory the destination is in  $3 its name  $4 the stage's name, less nonce
 # $5 words out of: clean dry
 [ -z "${ZSH_VERSION-}" ] || emulate sh
+nl='
+'
 nonce=$1 dest=${2%/}/$3 stage=$4 asked=" $5 " locale=${LC_ALL-}
 LC_ALL=C EXTRACT_UNSAFE_SYMLINKS=1 # old busybox holds some symlinks back without that
 export LC_ALL EXTRACT_UNSAFE_SYMLINKS
-say() { echo "filerep-$nonce" "$@"; }
-try() { words=$("$@" 2>&1) || { say error "$words"; exit 1; }; }
+say() { printf '%s\n' "filerep-$nonce $*"; }
+try() { words=$("$@" 2>&1) || { say error "${words%%"$nl"*}"; exit 1; }; }
 drop() { [ ! -e "$S/.hook" ] || kill "$job"; rm -rf "$S"; }
 
 say here
@@ -87,11 +91,11 @@ at() {
   done
 }
 is_dir() { [ -d "$1" ] && [ ! -L "$1" ]; }
-# bad ID DIR: what the last command said of a path in DIR, or who owns a DIR that is closed to us
+# bad ID DIR: what was said of a path in DIR ($words, kept off a disk that may be full), or who
+# owns a DIR that is closed to us
 bad() {
-  IFS= read -r words <"$S/err"
   [ -w "$2" ] || words="not writable by $(id -un 2>/dev/null), $(ls -ld "$2" 2>/dev/null)"
-  printf 'bad %s %s %s\n' "$n" "$1" "$words"
+  printf 'bad %s %s %s\n' "$n" "$1" "${words%%"$nl"*}"
   dirty=1
 }
 # put ID STAGED...: move into $D; what a rename cannot replace is got out of the way
@@ -110,7 +114,7 @@ put() {
         while [ -e "$f.kept-$k" ] || [ -L "$f.kept-$k" ]; do k=$((k + 1)); done
         mv "$f" "$f.kept-$k" 2>/dev/null && echo "aside $n $i .kept-$k"
       fi
-      mv -f "$p" "$D/" 2>"$S/err" || bad "$i" "$D"
+      words=$(mv -f "$p" "$D/" 2>&1) || bad "$i" "$D"
     fi
     i=$((i + 1))
   done
@@ -120,7 +124,7 @@ del() {
   i=$1; shift
   if [ "$lost" ] || rm -f "$@" 2>/dev/null; then return; fi
   for p; do
-    is_dir "$p" || rm -f "$p" 2>"$S/err" || bad "$i" "${p%/*}"
+    is_dir "$p" || words=$(rm -f "$p" 2>&1) || bad "$i" "${p%/*}"
     i=$((i + 1))
   done
 }
@@ -165,14 +169,15 @@ n=0
 while :; do
   n=$((n + 1)) dirty='' lost=''
   if [ "$form" = gnu ]; then
-    (umask 0; exec tar -xpof - -C "$S" 2>"$S/err")
+    words=$(umask 0; exec tar -xpof - -C "$S" 2>&1)
     code=$?
   else
     read -r records || break
     if [ "$full" ]; then set -- bs=10240 "count=$records" iflag=fullblock
     else set -- ibs=1 obs=10240 "count=$((records * 10240))"; fi
     # A tar that gives up early must not leave the rest of its archive to be read as lines.
-    dd "$@" 2>/dev/null | (umask 0; tar -xpof - -C "$S" 2>"$S/err"; code=$?; cat >/dev/null; exit $code)
+    words=$(dd "$@" 2>/dev/null |
+      (umask 0; tar -xpof - -C "$S" 2>&1; code=$?; cat >/dev/null; exit $code))
     code=$?
   fi
   if ! read -r line || [ "$line" != "batch $n" ] || [ ! -d "$S" ]; then break; fi
@@ -180,8 +185,7 @@ while :; do
     . "$S/commit" </dev/null
     echo "ok $n"
   else
-    IFS= read -r words <"$S/err"
-    printf 'failed %s %s\n' "$n" "$words"
+    printf 'failed %s %s\n' "$n" "${words%%"$nl"*}"
     dirty=1
   fi
   if [ "$dirty" ]; then rm -rf "${S:?}"/*; else : >"$S/commit"; fi
