@@ -417,14 +417,14 @@ def test_a_full_disk_is_said_and_overcome(
         plant(source, {"small": "one", "other": "other"})
         with replicating(far, source) as program:
             plant(source, {"large": b"y" * 1_500_000})
-            program.says("No space left on device")
+            program.says("disk is full")
             (source / "small").write_text("two")
             dest = far.here / "project"
             program.wait_for(lambda: (dest / "small").read_text() == "two")
             assert not (dest / "large").exists()
             ballast.unlink()
             converges(program, far, source)
-            assert program.errors.count(b"No space left") == 1
+            assert program.errors.count(b"disk is full") == 1
             ends_cleanly(program, far, source)
 
 
@@ -437,7 +437,7 @@ def test_a_first_copy_onto_a_full_disk_fails(
         plant(source, {"large": b"y" * 1_500_000, "small": "fits"})
         done = replicate(far, source)
         assert done.returncode == UNAVAILABLE
-        assert "No space left on device" in done.stderr.decode()
+        assert "disk is full" in done.stderr.decode()
         assert (far.here / "project/small").read_text() == "fits"
         assert os.listdir(far.here / "project") == ["small"]
 
