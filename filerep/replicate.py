@@ -425,6 +425,7 @@ class Session:
         options += [] if self.job.walks else ["--no-initial"]
         if args["--mirror"] and first:
             options += ["--mirror"] * args["--mirror"] + self.job.rules()
+        options += ["--progress"] if self.display.bar else []
         if args["--on-sync"]:
             options += ["--on-sync", args["--on-sync"]]
         self._start_stage(
@@ -661,7 +662,8 @@ def _main(run: Command) -> int:
     if run.args["--wait"]:
         return wait(job.state_file(".sock"))
     waiters = _waiters(job)
-    display = Display(run.say, bool(run.args["--quiet"]), bool(run.args["--debugging"]))
+    quiet, debugging = bool(run.args["--quiet"]), bool(run.args["--debugging"])
+    display = Display(sys.stderr, run.program, quiet, debugging)
     wakeup, wake = os.pipe()
     os.set_blocking(wake, False)
     signal.set_wakeup_fd(wake)

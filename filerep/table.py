@@ -130,6 +130,15 @@ class Table:
             if not name.endswith(b"/")
         )
 
+    def ours(self) -> int:
+        """How many files and symlinks came from here."""
+        return sum(
+            1
+            for names in self.directories.values()
+            for name, value in names.items()
+            if marks(value) & OURS and not name.endswith(b"/")
+        )
+
     def get(self, path: bytes) -> Optional[bytes]:
         parent, _, name = path.rpartition(b"/")
         names = self.directories.get(parent)

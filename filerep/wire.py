@@ -36,8 +36,10 @@ from filerep import table as tables
 from filerep import tarstream
 from filerep.batch import COMMIT, Batch, Member, directory_mode, shell_quote
 from filerep.command import UNAVAILABLE, OutputError, Stop
+from filerep.outbuffer import OutBuffer
 from filerep.pathstream import Decoder, normalize, quote
 from filerep.source import Source, kind
+from filerep.tally import Tally
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -53,6 +55,7 @@ _LEAST_BYTES = 1 << 20
 _MOST_BYTES = 1 << 26
 _MOST_PATHS = 4000
 _GOOD_TIME = 0.25
+_ALL_PATHS = 1 << 20  # read ahead, where somebody wants to know how long it will take
 
 _READ = 1 << 16
 _SMALL = 1 << 16  # files up to this size are read whole before their header is written
@@ -65,6 +68,10 @@ _RETRY_WAIT = (0.5, 30.0)
 # Where changes never pause, so long is tried to reach a point with nothing under way.
 _QUIET_WAIT = 0.5
 _URGENT_TURNS = 4  # batches for fr-watch, then one for fr-walk
+
+# Woken so much too late, this process itself was stopped (Ctrl-Z), and has no right to call
+# the far end silent.
+_STOPPED = 1.0
 
 _LOT_PAUSE = 4.0  # times what the failure took, before the next lot is tried
 _COARSE_TICKS = 2_100_000_000  # ns; for stamps in whole seconds, or FAT's two
@@ -96,6 +103,7 @@ class Options:
         mirror: int = 0,
         keepalive: float = 15.0,
         on_sync: bytes = b"",
+        progress: bool = False,
     ) -> None:
         self.delete = delete
         self.initial = initial
@@ -103,6 +111,7 @@ class Options:
         self.mirror = mirror  # 2: however much it removes
         self.keepalive = keepalive
         self.on_sync = on_sync
+        self.progress = progress
 
 
 class Answers:
@@ -167,29 +176,16 @@ class Answers:
                 yield "line", line
 
 
-class Output:
-    """Standard output, written a buffer at a time; reads answers while it has to wait."""
+class Output(OutBuffer):
+    """Standard output, buffered; while it takes no more, answers are read."""
 
     def __init__(self, fd: int, answers: Answers, patience: float) -> None:
         """``patience``: seconds without a byte taken after which the far end is given up."""
         self.fd = fd
         self._answers = answers
         self._patience = patience or None
-        self._parts: list[bytes] = []
-        self._length = 0
+        super().__init__(self.write)
         os.set_blocking(fd, False)
-
-    def add(self, *parts: bytes) -> None:
-        for part in parts:
-            self._parts.append(part)
-            self._length += len(part)
-        if self._length >= _WRITE:
-            self.flush()
-
-    def flush(self) -> None:
-        data = b"".join(self._parts)
-        self._parts, self._length = [], 0
-        self.write(data)
 
     def write(self, data: bytes | memoryview) -> None:
         view = memoryview(data)
@@ -206,7 +202,12 @@ class Output:
         poll.register(self.fd, select.POLLOUT)
         if not self._answers.ended:
             poll.register(self._answers.fd, select.POLLIN)
+        while not poll.poll(0) and self.meanwhile():
+            pass
+        began = time.monotonic()
         ready = poll.poll(self._patience and self._patience * 1000)
+        if not ready and time.monotonic() - began > (self._patience or 0) + _STOPPED:
+            return
         if not ready:
             raise Stop(UNAVAILABLE, silent(self._patience or 0))
         for fd, _ in ready:
@@ -297,6 +298,9 @@ class Conversation:
         self.marked = 0.0
         self.awaited: Optional[float] = None  # since when _settled is waited for
         self.urgent_turns = 0
+        self.tally = Tally(report, time.monotonic) if options.progress else None
+        if self.tally:
+            out.meanwhile = self.tally.step
         self.next_lot = 0.0
         self.asked: list[bytes] = []
         self.unreadable: set[bytes] = set()
@@ -328,14 +332,20 @@ class Conversation:
                 self._ask(directory)
         while not self.finished:
             poll = select.poll()
-            if bulk_fd >= 0 and len(self.bulk) < _MOST_PATHS:
+            most = _ALL_PATHS if self.tally else _MOST_PATHS
+            if bulk_fd >= 0 and len(self.bulk) < most:
                 poll.register(bulk_fd, select.POLLIN)
             if urgent_fd >= 0 and not self._holds_back():
                 poll.register(urgent_fd, select.POLLIN)
             if stop_fd >= 0:
                 poll.register(stop_fd, select.POLLIN)
             poll.register(self.answers.fd, select.POLLIN)
-            ready = dict(poll.poll(self._timeout()))
+            timeout = self._timeout()
+            began = time.monotonic()
+            ready = dict(poll.poll(timeout))
+            late = time.monotonic() - began - (timeout or 0) / 1000
+            if timeout is not None and late > _STOPPED:
+                self.heard += late
             if self.answers.fd in ready:
                 self.answers.fill()
             for fd in (urgent_fd, bulk_fd):
@@ -357,6 +367,8 @@ class Conversation:
             self.source.forget_directories()
             self._hear()
             self._wake()
+            if self.tally:
+                self._measure(self.tally)
             self._send_what_can_be(bool(ready))
             if self.stopping and not self.finishing:
                 self._finish()
@@ -374,8 +386,27 @@ class Conversation:
                 queue.pop(path, None)
                 queue[path] = None
 
+    def _measure(self, tally: Tally) -> None:
+        """Find out how much is to be sent, once fr-walk has named all there is."""
+        listing = self.lists and (self.waiting or self.to_list or self.asked)
+        if not (tally.started or self.bulk_open or listing):
+            tally.start(self.bulk, self.bulk, self._size_to_send)
+        elif not (self._may_send() and (self.urgent or self.bulk or self.big)):
+            tally.step()
+
+    def _size_to_send(self, path: bytes) -> Optional[int]:
+        try:
+            status = self.source.look(path)
+        except OSError:
+            return None
+        if status is None or not stat.S_ISREG(status.st_mode):
+            return None
+        return None if self.table.unchanged(path, status, b"") else status.st_size
+
     def _timeout(self) -> Optional[float]:
         """Milliseconds until something is due, None if nothing ever is."""
+        if self.tally and self.tally.measuring():
+            return 0
         if self._may_send() and (self.urgent or self.bulk or self.big):
             return 0
         if self.to_list and self._may_list():
@@ -450,12 +481,14 @@ class Conversation:
             self.rules = None
         if not self.initial_done:
             self.initial_done = True
+            self.tally, self.out.meanwhile = None, bool
             self.report(
                 {
                     "is": "first",
                     "files": self.files,
                     "bytes": self.bytes,
-                    "known": len(self.table),
+                    "known": self.table.ours(),
+                    "failing": len(self.failing),
                     "ms": (time.monotonic() - self.began) * 1000,
                 }
             )
@@ -1061,6 +1094,8 @@ class Conversation:
             self._rehearse(sent)
             return
         sent.started = time.monotonic()
+        if self.tally:
+            self.tally.plan(batch.count, batch.bytes)
         if not self.flight:
             self.heard = sent.started
         self.flight.append(sent)
@@ -1073,6 +1108,8 @@ class Conversation:
         unfit: set[bytes] = set()
         for member in batch.members:
             took, fit = self._send_member(member)
+            if self.tally:
+                self.tally.sent(fit, 0 if member.size > _SMALL else member.size * fit)
             length += took
             if not fit:
                 unfit.add(member.path)
@@ -1081,7 +1118,7 @@ class Conversation:
         if records and self._archive(length, script) > records:
             script, sent.void = b"dirty=1\n", True
         commit = tarstream.member(COMMIT, tarstream.FILE, 0o600, len(script))
-        self.out.add(commit, script, tarstream.padding(len(script)))
+        self.out.add(commit + script + tarstream.padding(len(script)))
         length += len(commit) + len(script) + len(tarstream.padding(len(script)))
         end = tarstream.end(length)
         self.out.add(end)
@@ -1128,49 +1165,28 @@ class Conversation:
                 self._unreadable(member.path, error)
             return 0, False
         try:
-            if size <= _SMALL:
-                # Read first, so that nothing is sent of what has changed.
-                data = os.read(fd, size) if size else b""
-                if len(data) < size or not (patient or _same(os.fstat(fd), status)):
-                    return 0, False
-                self.out.add(header, data, padding)
-                return length, True
-            if not (patient or _same(os.fstat(fd), status)):
+            # Most fit into the buffer, and are taken back if they have changed meanwhile.
+            revocable = self.out.fits(length)
+            if not revocable and not (patient or _same(os.fstat(fd), status)):
                 return 0, False
             self.out.add(header)
-            whole = self._copy(fd, size)
+            try:
+                fit = self.out.read(fd, size) == size
+            except OSError as error:
+                self._unreadable(member.path, error)
+                fit = False
+            fit = fit and (patient or _same(os.fstat(fd), status))
+            if revocable and not fit:
+                self.out.drop(len(header) + size)
+                return 0, False
             self.out.add(padding)
-            return length, whole and (patient or _same(os.fstat(fd), status))
-        except OSError as error:
-            self._unreadable(member.path, error)
-            return 0, False
+            return length, fit
         finally:
             os.close(fd)
 
     def _unreadable(self, path: bytes, error: OSError) -> None:
         self.on_error("read", path, error)
         self.unreadable.add(path)
-
-    def _copy(self, fd: int, size: int) -> bool:
-        """Send ``size`` bytes of ``fd``, zeros where it has become shorter.
-
-        Through a buffer of our own: pages that sendfile(2) puts into a pipe are still the
-        file's, and a write to it shows in data that was already sent and checked.
-        """
-        self.out.flush()
-        buffer = memoryview(bytearray(min(size, _WRITE)))
-        left = size
-        while left:
-            got = os.readv(fd, [buffer[: min(left, _WRITE)]])
-            if not got:
-                break
-            self.out.write(buffer[:got])
-            left -= got
-        whole = not left
-        while left:
-            self.out.add(bytes(min(left, _WRITE)))
-            left -= min(left, _WRITE)
-        return whole
 
     def _patience_ended(self, path: bytes) -> bool:
         """RACE: a file that does not rest for ten seconds (a log, a disk image) is sent as
@@ -1234,7 +1250,7 @@ def _inside(path: bytes, directory: bytes) -> bool:
 
 def _plainly(words: str) -> str:
     """The far end's words, with what to do where a common cause is behind them."""
-    if "No space left" in words:
+    if "No space left" in words or "Wrote only " in words:  # the second is GNU tar's
         return "its disk is full"
     if words.startswith("not writable by "):
         who, _, line = words[len("not writable by ") :].partition(", ")

@@ -1,0 +1,101 @@
+"""How far the first copy has come, for who looks at it: told a few times a second.
+
+How much there is to send is found out while nothing else can be done, that is while the
+connection takes no more: the paths that wait are looked at from the last to the first, and
+the end is where those begin that were sent meanwhile. On a connection that never keeps
+anyone waiting nobody misses the number.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Container, Iterable, Iterator
+    from typing import Any, Optional
+
+_INTERVAL = 0.1
+_STEP = 32  # paths to look at before looking whether there is something better to do
+
+
+class Tally:
+    """Counts what is sent, and what is left."""
+
+    def __init__(
+        self, report: Callable[[dict[str, Any]], None], clock: Callable[[], float]
+    ) -> None:
+        self._report = report
+        self._clock = clock
+        self._told = clock()
+        self._left: Optional[Iterator[None]] = None
+        self.started = False
+        self.files = 0
+        self.bytes = 0
+        self.planned_files = 0
+        self.planned_bytes = 0
+        self.of_files: Optional[int] = None
+        self.of_bytes: Optional[int] = None
+
+    def plan(self, files: int, size: int) -> None:
+        """So much is not waiting any more, but about to be sent."""
+        self.planned_files += files
+        self.planned_bytes += size
+
+    def sent(self, files: int, size: int) -> None:
+        self.files += files
+        self.bytes += size
+        if self._clock() - self._told >= _INTERVAL:
+            self.tell()
+
+    def tell(self) -> None:
+        self._told = self._clock()
+        self._report(
+            {
+                "is": "progress",
+                "files": self.files,
+                "bytes": self.bytes,
+                "of_files": self.of_files,
+                "of_bytes": self.of_bytes,
+            }
+        )
+
+    def start(
+        self,
+        waiting: Iterable[bytes],
+        still: Container[bytes],
+        size: Callable[[bytes], Optional[int]],
+    ) -> None:
+        """Measure ``waiting``, the last first, as long as they are in ``still``.
+
+        ``size`` tells how much is to be sent of a path, None if nothing is.
+        """
+        self.started = True
+        self._left = self._measure(list(waiting)[::-1], still, size)
+
+    def measuring(self) -> bool:
+        return self._left is not None
+
+    def step(self) -> bool:
+        """Measure some more; is there still more to measure?"""
+        if self._left is not None and next(self._left, self) is self:
+            self._left = None
+            self.tell()
+        return self._left is not None
+
+    def _measure(
+        self,
+        paths: list[bytes],
+        still: Container[bytes],
+        size: Callable[[bytes], Optional[int]],
+    ) -> Iterator[None]:
+        files = total = 0
+        for at, path in enumerate(paths, 1):
+            if path not in still:
+                break
+            length = size(path)
+            if length is not None:
+                files += 1
+                total += length
+            if not at % _STEP:
+                yield
+        self.of_files = self.planned_files + files
+        self.of_bytes = self.planned_bytes + total
