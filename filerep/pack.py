@@ -63,6 +63,7 @@ from filerep import command
 from filerep import table as tables
 from filerep import tarstream
 from filerep.command import Command, OutputError, Stop
+from filerep.outbuffer import OutBuffer
 from filerep.pathstream import Decoder, normalize, quote
 from filerep.source import RootGone, Source, kind
 
@@ -75,8 +76,6 @@ if TYPE_CHECKING:
     from filerep.state import State
 
 _READ = 1 << 16
-_CHUNK = 1 << 18
-_SMALL = 1 << 16
 
 
 def pack(
@@ -172,24 +171,12 @@ class _Writer:
     """A tar stream on a descriptor, in large writes."""
 
     def __init__(self, fd: int) -> None:
-        self._fd = fd
-        self._parts: list[bytes] = []
-        self._pending = 0
+        self._out = OutBuffer(lambda data: command.write_all(fd, data))
         self._length = 0
-        self._buffer = memoryview(bytearray(_CHUNK))
 
-    def _add(self, *parts: bytes) -> None:
-        for part in parts:
-            self._parts.append(part)
-            self._pending += len(part)
-            self._length += len(part)
-        if self._pending >= _CHUNK:
-            self._flush()
-
-    def _flush(self) -> None:
-        data = b"".join(self._parts)
-        self._parts, self._pending = [], 0
-        command.write_all(self._fd, data)
+    def _add(self, piece: bytes) -> None:
+        self._length += len(piece)
+        self._out.add(piece)
 
     def member(
         self, path: bytes, letter: bytes, status: os.stat_result, target: bytes = b""
@@ -209,42 +196,21 @@ class _Writer:
         )
 
     def data(self, fd: int, size: int) -> bool:
-        """``size`` bytes of ``fd`` and padding; was there as much?
-
-        Copied, not spliced: pages given to the pipe by sendfile(2) show what is written to
-        the file after they were sent.
-        """
-        if size <= _SMALL:
-            data = os.read(fd, size) if size else b""
-            self._add(data, bytes(size - len(data)), tarstream.padding(size))
-            return len(data) == size
-        self._flush()
-        left = size
-        while left:
-            got = os.readv(fd, [self._buffer[: min(left, _CHUNK)]])
-            if not got:
-                break
-            command.write_all(self._fd, self._buffer[:got])
-            left -= got
-        whole = not left
-        self._length += size - left
-        while left:
-            self._add(bytes(min(left, _CHUNK)))
-            left -= min(left, _CHUNK)
-        self._add(tarstream.padding(size))
-        return whole
+        """``size`` bytes of ``fd`` and padding; was there as much?"""
+        try:
+            return self._out.read(fd, size) == size
+        finally:
+            self._length += size
+            self._add(tarstream.padding(size))
 
     def pause(self) -> None:
         """Let a tar that reads whole records see all there is so far."""
-        rest = -self._length % tarstream.RECORD
-        if rest:
-            self._add(tarstream.filler(rest))
-        if self._parts:
-            self._flush()
+        self._add(tarstream.filler(-self._length % tarstream.RECORD))
+        self._out.flush()
 
     def close(self) -> None:
         self._add(tarstream.end(self._length))
-        self._flush()
+        self._out.flush()
 
 
 def main(argv: Sequence[str] | None = None) -> int:

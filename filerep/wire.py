@@ -184,6 +184,8 @@ class Output(OutBuffer):
         self.fd = fd
         self._answers = answers
         self._patience = patience or None
+        # What to do with the time while waiting, a little a call; False: nothing left.
+        self.meanwhile: Callable[[], bool] = bool
         super().__init__(self.write)
         os.set_blocking(fd, False)
 

@@ -1,0 +1,84 @@
+"""One buffer between many small pieces and large writes.
+
+File data is read straight into it, behind the header, and goes out from it: one copy in
+each direction and no memory that was not touched before, which on a virtual machine costs
+more than the copying. sendfile(2) and splice(2) would save the copies, but pages they put
+into a pipe are still the file's: a write to it shows in what was already sent, and checked.
+"""
+
+from __future__ import annotations
+
+import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+SIZE = 1 << 18
+
+
+class OutBuffer:
+    """Collects pieces, and hands them to ``write`` when full or told to."""
+
+    def __init__(self, write: Callable[[memoryview], None]) -> None:
+        self._write = write
+        self._memory = memoryview(bytearray(SIZE))
+        self._used = 0
+
+    def __len__(self) -> int:
+        """Bytes not yet written."""
+        return self._used
+
+    def add(self, piece: bytes) -> None:
+        size = len(piece)
+        if self._used + size > SIZE:
+            self.flush()
+            if size > SIZE:
+                self._write(memoryview(piece))
+                return
+        self._memory[self._used : self._used + size] = piece
+        self._used += size
+
+    def drop(self, size: int) -> None:
+        """Take back the last ``size`` bytes added, which must not have been written."""
+        self._used -= size
+
+    def fits(self, size: int) -> bool:
+        """Can ``size`` bytes be added and still be dropped? Makes room for them if so."""
+        if size > SIZE:
+            return False
+        if self._used + size > SIZE:
+            self.flush()
+        return True
+
+    def read(self, fd: int, size: int) -> int:
+        """Add ``size`` bytes of ``fd``; how many there were.
+
+        The rest are zeros, also when reading fails, so that a header keeps its promise;
+        OSError is raised behind them.
+        """
+        left = size
+        failed = None
+        while left:
+            if self._used == SIZE:
+                self.flush()
+            try:
+                got = os.readv(fd, [self._memory[self._used : self._used + left]])
+            except OSError as error:
+                failed, got = error, 0
+            if not got:
+                break
+            self._used += got
+            left -= got
+        missing = left
+        while left:
+            self.add(bytes(min(left, SIZE)))
+            left -= min(left, SIZE)
+        if failed is not None:
+            raise failed
+        return size - missing
+
+    def flush(self) -> None:
+        if self._used:
+            used, self._used = self._used, 0
+            self._write(self._memory[:used])
