@@ -107,7 +107,8 @@ put() {
     if [ ! -e "$p" ] && [ ! -L "$p" ]; then : # it went with the others
     elif is_dir "$p" && is_dir "$f"; then echo "there $n $i"; dirty=1
     else
-      if is_dir "$p"; then rm -f "$f" 2>/dev/null
+      # busybox mv cannot replace a symlink that leads to itself.
+      if is_dir "$p" || [ -L "$f" ]; then rm -f "$f" 2>/dev/null
       elif is_dir "$f" && ! rmdir "$f" 2>/dev/null; then
         # Ours are gone from it by now; the rest was made over here, and is kept.
         k=1
