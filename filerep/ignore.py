@@ -27,15 +27,16 @@ from __future__ import annotations
 import errno
 import os
 import re
+from operator import contains
 
 from filerep import repository, wildmatch
 from filerep.pathstream import quote
 from filerep.repository import Settings, Tracked
-from filerep.wildmatch import DEEP
+from filerep.wildmatch import DEEP, matches
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from filerep.repository import OnNote, Repository, Tree
     from filerep.wildmatch import Glob
@@ -46,6 +47,9 @@ if TYPE_CHECKING:
 
 RULE_FILE = b".gitignore"
 REPOSITORY = b".git"
+# Where a rule comes from that is not in a file.
+INCLUDE = b"--include"
+EXCLUDE = b"--exclude"
 #: At the root of SRC a name that begins so is a destination's staging directory.
 STAGING = b".filerep-"
 
@@ -56,6 +60,11 @@ OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 def rule_file(name: bytes) -> bool:
     """Does a change of an entry of this name change the rules?"""
     return name == RULE_FILE
+
+
+def join(names: Iterable[bytes]) -> bytes:
+    """``names`` as one string, a NUL before and after each."""
+    return b"\0%s\0" % b"\0".join(names)
 
 
 class Rule:
@@ -139,11 +148,12 @@ class Level:
 
     def _step(self, rule: Rule, parts: tuple[Glob, ...]) -> None:
         rest = (rule, parts[1:])
-        for start, star, end in wildmatch.affixes(parts[0]) or ((b"", True, b""),):
-            if star:
-                self._by_glob.append((test(parts[0]), rest))
-                return
-            self._by_name.setdefault(start + end, []).append(rest)
+        alternatives = wildmatch.literals(parts[0])
+        if alternatives and len(alternatives[0]) == 1:
+            for (name,) in alternatives:
+                self._by_name.setdefault(name, []).append(rest)
+        else:
+            self._by_glob.append((test(parts[0]), rest))
 
     def enter(self, name: bytes) -> Level | None:
         """What is left of the file in the directory ``name`` of this one."""
@@ -171,15 +181,14 @@ def test(glob: Glob) -> Test:
     """A function that tells whether the whole of a name matches ``glob``."""
     if glob is DEEP:
         return lambda name: True
-    forms = wildmatch.affixes(glob, 1)
-    if forms is not None and forms[0][1]:
-        start, _, end = forms[0]
-        least = len(start) + len(end)
-        return lambda name: (
-            len(name) >= least and name.startswith(start) and name.endswith(end)
-        )
+    alternatives = wildmatch.literals(glob)
+    if alternatives and len(alternatives[0]) > 1:
+        return lambda name: any([matches(runs, name) for runs in alternatives])
+    if None not in glob:
+        sets = [(byte,) if isinstance(byte, int) else byte or () for byte in glob]
+        return lambda name: (len(name) == len(sets) and all(map(contains, sets, name)))
     # Imported when a pattern asks for it: the import takes as long as the whole of
-    # fr-walk on a small tree, where most often every pattern is a name or "*.o".
+    # fr-walk on a small tree, and most patterns are names, stars and "[co]".
     from pathspec.pattern import RegexPattern
 
     pattern = RegexPattern(b"(?:%s)\\Z" % wildmatch.to_regex(glob))
@@ -198,24 +207,25 @@ class Matcher:
         self._tests: list[tuple[Test, Rule]] = []
         needles = set()
         for rule, glob in globs:
-            forms = wildmatch.affixes(glob) if glob is not DEEP else None
-            for start, star, end in forms or ((b"", True, b""),):
-                if not star:
-                    self._names.setdefault(start, []).append(rule)
-                elif forms and not start:
+            alternatives = wildmatch.literals(glob) if glob else None
+            runs = len(alternatives[0]) if alternatives else 0
+            if alternatives and runs == 1:
+                for (name,) in alternatives:
+                    self._names.setdefault(name, []).append(rule)
+            elif alternatives and runs == 2 and not alternatives[0][0]:
+                for _, end in alternatives:
                     self._ends.setdefault(end, []).append(rule)
                     needles.add(end and end + b"\0")
-                else:
-                    self._tests.append((test(glob), rule))
-                    needles.add(wildmatch.needle(glob) if glob else b"")
-                    break
+            else:
+                self._tests.append((test(glob), rule))
+                needles.add(wildmatch.needle(glob) if glob else b"")
         self._end_lengths = sorted({len(end) for end in self._ends})
         self._all = b"" in needles
         self._needles = tuple(sorted(needles)) if not self._all else ()
         self._search: Callable[[bytes], Iterable[re.Match[bytes]]] | None = None
 
     def suspects(self, names: Sequence[bytes], joined: bytes) -> Iterable[bytes]:
-        """Those of ``names`` that may match; ``joined`` is them, each within NULs."""
+        """Those of ``names`` that may match; ``joined`` is them as well."""
         if self._fold:
             return names
         if self._all:
@@ -265,14 +275,18 @@ def searcher(
 def _trie(words: Iterable[bytes]) -> bytes:
     """A regex for ``words`` that looks at each byte once.
 
-    Plain alternatives would all be tried at every full stop of a name.
+    Plain alternatives would all be tried at every full stop of a name. A NUL at the end
+    is not taken, since the next name begins with it.
     """
     by_first: dict[bytes, list[bytes]] = {}
     for word in words:
         if not word:
             return b""  # a word ends here: what follows of longer ones adds nothing
-        by_first.setdefault(word[:1], []).append(word[1:])
-    branches = [re.escape(first) + _trie(rest) for first, rest in by_first.items()]
+        if word == b"\0":
+            by_first[b"(?=\0)"] = [b""]
+        else:
+            by_first.setdefault(re.escape(word[:1]), []).append(word[1:])
+    branches = [first + _trie(rest) for first, rest in by_first.items()]
     return b"(?:" + b"|".join(branches) + b")" if len(branches) > 1 else branches[0]
 
 
@@ -295,21 +309,18 @@ class Origin:
 class Rules:
     """The rules of one directory: one link of a chain, made by ``enter`` of its parent."""
 
-    __slots__ = (
-        "_origin",
-        "_parent",
-        "_name",
-        "_chain",
-        "_include",
-        "_reach",
-        "_exclude",
-        "_inside",
-        "_excluded",
-        "_ignored",
-        "_tracked",
-        "_tree",
-        "_plain",
+    # What few links have is set on those only.
+    _include: Level | None = None
+    _reach: Level | None = (
+        None  # the includes that are looked for in ignored directories
     )
+    _exclude: Level | None = None
+    _inside = False  # an included directory
+    _excluded = False  # an excluded directory, entered for an include's sake
+    _ignored = False  # an ignored one, for that or for tracked files
+    _tracked: Tracked | None = None  # not yet asked
+    _tree: Tree | None = None
+    _plain = True  # none of these
 
     def __init__(self, origin: Origin, parent: Rules | None, name: bytes) -> None:
         self._origin = origin
@@ -317,38 +328,31 @@ class Rules:
         self._name = name
         # What is left of each rule file here, the nearest first.
         self._chain: tuple[Level, ...] = ()
-        self._include: Level | None = None
-        # Of the includes, those that are looked for in ignored directories.
-        self._reach: Level | None = None
-        self._exclude: Level | None = None
-        self._inside = False  # an included directory
-        self._excluded = False  # an excluded directory, entered for an include's sake
-        self._ignored = False  # an ignored one, for that or for tracked files
-        self._tracked: Tracked | None = None  # not yet asked
-        self._tree: Tree | None = None
-        self._plain = True
 
     # -- which entries count
 
     def counts(self, name: bytes, is_dir: bool) -> bool:
         """Does the entry count? For a directory: may anything in it count?"""
-        return bool(self._pick([name], is_dir))
+        return bool(self.pick([name], join([name]), is_dir))
 
     def select(
         self, files: list[bytes], dirs: list[bytes]
     ) -> tuple[list[bytes], list[bytes]]:
         """Those of this directory's entries that count, in their order."""
-        return self._pick(files, False), self._pick(dirs, True)
+        return (
+            self.pick(files, join(files), False),
+            self.pick(dirs, join(dirs), True),
+        )
 
-    def _pick(self, names: list[bytes], is_dir: bool) -> list[bytes]:
+    def pick(self, names: list[bytes], joined: bytes, is_dir: bool) -> list[bytes]:
+        """Those of ``names`` that count; ``joined`` is what ``join`` makes of them."""
         if not names:
             return names
         if self._parent is None:
             names = [name for name in names if not name.startswith(STAGING)]
-        joined = b"\0" + b"\0\0".join(names) + b"\0"
         if self._plain:
             found = _decide(self._chain, names, joined, is_dir)
-            if self._origin.gitignore and REPOSITORY in names:
+            if b"\0.git\0" in joined and self._origin.gitignore:
                 return [n for n in names if found.get(n, True) and n != REPOSITORY]
             return [n for n in names if found.get(n, True)] if found else names
         including = self._including()
@@ -388,12 +392,10 @@ class Rules:
 
     # -- the way down
 
-    def enter(
-        self, name: bytes, dir_fd: int, names: Collection[bytes] | None = None
-    ) -> Rules:
+    def enter(self, name: bytes, dir_fd: int, joined: bytes | None = None) -> Rules:
         """The link for the directory ``name``, which counts and is open as ``dir_fd``.
 
-        ``names`` are its entries where the caller has them: that saves two system calls.
+        ``joined`` are its entries where the caller has them: that saves two system calls.
         """
         origin = self._origin
         link = Rules(origin, self, name)
@@ -402,7 +404,7 @@ class Rules:
             self._hand_down(link, name)
         if not origin.gitignore:
             return link
-        if names is None or REPOSITORY in names:
+        if joined is None or b"\0.git\0" in joined:
             repo = repository.at(dir_fd)
         if repo:
             link._begin_repository(repo, dir_fd, name in self.tracked_tree())
@@ -410,13 +412,13 @@ class Rules:
             link._chain = tuple(
                 [level for own in self._chain if (level := own.enter(name))]
             )
-        if not link._ignored and (names is None or RULE_FILE in names):
+        if not link._ignored and (joined is None or b"\0.gitignore\0" in joined):
             link.add_file(RULE_FILE, dir_fd, link.path(b""), False)
         return link
 
     def _hand_down(self, link: Rules, name: bytes) -> None:
         """The user's own patterns and the flags of the directory ``name``."""
-        names, joined = [name], b"\0" + name + b"\0"
+        names, joined = [name], join([name])
         including = self._including()
         included = _decide((including,), names, joined, True)
         excluded = _decide((self._exclude,), names, joined, True)
@@ -505,8 +507,7 @@ class Rules:
     def without_tracked(self) -> Rules:
         """The same rules, were nothing tracked: they need not wait for git."""
         link = Rules(self._origin, self._parent, self._name)
-        for slot in Rules.__slots__:
-            setattr(link, slot, getattr(self, slot))
+        link.__dict__.update(self.__dict__)
         link._tracked = link._tree = None
         link._settle()
         return link
@@ -561,8 +562,8 @@ def load(
     origin.gitignore = gitignore
     origin.root = os.path.realpath(root)
     link = _load_git(origin) if gitignore else Rules(origin, None, b"")
-    link._include = _own(b"--include", include)
-    link._exclude = _own(b"--exclude", exclude)
+    link._include = _own(INCLUDE, include)
+    link._exclude = _own(EXCLUDE, exclude)
     if link._include:
         file = link._include.file
         link._reach = file.level(item for item in file.items if item[1][0] is not DEEP)

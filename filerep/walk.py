@@ -5,21 +5,29 @@ Usage:
 
 Regular files and symbolic links, relative to SRC; a link is named, never followed.
 Sockets, fifos and devices are left out. Directories are not named: they exist at the
-destination because files in them do.
+destination because files in them do. A name in SRC itself that begins with .filerep- is
+never printed: it is where a destination keeps what is on its way.
 
 With --gitignore the answer is git's: what `git ls-files --cached --others
 --exclude-standard -z` prints in SRC. That takes in .gitignore files, also above SRC up
 to the top of its repository, .git/info/exclude and core.excludesFile. `.git` itself is
-left out. Where SRC is in no repository, the .gitignore files in it count all the same.
+left out. Where SRC is in no repository, the .gitignore files in it count all the same;
+where SRC itself is ignored by rules above it, those do not count, and a line says so.
+A tracked file is printed though it is ignored; to find such files takes a git program.
+Another repository inside SRC, a submodule say, is walked by its own rules.
 
 Options:
   --gitignore        Leave out what git ignores (the default).
   --no-gitignore     Print everything, .git included.
   --exclude PATTERN  Leave out what matches, in the syntax of gitignore(5), relative to
-                     SRC. Wins over every .gitignore. May be given again.
-  --include PATTERN  Print what matches, whatever else says no; `--include dist/`
-                     brings back all of an ignored dist. May be given again.
-  --why PATH         Say which file, line and pattern decided about PATH, and end.
+                     SRC. Wins over every .gitignore and over git's list of tracked
+                     files. May be given again; `!` takes back what an earlier one says.
+  --include PATTERN  Print what matches, whatever else says no, --exclude too;
+                     `--include dist/` brings back all of an ignored dist. A pattern
+                     with a slash before its end (`/build/out/*.map`) is looked for in
+                     directories that are left out, one without is not. Again as above.
+  --why PATH         Print which file, line and pattern decide about PATH, relative to
+                     SRC, as `git check-ignore -v -n` does, and end. `::` is none.
   --verbose          Name what is left out because it is no file and no link.
   -h, --help         Print this text.
   -V, --version      Print the version.
@@ -39,6 +47,7 @@ from __future__ import annotations
 
 import errno
 import os
+from itertools import islice
 
 from filerep import command, ignore
 from filerep.pathstream import normalize, quote
@@ -66,35 +75,36 @@ KEPT_OPEN = 64
 GONE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}
 
 
-def scan(dir_fd: int) -> Iterator[tuple[list[bytes], list[bytes], list[bytes]]]:
-    """An open directory's entries, a slice at a time; raises OSError.
+def scan(dir_fd: int) -> Iterator[tuple[bytes, bytes, bytes]]:
+    """An open directory's entries, a slice at a time, joined; raises OSError.
 
-    Yields names of regular files and symbolic links, of directories, of all others.
+    Yields regular files and symbolic links, directories, and all others.
     """
     with os.scandir(dir_fd) as entries:
         while True:
-            files: list[str] = []
+            found = list(islice(entries, SLICE))
+            files = [e.name for e in found if e.is_file(follow_symlinks=False)]
             dirs: list[str] = []
             others: list[str] = []
-            count = 0
-            for count, entry in enumerate(entries, 1):
-                if entry.is_dir(follow_symlinks=False):
-                    dirs.append(entry.name)
-                elif entry.is_file(follow_symlinks=False) or entry.is_symlink():
-                    files.append(entry.name)
-                else:
-                    others.append(entry.name)
-                if count == SLICE:
-                    break
-            yield encode(files), encode(dirs), encode(others)
-            if count < SLICE:
+            if len(files) < len(found):
+                dirs = [e.name for e in found if e.is_dir(follow_symlinks=False)]
+                if len(files) + len(dirs) < len(found):
+                    files += [e.name for e in found if e.is_symlink()]
+                    known = {*files, *dirs}
+                    others = [e.name for e in found if e.name not in known]
+            yield join(files), join(dirs), join(others)
+            if len(found) < SLICE:
                 return
 
 
-def encode(names: list[str]) -> list[bytes]:
+def join(names: list[str]) -> bytes:
     # scandir gives bytes only for a path, and a path may be too long or lead elsewhere
     # by now. One conversion of all names costs a tenth of one of each.
-    return os.fsencode("\0".join(names)).split(b"\0") if names else []
+    return os.fsencode("\0%s\0" % "\0".join(names)) if names else b""
+
+
+def split(joined: bytes) -> list[bytes]:
+    return joined[1:-1].split(b"\0") if joined else []
 
 
 def listing(
@@ -104,9 +114,8 @@ def listing(
     found: tuple[list[bytes], list[bytes]] = ([], [])
     try:
         for files, dirs, _ in scan(dir_fd):
-            files, dirs = rules.select(files, dirs)
-            found[0].extend(files)
-            found[1].extend(dirs)
+            found[0].extend(rules.pick(split(files), files, False))
+            found[1].extend(rules.pick(split(dirs), dirs, True))
     except OSError as error:
         on_error("read", path, error)
     return found
@@ -245,16 +254,18 @@ class Descent:
         try:
             for files, dirs, others in scan(place.fd):
                 if first and place is not self._root:
-                    whole = len(files) + len(dirs) + len(others) < SLICE
-                    names = files + dirs + others if whole else None
-                    place.rules = above.enter(place.name, place.fd, names)
+                    # A first slice that is not full is the whole directory.
+                    whole = files.count(b"\0") + dirs.count(b"\0") < SLICE
+                    joined = files + dirs + others if whole else None
+                    place.rules = above.enter(place.name, place.fd, joined)
                 first = False
-                files, dirs = place.rules.select(files, dirs)
-                place.dirs += dirs
-                if files:
-                    yield place.prefix, files
+                if dirs:
+                    place.dirs += place.rules.pick(split(dirs), dirs, True)
+                names = place.rules.pick(split(files), files, False)
+                if names:
+                    yield place.prefix, names
                 if others and self._on_other:
-                    for name in place.rules.select(others, [])[0]:
+                    for name in place.rules.pick(split(others), others, False):
                         self._on_other(place.prefix + name)
         except OSError as error:
             self._on_error("read", place.prefix[:-1] or b".", error)
@@ -303,6 +314,31 @@ def is_file(name: bytes, dir_fd: int) -> bool:
     return stat.S_ISREG(mode) or stat.S_ISLNK(mode)
 
 
+def explain(root: bytes, path: bytes, rules: Rules) -> tuple[Rule | None, bytes]:
+    """The rule that decides about ``path``, and the part of the path that it matches."""
+    names = path.rstrip(b"/").split(b"/")
+    held: Rule | None = None
+    fd = os.open(root, OPEN_DIR & ~os.O_NOFOLLOW)
+    try:
+        for at, name in enumerate(names, 1):
+            here = b"/".join(names[:at])
+            try:
+                above, fd = fd, os.open(name, OPEN_DIR, dir_fd=fd)
+                os.close(above)
+            except OSError:  # not a directory, or not there: by its spelling
+                is_dir = at < len(names) or path.endswith(b"/")
+                return rules.why(name, is_dir) or held, here
+            rule = rules.why(name, True)
+            if at == len(names) or not rules.counts(name, True):
+                return rule or held, here
+            # What counts for a directory's sake does so only below an include.
+            held = rule if rule and rule.source == ignore.INCLUDE else held
+            rules = rules.enter(name, fd)
+    finally:
+        os.close(fd)
+    return held, path
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     return command.run("fr-walk", __doc__ or "", _body, argv)
 
@@ -317,5 +353,55 @@ def _body(run: command.Command) -> int:
         on_error=run.on_error,
         on_note=run.say,
     )
-    command.write_records(1, walk(root, rules, run.on_error))
+    if run.args["--why"] is not None:
+        command.write_all(1, _why(root, os.fsencode(run.args["--why"]), rules))
+        return run.status
+
+    def on_other(path: bytes) -> None:
+        run.say(f"left out {quote(path)}: not a file, directory or symbolic link")
+
+    other = on_other if run.args["--verbose"] else None
+    write(1, directories(root, rules, run.on_error, other))
     return run.status
+
+
+def _why(root: bytes, text: bytes, rules: Rules) -> bytes:
+    """A line as `git check-ignore -v -n` prints it."""
+    path = normalize(text)
+    if path is None or path in (b".", b"./"):
+        raise command.Stop(
+            command.USAGE, f"--why takes a path below SRC, not {quote(text)}"
+        )
+    rule, _ = explain(root, path, rules)
+    found = b"::"
+    if rule:
+        inside = os.path.join(os.path.realpath(root), b"")
+        source = rule.source
+        if source.startswith(inside):
+            source = source[len(inside) :]
+        found = b"%s:%d:%s" % (source, rule.line, rule.text)
+    shown = quote(text)
+    return (
+        found
+        + b"\t"
+        + (text if shown[1:-1].encode() == text else shown.encode())
+        + b"\n"
+    )
+
+
+def write(fd: int, places: Iterator[tuple[bytes, list[bytes]]]) -> None:
+    """Write ``directories`` as a path stream; raises OutputError.
+
+    A directory's names are joined with its path between them: its cost is no longer
+    that of a Python object for each path.
+    """
+    pending: list[bytes] = []
+    length = 0
+    for prefix, names in places:
+        block = b"%s%s\0" % (prefix, (b"\0" + prefix).join(names))
+        pending.append(block)
+        length += len(block)
+        if length >= 1 << 16:
+            command.write_all(fd, b"".join(pending))
+            pending, length = [], 0
+    command.write_all(fd, b"".join(pending))

@@ -20,6 +20,7 @@ if git says so (each was seen with git 2.39, and is a case in the tests):
 from __future__ import annotations
 
 import re
+from itertools import groupby, product
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ ESCAPED_SLASH = frozenset({-2})
 STARS = frozenset({-3})
 
 SPECIAL = b"*?[\\"
+WILD = re.compile(rb"[*?[\\]")
 UPPER = frozenset(range(0x41, 0x5B))
 LOWER = frozenset(range(0x61, 0x7B))
 DIGIT = frozenset(range(0x30, 0x3A))
@@ -73,6 +75,11 @@ def split(text: bytes, fold: bool = False) -> list[tuple[Glob, ...]]:
     No alternative means that it matches nothing. With ``fold`` the globs are to be
     matched against names in lower case.
     """
+    if not fold and not WILD.search(text):  # most are, and a large tree has thousands
+        if b"/" not in text:
+            return [(DEEP, tuple(text))] if text else []
+        parts = text[text[:1] == b"/" :].split(b"/")
+        return [tuple([tuple(part) for part in parts])] if all(parts) else []
     try:
         if b"/" not in text:
             tokens, _ = scan(text, fold)
@@ -217,31 +224,44 @@ def bracket(text: bytes, at: int, fold: bool) -> tuple[frozenset[int], int]:
     return frozenset(ANY - members if negated else ANY & members), at + 1
 
 
-def affixes(glob: Glob, most: int = 16) -> list[tuple[bytes, bool, bytes]] | None:
-    """``glob`` as few plain forms, or None: beginning, whether a star follows, end.
+def literals(glob: Glob, most: int = 16) -> list[tuple[bytes, ...]] | None:
+    """``glob`` as few alternatives of what stands between its stars, or None.
 
-    ``*.py[co]`` is ``*.pyc`` and ``*.pyo``; a comparison is faster than a regex.
+    ``a[12]`` is ``(a1,)`` and ``(a2,)``; ``*.py[co]`` is ``("", ".pyc")`` and ``("", ".pyo")``.
     """
-    if glob.count(STAR) > 1:
-        return None
-    forms = [(b"", False, b"")]
-    for token in glob:
-        if token is STAR:
-            forms = [(start, True, end) for start, _, end in forms]
+    found: list[tuple[bytes, ...]] = [(b"",)]
+    for star, tokens in groupby(glob, lambda token: token is STAR):
+        if star:
+            found = [(*runs, b"") for runs in found]
             continue
-        choice = (token,) if isinstance(token, int) else token
-        if not choice or len(forms) * len(choice) > most:
-            return None
-        forms = [
-            (
-                (start, True, end + bytes([byte]))
-                if star
-                else (start + bytes([byte]), False, b"")
-            )
-            for start, star, end in forms
-            for byte in choice
+        choices = [
+            (token,) if isinstance(token, int) else token or () for token in tokens
         ]
-    return forms
+        number = len(found)
+        for choice in choices:
+            number *= len(choice)
+            if not 0 < number <= most:
+                return None
+        found = [
+            (*runs[:-1], bytes(chosen))
+            for runs in found
+            for chosen in product(*choices)
+        ]
+    return found
+
+
+def matches(runs: tuple[bytes, ...], name: bytes) -> bool:
+    """Are ``runs`` in ``name``, in this order, the first and last at its ends?"""
+    at = len(runs[0])
+    end = len(name) - len(runs[-1])
+    if at > end or not name.startswith(runs[0]) or not name.endswith(runs[-1]):
+        return False
+    for run in runs[1:-1]:
+        at = name.find(run, at, end)
+        if at < 0:
+            return False
+        at += len(run)
+    return True
 
 
 def needle(glob: Glob) -> bytes:
