@@ -114,12 +114,11 @@ def first_line(what: dict[str, Any], watching: bool) -> str:
         did = f"{size(what['bytes'])} in {took}"
     else:
         did = f"{what['files']:,} of them sent, {size(what['bytes'])} in {took}"
-    state = "in sync"
     if what["failing"]:
-        state = f"all but {files(what['failing'])} in sync"
-    return f"{state}: {files(what['known'])}, {did}" + (
-        "; watching" if watching else ""
-    )
+        state = f"not in sync, {files(what['failing'])} could not be written"
+    else:
+        state = "in sync"
+    return f"{state}: {files(what['known'])}, {did}" + ("; watching" if watching else "")
 
 
 def harmless(text: str) -> str:
@@ -168,6 +167,7 @@ class Display:
         self._debugging = debugging
         self._bar: Any = None
         self._far: Optional[FarText] = None
+        self._failing = False  # is the destination known to be out of step?
         self._left = True  # is the cursor at the left?
         self._held = ""  # a line of the far end's without its end, under a bar
         self.terminal = False
@@ -223,6 +223,11 @@ class Display:
             self._progress(what)
         if kind == "first":
             self._end_bar()
+            self._failing = what["failing"] > 0
+        if kind == "sync":
+            if self._failing and not what["failing"]:
+                self.message("in sync again")
+            self._failing = what["failing"] > 0
         if self._quiet:
             return
         if kind == "first":

@@ -92,9 +92,12 @@ at() {
 }
 is_dir() { [ -d "$1" ] && [ ! -L "$1" ]; }
 # bad ID DIR: what was said of a path in DIR ($words, kept off a disk that may be full), or who
-# owns a DIR that is closed to us
+# owns a DIR that is closed to us, asked once for all that goes there
 bad() {
-  [ -w "$2" ] || words="not writable by $(id -un 2>/dev/null), $(ls -ld "$2" 2>/dev/null)"
+  if [ ! -w "$2" ]; then
+    [ "$2" = "$shut" ] || shut=$2 who="$(id -un 2>/dev/null), $(ls -ld "$2" 2>/dev/null)"
+    words="not writable by $who"
+  fi
   printf 'bad %s %s %s\n' "$n" "$1" "${words%%"$nl"*}"
   dirty=1
 }
@@ -115,7 +118,7 @@ put() {
         while [ -e "$f.kept-$k" ] || [ -L "$f.kept-$k" ]; do k=$((k + 1)); done
         mv "$f" "$f.kept-$k" 2>/dev/null && echo "aside $n $i .kept-$k"
       fi
-      words=$(mv -f "$p" "$D/" 2>&1) || bad "$i" "$D"
+      { [ -w "$D" ] && words=$(mv -f "$p" "$D/" 2>&1); } || bad "$i" "$D"
     fi
     i=$((i + 1))
   done
@@ -168,7 +171,7 @@ finish() { drop; echo bye; exit 0; }
 say ready "empty=$empty tar=$form list=$list ids=$ids boot=$boot"
 n=0
 while :; do
-  n=$((n + 1)) dirty='' lost=''
+  n=$((n + 1)) dirty='' lost='' shut=''
   if [ "$form" = gnu ]; then
     words=$(umask 0; exec tar -xpof - -C "$S" 2>&1)
     code=$?

@@ -67,6 +67,7 @@ _TORN_PATIENCE = 10.0
 _RETRY_WAIT = (0.5, 30.0)
 # Where changes never pause, so long is tried to reach a point with nothing under way.
 _QUIET_WAIT = 0.5
+_MARK_PATIENCE = 3.0
 _URGENT_TURNS = 4  # batches for fr-watch, then one for fr-walk
 
 # Woken so much too late, this process itself was stopped (Ctrl-Z), and has no right to call
@@ -501,7 +502,8 @@ class Conversation:
             self._command(command)
             return
         # What failed has been tried once more since the mark: the cause may be mended.
-        tried = not self.lots or self.lots[0][0] > self.marked
+        since = time.monotonic() - self.marked
+        tried = not self.lots or self.lots[0][0] > self.marked or since > _MARK_PATIENCE
         while self.marks and tried:
             self.marks -= 1
             self.report({"is": "mark", "failing": len(self.failing)})
@@ -628,10 +630,21 @@ class Conversation:
             void = set(self._paths(sent))
             self._undo(sent, void)
             self._again(void)
-        for word, identity, words in sent.trouble:
-            if word != "kept":
-                void |= self._mend(sent, word, identity, words)
         numbered = sent.batch.numbered
+        bad: dict[str, set[bytes]] = {}
+        for word, identity, words in sent.trouble:
+            if word == "bad":
+                bad.setdefault(words, set()).add(numbered[identity][1])
+            elif word != "kept":
+                void |= self._mend(sent, word, identity, words)
+        for words, paths in bad.items():
+            # Together, as each is answered for alone: a thousand lots take their time.
+            for path in self._paths(sent):
+                if not paths.isdisjoint(_directories(path)):
+                    paths.add(path)
+            self._undo(sent, paths)
+            self._fails(sorted(paths.intersection(self._paths(sent))), words, sent.lot)
+            void |= paths
         self._keep([numbered[at][1] for word, at, _ in sent.trouble if word == "kept"])
         entries = [pair for pair in sent.entries if pair[0].rstrip(b"/") not in void]
         removed = [path for path in sent.removed if path.rstrip(b"/") not in void]
@@ -640,7 +653,6 @@ class Conversation:
         if self.failing:
             for path in [path for path, _ in entries] + removed:
                 if self.failing.pop(path, None) is not None:
-                    self.say(f"{quote(path)} is right at the far end now")
                     # A directory may have stayed only for its sake.
                     if b"/" in path:
                         self.urgent[path.rpartition(b"/")[0]] = None
@@ -688,6 +700,7 @@ class Conversation:
             return set()
         paths = self._paths(sent)
         inside = {one for one in paths if one.startswith(path + b"/")}
+        void: set[bytes] = set()
         if word == "lost":
             # No directory there, or a symlink: nothing below it is what was sent. What
             # was to be removed below it is gone.
@@ -704,10 +717,6 @@ class Conversation:
             self._undo(sent, void | {path})
             self.table.put_directory(path, tables.directory_entry(0, tables.UNSURE))
             self._again(void)
-        else:
-            void = inside | {path}
-            self._undo(sent, void)
-            self._fails(sorted(void & set(paths)), words, sent.lot)
         return void
 
     def _keep(self, directories: list[bytes]) -> None:
