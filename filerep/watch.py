@@ -246,6 +246,7 @@ class Followed:
         return snapshots
 
     def _load(self) -> Rules:
+        self._root.check()
         args = self._run.args
         return ignore.load(
             self._root.path,

@@ -117,8 +117,11 @@ def look_at(name: bytes, dir_fd: int | None = None) -> Look | None:
         fd = os.open(name, flags, dir_fd=dir_fd)
         with open(fd, "rb") as file:
             return ("file", file.read(), mode, status.st_mtime_ns)
-    except FileNotFoundError:
-        return None
+    except OSError as error:
+        # Gone, or become something else since the stat, which a later record will tell.
+        if error.errno in (errno.ENOENT, errno.ELOOP, errno.EISDIR, errno.EINVAL):
+            return None
+        raise
 
 
 def tree(root: bytes) -> dict[bytes, Look]:

@@ -193,11 +193,15 @@ def test_an_overflow_names_everything_and_asks_for_what_is_gone(source: Path) ->
         assert records[0] == b"./"
         assert {b"d", b"d/f", b"new/deep/f"} <= set(records)
         assert not it.sink.differences()
-        assert it.sink.sent == [
-            b"new",
-            b"new/deep",
-            b"new/deep/f",
-        ] or b"d/f" not in it.sink.sent[-3:]
+        assert (
+            it.sink.sent
+            == [
+                b"new",
+                b"new/deep",
+                b"new/deep/f",
+            ]
+            or b"d/f" not in it.sink.sent[-3:]
+        )
         (source / "new/deep/f").write_text("2")
         assert it.records() == [b"new/deep/f"]
 

@@ -1,0 +1,529 @@
+"""fr-watch as a program: what other programs do to a tree, and what can go wrong."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import random
+import select
+import shutil
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from operations import Hands, draw, exchange
+from programs import Running, environment, run, running
+from watching import Watching, watching
+
+HUNT = float(os.environ.get("FILEREP_HUNT", "0"))
+
+
+def need(program: str, package: str) -> str:
+    found = shutil.which(program)
+    if not found:
+        pytest.skip(f"needs {program}: apt-get install {package}")
+    return found
+
+
+def need_unshare(*options: str) -> list[str]:
+    argv = [need("unshare", "util-linux"), *options]
+    if subprocess.run([*argv, "true"], capture_output=True).returncode:
+        pytest.skip(f"needs to be allowed to run unshare {' '.join(options)}")
+    return argv
+
+
+@pytest.fixture
+def source(place: Path) -> Path:
+    made = place / "source"
+    made.mkdir(mode=0o755)
+    return made
+
+
+def git(source: Path, *words: str) -> None:
+    need("git", "git")
+    names = ["-c", "user.name=n", "-c", "user.email=e@x", "-c", "init.defaultBranch=m"]
+    subprocess.run(
+        ["git", "-C", str(source), *names, *words], check=True, capture_output=True
+    )
+
+
+# How programs save.
+
+
+def sed_in_place(source: Path) -> None:
+    subprocess.run(["sed", "-i", "s/old/new/", str(source / "f")], check=True)
+
+
+def vim(source: Path, *settings: str) -> None:
+    # Outside /tmp's backupskip, which would have it write in place.
+    argv = [need("vim", "vim"), "-Nu", "NONE", "-es", "-c", "set backupskip="]
+    for setting in settings:
+        argv += ["-c", f"set {setting}"]
+    argv += ["-c", "%s/old/new/", "-c", "wq", str(source / "f")]
+    subprocess.run(argv, check=True, stdin=subprocess.DEVNULL, capture_output=True)
+
+
+def emacs(source: Path, *settings: str) -> None:
+    argv = [need("emacs", "emacs-nox"), "--batch", "-Q", str(source / "f")]
+    for setting in settings:
+        argv += ["--eval", setting]
+    argv += ["--eval", '(progn (insert "new") (save-buffer))']
+    argv += ["--eval", '(progn (insert "newer") (save-buffer))']
+    subprocess.run(argv, check=True, capture_output=True)
+
+
+def vs_code(source: Path) -> None:
+    """Opens the file truncating it, writes, closes."""
+    fd = os.open(source / "f", os.O_WRONLY | os.O_TRUNC)
+    os.write(fd, b"new")
+    os.close(fd)
+
+
+def jetbrains(source: Path) -> None:
+    """Its safe write: the old file steps aside for a new one, and is then deleted."""
+    (source / "f___jb_tmp___").write_text("new")
+    (source / "f").rename(source / "f___jb_old___")
+    (source / "f___jb_tmp___").rename(source / "f")
+    (source / "f___jb_old___").unlink()
+
+
+def link_replaced(source: Path) -> None:
+    subprocess.run(["ln", "-sfn", "elsewhere", str(source / "l")], check=True)
+
+
+def tar_with_old_times(source: Path) -> None:
+    packed = source.parent / "packed"
+    (packed / "d/e").mkdir(parents=True)
+    for name in ("f", "d/e/g"):
+        (packed / name).write_text("from the archive")
+        os.utime(packed / name, (86400, 86400))
+    archive = source.parent / "archive.tar"
+    subprocess.run(["tar", "-C", str(packed), "-cf", str(archive), "."], check=True)
+    subprocess.run(["tar", "-C", str(source), "-xf", str(archive)], check=True)
+
+
+def mapped_write(source: Path) -> None:
+    with open(source / "f", "r+b") as file:
+        with mmap.mmap(file.fileno(), 0) as memory:
+            memory[:3] = b"new"
+
+
+def truncated(source: Path) -> None:
+    os.truncate(source / "f", 1)
+
+
+def moved_out_edited_and_back(source: Path) -> None:
+    (source / "d").rename(source.parent / "away")
+    (source.parent / "away/g").write_text("edited elsewhere")
+    (source.parent / "away/gone").unlink()
+    (source.parent / "away").rename(source / "d")
+
+
+def swapped(source: Path) -> None:
+    (source / "d2").mkdir()
+    (source / "d2/g").write_text("the other")
+    exchange(bytes(source / "d"), bytes(source / "d2"))
+
+
+def file_to_directory_and_back(source: Path) -> None:
+    (source / "f").unlink()
+    (source / "f").mkdir()
+    (source / "f/in").write_text("1")
+    shutil.rmtree(source / "f")
+    (source / "f").write_text("a file again")
+
+
+def times_only(source: Path) -> None:
+    os.utime(source / "f", ns=(1, 10**18 + 1))
+
+
+def burst(source: Path) -> None:
+    for package in range(100):
+        directory = source / f"node/package{package}/lib/deep"
+        directory.mkdir(parents=True)
+        for name in range(20):
+            (directory / f"{name}.js").write_text("x")
+
+
+HABITS: dict[str, Callable[[Path], None]] = {
+    "sed -i": sed_in_place,
+    "vim": vim,
+    "vim with backupcopy=yes": lambda source: vim(source, "backupcopy=yes", "backup"),
+    "vim with backupcopy=no": lambda source: vim(source, "backupcopy=no"),
+    "emacs": emacs,
+    "emacs being precious": lambda s: emacs(s, "(setq file-precious-flag t)"),
+    "VS Code": vs_code,
+    "JetBrains": jetbrains,
+    "ln -sfn": link_replaced,
+    "tar with old times": tar_with_old_times,
+    "a mapped write": mapped_write,
+    "truncate(2)": truncated,
+    "a directory moved out, edited and moved back": moved_out_edited_and_back,
+    "two directories swapped": swapped,
+    "a file, then a directory, then a file": file_to_directory_and_back,
+    "utime(2)": times_only,
+    "a burst of small files": burst,
+}
+
+
+@pytest.mark.parametrize("options", [(), ("--poll", "100")], ids=["inotify", "poll"])
+@pytest.mark.parametrize("habit", HABITS)
+def test_what_programs_do_arrives(
+    habit: str, options: tuple[str, ...], source: Path
+) -> None:
+    (source / "f").write_text("old and long enough")
+    (source / "d").mkdir()
+    (source / "d/g").write_text("old")
+    (source / "d/gone").write_text("old")
+    (source / "l").symlink_to("f")
+    with watching(source, *options) as it:
+        HABITS[habit](source)
+        it.assert_converged()
+
+
+@pytest.mark.parametrize("options", [(), ("--poll", "100")], ids=["inotify", "poll"])
+def test_git_checkout_and_stash_arrive(options: tuple[str, ...], source: Path) -> None:
+    git(source, "init")
+    for branch, names in (("m", ["a/f", "b/f"]), ("other", ["a/g", "c/d/f"])):
+        git(source, "checkout", "--orphan", branch)
+        for name in names:
+            (source / name).parent.mkdir(parents=True, exist_ok=True)
+            (source / name).write_text(branch)
+        git(source, "add", ".")
+        git(source, "commit", "-m", branch)
+        git(source, "rm", "-rq", "--cached", ".")
+        for name in names:
+            shutil.rmtree(source / name.split("/")[0], ignore_errors=True)
+    git(source, "checkout", "-f", "m")
+    with watching(source, *options) as it:
+        for path in [p for p in it.sink.table if p.startswith(b".git")]:
+            del it.sink.table[path]
+        for branch in ("other", "m", "other", "m"):
+            git(source, "checkout", branch)
+        (source / "a/f").write_text("edited")
+        git(source, "stash")
+        it.sync()
+        assert same_but_git(it)
+        git(source, "stash", "pop")
+        it.sync()
+        assert same_but_git(it)
+        assert (source / "a/f").read_text() == "edited"
+
+
+def same_but_git(it: Watching) -> bool:
+    lines = it.sink.differences().splitlines()
+    return not [line for line in lines if not line.startswith("b'.git")]
+
+
+def test_a_log_held_open_arrives_while_it_is_written(source: Path) -> None:
+    with watching(source) as it, open(source / "log", "w") as log:
+        for number in range(5):
+            log.write(f"{number}\n")
+            log.flush()
+            it.until(b"log")
+        it.assert_converged()
+
+
+# Timing.
+
+
+def test_a_save_is_named_at_once_when_idle(source: Path) -> None:
+    with watching(source) as it:
+        took = []
+        for number in range(50):
+            with open(source / f"f{number}", "w") as file:
+                file.write("x")
+                began = time.perf_counter()
+            it.until(b"f%d" % number)
+            took.append(time.perf_counter() - began)
+        # Under a millisecond on an idle machine, which the one that tests need not be.
+        assert sorted(took)[25] < 0.005
+
+
+def test_idle_it_does_not_wake(source: Path) -> None:
+    with watching(source, audit="auto") as it:
+        (source / "f").write_text("x")
+        it.sync()
+        before = switches(it.program)
+        select.select([it.out], [], [], 1.0)
+        assert switches(it.program) == before
+
+
+def switches(program: Running) -> int:
+    with open(f"/proc/{program.process.pid}/status") as file:
+        return sum(int(line.split()[1]) for line in file if "ctxt_switches" in line)
+
+
+def test_nothing_is_lost_while_the_reader_is_blocked(source: Path) -> None:
+    for number in range(100):
+        (source / f"d{number}").mkdir()
+    with watching(source) as it:
+        began = time.monotonic()
+        for number in range(50_000):
+            path = source / f"d{number % 100}/f{number}"
+            os.close(os.open(path, os.O_WRONLY | os.O_CREAT))
+        # As long as the writes took, at least, nobody read.
+        assert time.monotonic() - began > 0
+        records = it.sync()
+        assert len(records) == len(set(records)) == 50_000
+        assert not it.program.errors
+
+
+# Overflow.
+
+
+@pytest.mark.parametrize("changes", [200_000 if HUNT else 20_000])
+def test_an_overflowing_queue_is_healed(changes: int, source: Path) -> None:
+    for number in range(50):
+        (source / f"d{number}").mkdir()
+        (source / f"d{number}/old").write_text("old")
+        (source / f"d{number}/gone").write_text("old")
+    with watching(source) as it:
+        it.program.signal(signal.SIGSTOP)
+        for number in range(changes):
+            path = source / f"d{number % 50}/f{number % 500}"
+            os.close(os.open(path, os.O_WRONLY | os.O_CREAT))
+        for number in range(50):
+            (source / f"d{number}/gone").unlink()
+        (source / "d0").rename(source / "moved")
+        it.program.signal(signal.SIGCONT)
+        it.assert_converged()
+        it.program.says("fr-watch: the kernel lost events")
+        assert b"d1/old" not in it.sink.sent
+        assert b"d1/gone" not in it.sink.table
+        (source / "moved/old").write_text("new")
+        it.assert_converged()
+
+
+# Limits.
+
+
+def test_out_of_watches_it_says_which_limit_and_polls(source: Path) -> None:
+    for number in range(30):
+        (source / f"d{number}").mkdir()
+    script = 'echo 20 >/proc/sys/user/max_inotify_watches && exec "$@"'
+    before = [*need_unshare("-Ur"), "sh", "-c", script, "sh"]
+    with watching(source, "--poll", "0", before=before) as it:
+        said = it.program.says("polling instead")
+        assert "cannot watch 31 directories" in said
+        assert "user.max_inotify_watches is 20" in said
+        assert "sudo sysctl user.max_inotify_watches=" in said
+        (source / "d7/f").write_text("x")
+        assert b"d7/f" in it.sync()
+
+
+def test_out_of_watches_later_it_goes_on_by_polling(source: Path) -> None:
+    (source / "old").write_text("x")
+    script = 'echo 20 >/proc/sys/user/max_inotify_watches && exec "$@"'
+    before = [*need_unshare("-Ur"), "sh", "-c", script, "sh"]
+    with watching(source, before=before) as it:
+        for number in range(30):
+            (source / f"d{number}").mkdir()
+            (source / f"d{number}/f").write_text("x")
+        it.program.says("polling instead")
+        it.assert_converged()
+        (source / "d29/f").unlink()
+        it.assert_converged()
+
+
+def test_out_of_instances_it_says_which_limit_and_polls(source: Path) -> None:
+    script = 'echo 0 >/proc/sys/user/max_inotify_instances && exec "$@"'
+    before = [*need_unshare("-Ur"), "sh", "-c", script, "sh"]
+    with watching(source, before=before) as it:
+        assert "user.max_inotify_instances is 0" in it.program.says("polling instead")
+        (source / "f").write_text("x")
+        it.assert_converged()
+
+
+def test_without_inotify_it_polls(source: Path, place: Path) -> None:
+    (place / "hidden").mkdir()
+    (place / "hidden/inotify_simple.py").write_text("raise ImportError('hidden')\n")
+    path = f"{place / 'hidden'}{os.pathsep}{environment()['PYTHONPATH']}"
+    with watching(source, env=environment(PYTHONPATH=path)) as it:
+        it.program.says("polling instead")
+        (source / "f").write_text("x")
+        it.until(b"f")
+
+
+# Directories that make difficulties.
+
+
+def test_an_unreadable_directory_is_named_once_and_taken_in_later(source: Path) -> None:
+    before = []
+    if os.geteuid() == 0:
+        without = "-dac_override,-dac_read_search"
+        before = [need("setpriv", "util-linux"), "--inh-caps", without]
+        before += ["--bounding-set", without]
+    for name in ("closed/in", "open"):
+        (source / name).mkdir(parents=True)
+    (source / "closed/in/f").write_text("1")
+    (source / "closed").chmod(0)
+    with watching(source, before=before) as it:
+        (source / "open/f").write_text("1")
+        assert b"open/f" in it.sync()
+        (source / "closed").chmod(0o755)
+        assert b"closed/in/f" in it.sync()
+        (source / "closed/in/f").write_text("2")
+        assert b"closed/in/f" in it.sync()
+        said = bytes(it.program.errors).decode()
+        assert said == "fr-watch: cannot read 'closed': Permission denied\n"
+        it.leave()
+        assert it.program.end() == 1
+
+
+def test_a_mount_inside_is_watched_and_its_end_noticed(source: Path) -> None:
+    before = need_unshare("-m")
+    (source / "m").mkdir()
+    (source / "m/below").write_text("1")
+    with watching(source, before=before) as it:
+        enter = ["nsenter", "-m", "-t", str(it.program.process.pid)]
+        mounted = [*enter, "mount", "-t", "tmpfs", "none", str(source / "m")]
+        subprocess.run(mounted, check=True)
+        assert b"m/" in it.sync()
+        inside = [*enter, "touch", str(source / "m/inside")]
+        subprocess.run(inside, check=True)
+        assert b"m/inside" in it.sync()
+        subprocess.run([*enter, "umount", str(source / "m")], check=True)
+        assert {b"m/", b"m/below"} <= set(it.sync())
+        (source / "m/below").write_text("2")
+        assert b"m/below" in it.sync()
+
+
+# The end.
+
+
+GONE = "was moved, deleted, unmounted or mounted over"
+
+
+def moved(source: Path, _: Watching) -> None:
+    source.rename(source.parent / "elsewhere")
+
+
+def deleted(source: Path, _: Watching) -> None:
+    shutil.rmtree(source)
+
+
+def mounted_over(source: Path, it: Watching) -> None:
+    enter = ["nsenter", "-m", "-t", str(it.program.process.pid)]
+    subprocess.run([*enter, "mount", "-t", "tmpfs", "none", str(source)], check=True)
+
+
+@pytest.mark.parametrize("options", [(), ("--poll", "0.1")], ids=["inotify", "poll"])
+@pytest.mark.parametrize("how", [moved, deleted, mounted_over])
+def test_the_root_gone_is_an_error_and_no_deletion(
+    how: Callable[[Path, Watching], None], options: tuple[str, ...], source: Path
+) -> None:
+    before = need_unshare("-m") if how is mounted_over else []
+    (source / "d").mkdir()
+    (source / "d/f").write_text("x")
+    with watching(source, *options, before=before) as it:
+        how(source, it)
+        assert it.program.end() == 66
+        assert os.read(it.out, 4096) == b""
+        said = bytes(it.program.errors).decode()
+        assert said == f"fr-watch: '{source}' {GONE}\n"
+
+
+def test_an_unmounted_root_is_an_error(source: Path) -> None:
+    script = 'mount -t tmpfs none "$0" && touch "$0/f" && exec "$@"'
+    before = [*need_unshare("-m"), "sh", "-c", script, str(source)]
+    with watching(source, before=before) as it:
+        enter = ["nsenter", "-m", "-t", str(it.program.process.pid)]
+        subprocess.run([*enter, "umount", str(source)], check=True)
+        assert it.program.end() == 66
+        assert os.read(it.out, 4096) == b""
+
+
+def test_its_reader_going_ends_it_though_nothing_changes(source: Path) -> None:
+    with watching(source) as it:
+        it.leave()
+        assert it.program.end() == 0
+        assert not it.program.errors
+
+
+def test_interrupted_it_ends_quietly(source: Path) -> None:
+    with watching(source) as it:
+        assert it.program.end(signal.SIGINT) == 130
+        assert not it.program.errors
+
+
+def test_a_full_disk_is_no_success(source: Path) -> None:
+    with open("/dev/full", "wb") as full, running(
+        "fr-watch", "--verbose", str(source), stdout=full
+    ) as program:
+        program.says("watching 1 directories")
+        (source / "f").write_text("x")
+        assert program.end() == 74
+
+
+@pytest.mark.parametrize(
+    ("words", "status"),
+    [
+        (["nowhere"], 66),
+        (["/dev/null"], 66),
+        (["--ready-fd", "x", "."], 64),
+        (["--ready-fd", "99", "."], 64),
+        (["--poll", "often", "."], 64),
+        (["--audit", "-1", "."], 64),
+        ([], 64),
+    ],
+)
+def test_what_cannot_be_is_said_in_one_line(words: list[str], status: int) -> None:
+    ended = run(["fr-watch", *words])
+    assert ended.returncode == status
+    assert ended.stdout == b""
+    assert ended.stderr.startswith(b"fr-watch: ") and ended.stderr.count(b"\n") == 1
+
+
+# Rules.
+
+
+def test_rules_outside_the_tree_take_effect_at_once(source: Path) -> None:
+    git(source.parent, "init")
+    (source / "f.log").write_text("x")
+    (source.parent / ".gitignore").write_text("*.log\n")
+    with watching(source) as it:
+        (source / "f.log").write_text("y")
+        assert it.sync() == []
+        (source.parent / ".gitignore").write_text("")
+        assert b"f.log" in it.sync()
+        (source.parent / ".git/info/exclude").write_text("*.log\n")
+        it.sync()
+        (source / "f.log").write_text("z")
+        assert it.sync() == []
+
+
+# Convergence with everything at its own speed.
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_chaos_at_full_speed_converges(seed: int, place: Path, source: Path) -> None:
+    deadline = time.monotonic() + (HUNT or 2.0)
+    outside = place / "outside"
+    outside.mkdir()
+    number = seed if not HUNT else random.randrange(1 << 32)
+    print(f"seed {number}")
+    dice = random.Random(number)
+    hands = Hands(source, outside)
+    try:
+        with watching(source) as it:
+            while time.monotonic() < deadline:
+                burst = [draw(dice) for _ in range(dice.choice([10, 100, 2000]))]
+                writer = threading.Thread(
+                    target=lambda: [hands.do(one) for one in burst]
+                )
+                writer.start()
+                while writer.is_alive():
+                    it.pump(0.01)
+                writer.join()
+                it.sync()
+                said = it.sink.differences()
+                assert not said, f"seed {number}:\n{said}"
+                it.sink.sent.clear()
+            assert not it.program.errors, bytes(it.program.errors)
+    finally:
+        hands.close()
