@@ -42,31 +42,41 @@ def find_end(form: str, data: bytes | bytearray, start: int) -> int:
     return at if at < 0 else at + len(_BEFORE_END[form])
 
 
-def parse(form: str, data: bytes) -> Iterator[Listed]:
-    """Each entry as type letter, permission bits, size, mtime in ns, path, target.
+def parse(form: str, data: bytes) -> dict[bytes, list[Listed]]:
+    """What each directory holds, as name, type letter, permissions, size, mtime, target.
 
-    Paths are as find prints them, without a leading ``./``. What cannot be parsed (a time
-    before 1970 with a fraction, a line of an error) is left out, and is sent then.
+    Directories are relative, the listed one itself ``b""``. What cannot be parsed (a time
+    before 1970, a line of an error) is left out, and is sent then.
     """
-    if form == "stat":
-        yield from _parse_stat(data)
-        return
+    found: dict[bytes, list[Listed]] = {}
+    for path, *one in _parse_stat(data) if form == "stat" else _parse_find(data):
+        directory, _, name = path.rpartition(b"/")
+        if directory[:2] == b"./":
+            directory = directory[2:]
+        elif directory == b".":
+            directory = b""
+        row = found.get(directory)
+        if row is None:
+            row = found[directory] = []
+        if name != b".":
+            row.append((name, *one))
+    return found
+
+
+def _parse_find(data: bytes) -> Iterator[tuple[bytes, bytes, int, int, int, bytes]]:
     fields = data.split(b"\0")
     for head, target in zip(fields[0::2], fields[1::2]):
         try:
             letter, mode, size, time, path = head.split(b" ", 4)
             seconds, _, fraction = time.partition(b".")
-            mtime = int(seconds) * _SECOND + int(fraction[:9].ljust(9, b"0") or 0)
-            if seconds.startswith(b"-"):
-                continue
-            if path.startswith(b"./"):
-                path = path[2:]
-            yield letter, int(mode, 8), int(size), mtime, path, target
+            mtime = int(seconds) * _SECOND + int(fraction[:9].ljust(9, b"0"))
+            if mtime >= 0:
+                yield path, letter, int(mode, 8), int(size), mtime, target
         except ValueError:
             continue
 
 
-def _parse_stat(data: bytes) -> Iterator[Listed]:
+def _parse_stat(data: bytes) -> Iterator[tuple[bytes, bytes, int, int, int, bytes]]:
     for record in data.split(b"//\n"):
         try:
             raw, size, seconds, _, clock, _, path = record.split(b" ", 6)
@@ -75,8 +85,6 @@ def _parse_stat(data: bytes) -> Iterator[Listed]:
             mtime = int(seconds) * _SECOND + int(fraction[:9].ljust(9, b"0"))
             letter = _LETTERS.get(stat.S_IFMT(mode), b"?")
             target = _UNKNOWN_TARGET if letter == b"l" else b""
-            if path.startswith(b"./"):
-                path = path[2:]
-            yield letter, mode & 0o7777, int(size), mtime, path, target
+            yield path, letter, mode & 0o7777, int(size), mtime, target
         except ValueError:
             continue

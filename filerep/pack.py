@@ -286,10 +286,7 @@ def _read_listing(path: str, table: tables.Table) -> None:
     except OSError as error:
         said = f"cannot open {quote(path)}: {command.reason(error)}"
         raise Stop(command.NO_INPUT, said) from None
-    found: dict[bytes, list[tables.Listed]] = {b"": []}
-    for one in listing.parse("find", data):
-        if one[4] not in (b".", b""):
-            found.setdefault(one[4].rpartition(b"/")[0], []).append(one)
+    found = listing.parse("find", data)
     for directory in sorted(found):
         if not directory or table.get_directory(directory) is not None:
             table.merge_listing(directory, found[directory])

@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from typing import Optional, Tuple
 
-    # type letter, permission bits, size, mtime in ns, path, symlink target
-    Listed = Tuple[bytes, int, int, int, bytes, bytes]
+    # name, type letter, permission bits, size, mtime in ns, symlink target
+    Listed = Tuple[bytes, bytes, int, int, int, bytes]
 
 OURS = 1
 LISTED = 2
@@ -51,6 +51,7 @@ _MARKS = struct.Struct("<H")
 _MARKS_AT = 10
 
 _SECOND = 1_000_000_000
+_TYPE_BITS = stat.S_IFMT(0xFFFF)
 _TYPES = {b"f": stat.S_IFREG, b"l": stat.S_IFLNK, b"d": stat.S_IFDIR}
 
 # Since Linux 6.13 these give the next change after a stat a stamp of its own.
@@ -223,36 +224,60 @@ class Table:
         value = names.get(name)
         if value is None:
             return False
+        if stat.S_ISLNK(status.st_mode):
+            return self._same_link(names, name, path, value, status, target)
+        return self.same_file(names, name, path, value, status)
+
+    def same_file(
+        self,
+        names: dict[bytes, bytes],
+        name: bytes,
+        path: bytes,
+        value: bytes,
+        status: os.stat_result,
+    ) -> bool:
+        """``unchanged`` for ``name`` in the directory ``names``, where it has ``value``."""
         fresh = entry(status, OURS)
         if value == fresh:
             return True
-        inode, mode, bits, size, mtime, ctime = _unpack(value)
+        _, mode, bits, size, mtime, _ = _unpack(value)
         if bits & UNSURE:
             return False
-        if not bits & LISTED:
-            if not bits & UNSEEN or marked(value, OURS) != fresh:
+        if bits & LISTED:
+            if (
+                mtime != status.st_mtime_ns
+                or size != status.st_size
+                or not stat.S_ISREG(status.st_mode)
+                or (mode ^ status.st_mode) & (stat.S_IFREG | 0o777)
+                or mtime % _SECOND == 0
+                and status.st_ctime_ns % _SECOND == 0
+            ):
                 return False
-        elif stat.S_IFMT(mode) != stat.S_IFMT(status.st_mode):
-            return False
-        elif stat.S_ISLNK(mode):
-            if inode != _fold(target):
-                return False
-        else:
-            if size != status.st_size or (mode ^ status.st_mode) & 0o777:
-                return False
-            if mtime != status.st_mtime_ns:
-                return False
-            if mtime % _SECOND == 0 and status.st_ctime_ns % _SECOND == 0:
-                return False
-        names[name] = fresh
-        if bits & LISTED and not (bits & OURS and stat.S_ISLNK(mode)):
             self.adopted.append((path, fresh))
+        elif not bits & UNSEEN or marked(value, OURS) != fresh:
+            return False
+        names[name] = fresh
         return True
 
-    def needs_target(self, path: bytes) -> bool:
-        """Is ``path`` an entry that only a symlink's target can be compared with?"""
-        value = self.get(path)
-        return value is not None and bool(marks(value) & LISTED)
+    def _same_link(
+        self,
+        names: dict[bytes, bytes],
+        name: bytes,
+        path: bytes,
+        value: bytes,
+        status: os.stat_result,
+        target: bytes,
+    ) -> bool:
+        fresh = entry(status, OURS)
+        inode, mode, bits = _unpack(value)[:3]
+        if value == fresh:
+            return True
+        if not bits & LISTED or not stat.S_ISLNK(mode) or inode != _fold(target):
+            return False
+        names[name] = fresh
+        if not bits & OURS:
+            self.adopted.append((path, fresh))
+        return True
 
     def unseen(self) -> list[bytes]:
         """The paths that only an earlier run has shown; directories end in ``/``."""
@@ -269,30 +294,29 @@ class Table:
         names = self.directories[directory]
         prefix = directory + b"/" if directory else b""
         found: dict[bytes, bytes] = {}
-        for letter, permissions, size, mtime, path, target in listed:
-            name = path[len(prefix) :]
-            mode = _TYPES.get(letter, 0) | permissions
-            inode = _fold(target) if letter == b"l" else 0
-            fresh = _pack(inode, mode, LISTED, size, mtime, 0)
+        for name, letter, permissions, size, mtime, target in listed:
             key = name + b"/" if letter == b"d" else name
             before = names.get(key)
+            mode = _TYPES.get(letter, 0) | permissions
             if before is None:
-                found[key] = fresh
-            elif letter == b"d":
-                found[key] = _pack(0, mode, marks(before), 0, 0, 0)
+                inode = _fold(target) if letter == b"l" else 0
+                found[key] = _pack(inode, mode, LISTED, size, mtime, 0)
+                continue
+            _, sent_mode, bits, sent_size, sent_mtime, _ = _unpack(before)
+            if letter == b"d":
+                found[key] = _pack(0, mode, bits, 0, 0, 0)
             elif letter == b"l":
-                found[key] = _pack(inode, mode, LISTED | marks(before), size, mtime, 0)
-            else:
-                _, sent_mode, bits, sent_size, sent_mtime, _ = _unpack(before)
+                found[key] = _pack(_fold(target), mode, LISTED | bits, size, mtime, 0)
+            elif (
+                size == sent_size
                 # A tar that keeps whole seconds leaves the floor of what was sent.
-                times = (sent_mtime, sent_mtime - sent_mtime % _SECOND)
-                same = size == sent_size and mtime in times
-                if same and not (mode ^ sent_mode) & (stat.S_IFMT(mode) | 0o777):
-                    found[key] = before
-                elif bits & OURS:
-                    found[key] = marked(fresh, (bits | LISTED) & ~UNSURE)
-                else:
-                    found[key] = fresh
+                and mtime in (sent_mtime, sent_mtime - sent_mtime % _SECOND)
+                and not (mode ^ sent_mode) & (_TYPE_BITS | 0o777)
+            ):
+                found[key] = before
+            else:
+                bits = (bits | LISTED) & ~UNSURE
+                found[key] = _pack(0, mode, bits, size, mtime, 0)
         for key in names:
             if key not in found and key.endswith(b"/"):
                 self._drop(prefix + key[:-1])

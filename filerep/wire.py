@@ -385,9 +385,10 @@ class Conversation:
             if path is None:
                 self.say(f"not a path below the source: {quote(record)}")
             else:
-                # Behind what was named before: a mark must not overtake (see _mark).
-                queue.pop(path, None)
                 queue[path] = None
+                if urgent:
+                    # Behind what was named before: a mark must not overtake (see _mark).
+                    queue.move_to_end(path)
 
     def _measure(self, tally: Tally) -> None:
         """Find out how much is to be sent, once fr-walk has named all there is."""
@@ -843,19 +844,47 @@ class Conversation:
         self._command(*commands)
 
     def _merge(self, data: bytes) -> None:
-        found: dict[bytes, list[tables.Listed]] = {}
-        for one in listing.parse(self.far.list, data):
-            path = one[4]
-            if path in (b".", b"") or path.startswith(STAGE_PREFIX):
-                continue
-            found.setdefault(path.rpartition(b"/")[0], []).append(one)
+        found = listing.parse(self.far.list, data)
+        top = found.get(b"", [])
+        found[b""] = [one for one in top if not one[0].startswith(STAGE_PREFIX)]
         for directory in self.asked:
             self.listed[directory] = True
             self.table.merge_listing(directory, found.get(directory, ()))
         for directory in self.asked:
-            for path in self.waiting.pop(directory, ()):
+            for path in self._changed(directory, self.waiting.pop(directory, [])):
                 self.bulk[path] = None
         self.asked = []
+
+    def _changed(self, directory: bytes, paths: list[bytes]) -> list[bytes]:
+        """Of ``paths`` in ``directory``, those that have to be looked at one by one.
+
+        What a start again finds unchanged, most of the tree, is passed over here at a third
+        of the cost of `_look`.
+        """
+        names = self.table.directories.get(directory)
+        if not names or not paths:
+            return paths
+        start = len(directory) + 1 if directory else 0
+        changed: list[bytes] = []
+        try:
+            fd = self.source.directory(directory)
+        except OSError:
+            return paths
+        for path in paths:
+            name = path[start:]
+            value = names.get(name)
+            if value is not None:
+                try:
+                    status = os.stat(name, dir_fd=fd, follow_symlinks=False)
+                except OSError:
+                    pass
+                else:
+                    if self.table.same_file(names, name, path, value, status):
+                        continue
+            changed.append(path)
+        if len(changed) < len(paths):
+            self._claim(paths[0], Sent(Batch(0, b"")))
+        return changed
 
     # -- planning ---------------------------------------------------------------------
 
@@ -902,6 +931,19 @@ class Conversation:
             if not queue:
                 break
             path = queue.popitem(last=False)[0]
+            if queue is self.bulk and not path.endswith(b"/"):
+                directory = path[: max(path.rfind(b"/"), 0)]
+                row = [path, *_row(queue, directory)]
+                if self.lists and not self._is_listed(directory):
+                    self.waiting.setdefault(directory, []).extend(row)
+                    continue
+                changed = self._changed(directory, row)
+                if not changed:
+                    continue
+                path = changed.pop()
+                for one in changed:
+                    queue[one] = None
+                    queue.move_to_end(one, last=False)
             if path == b".":
                 self._mark()
             elif path.endswith(b"/"):
@@ -939,11 +981,7 @@ class Conversation:
         self, path: bytes, sent: Sent, queue: Optional[OrderedDict[bytes, None]] = None
     ) -> None:
         """Look at ``path`` and plan what follows from it."""
-        directory = path[: max(path.rfind(b"/"), 0)]
-        if self.lists and not self._is_listed(directory):
-            self.waiting.setdefault(directory, []).append(path)
-            return
-        if not directory and path.startswith(STAGE_PREFIX):
+        if b"/" not in path and path.startswith(STAGE_PREFIX):
             return
         try:
             status = self.source.look(path)
@@ -1236,6 +1274,20 @@ class Conversation:
             self.table.put_directory(
                 directory, tables.directory_entry(mode, tables.OURS)
             )
+
+
+def _row(queue: OrderedDict[bytes, None], directory: bytes) -> Iterator[bytes]:
+    """Take from the front of ``queue`` what is in ``directory`` itself."""
+    start = len(directory)
+    while queue:
+        path = next(iter(queue))
+        at = path.rfind(b"/")
+        if max(at, 0) != start or at > 0 and not path.startswith(directory):
+            break
+        if path.endswith(b"/"):
+            break
+        del queue[path]
+        yield path
 
 
 def _directories(path: bytes) -> Iterator[bytes]:
