@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 _SECOND = 1_000_000_000
 _LETTERS = {stat.S_IFREG: b"f", stat.S_IFLNK: b"l", stat.S_IFDIR: b"d"}
 
-# stat(1) tells no target in a form that can be parsed; this one equals none.
-_UNKNOWN_TARGET = b"\0"
+# stat(1) tells no target in a form that can be parsed; no symlink has this one.
+_UNKNOWN_TARGET = b""
 
 ENDS = {"find": b"end\0\0", "stat": b"end//\n"}
 END_COMMANDS = {"find": b"printf 'end\\0\\0'", "stat": b"echo end//"}

@@ -17,7 +17,8 @@ When is a file the same as what the far end holds? Three cases, by what is known
   one; there a whole second at the far end will do. Where ctime has none either, the file
   system is coarse, two edits may share the second, and the file is sent.
 
-A symlink from a listing is the same if its target is.
+A symlink from a listing is the same if its target is. Where the listing tells no targets,
+one that was sent is the same while it is a symlink of the same length.
 
 A ctime says nothing while it is younger than the clock that made it: two changes in one
 tick look alike. ``ticks`` below gives the age from which on a look can be trusted; an entry
@@ -305,6 +306,13 @@ class Table:
             _, sent_mode, bits, sent_size, sent_mtime, _ = _unpack(before)
             if letter == b"d":
                 found[key] = _pack(0, mode, bits, 0, 0, 0)
+            elif (
+                letter == b"l"
+                and not target
+                and stat.S_ISLNK(sent_mode)
+                and size == sent_size
+            ):
+                found[key] = before
             elif letter == b"l":
                 found[key] = _pack(_fold(target), mode, LISTED | bits, size, mtime, 0)
             elif (
