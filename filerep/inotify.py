@@ -36,6 +36,7 @@ import stat
 import struct
 import time
 
+from filerep import repository
 from filerep.ignore import rule_file
 from filerep.limits import queue_limit
 from filerep.mounts import Mounts
@@ -84,15 +85,15 @@ _RULES_MASK = CREATE | DELETE | MOVED_FROM | MOVED_TO | CLOSE_WRITE | ONLYDIR | 
 
 _AT_ONCE = CLOSE_WRITE | MOVED_TO | ATTRIB
 
-# What a batch leaves in the destination, and so may be found in a copy of a copy.
-_RESERVED = b".filerep-"
-
 _READ_SIZE = 1 << 18
 _READS = 64  # more than a queue holds; so a busy writer cannot keep it reading
 _AUDIT_FACTOR = 100
 _AUDIT_SLICE_SECONDS = 0.005
 # Time stamps come in steps: 4 to 10 ms of the kernel's tick, 1 or 2 s on old file systems.
 _STAMP_SLACK_NS = 2_100_000_000
+
+# Stands for git's index among the directories whose rules were edited; no path is this.
+_INDEX = b"/index"
 
 _HEADER = struct.Struct("iIII")
 
@@ -220,6 +221,7 @@ class Tree:
         self._top = Directory(b"", None, load())
         self._above: set[int] = set()
         self._rule_files: dict[int, set[bytes]] = {}
+        self._index = (0, b"")
         self._edited = Holds(SETTLE_SECONDS)
         self._unreadable: dict[bytes, Directory] = {}
         self._links: Links | None = None
@@ -328,8 +330,10 @@ class Tree:
                 continue
             if wd in self._above and (not name or mask & DELETE):
                 self._root.check()
-            if wd in self._rule_files and name in self._rule_files[wd]:
+            if name in self._rule_files.get(wd, ()):
                 self._rules_changed(b"", mask)
+            if wd == self._index[0] and name == self._index[1]:
+                self._edited.hold(_INDEX, self._clock())
             nodes = self._nodes.get(wd)
             if nodes is None:
                 continue
@@ -369,8 +373,6 @@ class Tree:
             self._retry(b"")
 
     def _changed(self, node: Directory, mask: int, name: bytes) -> None:
-        if node.parent is None and name.startswith(_RESERVED):
-            return
         # The top of a repository, which begins or ends here, bounds the rules.
         if rule_file(name) or name == b".git":
             self._rules_changed(node.path, mask)
@@ -466,7 +468,7 @@ class Tree:
             if error.errno == errno.ENOSPC:
                 raise LimitReached(error) from None
             raise
-        if wd in self._above or wd in self._rule_files:
+        if wd in self._above or wd in self._rule_files or wd == self._index[0]:
             self._kernel.add_watch(f"/proc/self/fd/{fd}/.", _PARENT_MASK)
         if wd != node.wd:
             self._unwatch(node)
@@ -482,7 +484,7 @@ class Tree:
             self._nodes[wd] = others
             return
         self._nodes.pop(wd, None)
-        if wd in self._above or wd in self._rule_files:
+        if wd in self._above or wd in self._rule_files or wd == self._index[0]:
             return
         try:
             self._kernel.rm_watch(wd)
@@ -534,11 +536,7 @@ class Tree:
     def _list(
         self, fd: int, path: bytes, rules: Rules
     ) -> tuple[list[bytes], list[bytes]]:
-        files, dirs = listing(fd, path or b".", rules, self._on_error)
-        if not path:
-            files = [name for name in files if not name.startswith(_RESERVED)]
-            dirs = [name for name in dirs if not name.startswith(_RESERVED)]
-        return files, dirs
+        return listing(fd, path or b".", rules, self._on_error)
 
     def _unread(self, node: Directory, error: OSError) -> None:
         self._unreadable[node.path] = node
@@ -592,6 +590,11 @@ class Tree:
             self._edited.hold(path, self._clock())
 
     def _read_rules(self, path: bytes) -> None:
+        if path == _INDEX:
+            # git writes it for many reasons; rarely to track a file that is ignored.
+            if self._load().tracked_tree() == self._top.rules.tracked_tree():
+                return
+            path = b""
         node = self._find(path)
         if node is None:
             return
@@ -633,6 +636,14 @@ class Tree:
                 continue
             wanted.setdefault(wd, set()).add(name)
         self._rule_files = wanted
+        self._index = (0, b"")
+        index = repository.index_above(self._root.path)
+        if index:
+            directory, name = os.path.split(index)
+            try:
+                self._index = (self._kernel.add_watch(directory, _RULES_MASK), name)
+            except OSError:
+                pass
 
     def _watch_above(self) -> None:
         """Hear of it when the root, or a directory above it, is moved."""

@@ -16,6 +16,7 @@ import stat
 import time
 from array import array
 
+from filerep import repository
 from filerep.pathstream import WHOLE_TREE
 from filerep.roots import ABSENT, Descent
 from filerep.walk import listing
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from filerep.pending import Pending
     from filerep.roots import Root
 
-_RESERVED = b".filerep-"
 
 DEFAULT_SECONDS = 1.0
 _LOOK_FACTOR = 9  # rest nine times as long as a look took: a tenth of a core
@@ -76,6 +76,8 @@ class Snapshots:
         self._wall_ns = wall_ns
         self._seconds = seconds
         self._seen: dict[bytes, Listing] = {}
+        self._rules: Rules | None = None
+        self._rules_stamp: list[object] = []
         self._turn = 0
         self._look: Iterator[None] | None = None
         self._due = 0.0
@@ -125,7 +127,7 @@ class Snapshots:
         """Compare the tree with what was seen of it; yields now and then."""
         self._turn += 1
         took = 0.0
-        rest = [(b"", self._load())]
+        rest = [(b"", self._current_rules())]
         while rest:
             started = self._clock()
             with Descent(self._root) as descent:
@@ -141,6 +143,29 @@ class Snapshots:
                 self._pending.now(path + b"/")
         self._due = self._clock() + max(self._seconds, _LOOK_FACTOR * took)
 
+    def _current_rules(self) -> Rules:
+        """The root's rules, read again if a file that they come from has changed.
+
+        Reading them starts git, which would be most of a look at a small tree.
+        """
+        if self._rules is None or self._stamp(self._rules) != self._rules_stamp:
+            self._rules = self._load()
+            self._rules_stamp = self._stamp(self._rules)
+        return self._rules
+
+    def _stamp(self, rules: Rules) -> list[object]:
+        own = [os.path.join(self._root.path, name) for name in (b".gitignore", b".git")]
+        index = repository.index_above(self._root.path)
+        stamps: list[object] = []
+        for path in [*own, *rules.source_files(), *([index] if index else [])]:
+            try:
+                status = os.stat(path)
+            except OSError:
+                stamps.append(path)
+            else:
+                stamps.append((status.st_ino, status.st_size, status.st_ctime_ns))
+        return stamps
+
     def _compare(
         self, path: bytes, above: Rules, naming: bool, descent: Descent
     ) -> list[tuple[bytes, Rules]]:
@@ -153,9 +178,6 @@ class Snapshots:
             return []
         rules = above.enter(path.rpartition(b"/")[2], fd) if path else above
         files, dirs = listing(fd, path or b".", rules, self._on_error)
-        if not path:
-            files = [name for name in files if not name.startswith(_RESERVED)]
-            dirs = [name for name in dirs if not name.startswith(_RESERVED)]
         prefix = path + b"/" if path else b""
         below = [(prefix + name, rules) for name in dirs]
         status = os.fstat(fd)

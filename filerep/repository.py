@@ -139,6 +139,19 @@ def above(root: bytes, environ: Mapping[bytes, bytes]) -> bytes | None:
         return None
 
 
+def index_above(directory: bytes) -> bytes | None:
+    """The index of the work tree that ``directory`` is in, there or not, if it is in one."""
+    top = above(os.path.realpath(directory), os.environb)
+    if top is None:
+        return None
+    fd = os.open(top, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        repo = at(fd)
+    finally:
+        os.close(fd)
+    return os.path.join(top, repo.index) if repo else None
+
+
 def environment(environ: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
     """``environ`` for a git that looks where it stands, and takes no locks."""
     kept = {name: value for name, value in environ.items() if name not in FOREIGN}

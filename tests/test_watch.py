@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 import struct
+import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from operations import KINDS, NAMES, Hands, Operation
-from sink import Sink
+from sink import Sink, tree
 
 from filerep import ignore, inotify
 from filerep.inotify import Tree
@@ -215,13 +216,6 @@ def test_the_receivers_own_directory_is_never_named(source: Path) -> None:
         assert it.records() == [b"./"]
 
 
-def rules_of(source: Path) -> set[bytes]:
-    errors: list[object] = []
-    root = os.fsencode(source)
-    rules = ignore.load(root, on_error=lambda *it: errors.append(it))
-    return set(walk(root, rules, lambda *it: errors.append(it)))
-
-
 def test_a_gitignore_edit_names_what_it_lets_appear(source: Path) -> None:
     (source / ".gitignore").write_text("build/\n*.log\n")
     (source / "build/x").mkdir(parents=True)
@@ -387,6 +381,73 @@ def test_a_record_longer_than_asked_for_is_taken_alone() -> None:
     assert pending.take(10) == b"y\0"
 
 
+# The same answer as fr-walk, whatever becomes of the ignore files.
+
+RULES = ["", "a", "b/", "/c", "*", "!a", "*.tmp", "!b/", "a/b", "**/c", "/b/*\n!/b/a"]
+EDITS = st.lists(
+    st.one_of(
+        st.tuples(
+            st.sampled_from(["write", "mkdir", "rmtree", "unlink", "rename", "pump"]),
+            st.lists(st.sampled_from([b"a", b"b", b"c"]), min_size=1, max_size=3),
+            st.lists(st.sampled_from([b"a", b"b", b"c"]), min_size=1, max_size=3),
+        ),
+        st.tuples(
+            st.just("rules"),
+            st.lists(st.sampled_from([b"a", b"b", b"c"]), max_size=2),
+            st.lists(st.sampled_from(RULES), max_size=3),
+        ),
+    ),
+    max_size=40,
+)
+
+
+@pytest.mark.parametrize("polling", [False, True], ids=["inotify", "polling"])
+@settings(max_examples=20000 if HUNT else 100, deadline=None)
+@given(edits=EDITS)
+def test_what_counts_converges_when_ignore_files_are_edited(
+    polling: bool, edits: list[tuple[str, list[bytes], list[bytes | str]]]
+) -> None:
+    with tempfile.TemporaryDirectory(prefix="fr-test-") as name:
+        source = Path(name) / "source"
+        source.mkdir()
+        hands = Hands(source, name)
+        with watched(source, polling) as it:
+            for kind, one, other in edits:
+                if kind == "pump":
+                    it.some(20)
+                elif kind == "rules":
+                    path = os.path.join(os.fsencode(source), *one, b".gitignore")
+                    with suppress(OSError):
+                        with open(path, "w") as file:
+                            file.write("\n".join(map(str, other)))
+                else:
+                    words = [word for word in other if isinstance(word, bytes)]
+                    hands.do((kind, b"/".join(one), b"/".join(words)))
+            it.records()
+            assert_counting_converged(it)
+
+
+def assert_counting_converged(it: Watched) -> None:
+    """Every path that counts is right; of those that do not, nothing is said."""
+    found = tree(bytes(it.source))
+    for path in walk(it.root.path, it.load(), it.on_error):
+        assert it.sink.table.get(path) == found[path], path
+    for path, look in it.sink.table.items():
+        parts = path.split(b"/")
+        rules: ignore.Rules | None = it.load()
+        if path in found or look[0] == "dir":
+            continue
+        for depth, name in enumerate(parts[:-1], 1):
+            above = os.path.join(it.root.path, *parts[:depth])
+            if not rules or not rules.counts(name, True) or not os.path.isdir(above):
+                rules = None
+                break
+            fd = os.open(above, os.O_RDONLY)
+            rules = rules.enter(name, fd)
+            os.close(fd)
+        assert rules is None or not rules.counts(parts[-1], False), path
+
+
 # Convergence: random operations, with events read and records taken in between.
 
 PATHS = st.lists(st.sampled_from(NAMES), min_size=1, max_size=4).map(b"/".join)
@@ -405,8 +466,6 @@ OPERATIONS = st.lists(
 @settings(max_examples=20000 if HUNT else 150, deadline=None)
 @given(operations=OPERATIONS)
 def test_the_replica_converges(polling: bool, operations: list[Operation]) -> None:
-    import tempfile
-
     with tempfile.TemporaryDirectory(prefix="fr-test-") as name:
         outside = Path(name) / "outside"
         outside.mkdir()

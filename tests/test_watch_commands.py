@@ -497,6 +497,23 @@ def test_rules_outside_the_tree_take_effect_at_once(source: Path) -> None:
         assert it.sync() == []
 
 
+@pytest.mark.parametrize("options", [(), ("--poll", "100")], ids=["inotify", "poll"])
+def test_an_ignored_file_counts_from_when_it_is_tracked(
+    options: tuple[str, ...], source: Path
+) -> None:
+    git(source, "init")
+    (source / ".gitignore").write_text("*.log\n")
+    (source / "f.log").write_text("x")
+    git(source, "add", ".")
+    with watching(source, *options) as it:
+        (source / "f.log").write_text("y")
+        assert b"f.log" not in it.sync()
+        git(source, "add", "-f", "f.log")
+        assert b"f.log" in it.sync()
+        (source / "f.log").write_text("z")
+        assert b"f.log" in it.sync()
+
+
 # Convergence with everything at its own speed.
 
 
