@@ -317,6 +317,8 @@ def _converse(run: Command, root: bytes, source: Source, state: Optional[State])
     table = tables.Table()
     initial = not args["--no-initial"]
     marks = tables.OURS | (tables.UNSEEN if initial else 0)
+    if far.list == "none":
+        marks |= tables.UNSURE  # what became of it there since, nobody can tell
     if state is not None:
         state.load(tables.Table() if far.empty else table, marks)
         if far.empty:
