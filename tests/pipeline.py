@@ -1,0 +1,91 @@
+"""A whole pipeline under test: a tree, a hand that edits it, file-replicator at work on it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import stat
+from pathlib import Path
+
+from edits import Hand
+from farends import FarEnd
+from programs import Running, environment
+from trees import differences, tree, without_empty
+
+MARK = b"'is': 'mark'"
+
+
+class Pipeline:
+    """A source tree, the hand that edits it, and file-replicator at work on it."""
+
+    def __init__(self, far: FarEnd, place: Path, *options: str) -> None:
+        self.far = far
+        self.place = place
+        self.source = place / "source"
+        self.destination = far.here / "source"
+        self.hand = Hand(place)
+        self.options = options
+        self.replicator = self.start()
+
+    def start(self) -> Running:
+        state = str(self.place / "state")
+        words = ["--debugging", *self.options, str(self.source), self.far.parent]
+        program = Running(
+            ["file-replicator", *words, *self.far.command],
+            env=environment(XDG_STATE_HOME=state),
+        )
+        program.says("in sync", 60)
+        return program
+
+    def stage(self, name: str) -> int:
+        """The process id of a stage, 0 if it does not run."""
+        for pid in self.replicator.family():
+            with contextlib.suppress(OSError):
+                with open(f"/proc/{pid}/cmdline", "rb") as file:
+                    if b"filerep.%s " % name.encode() in file.read():
+                        return pid
+        return 0
+
+    def settle(self, timeout: float = 60) -> None:
+        """Wait until all that was done by now has been replicated."""
+        seen = self.replicator.errors.count(MARK)
+        os.kill(self.stage("watch"), signal.SIGUSR1)
+        self.replicator.wait_for(
+            lambda: self.replicator.errors.count(MARK) > seen, timeout, "for the mark"
+        )
+
+    def wrong(self) -> str:
+        """How the destination differs from what it should be; empty if it does not."""
+        return wrong(self.source, self.destination, self.far.sub_second)
+
+    def close(self) -> None:
+        self.hand.close()
+        self.replicator.close()
+
+
+def wrong(source: Path, destination: Path, sub_second: bool = True) -> str:
+    seconds = not sub_second
+    one = {
+        path: _as_sent(what)
+        for path, what in tree(source, whole_seconds=seconds).items()
+    }
+    found = tree(destination, whole_seconds=seconds) if destination.is_dir() else {}
+    other = {p: w for p, w in found.items() if not p.startswith(b".filerep-")}
+    # A directory that was emptied here may stay there, empty.
+    for path in without_empty(one).keys() ^ one.keys():
+        if one[path][0] == "directory" and path not in other:
+            del one[path]
+        elif other.get(path, ("",))[0] == "directory" and not any(
+            inner.startswith(path + b"/") for inner in other if inner not in one
+        ):
+            one[path] = other[path]
+    return differences(one, other)
+
+
+def _as_sent(what: tuple[object, ...]) -> tuple[object, ...]:
+    """Set-id bits stay here, and a directory's owner can write into it over there."""
+    if what[0] == "directory":
+        mode = int(str(what[1]), 8)
+        return ("directory", oct(stat.S_IMODE(mode) & 0o777 | 0o700))
+    return what
