@@ -514,13 +514,18 @@ class Rules:
 
     def why(self, name: bytes, is_dir: bool) -> Rule | None:
         """The rule that decides about the entry, None when none does."""
-        for level in (self._including(), self._exclude):
-            rule = level.matcher.find(name, is_dir) if level else None
-            if rule and not rule.keep:
-                return rule
-        if not self._origin.gitignore or self._inside:
+        including = self._including()
+        rule = including.matcher.find(name, is_dir) if including else None
+        if rule and (self._inside or not rule.keep):
+            return rule
+        if self._inside:
             return None
-        if name in self.tracked_tree():
+        rule = self._exclude.matcher.find(name, is_dir) if self._exclude else None
+        if rule and not rule.keep:
+            return rule
+        if not self._origin.gitignore:
+            return None
+        if self.tracked_tree().get(name) == {}:
             return Rule(b"git ls-files", 0, b"!" + name)
         if name == REPOSITORY:
             return Rule(b"git", 0, REPOSITORY)

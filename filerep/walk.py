@@ -331,8 +331,9 @@ def explain(root: bytes, path: bytes, rules: Rules) -> tuple[Rule | None, bytes]
             rule = rules.why(name, True)
             if at == len(names) or not rules.counts(name, True):
                 return rule or held, here
-            # What counts for a directory's sake does so only below an include.
-            held = rule if rule and rule.source == ignore.INCLUDE else held
+            # An include holds for all below; so does what leaves a directory out that
+            # is entered for the sake of an include or a tracked file.
+            held = rule if rule and not rule.keep else held
             rules = rules.enter(name, fd)
     finally:
         os.close(fd)

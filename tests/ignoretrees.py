@@ -7,10 +7,12 @@ be taken away without git and filerep agreeing again.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
 
 from filerep import ignore, walk
@@ -190,6 +192,28 @@ class World:
         found = list(walk.walk(place, rules, fail))
         assert len(found) == len(set(found)), "a path came twice"
         return set(found)
+
+
+def in_memory() -> bytes:
+    """A new directory, in memory if the system has such a place."""
+    place = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+    return os.fsencode(tempfile.mkdtemp(prefix="fr-trees-", dir=place))
+
+
+@contextlib.contextmanager
+def as_ordinary_user() -> Iterator[bytes]:
+    """A new directory, and permissions that hold: root becomes nobody meanwhile."""
+    place = in_memory()
+    root = os.geteuid() == 0
+    if root:
+        os.chown(place, 65534, 65534)
+        os.seteuid(65534)
+    try:
+        yield place
+    finally:
+        if root:
+            os.seteuid(0)
+        shutil.rmtree(place)
 
 
 def fail(action: str, path: bytes, error: OSError) -> None:
