@@ -1,0 +1,234 @@
+"""--wait: a script goes on when everything it saved has arrived, and not before."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import farends
+import pytest
+from farends import without_rights
+from programs import ROOT, Running, environment, marked, run, running, wait_for
+
+REPLICATOR = str(ROOT / "bin/file-replicator")
+
+# A shell at the end of a link that lets 2 MB through in a second.
+SLOW_SHELL = """
+import os, subprocess, time
+shell = subprocess.Popen(["bash"], stdin=subprocess.PIPE)
+began, passed = time.monotonic(), 0
+while data := os.read(0, 1 << 15):
+    passed += len(data)
+    time.sleep(max(0, began + passed / 2e6 - time.monotonic()))
+    os.write(shell.stdin.fileno(), data)
+shell.stdin.close()
+raise SystemExit(shell.wait())
+"""
+
+
+class Pair:
+    """A source, a destination, and the arguments that join them."""
+
+    def __init__(self, place: Path, *connection: str) -> None:
+        self.source, self.parent = place / "src", place / "dest"
+        self.source.mkdir()
+        self.parent.mkdir()
+        self.copy = self.parent / "src"
+        words = [str(self.source), str(self.parent), "--", *(connection or ("bash",))]
+        self.words = words
+        self.state = place / "state"
+        self.env = environment(XDG_STATE_HOME=str(self.state))
+
+    @contextlib.contextmanager
+    def replicated(self, *options: str) -> Iterator[Running]:
+        with running(REPLICATOR, *options, *self.words, env=self.env) as program:
+            yield program
+
+    def wait(self) -> subprocess.CompletedProcess[bytes]:
+        return run([REPLICATOR, "--wait", *self.words], env=self.env)
+
+    @contextlib.contextmanager
+    def waiting(self) -> Iterator[Running]:
+        """A wait that has reached the run it is for: their socket is there twice."""
+        with running(REPLICATOR, "--wait", *self.words, env=self.env) as program:
+            (path,) = self.state.glob("file-replicator/*.sock")
+            sockets = Path("/proc/net/unix")
+            wait_for(
+                lambda: sockets.read_text().count(path.name) > 1, what="for the wait"
+            )
+            yield program
+
+
+@pytest.fixture
+def pair(place: Path) -> Pair:
+    return Pair(place)
+
+
+@pytest.mark.parametrize("how", [(), ("--poll", "0.3"), ("--no-initial-replication",)])
+def test_what_was_saved_has_arrived_when_the_wait_ends(
+    pair: Pair, how: tuple[str, ...]
+) -> None:
+    with pair.replicated(*how) as program:
+        program.says("in sync")
+        for turn in range(5):
+            for name in ("a", "b", f"new{turn}/c"):
+                path = pair.source / name
+                path.parent.mkdir(exist_ok=True)
+                path.write_text(str(turn))
+            assert pair.wait().returncode == 0
+            for name in ("a", "b", f"new{turn}/c"):
+                assert (pair.copy / name).read_text() == str(turn)
+        (pair.source / "a").unlink()
+        assert pair.wait().returncode == 0
+        assert not (pair.copy / "a").exists()
+
+
+def test_a_wait_during_the_first_copy_lasts_until_its_end(place: Path) -> None:
+    pair = Pair(place, sys.executable, "-c", SLOW_SHELL)
+    for number in range(40):
+        (pair.source / str(number)).write_bytes(os.urandom(100_000))
+    with pair.replicated() as program:
+        wait_for(pair.copy.exists, process=program.process)
+        assert b"in sync" not in program.errors
+        done = pair.wait()
+        assert (done.returncode, done.stderr) == (0, b"")
+        assert len(list(pair.copy.glob("[0-9]*"))) == 40
+
+
+def test_several_wait_at_once_and_all_are_told(pair: Pair) -> None:
+    with pair.replicated() as program:
+        program.says("in sync")
+        statuses: list[int] = []
+
+        def save_and_wait(name: str) -> None:
+            (pair.source / name).write_text(name)
+            status = pair.wait().returncode
+            statuses.append(status if (pair.copy / name).exists() else -1)
+
+        threads = [
+            threading.Thread(target=save_and_wait, args=(f"n{number}",))
+            for number in range(8)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+        assert statuses == [0] * 8
+
+
+def test_a_tree_that_never_rests_keeps_nobody_waiting(pair: Pair) -> None:
+    stop = threading.Event()
+
+    def change() -> None:
+        number = 0
+        while not stop.is_set():
+            number += 1
+            with open(pair.source / f"busy{number % 50}", "w") as file:
+                file.write(str(number))
+
+    thread = threading.Thread(target=change)
+    with pair.replicated() as program:
+        program.says("in sync")
+        thread.start()
+        try:
+            for turn in range(3):
+                (pair.source / "mine").write_text(str(turn))
+                assert pair.wait().returncode == 0
+                assert (pair.copy / "mine").read_text() == str(turn)
+        finally:
+            stop.set()
+            thread.join()
+
+
+def test_a_wait_survives_the_loss_of_the_connection(pair: Pair) -> None:
+    with pair.replicated() as program:
+        program.says("in sync")
+        # Stopped, it cannot answer; then it is killed with the answer still due.
+        shell = next(
+            pid
+            for pid in marked(program.mark)
+            if Path(f"/proc/{pid}/cmdline").read_bytes() == b"bash\0"
+        )
+        os.kill(shell, signal.SIGSTOP)
+        (pair.source / "a").write_text("1")
+        with pair.waiting() as waiting:
+            os.kill(shell, signal.SIGKILL)
+            assert waiting.end(timeout=30) == 0
+            assert (pair.copy / "a").read_text() == "1"
+        program.says("connection")
+
+
+def test_without_a_run_to_wait_for_it_says_so(pair: Pair) -> None:
+    done = pair.wait()
+    assert done.returncode == 69
+    assert b"no file-replicator is running with these arguments" in done.stderr
+
+
+def test_a_killed_run_is_not_waited_for_and_its_socket_does_no_harm(pair: Pair) -> None:
+    with pair.replicated() as program:
+        program.says("in sync")
+        program.end(signal.SIGKILL)
+    assert pair.wait().returncode == 69
+    with pair.replicated() as program:
+        program.says("in sync")
+        assert pair.wait().returncode == 0
+        assert program.end(signal.SIGINT) == 130
+    assert pair.wait().returncode == 69
+
+
+def test_the_end_of_the_run_ends_the_wait_with_an_error(place: Path) -> None:
+    pair = Pair(place, sys.executable, "-c", SLOW_SHELL)
+    (pair.source / "large").write_bytes(os.urandom(20_000_000))
+    with pair.replicated() as program:
+        wait_for(pair.copy.exists, process=program.process)
+        with pair.waiting() as waiting:
+            program.end(signal.SIGINT)
+            assert waiting.end() == 69
+            assert b"ended before everything had arrived" in waiting.errors
+
+
+def test_what_cannot_be_written_there_fails_the_wait(place: Path) -> None:
+    farends.need_root()
+    pair = Pair(place, *without_rights(), "bash")
+    closed = pair.copy / "closed"
+    closed.mkdir(parents=True)
+    os.chown(closed, 1, 1)
+    with pair.replicated() as program:
+        program.says("in sync")
+        (pair.source / "closed").mkdir()
+        (pair.source / "closed/a").write_text("1")
+        (pair.source / "b").write_text("2")
+        done = pair.wait()
+        assert done.returncode == 69
+        assert b"one path could not be written" in done.stderr
+        assert (pair.copy / "b").read_text() == "2"
+        os.chown(closed, 0, 0)
+        assert pair.wait().returncode == 0
+        assert (closed / "a").read_text() == "1"
+        program.says("in sync again")
+
+
+def test_a_second_run_of_the_same_is_refused_by_name(pair: Pair) -> None:
+    with pair.replicated() as program:
+        program.says("in sync")
+        done = run([REPLICATOR, *pair.words], env=pair.env)
+        assert done.returncode == 69
+        said = done.stderr.decode()
+        assert f"process {program.process.pid} is replicating this already" in said
+        assert pair.wait().returncode == 0
+
+
+def test_a_long_state_directory_is_no_obstacle(pair: Pair, place: Path) -> None:
+    deep = place / ("x" * 120)
+    pair.env["XDG_STATE_HOME"] = str(deep)
+    with pair.replicated() as program:
+        program.says("in sync")
+        assert pair.wait().returncode == 0
+        (socket,) = deep.glob("file-replicator/*.sock")
+        assert socket.stat().st_mode & 0o777 == 0o600
