@@ -47,6 +47,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from itertools import islice
 
 from filerep import command, ignore
@@ -153,11 +154,13 @@ def directories(
     except OSError as error:
         on_error("open", b".", error)
         return
-    yield from Descent(Place(b"", b"", bare, root_fd), on_error, on_other)
-    tree = rules.tracked_tree()
-    if tree:
-        yield from only_tracked(root_fd, b"", rules, bare, tree)
-    os.close(root_fd)
+    try:
+        yield from Descent(Place(b"", b"", bare, root_fd), on_error, on_other)
+        tree = rules.tracked_tree()
+        if tree:
+            yield from only_tracked(root_fd, b"", rules, bare, tree)
+    finally:
+        os.close(root_fd)
 
 
 class Place:
@@ -187,8 +190,8 @@ class Descent:
 
     def __iter__(self) -> Iterator[tuple[bytes, list[bytes]]]:
         try:
-            yield from self._list(self._root)
             self._stack.append(self._root)
+            yield from self._list(self._root)
             while self._stack:
                 above = self._stack[-1]
                 if not above.dirs:
@@ -196,8 +199,8 @@ class Descent:
                     continue
                 place = self._enter(above, above.dirs.pop())
                 if place:
-                    yield from self._list(place)
                     self._push(place)
+                    yield from self._list(place)
         finally:
             for place in self._stack[1:]:
                 if place.fd >= 0:
@@ -305,8 +308,6 @@ def only_tracked(
 
 
 def is_file(name: bytes, dir_fd: int) -> bool:
-    import stat
-
     try:
         mode = os.lstat(name, dir_fd=dir_fd).st_mode
     except OSError:
