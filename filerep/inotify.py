@@ -86,7 +86,8 @@ _RULES_MASK = CREATE | DELETE | MOVED_FROM | MOVED_TO | CLOSE_WRITE | ONLYDIR | 
 _AT_ONCE = CLOSE_WRITE | MOVED_TO | ATTRIB
 
 _READ_SIZE = 1 << 18
-_READS = 64  # more than a queue holds; so a busy writer cannot keep it reading
+# More than a queue holds, and an end to it when a writer is as fast as the reader.
+_READS = 1024
 _AUDIT_FACTOR = 100
 _AUDIT_SLICE_SECONDS = 0.005
 # Time stamps come in steps: 4 to 10 ms of the kernel's tick, 1 or 2 s on old file systems.
@@ -135,10 +136,10 @@ class Directory:
         self.path = path
         self.parent = parent
         self.rules = rules
-        self.wd = (
-            0  # 0: not watched, because unreadable or gone; the kernel starts at 1
-        )
-        self.named = False  # was every name in it given to pending
+        # 0 where it is not watched, being unreadable or gone; the kernel starts at 1.
+        self.wd = 0
+        # Was every name in it given to pending?
+        self.named = False
         self.children: dict[bytes, Directory] | None = None
 
     def name(self) -> bytes:
@@ -293,9 +294,8 @@ class Tree:
         if self._audit_due is not None and self._clock() >= self._audit_due:
             self._audit_due = None
             self._audit = self._auditing()
-        if self._audit:
-            if next(self._audit, self) is self:
-                self._audit = None
+        if self._audit and next(self._audit, self) is self:
+            self._audit = None
 
     def sync(self) -> None:
         """Bring everything that has changed until now to ``pending``."""
@@ -342,7 +342,7 @@ class Tree:
             elif name:
                 for node in nodes:
                     self._changed(node, mask, name)
-            elif nodes[0] is self._top:
+            elif self._top in nodes:
                 self._root_changed()
 
     def _watch_ended(self, wd: int, mask: int) -> None:

@@ -92,7 +92,6 @@ class Snapshots:
 
     def start(self, naming: bool = False) -> None:
         """Take the first snapshot; raises OSError if there is no root."""
-        os.close(self._root.open())
         for _ in self._looking(naming):
             pass
 

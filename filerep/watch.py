@@ -90,6 +90,7 @@ if TYPE_CHECKING:
     Tracker = Union[Tree, Snapshots]
 
 SYNC = b"."
+OUT = 1
 
 
 def watch(
@@ -117,7 +118,7 @@ def watch(
         # Asked for no event, poll still tells that the reader has gone.
         poller.register(out, select.POLLOUT if rest or pending else 0)
         ready = dict(poller.poll(_milliseconds(clock(), pending, tracker)))
-        if ready.get(out, 0) & (select.POLLERR | select.POLLHUP | select.POLLNVAL):
+        if ready.get(out, 0) & (select.POLLERR | select.POLLHUP):
             return
         if wake in ready:
             os.read(wake, 4096)
@@ -155,12 +156,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _body(run: Command) -> int:
+    try:
+        os.fstat(OUT)  # before another file gets its number
+    except OSError as error:
+        raise OutputError(error) from None
     wake = _wake_on_signal()
     name = command.source_root(run.args["SRC"])
     ready_fd = _descriptor(run.args["--ready-fd"])
     pending = Pending(time.monotonic)
     try:
-        root = Root(name)
+        root = _open(name)
         follow = Followed(run, root, pending)
         tracker = follow.start()
         if ready_fd is not None:
@@ -168,7 +173,7 @@ def _body(run: Command) -> int:
             os.close(ready_fd)
         while True:
             try:
-                watch(tracker, pending, root, 1, wake)
+                watch(tracker, pending, root, OUT, wake)
                 return run.status
             except LimitReached as limit:
                 tracker.close()
@@ -205,15 +210,7 @@ class Followed:
             self._run.say(f"{where} is on {kind}, which others change; polling it")
             return self._snapshots()
         try:
-            tree = Tree(
-                self._root,
-                self._load,
-                self._pending,
-                self._on_error,
-                self._run.say,
-                self._audit_seconds,
-            )
-            tree.start()
+            return self._tree()
         except NoInotify as error:
             self._run.say(f"{error}; polling instead")
             return self._snapshots()
@@ -221,9 +218,6 @@ class Followed:
             snapshots = self._snapshots()
             self._run.say(explain(limit.errno, snapshots.directories()))
             return snapshots
-        if self._run.args["--verbose"]:
-            self._run.say(f"watching {tree.directories():,} directories")
-        return tree
 
     def go_on_without(self, limit: LimitReached) -> Tracker:
         """Snapshots in place of inotify, which came to its ``limit`` at work."""
@@ -231,6 +225,24 @@ class Followed:
         snapshots = self._snapshots(naming=True)
         self._run.say(explain(limit.errno, snapshots.directories()))
         return snapshots
+
+    def _tree(self) -> Tree:
+        tree = Tree(
+            self._root,
+            self._load,
+            self._pending,
+            self._on_error,
+            self._run.say,
+            self._audit_seconds,
+        )
+        try:
+            tree.start()
+        except LimitReached:
+            tree.close()  # or its watches would stay counted
+            raise
+        if self._run.args["--verbose"]:
+            self._run.say(f"watching {tree.directories():,} directories")
+        return tree
 
     def _snapshots(self, naming: bool = False) -> Snapshots:
         snapshots = Snapshots(
@@ -276,6 +288,17 @@ def _wake_on_signal() -> int:
     signal.set_wakeup_fd(waker, warn_on_full_buffer=False)
     signal.signal(signal.SIGUSR1, lambda *_: None)
     return wake
+
+
+def _open(name: bytes) -> Root:
+    """The root, known to be readable; raises ``Stop(NO_INPUT)``."""
+    try:
+        root = Root(name)
+        os.close(root.open())
+    except OSError as error:
+        why = f"cannot open {quote(name)}: {command.reason(error)}"
+        raise Stop(command.NO_INPUT, why) from None
+    return root
 
 
 def _descriptor(text: str | None) -> int | None:

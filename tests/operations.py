@@ -2,7 +2,7 @@
 
 Everything stays below one directory: the paths come from a fixed set of names without
 ``..``, an operation whose way leads through a symlink is skipped, and a symlink's target
-is one name of the same set. Safe to run as root, but see `confined`.
+is one name of the same set. So it may be run as root.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 from operations import Hands, draw, exchange
-from programs import Running, environment, run, running
+from programs import Running, environment, run, running, wait_for
 from watching import Watching, watching
 
 HUNT = float(os.environ.get("FILEREP_HUNT", "0"))
@@ -349,6 +349,42 @@ def test_without_inotify_it_polls(source: Path, place: Path) -> None:
         it.until(b"f")
 
 
+# What inotify cannot see.
+
+
+def test_the_audit_heals_a_write_through_a_link_outside(source: Path) -> None:
+    (source / "f").write_text("old")
+    os.link(source / "f", source.parent / "outside")
+    with watching(source, audit="0.1") as it:
+        (source.parent / "outside").write_text("new")
+        it.until(b"f")
+        it.assert_converged()
+
+
+def test_the_audit_heals_a_live_mapping(source: Path) -> None:
+    (source / "f").write_bytes(b"old" * 2000)
+    with open(source / "f", "r+b") as file:
+        memory = mmap.mmap(file.fileno(), 0)
+    with watching(source, audit="0.1") as it, memory:
+        memory[:3] = b"new"
+        memory.flush()
+        it.until(b"f")
+        it.assert_converged()
+
+
+def test_the_audit_names_only_what_has_changed(source: Path) -> None:
+    (source / "old").write_text("old")
+    os.utime(source / "old", (1, 1))
+    quiet = time.time_ns() + 2_200_000_000
+    wait_for(lambda: time.time_ns() > quiet)
+    with watching(source, audit="0.1") as it:
+        (source / "new").write_text("new")
+        it.until(b"./")
+        it.until(b"./")
+        assert it.sink.sent == [b"new"]
+        assert b"old" not in it.sync()
+
+
 # Directories that make difficulties.
 
 
@@ -445,6 +481,12 @@ def test_its_reader_going_ends_it_though_nothing_changes(source: Path) -> None:
         assert not it.program.errors
 
 
+def test_a_closed_stdout_is_an_error(source: Path) -> None:
+    ended = run(["sh", "-c", 'exec fr-watch "$0" >&-', str(source)])
+    assert ended.returncode == 74
+    assert ended.stderr == b"fr-watch: cannot write output: Bad file descriptor\n"
+
+
 def test_interrupted_it_ends_quietly(source: Path) -> None:
     with watching(source) as it:
         assert it.program.end(signal.SIGINT) == 130
@@ -467,6 +509,7 @@ def test_a_full_disk_is_no_success(source: Path) -> None:
         (["/dev/null"], 66),
         (["--ready-fd", "x", "."], 64),
         (["--ready-fd", "99", "."], 64),
+        (["--ready-fd", "-1", "."], 64),
         (["--poll", "often", "."], 64),
         (["--audit", "-1", "."], 64),
         ([], 64),
