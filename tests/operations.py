@@ -102,6 +102,10 @@ class Hands:
         with contextlib.suppress(OSError, LookupError, shutil.Error):
             self.do_for[kind](*(self.inside(path) for path in paths))
 
+    def do_all(self, operations: Sequence[Operation]) -> None:
+        for operation in operations:
+            self.do(operation)
+
     def close(self) -> None:
         while self.held:
             os.close(self.held.pop())

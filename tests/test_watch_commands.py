@@ -573,9 +573,7 @@ def test_chaos_at_full_speed_converges(seed: int, place: Path, source: Path) -> 
         with watching(source) as it:
             while time.monotonic() < deadline:
                 burst = [draw(dice) for _ in range(dice.choice([10, 100, 2000]))]
-                writer = threading.Thread(
-                    target=lambda: [hands.do(one) for one in burst]
-                )
+                writer = threading.Thread(target=hands.do_all, args=[burst])
                 writer.start()
                 while writer.is_alive():
                     it.pump(0.01)
