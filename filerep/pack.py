@@ -271,7 +271,7 @@ def _peek(path: str, table: tables.Table, marks: int) -> None:
 
     try:
         with open(path, "rb") as file:
-            state.enter(state.parse(file.read()), table, marks)
+            state.enter(state.parse(file.read())[0], table, marks)
     except FileNotFoundError:
         pass
 

@@ -4,9 +4,11 @@ It lets a file that was removed while nothing ran be removed over there at the n
 Losing it loses only that (and, with a tar that keeps whole seconds, some sending anew).
 
 The file is a header, then records: ``+`` and an entry of the table (36 bytes) and a path,
-or ``-`` and a path, each path ended by NUL; a directory's ends in ``/``. A record is
-appended when its batch is acknowledged, so that a run killed at any moment has remembered
-all it may later delete. A record cut short at the end of the file is left out.
+``-`` and a path, or ``?`` and a path, each path ended by NUL; a directory's ends in ``/``.
+``+`` and ``-`` are appended when a batch is acknowledged. An answer can be lost on its way
+while what it answers was done, so ``?`` is appended before a new path is sent: what the far
+end holds there is not known, but if it holds anything, it is ours. So a run killed at any
+moment has remembered all it may later delete. A record cut short is left out.
 """
 
 from __future__ import annotations
@@ -46,9 +48,10 @@ class State:
     def load(self, into: tables.Table, marks: int) -> None:
         """Put all that is remembered into ``into`` with ``marks``, and tidy the file."""
         size = os.fstat(self._fd).st_size
-        kept = parse(os.pread(self._fd, size, 0))
+        kept, whole = parse(os.pread(self._fd, size, 0))
         enter(kept, into, marks)
-        self._rewrite(kept, size)
+        os.ftruncate(self._fd, whole)
+        self._rewrite(kept, whole)
 
     def _rewrite(self, kept: dict[bytes, bytes], size: int) -> None:
         """Leave out what later records made void, once that is half of the file."""
@@ -73,6 +76,11 @@ class State:
         os.ftruncate(self._fd, len(_HEADER))
         os.lseek(self._fd, 0, os.SEEK_END)
 
+    def intend(self, paths: list[bytes]) -> None:
+        """Remember that ``paths`` are about to be sent, a directory's ending in ``/``."""
+        if paths:
+            os.write(self._fd, b"".join([b"?%s\0" % path for path in paths]))
+
     def append(self, put: list[tuple[bytes, bytes]], removed: list[bytes]) -> None:
         """Remember ``put``, pairs of path and entry, and forget ``removed``."""
         records = [b"-%s\0" % path for path in removed]
@@ -81,25 +89,30 @@ class State:
             os.write(self._fd, b"".join(records))
 
 
-def parse(data: bytes) -> dict[bytes, bytes]:
-    """What a state file's bytes remember: entries by path, a directory's ending in ``/``."""
+def parse(data: bytes) -> tuple[dict[bytes, bytes], int]:
+    """What a state file's bytes remember, and how many of them are whole records.
+
+    Entries by path, a directory's path ending in ``/``.
+    """
     kept: dict[bytes, bytes] = {}
     if not data.startswith(_HEADER):
-        return kept
+        return kept, 0
     at = len(_HEADER)
     while at < len(data):
-        known = data[at : at + 1] == b"+"
-        start = at + 1 + (_ENTRY_BYTES if known else 0)
+        sign = data[at : at + 1]
+        start = at + 1 + (_ENTRY_BYTES if sign == b"+" else 0)
         stop = data.find(b"\0", start)
         if stop < 0:
             break
         path = data[start:stop]
-        if known:
+        if sign == b"+":
             kept[path] = data[at + 1 : start]
+        elif sign == b"?":
+            kept.setdefault(path, tables.DOUBTED)
         else:
             kept.pop(path, None)
         at = stop + 1
-    return kept
+    return kept, at
 
 
 def enter(kept: dict[bytes, bytes], into: tables.Table, marks: int) -> None:

@@ -51,6 +51,9 @@ _unpack = _ENTRY.unpack
 _MARKS = struct.Struct("<H")
 _MARKS_AT = 10
 
+# Ours, whatever the far end holds there.
+DOUBTED = _pack(0, 0, OURS | UNSURE, 0, 0, 0)
+
 _SECOND = 1_000_000_000
 _TYPE_BITS = stat.S_IFMT(0xFFFF)
 _TYPES = {b"f": stat.S_IFREG, b"l": stat.S_IFLNK, b"d": stat.S_IFDIR}
@@ -200,7 +203,7 @@ class Table:
         """What the far end holds at the file ``path`` is not known; it stays ours."""
         parent, _, name = path.rpartition(b"/")
         if parent in self.directories:
-            self.directories[parent][name] = _pack(0, 0, OURS | UNSURE, 0, 0, 0)
+            self.directories[parent][name] = DOUBTED
 
     def below(self, path: bytes) -> Iterator[tuple[bytes, bytes]]:
         """Every entry below the directory ``path``, top down; directories end in ``/``."""

@@ -178,9 +178,9 @@ def test_state_outlives_its_process_cut_anywhere(tmp_path: Path) -> None:
     with open(path, "rb") as file:
         whole = file.read()
     for cut in range(len(whole)):
-        remembered = state.parse(whole[:cut])
+        remembered, _ = state.parse(whole[:cut])
         assert set(remembered) <= {b"a/f", b"g"}
-    assert set(state.parse(whole)) == {b"g"}
+    assert set(state.parse(whole)[0]) == {b"g"}
 
 
 def test_a_state_file_is_held_by_one_run_at_a_time(tmp_path: Path) -> None:
@@ -205,3 +205,28 @@ def test_what_became_void_is_left_out_when_the_file_is_opened_again(
     again.load(table, tables.OURS)
     assert os.path.getsize(path) < 200
     assert table.unchanged(b"f", found(ino=99), b"")
+
+
+def test_what_is_about_to_be_sent_is_remembered(tmp_path: Path) -> None:
+    """And what was cut short by the end of a process is no part of what follows."""
+    path = os.fsencode(tmp_path / "state")
+    first = state.State(path)
+    first.load(tables.Table(), 0)
+
+    first.append([(b"known", tables.entry(found(), tables.OURS))], [])
+    first.intend([b"new/", b"new/f", b"known"])
+    first.close()
+    with open(path, "ab") as file:
+        file.write(b"+cut")
+    for _ in range(2):
+        again = state.State(path)
+        loaded = tables.Table()
+        again.load(loaded, tables.OURS | tables.UNSEEN)
+        again.append([(b"later", tables.entry(found(), tables.OURS))], [])
+        again.close()
+        assert set(loaded.unseen()) >= {b"new/", b"new/f", b"known"}
+        doubted = loaded.get(b"new/f")
+        assert doubted and tables.marks(doubted) & tables.UNSURE
+        known = loaded.get(b"known")
+        assert known and not tables.marks(known) & tables.UNSURE
+    assert loaded.get(b"later")
