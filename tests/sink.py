@@ -45,8 +45,8 @@ class Sink:
         if found is None:
             self.forget(record)
         elif self.table.get(record) != found:
-            before = self.table.get(record)
-            if before and before[0] != found[0]:
+            # A directory's record may come after those of what is in it.
+            if found[0] != "dir":
                 self.forget(record)
             self.table[record] = found
             self.sent.append(record)
