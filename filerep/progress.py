@@ -23,7 +23,9 @@ _CONTROL = re.compile(
     r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b[ -/]*[0-~]?"
     r"|[\x00-\x08\x0b-\x1f\x7f-\x9f]"
 )
-_LONGEST_ESCAPE = 64
+# The beginning of one, or half of a line end, whose rest may be in the next piece.
+_BEGUN = re.compile(r"(?:\x1b(?:\[[0-?]*[ -/]*|\][^\x07\x1b]*\x1b?|[ -/]*)|\r)\Z")
+_LONGEST_ESCAPE = 1000
 
 
 def size(count: float) -> str:
@@ -118,7 +120,9 @@ def first_line(what: dict[str, Any], watching: bool) -> str:
         state = f"not in sync, {files(what['failing'])} could not be written"
     else:
         state = "in sync"
-    return f"{state}: {files(what['known'])}, {did}" + ("; watching" if watching else "")
+    return f"{state}: {files(what['known'])}, {did}" + (
+        "; watching" if watching else ""
+    )
 
 
 def harmless(text: str) -> str:
@@ -140,13 +144,8 @@ class FarText:
 
     def feed(self, data: bytes) -> str:
         text = self._rest + self._decoder.decode(data)
-        # An escape sequence whose end is still to come, or half of a line end, waits.
-        at = max(text.rfind("\x1b", -_LONGEST_ESCAPE), -1)
-        cut = len(text)
-        if at >= 0 and re.fullmatch(r"\x1b(\[[0-?]*[ -/]*|\][^\x07]*)?", text[at:]):
-            cut = at
-        elif text.endswith("\r"):
-            cut = len(text) - 1
+        begun = _BEGUN.search(text, max(0, len(text) - _LONGEST_ESCAPE))
+        cut = begun.start() if begun else len(text)
         self._rest = text[cut:]
         return harmless(text[:cut])
 
@@ -318,6 +317,8 @@ def _bar(stream: TextIO, program: str) -> Any:
         desc=program,
         unit="B",
         unit_scale=True,
+        mininterval=0,  # what comes is rare enough
+        miniters=1,
         smoothing=0.1,
         dynamic_ncols=True,
         leave=False,

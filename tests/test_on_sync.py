@@ -1,0 +1,123 @@
+"""--on-sync: a command at the far end after each change, on every shell."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from conftest import LOCAL
+from farends import FarEnd
+from programs import ROOT, running
+
+REPLICATOR = str(ROOT / "bin/file-replicator")
+SHELLS = [name for name in LOCAL if name.endswith("+gnu")] + ["busybox+busybox"]
+
+
+@pytest.fixture
+def source(place: Path) -> Path:
+    source = place / "src"
+    source.mkdir()
+    (source / "a").write_text("1\n")
+    return source
+
+
+@pytest.fixture(params=[*SHELLS, "ssh", "chroot"])
+def far(request: pytest.FixtureRequest, far_end: Callable[[str], FarEnd]) -> FarEnd:
+    return far_end(request.param)
+
+
+def test_it_runs_after_the_first_copy_and_after_a_change(
+    source: Path, far: FarEnd
+) -> None:
+    words = ["--on-sync", "echo `cat a` in `pwd`; exit 3", str(source), far.parent]
+    with running(REPLICATOR, *words, "--", *far.command) as program:
+        program.says("in sync: 1 file")
+        program.says(f"1 in {far.parent}/src\n")
+        program.says("file-replicator: the --on-sync command exited with 3\n")
+        (source / "a").write_text('it\'s 2 \\ "$x"\n')
+        program.says(f'it\'s 2 \\ "$x" in {far.parent}/src\n')
+        assert program.process.poll() is None
+        assert program.end(signal.SIGINT) == 130
+
+
+def test_one_that_hangs_holds_up_nothing_and_ends_with_the_run(
+    source: Path, far: FarEnd
+) -> None:
+    there = far.here / "src"
+    (there / "made/there").mkdir(parents=True)
+    if far.owner:
+        os.chown(there, *far.owner)
+    with running(
+        REPLICATOR,
+        "--on-sync",
+        "echo running; sleep 1000 & sleep 1000; wait",
+        *[str(source), far.parent, "--", *far.command],
+    ) as program:
+        program.says("running")
+        (source / "b").write_text("2")
+        program.says("sent 'b'")
+        # A directory that was not needed yet has to be listed first.
+        (source / "made/there").mkdir(parents=True)
+        (source / "made/there/c").write_text("3")
+        program.says("sent 'made/there/c'")
+        assert program.errors.count(b"running") == 1
+        assert program.end(signal.SIGINT) == 130
+        assert (there / "made/there/c").read_text() == "3"
+        left = [pid for pid in program.family() if b"sleep" in command_of(pid)]
+        assert not left
+
+
+def command_of(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
+def test_changes_during_a_run_lead_to_one_more(source: Path, place: Path) -> None:
+    gate, log = place / "gate", place / "log"
+    os.mkfifo(gate)
+    command = f"echo begin >>{log}; read x <{gate}; ls >>{log}; echo end >>{log}"
+    words = ["--on-sync", command, str(source), str(place / "d"), "bash"]
+
+    def told(what: str, times: int) -> None:
+        program.wait_for(lambda: log.exists() and log.read_text().count(what) == times)
+
+    with running(REPLICATOR, *words) as program:
+        told("begin", 1)
+        for name in "xyz":
+            (source / name).write_text(name)
+            program.says(f"sent '{name}'")
+        gate.write_text("\n")
+        told("begin", 2)
+        assert log.read_text().count("end") == 1
+        (source / "w").write_text("w")
+        program.says("sent 'w'")
+        gate.write_text("\n")
+        told("begin", 3)
+        gate.write_text("\n")
+        told("end", 3)
+        (source / "v").write_text("v")
+        told("begin", 4)
+
+
+def test_a_single_copy_ends_after_it(source: Path, place: Path) -> None:
+    words = ["--no-replicate-on-change", "--on-sync", "cat a; touch ran"]
+    with running(REPLICATOR, *words, str(source), str(place / "d"), "sh") as program:
+        assert program.end() == 0
+        assert (place / "d/src/ran").exists()
+        assert b"\n1\n" in b"\n" + program.errors
+
+
+def test_its_locale_is_the_far_ends_own(source: Path, place: Path) -> None:
+    words = ["--no-replicate-on-change", "--on-sync", 'echo "locale ${LC_ALL-none}"']
+    for locale, said in ((None, "locale none"), ("C.UTF-8", "locale C.UTF-8")):
+        shell = ["env", f"LC_ALL={locale}", "sh"] if locale else ["sh"]
+        with running(
+            REPLICATOR, *words, str(source), str(place / "d"), "--", *shell
+        ) as program:
+            program.end()
+            assert said in program.errors.decode()
