@@ -23,8 +23,11 @@ Overflow: when the mark has been read, whatever was lost happened before, so tak
 in again covers it. ctime could not narrow that down: what is below a renamed directory
 keeps its own.
 
-RACE: stores through a live mmap, a write through a link outside the tree and a file system
-that changes beneath the mount have no events. The audit finds them by their ctime, late.
+RACE: stores through a live mmap, a write through a link outside the tree, a write through
+a descriptor whose name was unlinked while the file has another, and a file system that
+changes beneath the mount have no events. The audit finds them by their ctime, late; without
+an audit the replica keeps the old contents. What is mounted has no event either, but polling
+the mount table tells of it.
 """
 
 from __future__ import annotations

@@ -35,9 +35,9 @@ Options:
                      where there is one, and a look every second on file systems that
                      others change (NFS, CIFS, FUSE, 9p and their like) [default: 0].
   --audit SECONDS    Every SECONDS, find what inotify cannot report: files written through
-                     a link outside SRC or a shared mapping, and directories mounted over.
-                     Files changed since the last time are named once more. 0 is never,
-                     `auto` every minute or more rarely, for less than one per cent of a
+                     a link outside SRC or a shared mapping, or beneath a mount. Files
+                     changed since the last time are named once more. 0 is never, `auto`
+                     every minute or more rarely, for less than one per cent of a
                      processor [default: auto].
   --verbose          Say what is watched, and how.
   -h, --help         Print this text.
@@ -54,8 +54,10 @@ Exit status:
   74   standard output took no more
   130  interrupted
 
-SRC moved away is noticed at once if the directories above it can be read; SRC mounted over,
-or reached by a symbolic link that now leads elsewhere, at the next change.
+The end of SRC is noticed at once, with these exceptions, which are noticed at the next
+change: a directory above SRC that cannot be read is moved, or SRC is reached by a symbolic
+link that now leads elsewhere. What a write through a shared mapping or a link outside SRC
+has changed is named by the next audit, and not before.
 
 Example:
   fr-watch . | fr-pack . | ssh host 'tar -x -C /srv/app'

@@ -23,7 +23,8 @@ from filerep.roots import Root
 from filerep.source import RootGone
 from filerep.walk import walk
 
-HUNT = int(os.environ.get("FILEREP_HUNT", "0"))
+# How many seconds, about, a random test goes on when it is to hunt.
+HUNT = float(os.environ.get("FILEREP_HUNT", "0"))
 
 
 class Watched:
@@ -403,7 +404,7 @@ EDITS = st.lists(
 
 
 @pytest.mark.parametrize("polling", [False, True], ids=["inotify", "polling"])
-@settings(max_examples=20000 if HUNT else 100, deadline=None)
+@settings(max_examples=int(HUNT * 25) or 100, deadline=None)
 @given(edits=EDITS)
 def test_what_counts_converges_when_ignore_files_are_edited(
     polling: bool, edits: list[tuple[str, list[bytes], list[bytes | str]]]
@@ -464,7 +465,7 @@ OPERATIONS = st.lists(
 
 
 @pytest.mark.parametrize("polling", [False, True], ids=["inotify", "polling"])
-@settings(max_examples=20000 if HUNT else 150, deadline=None)
+@settings(max_examples=int(HUNT * 25) or 150, deadline=None)
 @given(operations=OPERATIONS)
 def test_the_replica_converges(polling: bool, operations: list[Operation]) -> None:
     with tempfile.TemporaryDirectory(prefix="fr-test-") as name:

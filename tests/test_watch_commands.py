@@ -19,6 +19,7 @@ from operations import Hands, draw, exchange
 from programs import Running, environment, run, running, wait_for
 from watching import Watching, watching
 
+# How many seconds a random test goes on when it is to hunt.
 HUNT = float(os.environ.get("FILEREP_HUNT", "0"))
 
 
