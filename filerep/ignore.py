@@ -458,6 +458,9 @@ class Rules:
         place = os.path.join(origin.root, self.path())
         user = origin.user_file.top() if origin.user_file else None
         self._chain = (user,) if user else ()
+        source = os.path.join(place, repo.exclude_file)
+        if source not in origin.outside:
+            origin.outside.append(source)
         self.add_file(repo.exclude_file, dir_fd, os.path.join(place, b""), True)
         if repo.has_index:
             self._tracked = Tracked(place, origin.environ, origin.on_note)

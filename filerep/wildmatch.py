@@ -229,6 +229,11 @@ def literals(glob: Glob, most: int = 16) -> list[tuple[bytes, ...]] | None:
 
     ``a[12]`` is ``(a1,)`` and ``(a2,)``; ``*.py[co]`` is ``("", ".pyc")`` and ``("", ".pyo")``.
     """
+    try:  # the most usual ones, names and *.o, at once
+        plain = bytes(glob[1:] if glob[:1] == (STAR,) else glob)  # type: ignore[arg-type]
+        return [(b"", plain) if glob[:1] == (STAR,) else (plain,)]
+    except TypeError:
+        pass
     found: list[tuple[bytes, ...]] = [(b"",)]
     for star, tokens in groupby(glob, lambda token: token is STAR):
         if star:
