@@ -310,10 +310,10 @@ def _converse(run: Command, root: bytes, source: Source, state: Optional[State])
     import json
     import signal
 
-    from filerep import wire
+    from filerep import link, wire
 
     args = run.args
-    far = wire.Far(args["--wire"])
+    far = link.Far(args["--wire"])
     table = tables.Table()
     initial = not args["--no-initial"]
     marks = tables.OURS | (tables.UNSEEN if initial else 0)
@@ -345,8 +345,8 @@ def _converse(run: Command, root: bytes, source: Source, state: Optional[State])
     os.set_blocking(stop, False)
     signal.signal(signal.SIGTERM, lambda *_: None)
     signal.set_wakeup_fd(stop)
-    answers = wire.Answers(int(args["--answers-fd"]), far)
-    out = wire.Output(1, answers, 3 * options.keepalive)
+    answers = link.Answers(int(args["--answers-fd"]), far)
+    out = link.Output(1, answers, 3 * options.keepalive)
     conversation = wire.Conversation(
         source,
         table,

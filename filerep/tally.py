@@ -27,6 +27,7 @@ class Tally:
         self._clock = clock
         self._told = clock()
         self._left: Optional[Iterator[None]] = None
+        self._file_left = 0
         self.started = False
         self.files = 0
         self.bytes = 0
@@ -40,11 +41,23 @@ class Tally:
         self.planned_files += files
         self.planned_bytes += size
 
-    def sent(self, files: int, size: int) -> None:
-        self.files += files
-        self.bytes += size
+    def begin(self, size: int) -> None:
+        """A file of ``size`` is next."""
+        self._file_left = size
+
+    def written(self, count: int) -> None:
+        """So many bytes have gone out, most of them the present file's if it is large."""
+        count = min(count, self._file_left)
+        self._file_left -= count
+        self.bytes += count
         if self._clock() - self._told >= _INTERVAL:
             self.tell()
+
+    def end(self, whole: bool) -> None:
+        """The file is done; it counts if ``whole``."""
+        self.files += whole
+        self.bytes += self._file_left if whole else 0
+        self._file_left = 0
 
     def tell(self) -> None:
         self._told = self._clock()

@@ -1,44 +1,39 @@
-"""fr-pack's side of the conversation with receiver.sh: batches out, answers in.
+"""fr-pack's side of the conversation with receiver.sh: when to look at what, and what came of it.
 
-What is to be looked at waits in five places, and a path is always in as many of them as it
-has reasons to be:
+What is to be looked at waits in one of these places:
 
 * ``urgent``: named by fr-watch. Goes before everything else.
 * ``bulk``: named by fr-walk, or found to be looked at again; read only as fast as it is used.
-* ``waiting``: in a directory whose listing has been asked for.
+* in the listings, until the directory it is in is listed.
 * ``later``: changed while it was read, or just emptied; looked at again in a moment.
+* ``big``: larger than a batch; when nothing else is to be done.
 * ``lots``: failed over there; each lot is tried as a batch of its own, more and more rarely.
 
-The table is changed when a batch is sent, not when it is acknowledged, so that a path named
-twice is compared with what is under way. When a batch fails, what it changed is doubted
-and looked at again; when the connection is lost, the table goes with this process. What
-outlives it, the state file, is written on acknowledgement only.
-
-Both directions are pipes. Were one end to write only, and the other to answer at length, both
-would block: so standard output is written without blocking, and while it is full the
-answers are read. A listing, which is as long as the tree, is never under way together with a
-batch.
+A batch that failed is doubted and its paths looked at again; when the connection is lost, the
+table goes with this process. What outlives it, the state file, is written on acknowledgement
+only. A listing, which is as long as the tree, is never under way together with a batch: each
+end would wait for the other to read.
 """
 
 from __future__ import annotations
 
-import errno
 import heapq
-import json
 import os
 import select
 import stat
 import time
 from collections import OrderedDict
 
-from filerep import listing
+from filerep import mirror
 from filerep import table as tables
-from filerep import tarstream
-from filerep.batch import COMMIT, Batch, Member, directory_mode, shell_quote
-from filerep.command import UNAVAILABLE, OutputError, Stop
-from filerep.outbuffer import OutBuffer
+from filerep.batch import Batch, shell_quote
+from filerep.command import UNAVAILABLE, Stop
+from filerep.link import STOPPED, Answers, Far, Output, silent
+from filerep.listings import Listings
 from filerep.pathstream import Decoder, normalize, quote
-from filerep.source import Source, kind
+from filerep.plan import Lot, Plan, Sent, directories
+from filerep.send import Sender
+from filerep.source import Source
 from filerep.tally import Tally
 
 TYPE_CHECKING = False
@@ -58,39 +53,13 @@ _GOOD_TIME = 0.25
 _ALL_PATHS = 1 << 20  # read ahead, where somebody wants to know how long it will take
 
 _READ = 1 << 16
-_SMALL = 1 << 16  # files up to this size are read whole before their header is written
-_WRITE = 1 << 18
 
-_EMPTIED_WAIT = 0.05
-_TORN_WAIT = (0.02, 2.0)
-_TORN_PATIENCE = 10.0
 _RETRY_WAIT = (0.5, 30.0)
+_LOT_PAUSE = 4.0  # times what the failure took, before the next lot is tried
 # Where changes never pause, so long is tried to reach a point with nothing under way.
 _QUIET_WAIT = 0.5
-_MARK_PATIENCE = 3.0
 _URGENT_TURNS = 4  # batches for fr-watch, then one for fr-walk
-
-# Woken so much too late, this process itself was stopped (Ctrl-Z), and has no right to call
-# the far end silent.
-_STOPPED = 1.0
-
-_LOT_PAUSE = 4.0  # times what the failure took, before the next lot is tried
-_COARSE_TICKS = 2_100_000_000  # ns; for stamps in whole seconds, or FAT's two
-
-STAGE_PREFIX = b".filerep-"
-
-
-class Far:
-    """What the receiver's ready line told: which tar and lister, whether it is empty."""
-
-    def __init__(self, words: str) -> None:
-        told = dict(word.partition("=")[::2] for word in words.split())
-        self.stage = os.fsencode(told["stage"])
-        self.tar = told.get("tar", "other")
-        self.list = told.get("list", "none")
-        self.empty = told.get("empty") == "1"
-        self.counted = self.tar != "gnu"
-        self.precise = self.tar in ("gnu", "bsd")
+_MARK_PATIENCE = 3.0
 
 
 class Options:
@@ -113,138 +82,6 @@ class Options:
         self.keepalive = keepalive
         self.on_sync = on_sync
         self.progress = progress
-
-
-class Answers:
-    """The receiver's answers: lines, and now and then a listing.
-
-    The end of an --on-sync command is told by a line of its own process, which may fall
-    anywhere into a listing. Such a line is written at once, so it is always whole, and
-    nobody else knows the number in it: it is cut out wherever it turns up.
-    """
-
-    def __init__(self, fd: int, far: Far) -> None:
-        self.fd = fd
-        self.ended = False
-        self._form = far.list
-        self._hook = b"filerep-" + far.stage.rpartition(b"-")[2] + b" "
-        self._aside: list[bytes] = []
-        self._data = bytearray()
-        self._listing = False
-        self._searched = 0
-
-    def fill(self) -> None:
-        """Read what is there; to be called when ``fd`` is readable."""
-        try:
-            chunk = os.read(self.fd, 1 << 20)
-        except OSError as error:
-            if error.errno == errno.EINTR:
-                return
-            chunk = b""
-        start = max(0, len(self._data) - len(self._hook) - 12)
-        self._data += chunk
-        self.ended = self.ended or not chunk
-        while (at := self._data.find(self._hook, start)) >= 0:
-            end = self._data.find(b"\n", at)
-            if end < 0:
-                break
-            self._aside.append(bytes(self._data[at + len(self._hook) : end]))
-            del self._data[at : end + 1]
-            self._searched = min(self._searched, at)
-
-    def take(self) -> Iterator[tuple[str, bytes]]:
-        """("line", text) or ("listing", data) for each answer that is there whole."""
-        while self._aside:
-            yield "line", self._aside.pop(0)
-        while True:
-            if self._listing:
-                at = listing.find_end(self._form, self._data, self._searched)
-                if at < 0:
-                    self._searched = len(self._data)
-                    return
-                self._listing = False
-                yield "listing", bytes(self._data[:at])
-                del self._data[: at + len(listing.ENDS[self._form])]
-                continue
-            at = self._data.find(b"\n")
-            if at < 0:
-                return
-            line = bytes(self._data[:at])
-            del self._data[: at + 1]
-            if line == b"listing":
-                self._listing, self._searched = True, 0
-            else:
-                yield "line", line
-
-
-class Output(OutBuffer):
-    """Standard output, buffered; while it takes no more, answers are read."""
-
-    def __init__(self, fd: int, answers: Answers, patience: float) -> None:
-        """``patience``: seconds without a byte taken after which the far end is given up."""
-        self.fd = fd
-        self._answers = answers
-        self._patience = patience or None
-        # What to do with the time while waiting, a little a call; False: nothing left.
-        self.meanwhile: Callable[[], bool] = bool
-        super().__init__(self.write)
-        os.set_blocking(fd, False)
-
-    def write(self, data: bytes | memoryview) -> None:
-        view = memoryview(data)
-        while view:
-            try:
-                view = view[os.write(self.fd, view) :]
-            except BlockingIOError:
-                self._wait()
-            except OSError as error:
-                raise OutputError(error) from None
-
-    def _wait(self) -> None:
-        poll = select.poll()
-        poll.register(self.fd, select.POLLOUT)
-        if not self._answers.ended:
-            poll.register(self._answers.fd, select.POLLIN)
-        while not poll.poll(0) and self.meanwhile():
-            pass
-        began = time.monotonic()
-        ready = poll.poll(self._patience and self._patience * 1000)
-        if not ready and time.monotonic() - began > (self._patience or 0) + _STOPPED:
-            return
-        if not ready:
-            raise Stop(UNAVAILABLE, silent(self._patience or 0))
-        for fd, _ in ready:
-            if fd == self._answers.fd:
-                self._answers.fill()
-
-
-def silent(seconds: float) -> str:
-    return f"no sign of life from the far end for {seconds:g} s"
-
-
-class Lot:
-    """Paths that failed over there, to be tried again together after ``wait`` seconds."""
-
-    def __init__(self, paths: list[bytes], wait: float) -> None:
-        self.paths = paths
-        self.wait = wait
-
-    def __lt__(self, other: Lot) -> bool:
-        return id(self) < id(other)
-
-
-class Sent:
-    """A batch under way: what it changed in the table, to be remembered or doubted."""
-
-    def __init__(self, batch: Batch, lot: Optional[Lot] = None) -> None:
-        self.batch = batch
-        self.lot = lot
-        self.entries: list[tuple[bytes, bytes]] = []
-        self.removed: list[bytes] = []
-        self.void = False
-        self.claimed: Optional[bytes] = b""  # the directory that was last, to save time
-        self.started = time.monotonic()
-        self.trouble: list[tuple[str, int, str]] = []
 
 
 class Conversation:
@@ -275,24 +112,28 @@ class Conversation:
         self.on_error = on_error
         self.report = report
         self.rules = rules
-        self.ticks = tables.ticks(source.device, os.uname().release)
 
         # OrderedDict, since taking the first key of a dict passes over all deleted ones.
         self.urgent: OrderedDict[bytes, None] = OrderedDict()
         self.bulk: OrderedDict[bytes, None] = OrderedDict()
-        self.waiting: dict[bytes, list[bytes]] = {}
+        self.big: OrderedDict[bytes, None] = OrderedDict()
         self.later: list[tuple[float, bytes]] = []
-        self.torn: dict[bytes, tuple[float, float]] = {}  # path: since when, next wait
         self.lots: list[tuple[float, Lot]] = []
         self.failing: dict[bytes, str] = {}
-        self.big: OrderedDict[bytes, None] = OrderedDict()
 
-        # Directories whose listing was asked for (False) or is in (True).
-        self.listed: dict[bytes, bool] = {}
-        self.to_list: dict[bytes, None] = {}
-        self.lists = options.initial and far.list != "none" and not far.empty
-        # Is what is not in the table not there?
-        self.complete = options.initial and far.list != "none"
+        can_list = options.initial and far.list != "none"
+        self.listings = Listings(far, table, can_list and not far.empty)
+        self.plan = Plan(
+            source,
+            table,
+            options.delete,
+            can_list,
+            self.failing,
+            on_error,
+            self._look_later,
+            self._put_off,
+        )
+        self.sender = Sender(source, table, far, out, on_error, self._look_later)
 
         self.flight: list[Sent] = []
         self.number = 0
@@ -303,10 +144,8 @@ class Conversation:
         self.urgent_turns = 0
         self.tally = Tally(report, time.monotonic) if options.progress else None
         if self.tally:
-            out.meanwhile = self.tally.step
+            out.meanwhile, out.written = self.tally.step, self.tally.written
         self.next_lot = 0.0
-        self.asked: list[bytes] = []
-        self.unreadable: set[bytes] = set()
         self.bulk_open = True
         self.unseen_queued = False
         self.initial_done = False
@@ -330,9 +169,9 @@ class Conversation:
         """
         decoders = {bulk_fd: Decoder(), urgent_fd: Decoder()}
         self.bulk_open = bulk_fd >= 0
-        if self.lists:
-            for directory in list(self.table.directories):
-                self._ask(directory)
+        if self.listings.needed:
+            for directory in self.table.directories:
+                self.listings.ask(directory)
         while not self.finished:
             poll = select.poll()
             most = _ALL_PATHS if self.tally else _MOST_PATHS
@@ -347,7 +186,7 @@ class Conversation:
             began = time.monotonic()
             ready = dict(poll.poll(timeout))
             late = time.monotonic() - began - (timeout or 0) / 1000
-            if timeout is not None and late > _STOPPED:
+            if timeout is not None and late > STOPPED:
                 self.heard += late
             if self.answers.fd in ready:
                 self.answers.fill()
@@ -392,8 +231,7 @@ class Conversation:
 
     def _measure(self, tally: Tally) -> None:
         """Find out how much is to be sent, once fr-walk has named all there is."""
-        listing = self.lists and (self.waiting or self.to_list or self.asked)
-        if not (tally.started or self.bulk_open or listing):
+        if not (tally.started or self.bulk_open or self.listings.waited_for):
             tally.start(self.bulk, self.bulk, self._size_to_send)
         elif not (self._may_send() and (self.urgent or self.bulk or self.big)):
             tally.step()
@@ -413,7 +251,7 @@ class Conversation:
             return 0
         if self._may_send() and (self.urgent or self.bulk or self.big):
             return 0
-        if self.to_list and self._may_list():
+        if self.listings.wanted and self._may_list():
             return 0
         due = []
         if self.later:
@@ -428,14 +266,15 @@ class Conversation:
 
     def _may_send(self) -> bool:
         """Two batches under way keep both ends busy; more would only delay a save."""
-        return not (self.finishing or self.asked or len(self.flight) > 1)
+        under_way = self.listings.under_way
+        return not (self.finishing or under_way or len(self.flight) > 1)
 
     def _may_list(self) -> bool:
         return not (self.finishing or self.flight)
 
     def _idle(self) -> bool:
         """Is nothing left that could be done now?"""
-        queued = self.urgent or self.bulk or self.big or self.to_list or self.waiting
+        queued = self.urgent or self.bulk or self.big or self.listings.waited_for
         return not (queued or self.flight or self.later)
 
     def _holds_back(self) -> bool:
@@ -480,12 +319,12 @@ class Conversation:
             if self.bulk:
                 return
         if self.rules is not None:
-            if self._mirror(self.rules):
+            self._mirror(self.rules)
+            if self.bulk or self.listings.wanted:
                 return
-            self.rules = None
         if not self.initial_done:
             self.initial_done = True
-            self.tally, self.out.meanwhile = None, bool
+            self.tally, self.out.meanwhile, self.out.written = None, bool, bool
             self.report(
                 {
                     "is": "first",
@@ -515,80 +354,38 @@ class Conversation:
         if inputs_ended and not self.hook_runs and not self.finishing:
             self._finish()
 
-    def _mirror(self, rules: Rules) -> bool:
-        """Queue what only the far end has, or ask for more listings; False: nothing left.
-
-        What is found becomes ours, so that it is removed as if the source had had it. All
-        that counts in the source has been shown by now; that it is not there is looked at
-        once more, since it may only have been unreadable.
-        """
-        links: dict[bytes, Optional[Rules]] = {b"": rules}
-        for path, value in self.table.below(b""):
-            if not path.endswith(b"/"):
-                continue
-            parent, _, name = path[:-1].rpartition(b"/")
-            above = links.get(parent)
-            here = None
-            if above is not None and above.counts(name, True):
-                here = self._enter(above, path[:-1], name)
-            links[path[:-1]] = here
-            if here is not None and path[:-1] not in self.listed:
-                self._ask(path[:-1])
-        if self.to_list:
-            return True
-        victims = []
-        files = count = 0
-        for path, value in self.table.below(b""):
-            directory = path.endswith(b"/")
-            parent, _, name = path.rstrip(b"/").rpartition(b"/")
-            files += not directory
-            link = links.get(parent)
-            if tables.marks(value) & tables.OURS or link is None:
-                continue
-            if (
-                link.counts(name, directory)
-                and self.source.look(path.rstrip(b"/")) is None
-            ):
-                victims.append((path, value))
-                count += not directory
+    def _mirror(self, rules: Rules) -> None:
+        """Queue what only the far end has, or ask for more listings."""
+        if not self.listings.needed and self.far.list == "none":
+            raise Stop(UNAVAILABLE, "--mirror needs find or stat at the far end")
+        links = mirror.links(self.table, rules, self.source)
+        for directory in links:
+            if self.listings.needed and not self.listings.asked(directory):
+                self.listings.ask(directory)
+        if self.listings.wanted:
+            return
+        self.rules = None
+        paths, count, files = mirror.victims(self.table, links, self.source)
         if self.options.mirror < 2 and files >= 100 and count > files / 2:
             raise Stop(
                 UNAVAILABLE,
                 f"--mirror would remove {count:,} of {files:,} files at the far end:"
                 " nothing was removed; give --mirror twice if that is right",
             )
-        for path, value in reversed(victims):
-            value = tables.marked(value, tables.marks(value) | tables.OURS)
-            if path.endswith(b"/"):
-                self.table.put_directory(path[:-1], value)
-            else:
-                self.table.put(path, value)
-            self.bulk[path.rstrip(b"/")] = None
-        self.rules = None
-        return bool(victims)
-
-    def _enter(self, above: Rules, path: bytes, name: bytes) -> Rules:
-        """The rules in ``path``, also if only the far end has that directory."""
-        try:
-            return above.enter(name, self.source.directory(path))
-        except OSError:
-            with_none = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
-            try:
-                return above.enter(name, with_none)
-            finally:
-                os.close(with_none)
+        mirror.claim(self.table, paths)
+        self.bulk.update((path.rstrip(b"/"), None) for path in paths)
 
     def _finish(self) -> None:
         self.finishing = True
         self._command(b"finish")
 
     def _command(self, *commands: bytes) -> None:
-        self._send(Sent(self._new_batch(list(commands))))
+        self._send(Sent(self._new_batch(*commands)))
 
-    def _new_batch(self, commands: list[bytes]) -> Batch:
+    def _new_batch(self, *commands: bytes) -> Batch:
         self.number += 1
         batch = Batch(self.number, self.far.stage)
-        batch.commands = commands
+        batch.commands += commands
         return batch
 
     # -- hearing ----------------------------------------------------------------------
@@ -597,7 +394,7 @@ class Conversation:
         for what, data in self.answers.take():
             self.heard = time.monotonic()
             if what == "listing":
-                self._merge(data)
+                self.bulk.update((path, None) for path in self.listings.merge(data))
                 continue
             word, _, rest = data.partition(b" ")
             if word == b"ok":
@@ -628,8 +425,8 @@ class Conversation:
     def _acknowledged(self, sent: Sent) -> None:
         void: set[bytes] = set()
         if sent.void:
-            void = set(self._paths(sent))
-            self._undo(sent, void)
+            void = set(sent.paths)
+            self.plan.undo(sent, void)
             self._again(void)
         numbered = sent.batch.numbered
         bad: dict[str, set[bytes]] = {}
@@ -640,11 +437,11 @@ class Conversation:
                 void |= self._mend(sent, word, identity, words)
         for words, paths in bad.items():
             # Together, as each is answered for alone: a thousand lots take their time.
-            for path in self._paths(sent):
-                if not paths.isdisjoint(_directories(path)):
+            for path in sent.paths:
+                if not paths.isdisjoint(directories(path)):
                     paths.add(path)
-            self._undo(sent, paths)
-            self._fails(sorted(paths.intersection(self._paths(sent))), words, sent.lot)
+            self.plan.undo(sent, paths)
+            self._fails(sorted(paths.intersection(sent.paths)), words, sent.lot)
             void |= paths
         self._keep([numbered[at][1] for word, at, _ in sent.trouble if word == "kept"])
         entries = [pair for pair in sent.entries if pair[0].rstrip(b"/") not in void]
@@ -699,7 +496,7 @@ class Conversation:
                 f" it is {quote(path + words.encode())} there now"
             )
             return set()
-        paths = self._paths(sent)
+        paths = sent.paths
         inside = {one for one in paths if one.startswith(path + b"/")}
         void: set[bytes] = set()
         if word == "lost":
@@ -707,15 +504,15 @@ class Conversation:
             # was to be removed below it is gone.
             void = set(paths) - inside
             void |= {member.path for member in sent.batch.members}
-            self._undo(sent, void)
-            known = self._known_below(path)
+            self.plan.undo(sent, void)
+            known = self.plan.known_below(path)
             self.table.remove(path)
-            self.listed = {}
+            self.listings.doubt()
             self._again([*known, *void])
         elif word == "there":
             # Thought new, but it is there: its files go into it one by one.
             void = inside
-            self._undo(sent, void | {path})
+            self.plan.undo(sent, void | {path})
             self.table.put_directory(path, tables.directory_entry(0, tables.UNSURE))
             self._again(void)
         return void
@@ -734,10 +531,10 @@ class Conversation:
 
     def _failed(self, sent: Sent, words: str) -> None:
         """All of a batch failed: tried again in parts, until the bad ones are alone."""
-        paths = self._paths(sent)
-        if sent.batch.commands or not paths:
+        paths = sent.paths
+        if not paths:
             raise Stop(UNAVAILABLE, f"the far end failed: {words}")
-        self._undo(sent, set(paths))
+        self.plan.undo(sent, set(paths))
         size = -(-len(paths) // 8)
         for at in range(0, len(paths), size):
             self._fails(paths[at : at + size], words, sent.lot)
@@ -757,201 +554,109 @@ class Conversation:
         wait = min(lot.wait * 2 if lot else _RETRY_WAIT[0], _RETRY_WAIT[1])
         heapq.heappush(self.lots, (time.monotonic() + wait, Lot(paths, wait)))
 
-    def _paths(self, sent: Sent) -> list[bytes]:
-        batch = sent.batch
-        return (
-            [member.path for member in batch.members]
-            + batch.deletions
-            + batch.removals
-            + [directory for directory, _ in batch.modes]
-        )
-
-    def _undo(self, sent: Sent, void: set[bytes]) -> None:
-        """Doubt what was thought to be there, or gone, since this batch was sent."""
-        for directory, _ in sent.batch.directories:
-            if directory in void or any(
-                one.startswith(directory + b"/") for one in void
-            ):
-                self.table.remove(directory)
-        for path, _ in sent.entries:
-            if path in void:
-                self.table.doubt(path)
-        for path in sent.removed:
-            if path.rstrip(b"/") not in void:
-                continue
-            if path.endswith(b"/"):
-                entry = tables.directory_entry(0, tables.OURS | tables.UNSURE)
-                self.table.put_directory(path[:-1], entry)
-            else:
-                entry = tables.directory_entry(0, tables.OURS | tables.UNSURE)
-                for above in _directories(path):
-                    if above not in self.table.directories:
-                        self.table.put_directory(above, entry)
-                self.table.doubt(path)
-
-    def _known_below(self, directory: bytes) -> list[bytes]:
-        return [
-            path
-            for path, value in self.table.below(directory)
-            if tables.marks(value) & tables.OURS and not path.endswith(b"/")
-        ]
-
     def _again(self, paths: Iterable[bytes]) -> None:
         for path in paths:
             self.urgent[path] = None
 
     # -- listing ----------------------------------------------------------------------
 
-    def _ask(self, directory: bytes) -> None:
-        while directory not in self.listed:
-            self.listed[directory] = False
-            self.to_list[directory] = None
-            if not directory:
-                break
-            directory = directory.rpartition(b"/")[0]
-
-    def _is_listed(self, directory: bytes) -> bool:
-        """Is known what the far end holds in ``directory``? If not, it is asked."""
-        done = self.listed.get(directory)
-        if done:
-            return True
-        if done is None:
-            # What its parent does not hold needs no asking.
-            parent = directory
-            while parent:
-                above = parent.rpartition(b"/")[0]
-                if self.listed.get(above) and parent not in self.table.directories:
-                    self.listed[directory] = True
-                    return True
-                parent = above
-            self._ask(directory)
-        return False
-
-    def _send_listing(self) -> None:
-        directories = sorted(self.to_list)
-        self.to_list = {}
-        commands = [b"echo listing"]
-        words: list[bytes] = []
-        for directory in directories:
-            words.append(shell_quote(b"./" + directory if directory else b"."))
-            if len(words) >= 500:
-                commands.append(b"list " + b" ".join(words))
-                words = []
-        if words:
-            commands.append(b"list " + b" ".join(words))
-        commands.append(listing.END_COMMANDS[self.far.list])
-        self.asked = directories
-        self._command(*commands)
-
-    def _merge(self, data: bytes) -> None:
-        found = listing.parse(self.far.list, data)
-        top = found.get(b"", [])
-        found[b""] = [one for one in top if not one[0].startswith(STAGE_PREFIX)]
-        for directory in self.asked:
-            self.listed[directory] = True
-            self.table.merge_listing(directory, found.get(directory, ()))
-        for directory in self.asked:
-            for path in self._changed(directory, self.waiting.pop(directory, [])):
-                self.bulk[path] = None
-        self.asked = []
-
-    def _changed(self, directory: bytes, paths: list[bytes]) -> list[bytes]:
-        """Of ``paths`` in ``directory``, those that have to be looked at one by one.
-
-        What a start again finds unchanged, most of the tree, is passed over here at a third
-        of the cost of `_look`.
-        """
-        names = self.table.directories.get(directory)
-        if not names or not paths:
-            return paths
-        start = len(directory) + 1 if directory else 0
-        changed: list[bytes] = []
-        try:
-            fd = self.source.directory(directory)
-        except OSError:
-            return paths
-        for path in paths:
-            name = path[start:]
-            value = names.get(name)
-            if value is not None:
-                try:
-                    status = os.stat(name, dir_fd=fd, follow_symlinks=False)
-                except OSError:
-                    pass
-                else:
-                    if self.table.same_file(names, name, path, value, status):
-                        continue
-            changed.append(path)
-        if len(changed) < len(paths):
-            self._claim(paths[0], Sent(Batch(0, b"")))
-        return changed
-
     # -- planning ---------------------------------------------------------------------
 
     def _send_what_can_be(self, more_may_come: bool) -> None:
         while self._may_send() and not self.stopping:
-            lot = None
-            queue = self.urgent
-            if not queue and self.lots:
-                now = time.monotonic()
-                if self.lots[0][0] <= now and self.next_lot <= now:
-                    lot = heapq.heappop(self.lots)[1]
-                    queue = OrderedDict.fromkeys(lot.paths)
-            queue = queue or self.bulk or self.big
+            if not self.urgent and self._lot_is_due():
+                self._try_lot(heapq.heappop(self.lots)[1])
+                continue
+            queue = self.urgent or self.bulk or self.big
             if not queue:
                 break
             self.urgent_turns += 1
-            if self.urgent_turns > _URGENT_TURNS and not lot:
+            if self.urgent_turns > _URGENT_TURNS:
                 # Or the tree's other files would wait until this one rests.
                 queue = self.bulk or self.big or queue
             if queue is not self.urgent:
                 self.urgent_turns = 0
-            batch = self._new_batch([])
-            sent = Sent(batch, lot)
-            self._plan(queue, sent)
-            if self.state is not None:
-                self.state.append(self.table.adopted, [])
-            self.table.adopted.clear()
-            if lot:
-                # What turned out to need nothing fails no longer.
-                for path in set(lot.paths).difference(self._paths(sent)):
-                    self.failing.pop(path, None)
-            if batch:
-                self._send(sent)
-            else:
-                self.number -= 1
-        hurry = len(self.to_list) > 1000 or not (more_may_come and self.bulk_open)
-        if self.to_list and hurry and self._may_list():
-            self._send_listing()
+            sent = Sent(self._new_batch())
+            self._fill(sent, queue)
+            self._send_planned(sent)
+        hurry = self.listings.wanted > 1000 or not (more_may_come and self.bulk_open)
+        if self.listings.wanted and hurry and self._may_list():
+            self._command(*self.listings.request())
 
-    def _plan(self, queue: OrderedDict[bytes, None], sent: Sent) -> None:
-        """Take from ``queue`` what makes a batch of it, or all that needs nothing."""
+    def _lot_is_due(self) -> bool:
+        now = time.monotonic()
+        return bool(self.lots) and max(self.lots[0][0], self.next_lot) <= now
+
+    def _try_lot(self, lot: Lot) -> None:
+        """Look at what has failed once more, as a batch of its own."""
+        queue = OrderedDict.fromkeys(lot.paths)
+        sent = Sent(self._new_batch(), lot)
+        self._fill(sent, queue)
+        left = list(queue)
+        if left:
+            heapq.heappush(self.lots, (time.monotonic(), Lot(left, lot.wait)))
+        # What turned out to need nothing fails no longer.
+        for path in set(lot.paths).difference(left, sent.paths):
+            self.failing.pop(path, None)
+        self._send_planned(sent)
+
+    def _send_planned(self, sent: Sent) -> None:
+        """Send what was planned, if anything, and remember what needed no sending."""
+        if self.state is not None:
+            self.state.append(self.table.adopted, [])
+        self.table.adopted.clear()
+        if sent.batch:
+            self._send(sent)
+        else:
+            self.number -= 1
+
+    def _fill(self, sent: Sent, queue: OrderedDict[bytes, None]) -> None:
+        """Take from ``queue`` what makes a batch, or all of it that needs nothing."""
         batch = sent.batch
         for _ in range(4 * _MOST_PATHS):
             if not queue:
                 break
             path = queue.popitem(last=False)[0]
-            if queue is self.bulk and not path.endswith(b"/"):
-                directory = path[: max(path.rfind(b"/"), 0)]
-                row = [path, *_row(queue, directory)]
-                if self.lists and not self._is_listed(directory):
-                    self.waiting.setdefault(directory, []).extend(row)
-                    continue
-                changed = self._changed(directory, row)
-                if not changed:
-                    continue
-                path = changed.pop()
-                for one in changed:
-                    queue[one] = None
-                    queue.move_to_end(one, last=False)
             if path == b".":
                 self._mark()
-            elif path.endswith(b"/"):
-                self._verify(path, queue)
-            else:
-                self._look(path, sent, queue)
+                continue
+            if path.endswith(b"/"):
+                self.plan.verify(path, queue)
+                continue
+            directory = path[: max(path.rfind(b"/"), 0)]
+            row = [path]
+            if queue is self.bulk:
+                row += _row(queue, directory)
+            if not self.listings.knows(directory):
+                self.listings.wait(directory, row)
+                continue
+            if len(row) > 1:
+                row = self.plan.changed(directory, row, sent)
+            for at, path in enumerate(row):
+                self.plan.look(path, sent, queue)
                 if batch.bytes >= self.limit or batch.count >= _MOST_PATHS:
-                    break
+                    for one in reversed(row[at + 1 :]):
+                        queue[one] = None
+                        queue.move_to_end(one, last=False)
+                    return
+
+    def _put_off(
+        self,
+        path: bytes,
+        size: int,
+        sent: Sent,
+        queue: OrderedDict[bytes, None],
+    ) -> bool:
+        """Leave a large file for when nothing else is to be sent."""
+        if size <= self.limit or sent.lot or queue is self.big:
+            return False
+        if not (sent.batch.members or self.urgent):
+            return False
+        self.big[path] = None
+        return True
+
+    def _look_later(self, path: bytes, wait: float) -> None:
+        heapq.heappush(self.later, (time.monotonic() + wait, path))
 
     def _mark(self) -> None:
         """A script waits for what was named before this; told once nothing is left."""
@@ -959,181 +664,6 @@ class Conversation:
         self.marked = self.next_lot = time.monotonic()
         self.lots = [(self.marked, lot) for _, lot in self.lots]
         heapq.heapify(self.lots)
-
-    def _verify(self, record: bytes, queue: OrderedDict[bytes, None]) -> None:
-        """Look at all of ours at or below ``record``, the files before their directories."""
-        directory = b"" if record == b"./" else record[:-1]
-        inner = []
-        for path, value in self.table.below(directory):
-            if tables.marks(value) & tables.OURS:
-                if path.endswith(b"/"):
-                    inner.append(path[:-1])
-                elif path not in self.urgent:
-                    queue[path] = None
-        for path in reversed(inner):
-            queue.pop(path, None)
-            queue[path] = None
-        if directory:
-            queue.pop(directory, None)
-            queue[directory] = None
-
-    def _look(
-        self, path: bytes, sent: Sent, queue: Optional[OrderedDict[bytes, None]] = None
-    ) -> None:
-        """Look at ``path`` and plan what follows from it."""
-        if b"/" not in path and path.startswith(STAGE_PREFIX):
-            return
-        try:
-            status = self.source.look(path)
-            found = kind(status)
-            if found == stat.S_IFREG or found == stat.S_IFLNK:
-                assert status is not None
-                if path in self.failing and sent.lot is None:
-                    return  # it has its own time
-                self._plan_file(path, status, sent, queue)
-            elif found == stat.S_IFDIR:
-                assert status is not None
-                self._plan_directory(path, status, sent)
-            else:
-                self._plan_absent(path, sent, queue)
-        except OSError as error:
-            self.on_error("read", path, error)
-
-    def _ours_below(self, path: bytes) -> bool:
-        return any(
-            tables.marks(value) & tables.OURS
-            for inner, value in self.table.below(path)
-            if not inner.endswith(b"/")
-        )
-
-    def _plan_file(
-        self,
-        path: bytes,
-        status: os.stat_result,
-        sent: Sent,
-        queue: Optional[OrderedDict[bytes, None]],
-    ) -> None:
-        link = stat.S_ISLNK(status.st_mode)
-        target = b""
-        if link:
-            target = self.source.target(path)
-        if self.table.unchanged(path, status, target):
-            self._claim(path, sent)
-            if self.torn:
-                self.torn.pop(path, None)
-            return
-        if path in self.table.directories:
-            # A directory was here: what came from here goes first, then itself.
-            if self.options.delete and queue is not None and self._ours_below(path):
-                self._verify(path + b"/", queue)
-                return
-            if self.options.delete:
-                self._remove_directory(path, sent)
-            self.table.remove(path)
-        if not link and status.st_size == 0:
-            before = self.table.get(path)
-            age = time.time_ns() - status.st_mtime_ns
-            if before is not None and tables.size_of(before) and 0 <= age < 5e7:
-                # Emptied a moment ago: most programs that save in place write next.
-                self._look_later(path, _EMPTIED_WAIT)
-                return
-        new = self._new_directories(path, sent)
-        if new is None:
-            return
-        if status.st_size > self.limit and (sent.batch.members or self.urgent):
-            if not link and sent.lot is None and queue is not self.big:
-                self.big[path] = None
-                return
-        sent.batch.add(path, status, target, new)
-        self._claim(path, sent)
-
-    def _new_directories(
-        self, path: bytes, sent: Sent
-    ) -> Optional[list[tuple[bytes, os.stat_result]]]:
-        """Directories above ``path`` that the far end lacks, top first; None: gone here."""
-        new: list[tuple[bytes, os.stat_result]] = []
-        directory = path.rpartition(b"/")[0]
-        while directory not in self.table.directories and not sent.batch.has_staged(
-            directory
-        ):
-            status = self.source.look(directory)
-            if kind(status) != stat.S_IFDIR:
-                return None  # its own record comes, or came before this one
-            assert status is not None
-            if self.table.get(directory) is not None:
-                self._delete(directory, sent)
-            new.append((directory, status))
-            directory = directory.rpartition(b"/")[0]
-        return new[::-1]
-
-    def _claim(self, path: bytes, sent: Sent) -> None:
-        """The directories above are ours now, and have our permission bits."""
-        directory = path.rpartition(b"/")[0]
-        if directory == sent.claimed:
-            return
-        sent.claimed = directory
-        while directory not in self.table.directories:
-            path, directory = directory, directory.rpartition(b"/")[0]
-        for above in self.table.claim_directories(path):
-            value = self.table.get_directory(above)
-            status = self.source.look(above)
-            if value is not None and kind(status) == stat.S_IFDIR:
-                assert status is not None
-                self.table.adopted.append((above + b"/", value))
-                self._plan_directory(above, status, sent)
-
-    def _plan_directory(self, path: bytes, status: os.stat_result, sent: Sent) -> None:
-        if self.table.get(path) is not None and self.options.delete:
-            self._delete(path, sent)
-        value = self.table.get_directory(path)
-        if value is None or not tables.marks(value) & tables.OURS:
-            return
-        mode = directory_mode(status)
-        if tables.marks(value) & tables.UNSEEN:
-            value = tables.marked(value, tables.marks(value) & ~tables.UNSEEN)
-            self.table.put_directory(path, value)
-        if tables.marks(value) & tables.UNSURE or tables.mode_of(value) & 0o777 != mode:
-            value = tables.directory_entry(mode, tables.OURS)
-            self.table.put_directory(path, value)
-            sent.entries.append((path + b"/", value))
-            sent.batch.modes.append((path, mode))
-
-    def _plan_absent(
-        self, path: bytes, sent: Sent, queue: Optional[OrderedDict[bytes, None]]
-    ) -> None:
-        if not self.options.delete:
-            return
-        if path in self.table.directories:
-            if self._ours_below(path):
-                if queue is not None:
-                    self._verify(path + b"/", queue)
-            else:
-                self._remove_directory(path, sent)
-        if self.table.get(path) is not None or not self.complete:
-            self._delete(path, sent)
-
-    def _delete(self, path: bytes, sent: Sent) -> None:
-        if path.rpartition(b"/")[0] in self.table.directories or not self.complete:
-            sent.batch.deletions.append(path)
-            sent.removed.append(path)
-        parent, _, name = path.rpartition(b"/")
-        self.table.directories.get(parent, {}).pop(name, None)
-
-    def _remove_directory(self, path: bytes, sent: Sent) -> None:
-        value = self.table.get_directory(path)
-        if value is not None and tables.marks(value) & tables.OURS:
-            for inner, mark in self.table.below(path):
-                if inner.endswith(b"/") and tables.marks(mark) & tables.OURS:
-                    sent.batch.removals.append(inner[:-1])
-                    sent.removed.append(inner)
-            sent.batch.removals.append(path)
-            sent.removed.append(path + b"/")
-            self.table.remove(path)
-
-    def _look_later(self, path: bytes, wait: float) -> None:
-        heapq.heappush(self.later, (time.monotonic() + wait, path))
-
-    # -- sending ----------------------------------------------------------------------
 
     def _send(self, sent: Sent) -> None:
         batch = sent.batch
@@ -1143,123 +673,11 @@ class Conversation:
             self._rehearse(sent)
             return
         sent.started = time.monotonic()
-        if self.tally:
-            self.tally.plan(batch.count, batch.bytes)
         if not self.flight:
             self.heard = sent.started
         self.flight.append(sent)
-        records = self._records(batch) if self.far.counted else 0
-        if records:
-            self.out.add(b"%d\n" % records)
-        headers = batch.headers()
-        self.out.add(headers)
-        length = len(headers)
-        unfit: set[bytes] = set()
-        for member in batch.members:
-            took, fit = self._send_member(member)
-            if self.tally:
-                self.tally.sent(fit, 0 if member.size > _SMALL else member.size * fit)
-            length += took
-            if not fit:
-                unfit.add(member.path)
-            self._settle(member, fit, sent)
-        script = batch.script(unfit)
-        if records and self._archive(length, script) > records:
-            script, sent.void = b"dirty=1\n", True
-        commit = tarstream.member(COMMIT, tarstream.FILE, 0o600, len(script))
-        self.out.add(commit + script + tarstream.padding(len(script)))
-        length += len(commit) + len(script) + len(tarstream.padding(len(script)))
-        end = tarstream.end(length)
-        self.out.add(end)
-        if records:
-            self.out.add(bytes(records * tarstream.RECORD - length - len(end)))
-        self.out.add(b"batch %d\n" % batch.number)
-        self.out.flush()
+        self.sender.send(sent, self.tally)
         self.heard = time.monotonic()  # what has been taken so far shows life
-        for directory, mode in batch.directories:
-            value = tables.directory_entry(mode, tables.OURS)
-            self.table.put_directory(directory, value)
-            sent.entries.append((directory + b"/", value))
-        for path, value in sent.entries:
-            if not path.endswith(b"/"):
-                self.table.put(path, value)
-
-    def _archive(self, length: int, script: bytes) -> int:
-        """tar records an archive takes whose members before the commit take ``length``."""
-        length += len(tarstream.member(COMMIT, tarstream.FILE, 0o600, len(script)))
-        length += len(script) + len(tarstream.padding(len(script)))
-        return (length + len(tarstream.end(length))) // tarstream.RECORD
-
-    def _records(self, batch: Batch) -> int:
-        length = len(batch.headers())
-        for member in batch.members:
-            length += len(member.header(self.far.precise))
-            length += member.size + len(tarstream.padding(member.size))
-        return self._archive(length, batch.script(set()))
-
-    def _send_member(self, member: Member) -> tuple[int, bool]:
-        """How many bytes of archive went out, and whether it may be put in place."""
-        header = member.header(self.far.precise)
-        status, size = member.status, member.size
-        if stat.S_ISLNK(status.st_mode):
-            self.out.add(header)
-            return len(header), True
-        patient = self._patience_ended(member.path)
-        padding = tarstream.padding(size)
-        length = len(header) + size + len(padding)
-        try:
-            fd = self.source.open(member.path)
-        except OSError as error:
-            if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
-                self._unreadable(member.path, error)
-            return 0, False
-        try:
-            # Most fit into the buffer, and are taken back if they have changed meanwhile.
-            revocable = self.out.fits(length)
-            if not revocable and not (patient or _same(os.fstat(fd), status)):
-                return 0, False
-            self.out.add(header)
-            try:
-                fit = self.out.read(fd, size) == size
-            except OSError as error:
-                self._unreadable(member.path, error)
-                fit = False
-            fit = fit and (patient or _same(os.fstat(fd), status))
-            if revocable and not fit:
-                self.out.drop(len(header) + size)
-                return 0, False
-            self.out.add(padding)
-            return length, fit
-        finally:
-            os.close(fd)
-
-    def _unreadable(self, path: bytes, error: OSError) -> None:
-        self.on_error("read", path, error)
-        self.unreadable.add(path)
-
-    def _patience_ended(self, path: bytes) -> bool:
-        """RACE: a file that does not rest for ten seconds (a log, a disk image) is sent as
-        it is read, which may be a mix of two versions, rather than never."""
-        since = self.torn.get(path)
-        return since is not None and time.monotonic() - since[0] > _TORN_PATIENCE
-
-    def _settle(self, member: Member, fit: bool, sent: Sent) -> None:
-        """After a member was sent: what the table may say, or when to look again."""
-        path = member.path
-        if fit:
-            self.torn.pop(path, None)
-            # See table.py on ctimes that are younger than the clock that made them.
-            coarse = member.status.st_ctime_ns % 1_000_000_000 == 0
-            age = time.time_ns() - member.status.st_ctime_ns
-            young = age < (_COARSE_TICKS if coarse else self.ticks)
-            bits = tables.OURS | (tables.UNSURE if young else 0)
-            sent.entries.append((path, tables.entry(member.status, bits)))
-        elif path in self.unreadable:
-            self.unreadable.remove(path)  # said once, and looked at when named again
-        else:
-            since, wait = self.torn.get(path, (time.monotonic(), _TORN_WAIT[0]))
-            self.torn[path] = (since, min(2 * wait, _TORN_WAIT[1]))
-            self._look_later(path, wait)
 
     def _rehearse(self, sent: Sent) -> None:
         batch = sent.batch
@@ -1288,27 +706,6 @@ def _row(queue: OrderedDict[bytes, None], directory: bytes) -> Iterator[bytes]:
             break
         del queue[path]
         yield path
-
-
-def _directories(path: bytes) -> Iterator[bytes]:
-    """The directories above ``path``, from the top."""
-    at = path.find(b"/")
-    while at >= 0:
-        yield path[:at]
-        at = path.find(b"/", at + 1)
-
-
-def _same(now: os.stat_result, then: os.stat_result) -> bool:
-    return (
-        now.st_ctime_ns == then.st_ctime_ns
-        and now.st_mtime_ns == then.st_mtime_ns
-        and now.st_size == then.st_size
-        and now.st_ino == then.st_ino
-    )
-
-
-def _inside(path: bytes, directory: bytes) -> bool:
-    return path.startswith(directory + b"/")
 
 
 def _plainly(words: str) -> str:

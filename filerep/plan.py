@@ -1,0 +1,324 @@
+"""What follows from a look: what to send, what to remove, and what the table says then.
+
+The one rule: look at the path now. It is there, and the far end has something else: send
+it. It is gone, and the far end has it: remove it. What is a directory here, and was a file or
+nothing there, needs nothing by itself: directories exist at the far end because files in
+them do.
+
+The table is changed when a batch is planned and sent, not when it is acknowledged, so that a
+path named twice is compared with what is under way. When a batch fails, what it changed is
+doubted (`undo`) and looked at again.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+from collections import OrderedDict
+
+from filerep import table as tables
+from filerep.batch import Batch, directory_mode
+from filerep.listings import STAGE_PREFIX
+from filerep.source import Source, kind
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Container, Iterator
+    from typing import Optional
+
+    Queue = OrderedDict[bytes, None]
+
+# How long a file that was just emptied is given to be written, in seconds.
+EMPTIED_WAIT = 0.05
+
+
+class Lot:
+    """Paths that failed over there, to be tried again together after ``wait`` seconds."""
+
+    def __init__(self, paths: list[bytes], wait: float) -> None:
+        self.paths = paths
+        self.wait = wait
+
+    def __lt__(self, other: Lot) -> bool:
+        return id(self) < id(other)
+
+
+class Sent:
+    """A batch under way: what it changed in the table, to be remembered or doubted."""
+
+    def __init__(self, batch: Batch, lot: Optional[Lot] = None) -> None:
+        self.batch = batch
+        self.lot = lot
+        self.entries: list[tuple[bytes, bytes]] = []
+        self.removed: list[bytes] = []
+        self.void = False  # nothing of it was put in place
+        self.claimed: Optional[bytes] = b""  # the directory that was last, to save time
+        self.started = 0.0  # monotonic seconds
+        self.trouble: list[tuple[str, int, str]] = []
+
+    @property
+    def paths(self) -> list[bytes]:
+        """All the batch is about, as records to look at once more."""
+        batch = self.batch
+        return (
+            [member.path for member in batch.members]
+            + batch.deletions
+            + batch.removals
+            + [directory for directory, _ in batch.modes]
+        )
+
+
+class Plan:
+    """Looks at paths and puts what follows into a batch.
+
+    ``failing`` are paths that have a time of their own to be tried. ``later(path, wait)``
+    has a path looked at again in ``wait`` seconds; ``too_big(path, size, sent, queue)`` may
+    take a file away from this batch.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        table: tables.Table,
+        deletes: bool,
+        complete: bool,
+        failing: Container[bytes],
+        on_error: Callable[[str, bytes, OSError], None],
+        later: Callable[[bytes, float], None],
+        too_big: Callable[[bytes, int, Sent, Queue], bool],
+    ) -> None:
+        self._source = source
+        self._table = table
+        self._deletes = deletes
+        self._complete = complete  # is what the table has not got not there?
+        self._failing = failing
+        self._on_error = on_error
+        self._later = later
+        self._too_big = too_big
+
+    def verify(self, record: bytes, queue: Queue) -> None:
+        """Look at all of ours at or below ``record``, the files before their directories."""
+        directory = b"" if record == b"./" else record[:-1]
+        inner = []
+        for path, value in self._table.below(directory):
+            if tables.marks(value) & tables.OURS:
+                if path.endswith(b"/"):
+                    inner.append(path[:-1])
+                else:
+                    queue[path] = None
+        for path in reversed(inner):
+            queue.pop(path, None)
+            queue[path] = None
+        if directory:
+            queue.pop(directory, None)
+            queue[directory] = None
+
+    def look(self, path: bytes, sent: Sent, queue: Queue) -> None:
+        """Look at ``path`` and plan what follows from it."""
+        if b"/" not in path and path.startswith(STAGE_PREFIX):
+            return
+        try:
+            status = self._source.look(path)
+            found = kind(status)
+            if found == stat.S_IFREG or found == stat.S_IFLNK:
+                assert status is not None
+                if path in self._failing and sent.lot is None:
+                    return  # it has its own time
+                self._plan_file(path, status, sent, queue)
+            elif found == stat.S_IFDIR:
+                assert status is not None
+                self._plan_directory(path, status, sent)
+            else:
+                self._plan_absent(path, sent, queue)
+        except OSError as error:
+            self._on_error("read", path, error)
+
+    def _ours_below(self, path: bytes) -> bool:
+        return any(
+            tables.marks(value) & tables.OURS
+            for inner, value in self._table.below(path)
+            if not inner.endswith(b"/")
+        )
+
+    def _plan_file(
+        self,
+        path: bytes,
+        status: os.stat_result,
+        sent: Sent,
+        queue: Queue,
+    ) -> None:
+        link = stat.S_ISLNK(status.st_mode)
+        target = b""
+        if link:
+            target = self._source.target(path)
+        if self._table.unchanged(path, status, target):
+            self._claim(path, sent)
+            return
+        if path in self._table.directories:
+            # A directory was here: what came from here goes first, then itself.
+            if self._deletes and self._ours_below(path):
+                self.verify(path + b"/", queue)
+                return
+            if self._deletes:
+                self._remove_directory(path, sent)
+            self._table.remove(path)
+        if not link and status.st_size == 0:
+            before = self._table.get(path)
+            age = time.time_ns() - status.st_mtime_ns
+            if before is not None and tables.size_of(before) and 0 <= age < 5e7:
+                # Emptied a moment ago: most programs that save in place write next.
+                self._later(path, EMPTIED_WAIT)
+                return
+        new = self._new_directories(path, sent)
+        if new is None:
+            return
+        if not link and self._too_big(path, status.st_size, sent, queue):
+            return
+        sent.batch.add(path, status, target, new)
+        self._claim(path, sent)
+
+    def _new_directories(
+        self, path: bytes, sent: Sent
+    ) -> Optional[list[tuple[bytes, os.stat_result]]]:
+        """Directories above ``path`` that the far end lacks, top first; None: gone here."""
+        new: list[tuple[bytes, os.stat_result]] = []
+        directory = path.rpartition(b"/")[0]
+        while directory not in self._table.directories and not sent.batch.has_staged(
+            directory
+        ):
+            status = self._source.look(directory)
+            if kind(status) != stat.S_IFDIR:
+                return None  # its own record comes, or came before this one
+            assert status is not None
+            if self._table.get(directory) is not None:
+                self._delete(directory, sent)
+            new.append((directory, status))
+            directory = directory.rpartition(b"/")[0]
+        return new[::-1]
+
+    def _claim(self, path: bytes, sent: Sent) -> None:
+        """The directories above are ours now, and have our permission bits."""
+        directory = path.rpartition(b"/")[0]
+        if directory == sent.claimed:
+            return
+        sent.claimed = directory
+        while directory not in self._table.directories:
+            path, directory = directory, directory.rpartition(b"/")[0]
+        for above in self._table.claim_directories(path):
+            value = self._table.get_directory(above)
+            status = self._source.look(above)
+            if value is not None and kind(status) == stat.S_IFDIR:
+                assert status is not None
+                self._table.adopted.append((above + b"/", value))
+                self._plan_directory(above, status, sent)
+
+    def _plan_directory(self, path: bytes, status: os.stat_result, sent: Sent) -> None:
+        if self._table.get(path) is not None and self._deletes:
+            self._delete(path, sent)
+        value = self._table.get_directory(path)
+        if value is None or not tables.marks(value) & tables.OURS:
+            return
+        mode = directory_mode(status)
+        if tables.marks(value) & tables.UNSEEN:
+            value = tables.marked(value, tables.marks(value) & ~tables.UNSEEN)
+            self._table.put_directory(path, value)
+        if tables.marks(value) & tables.UNSURE or tables.mode_of(value) & 0o777 != mode:
+            value = tables.directory_entry(mode, tables.OURS)
+            self._table.put_directory(path, value)
+            sent.entries.append((path + b"/", value))
+            sent.batch.modes.append((path, mode))
+
+    def _plan_absent(self, path: bytes, sent: Sent, queue: Queue) -> None:
+        if not self._deletes:
+            return
+        if path in self._table.directories:
+            if self._ours_below(path):
+                self.verify(path + b"/", queue)
+            else:
+                self._remove_directory(path, sent)
+        if self._table.get(path) is not None or not self._complete:
+            self._delete(path, sent)
+
+    def _delete(self, path: bytes, sent: Sent) -> None:
+        if path.rpartition(b"/")[0] in self._table.directories or not self._complete:
+            sent.batch.deletions.append(path)
+            sent.removed.append(path)
+        parent, _, name = path.rpartition(b"/")
+        self._table.directories.get(parent, {}).pop(name, None)
+
+    def _remove_directory(self, path: bytes, sent: Sent) -> None:
+        value = self._table.get_directory(path)
+        if value is not None and tables.marks(value) & tables.OURS:
+            for inner, mark in self._table.below(path):
+                if inner.endswith(b"/") and tables.marks(mark) & tables.OURS:
+                    sent.batch.removals.append(inner[:-1])
+                    sent.removed.append(inner)
+            sent.batch.removals.append(path)
+            sent.removed.append(path + b"/")
+            self._table.remove(path)
+
+    def changed(self, directory: bytes, paths: list[bytes], sent: Sent) -> list[bytes]:
+        """Of ``paths`` in ``directory``, those that have to be looked at one by one.
+
+        What a start again finds unchanged, most of the tree, is passed over here at a third
+        of the cost of `look`.
+        """
+        names = self._table.directories.get(directory)
+        if not names or not paths:
+            return paths
+        start = len(directory) + 1 if directory else 0
+        changed: list[bytes] = []
+        try:
+            fd = self._source.directory(directory)
+        except OSError:
+            return paths
+        for path in paths:
+            name = path[start:]
+            value = names.get(name)
+            if value is not None:
+                try:
+                    status = os.stat(name, dir_fd=fd, follow_symlinks=False)
+                except OSError:
+                    pass
+                else:
+                    if self._table.same_file(names, name, path, value, status):
+                        continue
+            changed.append(path)
+        if len(changed) < len(paths):
+            self._claim(paths[0], sent)
+        return changed
+
+    def undo(self, sent: Sent, void: set[bytes]) -> None:
+        """Doubt what was thought to be there, or gone, since this batch was sent."""
+        touched = {above for path in void for above in directories(path)} | void
+        for directory, _ in sent.batch.directories:
+            if directory in touched:
+                self._table.remove(directory)
+        for path, _ in sent.entries:
+            if path in void:
+                self._table.doubt(path)
+        for path in sent.removed:
+            if path.rstrip(b"/") not in void:
+                continue
+            entry = tables.directory_entry(0, tables.OURS | tables.UNSURE)
+            for above in directories(path):
+                if above not in self._table.directories:
+                    self._table.put_directory(above, entry)
+            if not path.endswith(b"/"):
+                self._table.doubt(path)
+
+    def known_below(self, directory: bytes) -> list[bytes]:
+        return [
+            path
+            for path, value in self._table.below(directory)
+            if tables.marks(value) & tables.OURS and not path.endswith(b"/")
+        ]
+
+
+def directories(path: bytes) -> Iterator[bytes]:
+    """The directories above ``path``, from the top."""
+    at = path.find(b"/")
+    while at >= 0:
+        yield path[:at]
+        at = path.find(b"/", at + 1)

@@ -1,0 +1,178 @@
+"""One batch as bytes: its members, the commit, and the line behind.
+
+What matters here is that no torn file is put in place: a file counts as read whole if, behind
+the last byte, its status is still what it was when it was looked at. One that is not stays
+in the stage, or is taken back from the buffer, and is looked at again in a moment.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import time
+
+from filerep import table as tables
+from filerep import tarstream
+from filerep.batch import COMMIT, Batch, Member
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from filerep.link import Far, Output
+    from filerep.plan import Sent
+    from filerep.source import Source
+    from filerep.tally import Tally
+
+_TORN_WAIT = (0.02, 2.0)  # seconds, growing
+_TORN_PATIENCE = 10.0
+_COARSE_TICKS = 2_100_000_000  # ns; for stamps in whole seconds, or FAT's two
+
+
+class Sender:
+    """Writes batches to the connection, and enters in the table what was sent."""
+
+    def __init__(
+        self,
+        source: Source,
+        table: tables.Table,
+        far: Far,
+        out: Output,
+        on_error: Callable[[str, bytes, OSError], None],
+        later: Callable[[bytes, float], None],
+    ) -> None:
+        self._source = source
+        self._table = table
+        self._far = far
+        self._out = out
+        self._on_error = on_error
+        self._later = later
+        self._ticks = tables.ticks(source.device, os.uname().release)
+        self._torn: dict[bytes, tuple[float, float]] = {}  # path: since when, next wait
+        self._unreadable: set[bytes] = set()
+
+    def send(self, sent: Sent, tally: Tally | None = None) -> None:
+        batch = sent.batch
+        if tally:
+            tally.plan(batch.count, batch.bytes)
+        records = self._records(batch) if self._far.counted else 0
+        if records:
+            self._out.add(b"%d\n" % records)
+        headers = batch.headers()
+        self._out.add(headers)
+        length = len(headers)
+        unfit: set[bytes] = set()
+        for member in batch.members:
+            if tally:
+                tally.begin(member.size)
+            took, fit = self._send_member(member)
+            if tally:
+                tally.end(fit)
+            length += took
+            if not fit:
+                unfit.add(member.path)
+            self._settle(member, fit, sent)
+        script = batch.script(unfit)
+        if records and self._archive(length, script) > records:
+            script, sent.void = b"dirty=1\n", True
+        commit = tarstream.member(COMMIT, tarstream.FILE, 0o600, len(script))
+        self._out.add(commit + script + tarstream.padding(len(script)))
+        length += len(commit) + len(script) + len(tarstream.padding(len(script)))
+        end = tarstream.end(length)
+        self._out.add(end)
+        if records:
+            self._out.add(bytes(records * tarstream.RECORD - length - len(end)))
+        self._out.add(b"batch %d\n" % batch.number)
+        self._out.flush()
+        for directory, mode in batch.directories:
+            value = tables.directory_entry(mode, tables.OURS)
+            self._table.put_directory(directory, value)
+            sent.entries.append((directory + b"/", value))
+        for path, value in sent.entries:
+            if not path.endswith(b"/"):
+                self._table.put(path, value)
+
+    def _archive(self, length: int, script: bytes) -> int:
+        """tar records an archive takes whose members before the commit take ``length``."""
+        length += len(tarstream.member(COMMIT, tarstream.FILE, 0o600, len(script)))
+        length += len(script) + len(tarstream.padding(len(script)))
+        return (length + len(tarstream.end(length))) // tarstream.RECORD
+
+    def _records(self, batch: Batch) -> int:
+        length = len(batch.headers())
+        for member in batch.members:
+            length += len(member.header(self._far.precise))
+            length += member.size + len(tarstream.padding(member.size))
+        return self._archive(length, batch.script(set()))
+
+    def _send_member(self, member: Member) -> tuple[int, bool]:
+        """How many bytes of archive went out, and whether it may be put in place."""
+        header = member.header(self._far.precise)
+        status, size = member.status, member.size
+        if stat.S_ISLNK(status.st_mode):
+            self._out.add(header)
+            return len(header), True
+        patient = self._waited_long(member.path)
+        padding = tarstream.padding(size)
+        length = len(header) + size + len(padding)
+        try:
+            fd = self._source.open(member.path)
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+                self._on_error("read", member.path, error)
+                self._unreadable.add(member.path)
+            return 0, False
+        try:
+            # Most fit into the buffer, and are taken back if they have changed meanwhile.
+            revocable = self._out.fits(length)
+            if not revocable and not (patient or _same(os.fstat(fd), status)):
+                return 0, False
+            self._out.add(header)
+            try:
+                fit = self._out.read(fd, size) == size
+            except OSError as error:
+                self._on_error("read", member.path, error)
+                self._unreadable.add(member.path)
+                fit = False
+            fit = fit and (patient or _same(os.fstat(fd), status))
+            if revocable and not fit:
+                self._out.drop(len(header) + size)
+                return 0, False
+            self._out.add(padding)
+            return length, fit
+        finally:
+            os.close(fd)
+
+    def _waited_long(self, path: bytes) -> bool:
+        """RACE: a file that does not rest for ten seconds (a log, a disk image) is sent as
+        it is read, which may be a mix of two versions, rather than never."""
+        since = self._torn.get(path)
+        return since is not None and time.monotonic() - since[0] > _TORN_PATIENCE
+
+    def _settle(self, member: Member, fit: bool, sent: Sent) -> None:
+        """After a member was sent: what the table may say, or when to look again."""
+        path = member.path
+        if fit:
+            self._torn.pop(path, None)
+            # See table.py on ctimes that are younger than the clock that made them.
+            coarse = member.status.st_ctime_ns % 1_000_000_000 == 0
+            age = time.time_ns() - member.status.st_ctime_ns
+            young = age < (_COARSE_TICKS if coarse else self._ticks)
+            bits = tables.OURS | (tables.UNSURE if young else 0)
+            sent.entries.append((path, tables.entry(member.status, bits)))
+        elif path in self._unreadable:
+            self._unreadable.remove(path)  # said once, and looked at when named again
+        else:
+            since, wait = self._torn.get(path, (time.monotonic(), _TORN_WAIT[0]))
+            self._torn[path] = (since, min(2 * wait, _TORN_WAIT[1]))
+            self._later(path, wait)
+
+
+def _same(now: os.stat_result, then: os.stat_result) -> bool:
+    return (
+        now.st_ctime_ns == then.st_ctime_ns
+        and now.st_mtime_ns == then.st_mtime_ns
+        and now.st_size == then.st_size
+        and now.st_ino == then.st_ino
+    )
