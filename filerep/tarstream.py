@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import zlib
 from functools import lru_cache
+from struct import Struct
 
 BLOCK = 512
 RECORD = 10240  # tar reads and writes 20 blocks at a time, unless told otherwise
@@ -24,13 +25,19 @@ LONG_TARGET = b"K"
 
 _OWNER = b"0000000\x000000000\x00"  # uid and gid 0, which -o or a plain user ignore
 _MAGIC = b"ustar  \x00"  # GNU's old magic, without which L and K mean nothing
-_REST = bytes(BLOCK - 265)  # user, group, device, prefix: all empty
 _SPACES = b"        "
+
+# name; mode, owner, size and mtime; checksum; kind; target; magic; then user, group, device and
+# prefix, all empty. Each field is cut to its width and filled with zeros.
+_header = Struct("100s48s8s1s100s8s247s").pack
 
 
 def padding(size: int) -> bytes:
     """The zeros that fill ``size`` bytes of data up to a whole block."""
-    return bytes(-size % BLOCK)
+    return _ZEROS[: -size % BLOCK]
+
+
+_ZEROS = bytes(BLOCK)
 
 
 def _number(value: int, width: int) -> bytes:
@@ -56,19 +63,28 @@ def header(
 
     ``mode`` is permission bits, ``size`` in bytes, ``mtime`` in whole seconds.
     """
-    front = b"%s%s%s%s%s" % (
-        name[:100].ljust(100, b"\0"),
-        b"%07o\0" % mode,
-        _OWNER,
-        _number(size, 12),
-        _number(mtime, 12),
-    )
-    back = b"%s%s%s" % (kind, target[:100].ljust(100, b"\0"), _MAGIC)
-    # The checksum is the sum of all bytes, its own field counted as spaces. The lower half
-    # of Adler-32 is one more than that sum, modulo 65521, which the sum cannot reach: two
-    # names of 100 bytes at 255 and some ninety digits. It takes a tenth of sum()'s time.
-    checksum = (zlib.adler32(b"%s%s%s" % (front, _SPACES, back)) & 0xFFFF) - 1
-    return b"%s%06o\0 %s%s" % (front, checksum, back, _REST)
+    if 0 <= size < 8**11 and 0 <= mtime < 8**11:
+        # One formatting instead of three: a tenth of what a small member costs.
+        numbers = b"%07o\0%s%011o\0%011o\0" % (mode, _OWNER, size, mtime)
+    else:
+        fields = (mode, _OWNER, _number(size, 12), _number(mtime, 12))
+        numbers = b"%07o\0%s%s%s" % fields
+    name, target = name[:100], target[:100]
+    checksum = _sum(name) + _sum(numbers) + _sum(kind + target) + _SUM
+    field = b"%06o\0 " % checksum
+    return _header(name, numbers, field, kind, target, _MAGIC, b"")
+
+
+def _sum(field: bytes) -> int:
+    """The sum of a few bytes.
+
+    The lower half of Adler-32 is one more than that, modulo 65521, which no field of a
+    header can reach. It takes a tenth of sum()'s time.
+    """
+    return (zlib.adler32(field) & 0xFFFF) - 1
+
+
+_SUM = _sum(_SPACES) + _sum(_MAGIC)  # the checksum's own field counts as spaces
 
 
 @lru_cache(maxsize=1024)
@@ -79,6 +95,10 @@ def _record_header(kind: bytes, name: bytes, size: int) -> bytes:
 def _record(kind: bytes, name: bytes, data: bytes) -> bytes:
     size = len(data)
     return b"%s%s%s" % (_record_header(kind, name, size), data, padding(size))
+
+
+_PAX_TIME = _record_header(PAX, b"././@PaxHeader", 30)
+_PAX_FILL = padding(30)
 
 
 def pax_record(keyword: bytes, value: bytes) -> bytes:
@@ -105,8 +125,17 @@ def member(
     """
     # Floored, also before 1970: a reader that knows no pax gets the second that began.
     seconds, fraction = divmod(mtime_ns, 1_000_000_000)
+    main = header(name, kind, mode, size, seconds, target)
+    fraction = fraction if precise else 0
+    if len(name) <= 100 and len(target) <= 100:
+        if not fraction:
+            return main
+        if 1_000_000_000 <= seconds < 10_000_000_000:
+            # As below, for the years 2001 to 2286, in which the record's length is known.
+            time = (_PAX_TIME, seconds, fraction, _PAX_FILL, main)
+            return b"%s30 mtime=%d.%09d\n%s%s" % time
     parts = []
-    if fraction and precise:
+    if fraction:
         if seconds >= 0:
             value = b"%d.%09d" % (seconds, fraction)
         else:
@@ -117,7 +146,7 @@ def member(
         parts.append(_record(LONG_TARGET, b"././@LongLink", target + b"\0"))
     if len(name) > 100:
         parts.append(_record(LONG_NAME, b"././@LongLink", name + b"\0"))
-    parts.append(header(name, kind, mode, size, seconds, target))
+    parts.append(main)
     return b"".join(parts)
 
 
