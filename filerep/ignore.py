@@ -32,7 +32,7 @@ from operator import contains
 from filerep import repository, wildmatch
 from filerep.pathstream import quote
 from filerep.repository import Settings, Tracked
-from filerep.wildmatch import DEEP, matches
+from filerep.wildmatch import DEEP, LONGEST, matches
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ class Rule:
         self.line = line
         self.text = text
         self.keep = text.startswith(b"!")
-        self.only_dirs = text.endswith(b"/") and text != b"!/"
+        self.only_dirs = text.endswith(b"/")
 
 
 def lines(text: bytes) -> Iterable[tuple[int, bytes]]:
@@ -215,7 +215,7 @@ class Matcher:
             elif alternatives and runs == 2 and not alternatives[0][0]:
                 for _, end in alternatives:
                     self._ends.setdefault(end, []).append(rule)
-                    needles.add(end and end + b"\0")
+                    needles.add(end and end[-LONGEST:] + b"\0")
             else:
                 self._tests.append((test(glob), rule))
                 needles.add(wildmatch.needle(glob) if glob else b"")
@@ -226,9 +226,7 @@ class Matcher:
 
     def suspects(self, names: Sequence[bytes], joined: bytes) -> Iterable[bytes]:
         """Those of ``names`` that may match; ``joined`` is them as well."""
-        if self._fold:
-            return names
-        if self._all:
+        if self._all or self._fold:
             return names
         found: list[bytes] = []
         if self._names and not self._names.keys().isdisjoint(names):
@@ -268,6 +266,8 @@ def searcher(
 ) -> Callable[[bytes], Iterable[re.Match[bytes]]]:
     """Finds every name in which one of ``needles`` stands, perhaps more than once."""
     if needles not in _SEARCHERS:
+        if len(_SEARCHERS) > 100:  # a tree may hold any number of rule files
+            _SEARCHERS.clear()
         _SEARCHERS[needles] = re.compile(_trie(needles)).finditer
     return _SEARCHERS[needles]
 
@@ -311,9 +311,8 @@ class Rules:
 
     # What few links have is set on those only.
     _include: Level | None = None
-    _reach: Level | None = (
-        None  # the includes that are looked for in ignored directories
-    )
+    # The includes that are looked for in directories that are left out.
+    _reach: Level | None = None
     _exclude: Level | None = None
     _inside = False  # an included directory
     _excluded = False  # an excluded directory, entered for an include's sake

@@ -31,6 +31,12 @@ if TYPE_CHECKING:
     Token = Union[int, "frozenset[int]", None]
     Glob = tuple[Token, ...]
 
+# No file system in use has longer names; a longer part of a pattern matches nothing, and
+# would only make for a large regex.
+LONGEST_NAME = 1024
+#: The longest literal worth searching for.
+LONGEST = 64
+
 STAR = None
 #: The part ``**``: any number of parts; as the last, at least one.
 DEEP: Glob = ()
@@ -84,14 +90,18 @@ def split(text: bytes, fold: bool = False) -> list[tuple[Glob, ...]]:
         if b"/" not in text:
             tokens, _ = scan(text, fold)
             glob = tuple(STAR if token is STARS else token for token in tokens)
-            return [(DEEP, glob)] if glob else []
+            return [(DEEP, glob)] if 0 < len(glob) <= LONGEST_NAME else []
         text = text[1:] if text.startswith(b"/") else text
         tokens, literal = scan(text, fold)
     except Never:
         return []
-    marked = list(_deep(tokens, literal))
+    marked = _deep(tokens, literal)
     alternatives = (_collapse(parts) for parts in _cut(marked, 0, (), ()))
-    return [parts for parts in alternatives if EMPTY not in parts]
+    return [
+        parts
+        for parts in alternatives
+        if EMPTY not in parts and max(map(len, parts)) <= LONGEST_NAME
+    ]
 
 
 def _collapse(parts: tuple[Glob, ...]) -> tuple[Glob, ...]:
@@ -100,15 +110,22 @@ def _collapse(parts: tuple[Glob, ...]) -> tuple[Glob, ...]:
     return tuple(p for p, b in zip(parts, before) if p is not DEEP or b is not DEEP)
 
 
-def _deep(tokens: Sequence[Token], literal: int) -> Iterator[Token]:
-    """Which runs of stars cross slashes; the others are one star."""
+def _deep(tokens: Sequence[Token], literal: int) -> list[Token]:
+    """``tokens`` where only runs that cross slashes are STARS; the others are one star."""
+    out: list[Token] = []
     for at, token in enumerate(tokens):
         if token is not STARS:
-            yield token
+            out.append(token)
             continue
         begins = at == literal or tokens[at - 1] in (SLASH, ESCAPED_SLASH)
         ends = at + 1 == len(tokens) or tokens[at + 1] in (SLASH, ESCAPED_SLASH)
-        yield STARS if begins and ends else STAR
+        if not (begins and ends):
+            out.append(STAR)
+        elif out[-2:] == [STARS, SLASH]:
+            out.pop()  # "**/**" is "**"; every one more would double the alternatives
+        else:
+            out.append(STARS)
+    return out
 
 
 def _cut(
@@ -278,7 +295,8 @@ def needle(glob: Glob) -> bytes:
         else:
             runs.append(b"")
     runs[-1] += b"\0"
-    return max((run for run in runs if run != b"\0"), key=len, default=b"")
+    best = max((run for run in runs if run != b"\0"), key=len, default=b"")
+    return best[-LONGEST:] if best.endswith(b"\0") else best[:LONGEST]
 
 
 def to_regex(glob: Glob) -> bytes:

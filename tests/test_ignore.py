@@ -242,6 +242,30 @@ def test_a_pattern_of_many_stars_takes_no_time(world: World) -> None:
     assert time.process_time() - before < 5
 
 
+LARGE = {
+    "a long name": b"*" + b"x" * 5000 + b"\n" + b"y" * 5000 + b"\n",
+    "stars and brackets": b"*[ab]" * 5000 + b"\n*" + b"?" * 3000 + b"\n",
+    "many stars and brackets": b"*[ab]" * 300 + b"\n",
+    "double stars": b"/foo" + b"**/" * 200 + b"a\n" + b"**/a/" * 200 + b"b\n",
+    "parts": b"a/" * 3000 + b"\n" + b"*/" * 3000 + b"\n",
+}
+
+
+@pytest.mark.parametrize("title", LARGE)
+def test_large_patterns(title: str, world: World) -> None:
+    names = (b"a/a", b"foo", b"fooa", b"foob/c/a", b"x" * 250, b"ab" * 125)
+    world.fill(b"", {**dict.fromkeys(names, b""), b".gitignore": LARGE[title]})
+    before = time.process_time()
+    assert found(world) == world.git()
+    assert time.process_time() - before < 5
+
+
+def test_a_link_to_a_directory_is_no_directory(world: World) -> None:
+    world.fill(b"", {b"d/a": b"", b".gitignore": b"d/\nl/\n"})
+    os.symlink(b"d", world.top + b"/l")
+    assert found(world) == world.git() == {b"l", b".gitignore"}
+
+
 def test_random_trees_agree_with_git() -> None:
     """FILEREP_HUNT=SECONDS hunts for that long, from trees that nobody has seen."""
     seconds = float(os.environ.get("FILEREP_HUNT", "0"))
