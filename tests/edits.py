@@ -45,11 +45,24 @@ TIMES = [
     1_234_567_890_123_456_789,
     4_000_000_000_000_000_001,
 ]
+# Some with a comment in front, which is how do_ignore tells to rename.
+PATTERNS = [
+    b"a",
+    b"/b",
+    b"c/",
+    b"*.txt",
+    b"!a",
+    b"!c/",
+    b"__*",
+    b"a/**/f",
+    b"b/*",
+    b"# a",
+]
 RENAME_EXCHANGE = 2
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def text(value: Word) -> Any:
+def text(value: Word | str) -> Any:
     return value.decode("latin-1") if isinstance(value, bytes) else value
 
 
@@ -174,9 +187,12 @@ class Editor:
     def do_log(self, number: int, size: int, seed: int) -> None:
         """One line more into a file held open; it may have been moved meanwhile."""
         fd = self.held.get(number, -1)
-        # inotify tells what is done through the name that was opened; the file may have
-        # another inside, and that one have been moved out or removed.
-        if fd >= 0 and os.fstat(fd).st_nlink == 1:
+        if fd < 0:
+            return
+        # inotify tells what is done through the name that was opened: nothing, if that
+        # was removed while the file has another.
+        name = os.readlink(f"/proc/self/fd/{fd}")
+        if os.fstat(fd).st_nlink == 1 and not name.endswith(" (deleted)"):
             os.write(fd, random.Random(seed).randbytes(size))
 
     def do_drop(self, number: int) -> None:
@@ -272,6 +288,20 @@ class Editor:
             os.chmod(one, 0o644)
             os.chmod(two, 0o644)
 
+    def do_ignore(self, path: bytes, content: bytes) -> None:
+        """Edit an ignore file in place, or by renaming, or remove it."""
+        if not content:
+            os.unlink(self.at(path))
+        elif content.startswith(b"#"):
+            self.do_relink(b"nowhere", path + b".tmp")
+            os.unlink(self.at(path + b".tmp"))
+            with open(self.at(path + b".tmp"), "xb") as file:
+                file.write(content)
+            os.rename(self.at(path + b".tmp"), self.at(path))
+        else:
+            with open(self.at(path), "wb") as file:
+                file.write(content)
+
     def do_pause(self, milliseconds: float) -> None:
         """A person's hesitation."""
         select.select([], [], [], milliseconds / 1000)
@@ -313,8 +343,10 @@ class Editor:
                     files.append(path)
         return files, directories, links
 
-    def draw(self, dice: random.Random, names: Sequence[bytes], pauses: bool) -> Op:
-        """One operation that can be done now."""
+    def draw(
+        self, dice: random.Random, names: Sequence[bytes], pauses: bool, ignoring: bool
+    ) -> Op:
+        """One operation that can be done now; ``ignoring``: .gitignore is edited too."""
         files, directories, links = self.paths(b"source")
         inner = directories[1:]
         every = files + inner + links
@@ -374,6 +406,10 @@ class Editor:
             if inside:
                 edited = dice.choice(inside)
                 choices.append((2, lambda: self.op("write", edited, size, seed)))
+        if ignoring:
+            rules = dice.choice(directories) + b"/.gitignore"
+            lines = b"\n".join(dice.choice(PATTERNS) for _ in range(dice.randrange(4)))
+            choices.append((5, lambda: self.op("ignore", rules, lines)))
         if pauses:
             choices.append((6, lambda: self.op("pause", dice.choice([1, 5, 20, 60]))))
         weights = [weight for weight, _ in choices]
@@ -401,9 +437,10 @@ def serve(place: bytes, requests: Iterable[str], answer: Callable[[str], None]) 
                 editor.do_pause(1000 * request["pace"])
         if "draw" in request:
             dice = random.Random(request["seed"])
-            names = names_for(dice)
+            ignoring = request.get("ignoring", False)
+            names = NAMES if ignoring else names_for(dice)
             for _ in range(request["draw"]):
-                op = editor.draw(dice, names, request["pauses"])
+                op = editor.draw(dice, names, request["pauses"], ignoring)
                 editor.do(op)
                 done.append(op)
         editor.tell_of_shared()
@@ -439,12 +476,16 @@ class Hand:
         done: list[Op] = json.loads(answer)
         return done
 
-    def draw(self, count: int, seed: object, pauses: bool = True) -> list[Op]:
+    def draw(
+        self, count: int, seed: object, pauses: bool = True, ignoring: bool = False
+    ) -> list[Op]:
         """Do ``count`` operations drawn by ``seed``; which they were."""
-        return self.request({"draw": count, "seed": str(seed), "pauses": pauses})
+        request = {"draw": count, "seed": str(seed), "pauses": pauses}
+        return self.request({**request, "ignoring": ignoring})
 
     def do(self, *ops: Sequence[Word | str]) -> None:
-        self.request({"do": [[text(w) if w != "" else w for w in op] for op in ops]})  # type: ignore[arg-type]
+        """Do operations: each a verb and its arguments."""
+        self.request({"do": [list(map(text, op)) for op in ops]})
 
     def close(self) -> None:
         assert self.process.stdin and self.process.stdout

@@ -15,6 +15,7 @@ import json
 import os
 import random
 import shutil
+import signal
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -24,6 +25,8 @@ import farends
 import pytest
 from edits import Op
 from pipeline import Pipeline
+from programs import run
+from trees import differences, tree
 
 HUNT = float(os.environ.get("FILEREP_HUNT") or 0)
 TRACE = os.environ.get("FILEREP_TRACE")
@@ -166,6 +169,11 @@ def pipelines(base: Path) -> Iterator[Callable[..., Pipeline]]:
         yield make
 
 
+@pytest.fixture
+def line(pipelines: Callable[..., Pipeline]) -> Pipeline:
+    return pipelines()
+
+
 SHELLS = [
     ("bash", "gnu"),
     ("bash", "gnu"),
@@ -195,3 +203,134 @@ def test_hunt(pipelines: Callable[..., Pipeline]) -> None:
         count += 40
         seed += 1
     print(f"seeds {first} to {seed}: {count} sequences, {operations} operations")
+
+
+# --- what random edits do not do, or do too rarely -------------------------------------
+
+
+def test_an_overflowing_queue_is_healed(pipelines: Callable[..., Pipeline]) -> None:
+    """fr-watch is stopped while more happens than the kernel can remember."""
+    with open("/proc/sys/fs/inotify/max_queued_events") as file:
+        limit = int(file.read())
+    line = pipelines()
+    for seed in range(4):
+        line.hand.draw(60, f"before {seed}", pauses=False)
+        line.hand.do(["mkdir", b"source/over"])
+        line.settle()
+        sent = line.replicator.errors.count(b"'is': 'batch'")
+        watch = line.stage("watch")
+        os.kill(watch, signal.SIGSTOP)
+        line.hand.do(
+            ["mkdir", b"source/over"], ["overflow", b"source/over", limit + 99]
+        )
+        line.hand.draw(80, f"lost {seed}", pauses=False)
+        os.kill(watch, signal.SIGCONT)
+        line.hand.draw(20, f"after {seed}")
+        line.settle()
+        assert not line.wrong(), f"seed {seed}: {line.wrong()}"
+        assert line.replicator.errors.count(b"lost events") == seed + 1
+        # All was looked at, and only what changed was sent.
+        assert line.replicator.errors.count(b"'is': 'batch'") - sent < 30
+
+
+def ignored(source: Path, paths: set[bytes]) -> set[bytes]:
+    """Which of ``paths`` git ignores in ``source``."""
+    git = ["git", f"--git-dir={source.parent}/git", f"--work-tree={source}"]
+    if not (source.parent / "git").exists():
+        run([*git, "init", "-q"]).check_returncode()
+    found = run(
+        [*git, "check-ignore", "--no-index", "-z", "--stdin"],
+        stdin=b"".join(path + b"\0" for path in sorted(paths)),
+        cwd=source,
+    )
+    return set(found.stdout.split(b"\0"))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_edited_ignore_files_take_effect(line: Pipeline, seed: int) -> None:
+    """What git does not ignore is the same; what it does is left as it is there."""
+    for number in range(10):
+        line.hand.draw(30, f"ignoring {seed}.{number}", ignoring=True)
+        line.settle()
+        here, there = tree(line.source), tree(line.destination)
+        paths = {
+            path
+            for path in here.keys() | there.keys()
+            if not path.startswith(b".filerep-")
+            and ((here.get(path) or there[path])[0] != "directory")
+        }
+        paths -= ignored(line.source, paths)
+        said = differences(
+            {path: here[path] for path in paths & here.keys()},
+            {path: there[path] for path in paths & there.keys()},
+        )
+        assert not said, f"seed {seed}, sequence {number}:\n{said}"
+
+
+def files_of(line: Pipeline) -> set[bytes]:
+    found = tree(line.destination).items()
+    return {p for p, what in found if what[0] == "file" and p[:9] != b".filerep-"}
+
+
+def test_what_was_made_over_there_stays(line: Pipeline) -> None:
+    """Only what came from here goes when a directory goes, moves or becomes a file."""
+    made = [b"d/__pycache__/x.pyc", b"d/e/log", b"m/cache/1", b"f/cache/2", b"top"]
+    for name in (b"d", b"m", b"f"):
+        line.hand.do(["deep", b"source/" + name, b"e", 3, 7])
+    line.settle()
+    for path in made:
+        full = os.path.join(os.fsencode(line.destination), path)
+        os.makedirs(os.path.dirname(full), exist_ok=True)
+        Path(os.fsdecode(full)).write_bytes(b"made there")
+    line.hand.do(
+        ["rmtree", b"source/d"],
+        ["rename", b"source/m", b"source/n"],
+        ["rmtree", b"source/f"],
+        ["write", b"source/f", 5, 1],
+    )
+    line.settle()
+    files = files_of(line)
+    kept = {
+        b"d/__pycache__/x.pyc",
+        b"d/e/log",
+        b"m/cache/1",
+        b"f.kept-1/cache/2",
+        b"top",
+    }
+    assert files - {b"f", b"n/f", b"n/e/f", b"n/e/e/f"} == kept
+    # And what comes again goes in beside it.
+    line.hand.do(["deep", b"source/d", b"e", 3, 9], ["deep", b"source/m", b"e", 2, 9])
+    line.settle()
+    line.hand.do(["unlink", b"source/d/e/f"], ["rmtree", b"source/m"])
+    line.settle()
+    files = files_of(line)
+    here = {b"d/f", b"d/e/e/f", b"f", b"n/f", b"n/e/f", b"n/e/e/f"}
+    assert files == kept | here
+
+
+@pytest.mark.parametrize(("shell", "tar"), sorted(set(SHELLS)))
+def test_a_symlink_that_leads_to_itself_is_replaced(
+    pipelines: Callable[..., Pipeline], shell: str, tar: str
+) -> None:
+    line = pipelines(shell, tar)
+    line.hand.do(["symlink", b"a", b"source/a"], ["symlink", b"b", b"source/b"])
+    line.settle()
+    line.hand.do(["relink", b"c", b"source/a"], ["save", b"source/b", 5, 1])
+    line.settle()
+    assert not line.wrong()
+
+
+def test_a_file_written_by_one_name_and_moved_has_all_its_names_sent(
+    line: Pipeline,
+) -> None:
+    for _ in range(30):  # the event for the writing is read before the move, or after
+        line.hand.do(
+            ["write", b"source/a", 5, 1],
+            ["link", b"source/a", b"source/b"],
+            ["pause", 1],
+            ["append", b"source/a", 5, 2],
+            ["rename", b"source/a", b"source/c"],
+        )
+        line.settle()
+        assert not line.wrong()
+        line.hand.do(["clear"])
