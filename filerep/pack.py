@@ -54,7 +54,6 @@ Example:
 
 from __future__ import annotations
 
-import errno
 import os
 import select
 import stat
@@ -65,7 +64,7 @@ from filerep import tarstream
 from filerep.command import Command, OutputError, Stop
 from filerep.outbuffer import OutBuffer
 from filerep.pathstream import Decoder, normalize, quote
-from filerep.source import RootGone, Source, kind
+from filerep.source import OPEN_FILE, RootGone, Source, same
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -93,115 +92,121 @@ def pack(
     and, with a ``state``, remembered. A path that cannot be read goes to ``on_error``,
     what names nothing below the source to ``on_bad_record``; ``OutputError`` escapes.
     """
-    writer = _Writer(archive)
+    packer = _Packer(source, archive, on_error, table, state)
     decoder = Decoder()
-    again: dict[bytes, None] = {}
     waiting = select.poll()
     waiting.register(records, select.POLLIN)
     while True:
         if not waiting.poll(0):
-            writer.pause()
+            packer.pause()
         chunk = os.read(records, _READ)
         source.forget_directories()
         paths = decoder.feed(chunk) if chunk else [decoder.close()]
+        torn = []
         for record in filter(None, paths):
             path = normalize(record)
             if path is None:
                 on_bad_record(record)
             elif not path.endswith(b"/") and path != b".":
-                _pack_one(source, path, writer, on_error, table, state, again)
-        while again:
-            path = next(iter(again))
-            del again[path]
-            _pack_one(source, path, writer, on_error, table, state, {})
+                if not packer.pack(path):
+                    torn.append(path)
+        for path in torn:
+            packer.pack(path, patient=True)
         if not chunk:
             break
-    writer.close()
+    packer.close()
 
 
-def _pack_one(
-    source: Source,
-    path: bytes,
-    writer: _Writer,
-    on_error: Callable[[str, bytes, OSError], None],
-    table: Optional[tables.Table],
-    state: Optional[State],
-    again: dict[bytes, None],
-) -> None:
-    """Look at ``path`` and write its member, if there is one.
+class _Packer:
+    """Writes members for paths, in large writes."""
 
-    A file that changes while it is read keeps the size its header told, cut or filled with
-    zeros, and is put into ``again``: a later member replaces an earlier one.
-    """
-    try:
-        status = source.look(path)
-        found = kind(status)
-        if status is None or found not in (stat.S_IFREG, stat.S_IFLNK):
-            return
-        target = source.target(path) if found == stat.S_IFLNK else b""
-        if table is not None and table.unchanged(path, status, target):
-            return
-        if found == stat.S_IFLNK:
-            writer.member(path, tarstream.SYMLINK, status, target)
-        else:
-            fd = source.open(path)
-            try:
-                status = os.fstat(fd)
-                if not stat.S_ISREG(status.st_mode):
-                    return
-                writer.member(path, tarstream.FILE, status)
-                whole = writer.data(fd, status.st_size)
-                after = os.fstat(fd)
-            finally:
-                os.close(fd)
-            if not whole or after.st_mtime_ns != status.st_mtime_ns:
-                again[path] = None
-                return
-        if table is not None:
-            value = tables.entry(status, tables.OURS)
-            table.put(path, value)
-            if state is not None:
-                state.append([(path, value)], [])
-    except OSError as error:
-        if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
-            on_error("read", path, error)
-
-
-class _Writer:
-    """A tar stream on a descriptor, in large writes."""
-
-    def __init__(self, fd: int) -> None:
-        self._out = OutBuffer(lambda data: command.write_all(fd, data))
+    def __init__(
+        self,
+        source: Source,
+        archive: int,
+        on_error: Callable[[str, bytes, OSError], None],
+        table: Optional[tables.Table],
+        state: Optional[State],
+    ) -> None:
+        self._source = source
+        self._on_error = on_error
+        self._table = table
+        self._state = state
+        self._out = OutBuffer(lambda data: command.write_all(archive, data))
         self._length = 0
+
+    def pack(self, path: bytes, patient: bool = False) -> bool:
+        """Write a member for what is at ``path`` now; False if it must be looked at again.
+
+        ``patient``: a file that changes while it is read is sent as it was read.
+        """
+        try:
+            directory, name = self._source.place(path)
+            status = os.stat(name, dir_fd=directory, follow_symlinks=False)
+            kind = stat.S_IFMT(status.st_mode)
+            if kind != stat.S_IFREG and kind != stat.S_IFLNK:
+                return True
+            target = (
+                os.readlink(name, dir_fd=directory) if kind == stat.S_IFLNK else b""
+            )
+            table = self._table
+            if table is not None and table.unchanged(path, status, target):
+                return True
+            if kind == stat.S_IFLNK:
+                self._add(_header(path, tarstream.SYMLINK, status, 0, target))
+            else:
+                fd = os.open(name, OPEN_FILE, dir_fd=directory)
+                try:
+                    if not self._file(path, fd, status, patient):
+                        return patient
+                finally:
+                    os.close(fd)
+            if table is not None:
+                self._enter(table, path, status)
+        except OSError as error:
+            if not changed_meanwhile(error):
+                self._on_error("read", path, error)
+        return True
+
+    def _enter(self, table: tables.Table, path: bytes, status: os.stat_result) -> None:
+        value = tables.entry(status, tables.OURS)
+        table.put(path, value)
+        if self._state is not None:
+            self._state.append([(path, value)], [])
+
+    def _file(
+        self, path: bytes, fd: int, status: os.stat_result, patient: bool
+    ) -> bool:
+        """Write the file that ``fd`` has open; was it all the time as ``status`` says?
+
+        It keeps the size its header told, cut or filled with zeros. If it changed and no
+        part of it is out yet, it is taken back.
+        """
+        size = status.st_size
+        header = _header(path, tarstream.FILE, status, size)
+        padding = tarstream.padding(size)
+        length = len(header) + size + len(padding)
+        revocable = self._out.fits(length)
+        if not (revocable or patient or same(os.fstat(fd), status)):
+            return False
+        self._out.add(header)
+        self._length += length
+        fit = False
+        try:
+            fit = self._out.read(fd, size) == size and same(os.fstat(fd), status)
+        except OSError:
+            patient = False  # zeros are no version of it
+            raise
+        finally:
+            self._out.add(padding)
+            if revocable and not (fit or patient):
+                self._out.drop(length)
+                self._length -= length
+        return fit
 
     def _add(self, piece: bytes) -> None:
         self._length += len(piece)
         self._out.add(piece)
-
-    def member(
-        self, path: bytes, letter: bytes, status: os.stat_result, target: bytes = b""
-    ) -> None:
-        regular = letter == tarstream.FILE
-        if path[:1] == b"\\" or path[1:2] == b":":
-            path = b"./" + path  # bsdtar takes \ and c: off the front, also on Unix
-        self._add(
-            tarstream.member(
-                path,
-                letter,
-                status.st_mode & 0o777,
-                status.st_size if regular else 0,
-                status.st_mtime_ns,
-                target,
-            )
-        )
-
-    def data(self, fd: int, size: int) -> bool:
-        """``size`` bytes of ``fd`` and padding; was there as much?"""
-        try:
-            return self._out.read(fd, size) == size
-        finally:
-            self._length += size
-            self._add(tarstream.padding(size))
 
     def pause(self) -> None:
         """Let a tar that reads whole records see all there is so far."""
@@ -211,6 +216,19 @@ class _Writer:
     def close(self) -> None:
         self._add(tarstream.end(self._length))
         self._out.flush()
+
+
+def _header(
+    path: bytes,
+    letter: bytes,
+    status: os.stat_result,
+    size: int,
+    target: bytes = b"",
+) -> bytes:
+    if path[:1] == b"\\" or path[1:2] == b":":
+        path = b"./" + path  # bsdtar takes \ and c: off the front, also on Unix
+    mode = status.st_mode & 0o777
+    return tarstream.member(path, letter, mode, size, status.st_mtime_ns, target)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

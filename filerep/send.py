@@ -7,7 +7,6 @@ in the stage, or is taken back from the buffer, and is looked at again in a mome
 
 from __future__ import annotations
 
-import errno
 import os
 import stat
 import time
@@ -15,6 +14,8 @@ import time
 from filerep import table as tables
 from filerep import tarstream
 from filerep.batch import COMMIT, Batch, Member
+from filerep.source import same
+from filerep.source import changed_meanwhile, same
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ class Sender:
         batch = sent.batch
         if tally:
             tally.plan(batch.count, batch.bytes)
+        batch.arrange(self._far.tar == "gnu")
         records = self._records(batch) if self._far.counted else 0
         if records:
             self._out.add(b"%d\n" % records)
@@ -85,6 +87,7 @@ class Sender:
             self._out.add(bytes(records * tarstream.RECORD - length - len(end)))
         self._out.add(b"batch %d\n" % batch.number)
         self._out.flush()
+        # Behind what was planned, which looked at the table as it was before.
         for directory, mode in batch.directories:
             value = tables.directory_entry(mode, tables.OURS)
             self._table.put_directory(directory, value)
@@ -119,23 +122,24 @@ class Sender:
         try:
             fd = self._source.open(member.path)
         except OSError as error:
-            if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+            if not changed_meanwhile(error):
                 self._on_error("read", member.path, error)
                 self._unreadable.add(member.path)
             return 0, False
         try:
             # Most fit into the buffer, and are taken back if they have changed meanwhile.
             revocable = self._out.fits(length)
-            if not revocable and not (patient or _same(os.fstat(fd), status)):
+            if not revocable and not (patient or same(os.fstat(fd), status)):
                 return 0, False
             self._out.add(header)
             try:
                 fit = self._out.read(fd, size) == size
             except OSError as error:
-                self._on_error("read", member.path, error)
-                self._unreadable.add(member.path)
                 fit = False
-            fit = fit and (patient or _same(os.fstat(fd), status))
+                if not changed_meanwhile(error):
+                    self._on_error("read", member.path, error)
+                    self._unreadable.add(member.path)
+            fit = fit and (patient or same(os.fstat(fd), status))
             if revocable and not fit:
                 self._out.drop(len(header) + size)
                 return 0, False
@@ -167,12 +171,3 @@ class Sender:
             since, wait = self._torn.get(path, (time.monotonic(), _TORN_WAIT[0]))
             self._torn[path] = (since, min(2 * wait, _TORN_WAIT[1]))
             self._later(path, wait)
-
-
-def _same(now: os.stat_result, then: os.stat_result) -> bool:
-    return (
-        now.st_ctime_ns == then.st_ctime_ns
-        and now.st_mtime_ns == then.st_mtime_ns
-        and now.st_size == then.st_size
-        and now.st_ino == then.st_ino
-    )

@@ -14,7 +14,7 @@ import stat
 _OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # O_NONBLOCK: a fifo put where a file was must not hold up the run. O_NOATIME is not used:
 # it is refused for other people's files.
-_OPEN_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+OPEN_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 # A part of the path is no directory, or a symlink: there is nothing at that path.
 _ABSENT = frozenset((errno.ENOENT, errno.ENOTDIR, errno.ELOOP))
@@ -78,6 +78,11 @@ class Source:
         """A descriptor of the directory ``path``, good until the next call; raises OSError."""
         return self._directory(path)
 
+    def place(self, path: bytes) -> tuple[int, bytes]:
+        """As ``directory`` for the one that ``path`` is in, and its name in there."""
+        parent, _, name = path.rpartition(b"/")
+        return self._directory(parent), name
+
     def look(self, path: bytes) -> os.stat_result | None:
         """What is at ``path`` now, None for nothing; raises OSError if it cannot be told."""
         parent, _, name = path.rpartition(b"/")
@@ -94,7 +99,7 @@ class Source:
     def open(self, path: bytes) -> int:
         """A descriptor of the regular file ``path``; raises OSError."""
         parent, _, name = path.rpartition(b"/")
-        return os.open(name, _OPEN_FILE, dir_fd=self._directory(parent))
+        return os.open(name, OPEN_FILE, dir_fd=self._directory(parent))
 
     def target(self, path: bytes) -> bytes:
         """Where the symlink ``path`` points; raises OSError."""
@@ -117,9 +122,27 @@ class Source:
             raise RootGone
 
 
+def changed_meanwhile(error: OSError) -> bool:
+    """Does ``error`` only mean that another kind of thing is at a path than a moment ago?
+
+    EISDIR comes from reading what was a file, EINVAL from readlink(2) of what was a link.
+    """
+    return error.errno in _ABSENT or error.errno in (errno.EISDIR, errno.EINVAL)
+
+
 def kind(status: os.stat_result | None) -> int:
     """The type bits of what a look found, 0 for nothing or for what is never sent."""
     if status is None:
         return 0
     bits = stat.S_IFMT(status.st_mode)
     return bits if bits in (stat.S_IFREG, stat.S_IFLNK, stat.S_IFDIR) else 0
+
+
+def same(now: os.stat_result, then: os.stat_result) -> bool:
+    """Do two looks show one file, not written between them?"""
+    return (
+        now.st_ctime_ns == then.st_ctime_ns
+        and now.st_mtime_ns == then.st_mtime_ns
+        and now.st_size == then.st_size
+        and now.st_ino == then.st_ino
+    )
