@@ -41,7 +41,9 @@ class Watching:
     def until(self, wanted: bytes, seconds: float = 20.0) -> list[bytes]:
         """The records since the last call, up to ``wanted``."""
         deadline = time.monotonic() + seconds
-        while wanted not in self.sink.records:
+        seen = 0
+        while wanted not in self.sink.records[seen:]:
+            seen = len(self.sink.records)
             left = deadline - time.monotonic()
             said = bytes(self.program.errors)
             assert left > 0, f"no {wanted!r}, only {self.sink.records[-20:]}; {said!r}"
