@@ -46,7 +46,8 @@ class Sink:
             self.forget(record)
         elif self.table.get(record) != found:
             # A directory's record may come after those of what is in it.
-            if found[0] != "dir":
+            before = self.table.get(record, found)
+            if found[0] != "dir" and before[0] == "dir":
                 self.forget(record)
             self.table[record] = found
             self.sent.append(record)
