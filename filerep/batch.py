@@ -30,6 +30,10 @@ _DIRECTORY_BITS = 0o777
 _OWNER_BITS = 0o700
 
 COMMIT = b"commit"
+LINKED = b"t"  # in the stage: what `link` puts into place
+
+# So many directories are filled by one mv each before that takes longer than one cp.
+_MOST_MOVES = 8
 
 
 def shell_quote(word: bytes) -> bytes:
@@ -50,17 +54,32 @@ def directory_mode(status: os.stat_result) -> int:
 
 
 class Member:
-    """A file or symlink to send: where it is, as what it was looked at, its staged name."""
+    """A file or symlink to send: where it is, as what it was looked at, where it is staged."""
 
-    __slots__ = ("path", "status", "target", "name")
+    __slots__ = ("path", "status", "target", "group", "inner")
 
     def __init__(
-        self, path: bytes, status: os.stat_result, target: bytes, name: bytes
+        self,
+        path: bytes,
+        status: os.stat_result,
+        target: bytes,
+        group: Group,
+        inner: bytes,
     ) -> None:
         self.path = path
         self.status = status
         self.target = target
-        self.name = name
+        self.group = group
+        self.inner = inner
+
+    @property
+    def name(self) -> bytes:
+        """Its name in the archive, good once the batch is arranged."""
+        return self.group.prefix + self.inner
+
+    @property
+    def in_new_directory(self) -> bool:
+        return b"/" in self.inner
 
     @property
     def size(self) -> int:
@@ -83,17 +102,29 @@ class Member:
         )
 
 
+class Group:
+    """What goes into one directory of the destination: whole new directories and files."""
+
+    __slots__ = ("directory", "number", "paths", "inner", "prefix")
+
+    def __init__(self, directory: bytes, number: int) -> None:
+        self.directory = directory
+        self.number = number
+        self.paths: list[bytes] = []
+        self.inner: list[bytes] = []  # their names in it
+        self.prefix = b""  # where in the stage they are
+
+
 class Stanza:
     """Calls that work in the same directories; ``put``, ``del`` or ``rmd`` of ``paths``."""
 
-    __slots__ = ("verb", "directories", "paths", "staged", "first")
+    __slots__ = ("verb", "directories", "paths", "first")
 
-    def __init__(self, verb: bytes, directories: list[bytes]) -> None:
+    def __init__(self, verb: bytes, directories: list[bytes], first: int) -> None:
         self.verb = verb
         self.directories = directories
         self.paths: list[bytes] = []
-        self.staged: list[bytes] = []
-        self.first = 0
+        self.first = first
 
 
 class Batch:
@@ -110,9 +141,10 @@ class Batch:
         self.bytes = 0
         self.numbered: list[tuple[Stanza, bytes]] = []
         self.commands: list[bytes] = []  # what else the script does: list, hook, finish
-        self._staged: dict[bytes, bytes] = {}  # new directory: its name in the stage
-        self._groups: dict[bytes, Stanza] = {}
-        self._headers: list[bytes] = []
+        self._staged: dict[bytes, tuple[Group, bytes]] = {}  # new directories
+        self._groups: dict[bytes, Group] = {}
+        self._times: list[int] = []  # the mtimes of ``directories``, in ns
+        self._linked = False
 
     def __bool__(self) -> bool:
         return bool(
@@ -128,14 +160,6 @@ class Batch:
         """How many files are sent or removed."""
         return len(self.members) + len(self.deletions)
 
-    def _group(self, directory: bytes) -> Stanza:
-        group = self._groups.get(directory)
-        if group is None:
-            group = Stanza(b"put", _chain(directory) or [b"."])
-            group.first = len(self._groups)
-            self._groups[directory] = group
-        return group
-
     def add(
         self,
         path: bytes,
@@ -144,42 +168,57 @@ class Batch:
         new_directories: list[tuple[bytes, os.stat_result]],
     ) -> None:
         """Send ``path``; ``new_directories`` are those above it the far end lacks, top first."""
-        parent, _, name = path.rpartition(b"/")
         for directory, found in new_directories:
-            self._stage_directory(directory, found)
-        staged = self._stage(parent, name, path)
-        self.members.append(Member(path, status, target, staged))
-        self.bytes += self.members[-1].size
+            self._staged[directory] = self._stage(directory)
+            self.directories.append((directory, directory_mode(found)))
+            self._times.append(found.st_mtime_ns)
+        member = Member(path, status, target, *self._stage(path))
+        self.members.append(member)
+        self.bytes += member.size
 
     def has_staged(self, directory: bytes) -> bool:
         return directory in self._staged
 
-    def _stage_directory(self, directory: bytes, found: os.stat_result) -> None:
-        parent, _, name = directory.rpartition(b"/")
-        staged = self._stage(parent, name, directory)
-        self._staged[directory] = staged
-        mode, mtime = directory_mode(found), found.st_mtime_ns
-        self._headers.append(
-            tarstream.member(
-                staged + b"/", tarstream.DIRECTORY, mode, mtime_ns=mtime, precise=False
-            )
-        )
-        self.directories.append((directory, mode))
-
-    def _stage(self, parent: bytes, name: bytes, path: bytes) -> bytes:
-        """The staged name of ``path``; what is not inside a new directory is put by name."""
+    def _stage(self, path: bytes) -> tuple[Group, bytes]:
+        """Where ``path`` is staged; what is not inside a new directory is put by name."""
+        parent, _, name = path.rpartition(b"/")
         above = self._staged.get(parent)
         if above is not None:
-            return above + b"/" + name
-        group = self._group(parent)
-        staged = b"%d/%s" % (group.first, name)
+            return above[0], above[1] + b"/" + name
+        group = self._groups.get(parent)
+        if group is None:
+            group = self._groups[parent] = Group(parent, len(self._groups))
         group.paths.append(path)
-        group.staged.append(staged)
-        return staged
+        group.inner.append(name)
+        return group, name
+
+    def arrange(self, can_link: bool) -> None:
+        """Settle what each member is called in the archive; nothing is added afterwards.
+
+        One mv a directory is one process a directory. Where there are many, and cp may be
+        one that replaces by rename (see receiver.sh), all is staged under its own path.
+        """
+        self._linked = can_link and len(self._groups) > _MOST_MOVES
+        for group in self._groups.values():
+            if not self._linked:
+                group.prefix = b"%d/" % group.number
+            elif group.directory:
+                group.prefix = b"%s/%s/" % (LINKED, group.directory)
+            else:
+                group.prefix = LINKED + b"/"
 
     def headers(self) -> bytes:
         """The members that are directories; they come before what is in them."""
-        return b"".join(self._headers)
+        headers = []
+        for (directory, mode), mtime_ns in zip(self.directories, self._times):
+            group, inner = self._staged[directory]
+            name = group.prefix + inner + b"/"
+            headers.append(
+                tarstream.member(
+                    name, tarstream.DIRECTORY, mode, 0, mtime_ns, precise=False
+                )
+            )
+        return b"".join(headers)
 
     def script(self, unfit: set[bytes]) -> bytes:
         """The commit; ``unfit`` are paths that changed while they were read.
@@ -192,27 +231,27 @@ class Batch:
         lines += self._removing(b"del", sorted(self.deletions))
         # The inner directories first: b"a/b" sorts behind b"a".
         lines += self._removing(b"rmd", sorted(self.removals, reverse=True))
-        inside = [
-            shell_quote(b"./" + self.stage + b"/" + member.name)
-            for member in self.members
-            if member.path in unfit and member.name.count(b"/") > 1
-        ]
-        for at in range(0, len(inside), 200):
-            lines.append(b"rm -f " + b" ".join(inside[at : at + 200]))
-        for group in self._groups.values():
-            lines += self._putting(group, unfit)
         for directory, mode in self.modes:
             stanza = self._stanza(b"mod", _chain(directory))
             stanza.paths = [directory]
             lines.append(self._at(stanza))
             lines.append(b"mod %o %s" % (mode, shell_quote(b"./" + directory)))
+        torn = [
+            shell_quote(b"./" + self.stage + b"/" + member.name)
+            for member in self.members
+            if member.path in unfit and (self._linked or member.in_new_directory)
+        ]
+        lines += [b"rm -f " + b" ".join(some) for some in pieces(torn)]
+        if self._linked:
+            lines.append(b"link")
+        for group in self._groups.values():
+            lines += self._putting(group, unfit)
         if unfit:
             lines.append(b"dirty=1")
         return b"\n".join(lines + self.commands) + b"\n"
 
     def _stanza(self, verb: bytes, directories: list[bytes]) -> Stanza:
-        stanza = Stanza(verb, directories)
-        stanza.first = len(self.numbered)
+        stanza = Stanza(verb, directories, len(self.numbered))
         self.numbered.extend((stanza, directory) for directory in directories)
         return stanza
 
@@ -229,7 +268,7 @@ class Batch:
         return b"%s %d %s" % (stanza.verb, number, b" ".join(words))
 
     def _removing(self, verb: bytes, paths: list[bytes]) -> Iterator[bytes]:
-        for some in _pieces(paths):
+        for some in pieces(paths):
             above = {path.rpartition(b"/")[0] for path in some}
             checked = {part for directory in above for part in _chain(directory)}
             stanza = self._stanza(verb, sorted(checked) or [b"."])
@@ -237,28 +276,24 @@ class Batch:
             yield self._at(stanza)
             yield self._call(stanza, [shell_quote(b"./" + path) for path in some])
 
-    def _putting(self, group: Stanza, unfit: set[bytes]) -> Iterator[bytes]:
+    def _putting(self, group: Group, unfit: set[bytes]) -> Iterator[bytes]:
         pairs = [
-            (path, staged)
-            for path, staged in zip(group.paths, group.staged)
+            (path, inner)
+            for path, inner in zip(group.paths, group.inner)
             if path not in unfit
         ]
         if not pairs:
             return
-        first = True
-        for some in _pieces([staged for _, staged in pairs]):
-            stanza = self._stanza(b"put", group.directories if first else [])
-            stanza.directories = group.directories
-            if first:
-                yield self._at(stanza)
-            first = False
-            stanza.paths = [path for path, _ in pairs[: len(some)]]
+        stanza = self._stanza(b"put", _chain(group.directory) or [b"."])
+        yield self._at(stanza)
+        stage = b"./%s/%s" % (self.stage, group.prefix)
+        for some in pieces([stage + inner for _, inner in pairs]):
+            stanza.paths += [path for path, _ in pairs[: len(some)]]
             del pairs[: len(some)]
-            prefix = b"./" + self.stage + b"/"
-            yield self._call(stanza, [shell_quote(prefix + staged) for staged in some])
+            yield self._call(stanza, [shell_quote(staged) for staged in some])
 
 
-def _pieces(paths: list[bytes]) -> Iterator[list[bytes]]:
+def pieces(paths: list[bytes]) -> Iterator[list[bytes]]:
     """``paths`` in rows short enough for one call."""
     some: list[bytes] = []
     length = 0

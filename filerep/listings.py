@@ -8,7 +8,7 @@ listing whatever it holds.
 from __future__ import annotations
 
 from filerep import listing
-from filerep.batch import shell_quote
+from filerep.batch import pieces, shell_quote
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from filerep.link import Far
     from filerep.table import Table
 
-_CALL_NAMES = 500
 STAGE_PREFIX = b".filerep-"
 
 
@@ -87,10 +86,8 @@ class Listings:
         self._asked = sorted(self._wanted)
         self._wanted = {}
         commands = [b"echo listing"]
-        for at in range(0, len(self._asked), _CALL_NAMES):
-            some = self._asked[at : at + _CALL_NAMES]
-            words = [shell_quote(b"./" + one if one else b".") for one in some]
-            commands.append(b"list " + b" ".join(words))
+        words = [shell_quote(b"./" + one if one else b".") for one in self._asked]
+        commands += [b"list " + b" ".join(some) for some in pieces(words)]
         return [*commands, listing.END_COMMANDS[self._far.list]]
 
     def merge(self, data: bytes) -> list[bytes]:

@@ -64,7 +64,7 @@ from filerep import tarstream
 from filerep.command import Command, OutputError, Stop
 from filerep.outbuffer import OutBuffer
 from filerep.pathstream import Decoder, normalize, quote
-from filerep.source import OPEN_FILE, RootGone, Source, same
+from filerep.source import OPEN_FILE, RootGone, Source, changed_meanwhile, same
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

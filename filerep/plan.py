@@ -20,7 +20,7 @@ from collections import OrderedDict
 from filerep import table as tables
 from filerep.batch import Batch, directory_mode
 from filerep.listings import STAGE_PREFIX
-from filerep.source import Source, kind
+from filerep.source import Source, changed_meanwhile, kind
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -52,7 +52,9 @@ class Sent:
         self.lot = lot
         self.entries: list[tuple[bytes, bytes]] = []
         self.removed: list[bytes] = []
+        self.planned: set[bytes] = set()
         self.void = False  # nothing of it was put in place
+        self.shaken = False  # trouble with an earlier batch may have undone this one
         self.claimed: Optional[bytes] = b""  # the directory that was last, to save time
         self.started = 0.0  # monotonic seconds
         self.trouble: list[tuple[str, int, str]] = []
@@ -67,6 +69,10 @@ class Sent:
             + batch.removals
             + [directory for directory, _ in batch.modes]
         )
+
+
+class _Planned(Exception):
+    """A path that this batch deals with already is in the way."""
 
 
 class Plan:
@@ -114,25 +120,37 @@ class Plan:
             queue.pop(directory, None)
             queue[directory] = None
 
-    def look(self, path: bytes, sent: Sent, queue: Queue) -> None:
-        """Look at ``path`` and plan what follows from it."""
+    def look(self, path: bytes, sent: Sent, queue: Queue) -> bool:
+        """Look at ``path`` and plan what follows from it; False: not in this batch.
+
+        One batch has one plan for a path. Were there two, what came of them could not be
+        told apart: one torn, say, and one whole.
+        """
         if b"/" not in path and path.startswith(STAGE_PREFIX):
-            return
+            return True
+        if path in sent.planned or sent.batch.has_staged(path):
+            return False
         try:
             status = self._source.look(path)
             found = kind(status)
             if found == stat.S_IFREG or found == stat.S_IFLNK:
                 assert status is not None
-                if path in self._failing and sent.lot is None:
-                    return  # it has its own time
+                if path in self._failing:
+                    return True  # it has its own time
                 self._plan_file(path, status, sent, queue)
             elif found == stat.S_IFDIR:
                 assert status is not None
                 self._plan_directory(path, status, sent)
             else:
                 self._plan_absent(path, sent, queue)
+        except _Planned:
+            return False
         except OSError as error:
-            self._on_error("read", path, error)
+            if changed_meanwhile(error):
+                self._later(path, EMPTIED_WAIT)
+            else:
+                self._on_error("read", path, error)
+        return True
 
     def _ours_below(self, path: bytes) -> bool:
         return any(
@@ -176,6 +194,7 @@ class Plan:
         if not link and self._too_big(path, status.st_size, sent, queue):
             return
         sent.batch.add(path, status, target, new)
+        sent.planned.add(path)
         self._claim(path, sent)
 
     def _new_directories(
@@ -188,6 +207,8 @@ class Plan:
             directory
         ):
             status = self._source.look(directory)
+            if directory in sent.planned:
+                raise _Planned
             if kind(status) != stat.S_IFDIR:
                 return None  # its own record comes, or came before this one
             assert status is not None
@@ -228,6 +249,7 @@ class Plan:
             self._table.put_directory(path, value)
             sent.entries.append((path + b"/", value))
             sent.batch.modes.append((path, mode))
+            sent.planned.add(path)
 
     def _plan_absent(self, path: bytes, sent: Sent, queue: Queue) -> None:
         if not self._deletes:
@@ -243,6 +265,7 @@ class Plan:
     def _delete(self, path: bytes, sent: Sent) -> None:
         if path.rpartition(b"/")[0] in self._table.directories or not self._complete:
             sent.batch.deletions.append(path)
+            sent.planned.add(path)
             sent.removed.append(path)
         parent, _, name = path.rpartition(b"/")
         self._table.directories.get(parent, {}).pop(name, None)
@@ -256,6 +279,7 @@ class Plan:
                     sent.removed.append(inner)
             sent.batch.removals.append(path)
             sent.removed.append(path + b"/")
+            sent.planned.add(path)
             self._table.remove(path)
 
     def changed(self, directory: bytes, paths: list[bytes], sent: Sent) -> list[bytes]:
@@ -301,12 +325,26 @@ class Plan:
         for path in sent.removed:
             if path.rstrip(b"/") not in void:
                 continue
-            entry = tables.directory_entry(0, tables.OURS | tables.UNSURE)
-            for above in directories(path):
-                if above not in self._table.directories:
-                    self._table.put_directory(above, entry)
+            self._make_directories(path)
             if not path.endswith(b"/"):
                 self._table.doubt(path)
+
+    def restore(self, sent: Sent) -> list[bytes]:
+        """Doubt what ``sent`` has put in place and the table has lost since; those paths."""
+        lost = []
+        for path, _ in sent.entries:
+            if not path.endswith(b"/") and self._table.get(path) is None:
+                self._make_directories(path)
+                self._table.doubt(path)
+                lost.append(path)
+        return lost
+
+    def _make_directories(self, path: bytes) -> None:
+        """The far end has the directories above ``path``, and they are ours."""
+        entry = tables.directory_entry(0, tables.OURS | tables.UNSURE)
+        for above in directories(path):
+            if above not in self._table.directories:
+                self._table.put_directory(above, entry)
 
     def known_below(self, directory: bytes) -> list[bytes]:
         return [

@@ -64,7 +64,7 @@ trap 'drop; exit 1' HUP INT TERM
 
 # What is here; and where this is, for a sender on the same machine: the running kernel and each
 # directory down to this one.
-empty=1 form=other list=none full='' session='' boot='' ids='' up=$(pwd -P)
+empty=1 cp='' form=other list=none full='' session='' boot='' ids='' up=$(pwd -P)
 for f in * .[!.]* ..?*; do
   if { [ -e "$f" ] || [ -L "$f" ]; } && [ "./$f" != "$S" ]; then empty=0; break; fi
 done
@@ -85,6 +85,7 @@ for f in $(stat -c %d:%i "$@" 2>/dev/null); do ids=$ids$f,; done
 # the rename, a moment later, is followed.
 at() {
   i=$1 lost=''; shift
+  [ -z "$linked" ] || return
   for D; do
     if [ -L "$D" ] || [ ! -d "$D" ]; then echo "lost $n $i"; lost=1 dirty=1; return; fi
     i=$((i + 1))
@@ -104,7 +105,7 @@ bad() {
 # put ID STAGED...: move into $D; what a rename cannot replace is got out of the way
 put() {
   i=$1; shift
-  if [ "$lost" ] || mv -f "$@" "$D/" 2>/dev/null; then return; fi
+  if [ "$lost$linked" ] || mv -f "$@" "$D/" 2>/dev/null; then return; fi
   for p; do
     f=$D/${p##*/}
     if [ ! -e "$p" ] && [ ! -L "$p" ]; then : # it went with the others
@@ -122,6 +123,21 @@ put() {
     fi
     i=$((i + 1))
   done
+}
+# link: put all that is staged under its own path into place, in one process. GNU cp, from 8.27
+# on, replaces by a link with a temporary name and a rename, and goes through no symlink. RACE:
+# killed in between, it leaves a file CuXXXXXX. Where it cannot, `at` and `put` follow, which find
+# out why. No other cp is known to replace by rename.
+link() {
+  dirty=1
+  if [ -z "$cp" ]; then
+    cp=$(cp --version 2>/dev/null)
+    case $cp in
+    *'(GNU coreutils) 8.2'[789]* | *'(GNU coreutils) 8.3'* | *'(GNU coreutils) '[91]*) cp=links ;;
+    *) cp=copies ;;
+    esac
+  fi
+  if [ "$cp" = links ] && (umask 0; exec cp -rlfPT "$S/t" . 2>/dev/null); then linked=1; fi
 }
 # del ID PATH...: remove files; a directory that stands there by now is none of ours
 del() {
@@ -171,7 +187,7 @@ finish() { drop; echo bye; exit 0; }
 say ready "empty=$empty tar=$form list=$list ids=$ids boot=$boot"
 n=0
 while :; do
-  n=$((n + 1)) dirty='' lost='' shut=''
+  n=$((n + 1)) dirty='' lost='' linked='' shut=''
   if [ "$form" = gnu ]; then
     words=$(umask 0; exec tar -xpof - -C "$S" 2>&1)
     code=$?

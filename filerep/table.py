@@ -205,6 +205,13 @@ class Table:
         if parent in self.directories:
             self.directories[parent][name] = DOUBTED
 
+    def remembered(self, path: bytes) -> bool:
+        """Is ``path``, a directory's ending in ``/``, ours already?"""
+        parent, _, name = path.rstrip(b"/").rpartition(b"/")
+        names = self.directories.get(parent, {})
+        value = names.get(name + b"/" if path.endswith(b"/") else name)
+        return value is not None and bool(marks(value) & OURS)
+
     def below(self, path: bytes) -> Iterator[tuple[bytes, bytes]]:
         """Every entry below the directory ``path``, top down; directories end in ``/``."""
         stack = [path]

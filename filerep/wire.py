@@ -26,7 +26,7 @@ from collections import OrderedDict
 
 from filerep import mirror
 from filerep import table as tables
-from filerep.batch import Batch, shell_quote
+from filerep.batch import Batch, Stanza, shell_quote
 from filerep.command import UNAVAILABLE, Stop
 from filerep.link import STOPPED, Answers, Far, Output, silent
 from filerep.listings import Listings
@@ -120,6 +120,7 @@ class Conversation:
         self.later: list[tuple[float, bytes]] = []
         self.lots: list[tuple[float, Lot]] = []
         self.failing: dict[bytes, str] = {}
+        self.said: set[str] = set()  # why, as far as the user was told
 
         can_list = options.initial and far.list != "none"
         self.listings = Listings(far, table, can_list and not far.empty)
@@ -194,7 +195,7 @@ class Conversation:
                 if fd not in ready or fd < 0:
                     continue
                 urgent = fd == urgent_fd
-                chunk = os.read(fd, _READ)
+                chunk = _read(fd)
                 records = decoders[fd].feed(chunk)
                 if not chunk:
                     rest = decoders[fd].close()
@@ -259,10 +260,14 @@ class Conversation:
         if self.lots and self._may_send():
             due.append(max(self.lots[0][0], self.next_lot))
         if self.options.keepalive:
-            due.append(self.heard + self.options.keepalive)
+            due.append(self.heard + self._patience())
         if not due:
             return None
         return max(0.0, min(due) - time.monotonic()) * 1000 + 1
+
+    def _patience(self) -> float:
+        """Seconds of silence to put up with: before asking, or for an answer."""
+        return self.options.keepalive * (3 if self.flight else 1)
 
     def _may_send(self) -> bool:
         """Two batches under way keep both ends busy; more would only delay a save."""
@@ -302,13 +307,12 @@ class Conversation:
         now = time.monotonic()
         while self.later and self.later[0][0] <= now:
             self.urgent[heapq.heappop(self.later)[1]] = None
-        keepalive = self.options.keepalive
-        if keepalive and now - self.heard >= keepalive:
-            if self.flight and now - self.heard >= 3 * keepalive:
-                raise Stop(UNAVAILABLE, silent(3 * keepalive))
-            if not self.flight:
-                self.heard = now
-                self._command(b":")
+        patience = self._patience()
+        if patience and now - self.heard >= patience:
+            if self.flight:
+                raise Stop(UNAVAILABLE, silent(patience))
+            self.heard = now
+            self._command(b":")
 
     def _settled(self, inputs_ended: bool) -> None:
         """Nothing to do: look at what only earlier runs knew, say so, end if asked."""
@@ -348,6 +352,8 @@ class Conversation:
             self.marks -= 1
             self.report({"is": "mark", "failing": len(self.failing)})
         synced = not self.failing
+        if synced:
+            self.said.clear()
         if synced != self.synced:
             self.synced = synced
             self.report({"is": "sync", "failing": len(self.failing)})
@@ -423,37 +429,16 @@ class Conversation:
         sent.trouble.append((word, int(identity), words.decode("utf-8", "replace")))
 
     def _acknowledged(self, sent: Sent) -> None:
-        void: set[bytes] = set()
-        if sent.void:
-            void = set(sent.paths)
-            self.plan.undo(sent, void)
-            self._again(void)
-        numbered = sent.batch.numbered
-        bad: dict[str, set[bytes]] = {}
-        for word, identity, words in sent.trouble:
-            if word == "bad":
-                bad.setdefault(words, set()).add(numbered[identity][1])
-            elif word != "kept":
-                void |= self._mend(sent, word, identity, words)
-        for words, paths in bad.items():
-            # Together, as each is answered for alone: a thousand lots take their time.
-            for path in sent.paths:
-                if not paths.isdisjoint(directories(path)):
-                    paths.add(path)
-            self.plan.undo(sent, paths)
-            self._fails(sorted(paths.intersection(sent.paths)), words, sent.lot)
-            void |= paths
-        self._keep([numbered[at][1] for word, at, _ in sent.trouble if word == "kept"])
+        void = self._mend(sent)
         entries = [pair for pair in sent.entries if pair[0].rstrip(b"/") not in void]
         removed = [path for path in sent.removed if path.rstrip(b"/") not in void]
         if self.state is not None:
             self.state.append(entries, removed)
-        if self.failing:
-            for path in [path for path, _ in entries] + removed:
-                if self.failing.pop(path, None) is not None:
-                    # A directory may have stayed only for its sake.
-                    if b"/" in path:
-                        self.urgent[path.rpartition(b"/")[0]] = None
+        if sent.shaken:
+            self._again(self.plan.restore(sent))
+        if sent.lot:
+            # A directory may have stayed only for the sake of what is removed now.
+            self._again(path.rpartition(b"/")[0] for path in removed if b"/" in path)
         took = time.monotonic() - sent.started
         if sent.batch.bytes >= self.limit // 2:
             if took < _GOOD_TIME:
@@ -487,34 +472,60 @@ class Conversation:
             }
         )
 
-    def _mend(self, sent: Sent, word: str, identity: int, words: str) -> set[bytes]:
-        """Act on one line of trouble; the paths of the batch that it made void."""
-        stanza, path = sent.batch.numbered[identity]
-        if word == "aside":
-            self.say(
-                f"a directory was in the way of {quote(path)} at the far end;"
-                f" it is {quote(path + words.encode())} there now"
-            )
-            return set()
-        paths = sent.paths
-        inside = {one for one in paths if one.startswith(path + b"/")}
+    def _mend(self, sent: Sent) -> set[bytes]:
+        """Act on what the far end could not do; the paths of the batch that are void."""
         void: set[bytes] = set()
-        if word == "lost":
-            # No directory there, or a symlink: nothing below it is what was sent. What
-            # was to be removed below it is gone.
-            void = set(paths) - inside
-            void |= {member.path for member in sent.batch.members}
+        if sent.void:
+            void = set(sent.paths)
             self.plan.undo(sent, void)
-            known = self.plan.known_below(path)
-            self.table.remove(path)
-            self.listings.doubt()
-            self._again([*known, *void])
-        elif word == "there":
-            # Thought new, but it is there: its files go into it one by one.
-            void = inside
-            self.plan.undo(sent, void | {path})
-            self.table.put_directory(path, tables.directory_entry(0, tables.UNSURE))
             self._again(void)
+        numbered = sent.batch.numbered
+        kept: list[bytes] = []
+        bad: dict[str, set[bytes]] = {}
+        for word, identity, words in sent.trouble:
+            stanza, path = numbered[identity]
+            if word == "kept":
+                kept.append(path)
+            elif word == "bad":
+                bad.setdefault(words, set()).add(path)
+            elif word == "lost":
+                void |= self._lost(sent, stanza, path)
+            elif word == "there":
+                # Thought new, but it is there: its files go into it one by one.
+                void |= (inside := _inside(sent.paths, {path}))
+                self.plan.undo(sent, inside | {path})
+                self.table.put_directory(path, tables.directory_entry(0, tables.UNSURE))
+                self._again(inside)
+            elif word == "aside":
+                self.say(
+                    f"a directory was in the way of {quote(path)} at the far end;"
+                    f" it is {quote(path + words.encode())} there now"
+                )
+        for words, paths in bad.items():
+            # Together, as each is answered for alone: a thousand lots take their time.
+            paths |= _inside(sent.paths, paths)
+            self.plan.undo(sent, paths)
+            self._fails(sorted(paths.intersection(sent.paths)), words, sent.lot)
+            void |= paths
+        self._keep(kept)
+        if void:
+            for later in self.flight:
+                later.shaken = True
+        return void
+
+    def _lost(self, sent: Sent, stanza: Stanza, path: bytes) -> set[bytes]:
+        """No directory is at ``path``, or a symlink: nothing below it is what was sent.
+
+        None of the stanza was done. What it was to remove below ``path`` is gone with it.
+        """
+        void = set(stanza.paths) | _inside(sent.paths, set(stanza.paths))
+        if stanza.verb != b"put":
+            void -= _inside(sent.paths, {path})
+        self.plan.undo(sent, void)
+        known = self.plan.known_below(path)
+        self.table.remove(path)
+        self.listings.doubt()
+        self._again([*known, *void])
         return void
 
     def _keep(self, directories: list[bytes]) -> None:
@@ -532,9 +543,13 @@ class Conversation:
     def _failed(self, sent: Sent, words: str) -> None:
         """All of a batch failed: tried again in parts, until the bad ones are alone."""
         paths = sent.paths
+        if sent.batch.commands == [b":"]:
+            return  # a full disk, say; it has answered, which is all that was asked
         if not paths:
-            raise Stop(UNAVAILABLE, f"the far end failed: {words}")
+            raise Stop(UNAVAILABLE, f"the far end failed: {_plainly(words)}")
         self.plan.undo(sent, set(paths))
+        for later in self.flight:
+            later.shaken = True
         size = -(-len(paths) // 8)
         for at in range(0, len(paths), size):
             self._fails(paths[at : at + size], words, sent.lot)
@@ -543,7 +558,8 @@ class Conversation:
 
     def _fails(self, paths: list[bytes], words: str, lot: Optional[Lot]) -> None:
         words = _plainly(words)
-        if words not in self.failing.values():
+        if words not in self.said:
+            self.said.add(words)
             more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
             self.say(
                 f"cannot write {quote(paths[0])}{more} at the far end: {words};"
@@ -590,14 +606,13 @@ class Conversation:
     def _try_lot(self, lot: Lot) -> None:
         """Look at what has failed once more, as a batch of its own."""
         queue = OrderedDict.fromkeys(lot.paths)
+        for path in lot.paths:
+            self.failing.pop(path, None)
         sent = Sent(self._new_batch(), lot)
         self._fill(sent, queue)
         left = list(queue)
         if left:
             heapq.heappush(self.lots, (time.monotonic(), Lot(left, lot.wait)))
-        # What turned out to need nothing fails no longer.
-        for path in set(lot.paths).difference(left, sent.paths):
-            self.failing.pop(path, None)
         self._send_planned(sent)
 
     def _send_planned(self, sent: Sent) -> None:
@@ -633,9 +648,10 @@ class Conversation:
             if len(row) > 1:
                 row = self.plan.changed(directory, row, sent)
             for at, path in enumerate(row):
-                self.plan.look(path, sent, queue)
-                if batch.bytes >= self.limit or batch.count >= _MOST_PATHS:
-                    for one in reversed(row[at + 1 :]):
+                planned = self.plan.look(path, sent, queue)
+                full = batch.bytes >= self.limit or batch.count >= _MOST_PATHS
+                if full or not planned:
+                    for one in reversed(row[at + planned :]):
                         queue[one] = None
                         queue.move_to_end(one, last=False)
                     return
@@ -675,6 +691,10 @@ class Conversation:
         sent.started = time.monotonic()
         if not self.flight:
             self.heard = sent.started
+        if self.state is not None:
+            new = [member.path for member in batch.members]
+            new += [directory + b"/" for directory, _ in batch.directories]
+            self.state.intend([one for one in new if not self.table.remembered(one)])
         self.flight.append(sent)
         self.sender.send(sent, self.tally)
         self.heard = time.monotonic()  # what has been taken so far shows life
@@ -694,6 +714,20 @@ class Conversation:
             )
 
 
+def _read(fd: int) -> bytes:
+    """All that is there, up to a bound; ``b""`` at the end."""
+    chunk = os.read(fd, _READ)
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    # fr-watch writes a page at a time, and a batch of what one page names would be small.
+    while chunk and len(chunk) < 16 * _READ and poll.poll(0):
+        more = os.read(fd, _READ)
+        if not more:
+            break  # the end is met again at the next call
+        chunk += more
+    return chunk
+
+
 def _row(queue: OrderedDict[bytes, None], directory: bytes) -> Iterator[bytes]:
     """Take from the front of ``queue`` what is in ``directory`` itself."""
     start = len(directory)
@@ -706,6 +740,11 @@ def _row(queue: OrderedDict[bytes, None], directory: bytes) -> Iterator[bytes]:
             break
         del queue[path]
         yield path
+
+
+def _inside(paths: Iterable[bytes], tops: set[bytes]) -> set[bytes]:
+    """Those of ``paths`` that are below one of ``tops``."""
+    return {path for path in paths if not tops.isdisjoint(directories(path))}
 
 
 def _plainly(words: str) -> str:
