@@ -70,8 +70,8 @@ def columns(text: str) -> int:
 
 def shorten(name: str, excess: int) -> str:
     """``name`` without ``excess`` of its middle, but with enough to know it by."""
-    kept = max(20, len(name) - excess - 3)
-    if kept >= len(name):
+    kept = max(20, len(name) - excess - len("..."))
+    if excess <= 0 or kept + len("...") >= len(name):
         return name
     return f"{name[: kept // 2]}...{name[-(kept - kept // 2):]}"
 

@@ -113,6 +113,11 @@ def test_a_batch_is_told_by_its_first_names_and_a_count() -> None:
     assert batch_line(batch()) == ""
 
 
+def test_names_that_fit_are_shown_whole() -> None:
+    name = "'src/package/module.py'"
+    assert name in batch_line(batch(sent=[name], files=1), 60)
+
+
 @pytest.mark.parametrize("width", range(45, 140, 5))
 def test_a_batch_line_fits_the_terminal(width: int) -> None:
     names = [f"'{'directory/' * 4}{letter}.py'" for letter in "abc"]
