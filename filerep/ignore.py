@@ -54,9 +54,6 @@ EXCLUDE = b"--exclude"
 STAGING = b".filerep-"
 
 
-OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-
-
 def rule_file(name: bytes) -> bool:
     """Does a change of an entry of this name change the rules?"""
     return name == RULE_FILE
@@ -617,7 +614,7 @@ def _go_down(origin: Origin, top: bytes | None) -> Rules | None:
     tracked: Tracked | None = None
     fd = -1
     try:
-        fd = os.open(place, OPEN_DIRECTORY)
+        fd = os.open(place, repository.OPEN_DIRECTORY)
         repo = repository.at(fd) if top else None
         if repo:
             origin.outside.append(os.path.join(place, repo.exclude_file))
@@ -632,11 +629,12 @@ def _go_down(origin: Origin, top: bytes | None) -> Rules | None:
             chain = [level for own in link._chain if (level := own.enter(step))]
             link._chain = tuple(chain)
             place = os.path.join(place, step)
-            above, fd = fd, os.open(step, OPEN_DIRECTORY, dir_fd=fd)
+            above, fd = fd, os.open(step, repository.OPEN_DIRECTORY, dir_fd=fd)
             os.close(above)
         link.add_file(RULE_FILE, fd, b"", False)
     except OSError as error:
-        origin.on_error("open", place, error)
+        if place != root:  # or whoever goes on to read it will say so
+            origin.on_error("open", place, error)
     finally:
         if fd >= 0:
             os.close(fd)

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 # git dies beyond this size since 2.46; before that it would read anything.
 LARGEST = 100 << 20
 
+# To reach what is in a directory it need not be readable.
+OPEN_DIRECTORY = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_CLOEXEC
+
 # What a hook or an alias exports would make git look at some other repository.
 FOREIGN = {
     b"GIT_DIR",
@@ -123,7 +126,7 @@ def above(root: bytes, environ: Mapping[bytes, bytes]) -> bytes | None:
     try:
         device = os.stat(root).st_dev
         while True:
-            fd = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            fd = os.open(place, OPEN_DIRECTORY)
             try:
                 if at(fd):
                     return place
@@ -144,7 +147,7 @@ def index_above(directory: bytes) -> bytes | None:
     top = above(os.path.realpath(directory), os.environb)
     if top is None:
         return None
-    fd = os.open(top, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    fd = os.open(top, OPEN_DIRECTORY)
     try:
         repo = at(fd)
     finally:

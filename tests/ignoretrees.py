@@ -10,10 +10,11 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from filerep import ignore, walk
 
@@ -53,6 +54,9 @@ WHOLE = [
     b"/a*/**/b*", b"*/**/a", b"**/*/**", b"f*o/**/*", b"/a**//", b"a/**/**/b",
 ]
 # fmt: on
+
+
+BAD_EXCLUDE = re.compile(rb"^[#!]|[ \r]$|\0")
 
 
 def name(rng: random.Random, names: list[bytes]) -> bytes:
@@ -177,18 +181,25 @@ class World:
             if not path.endswith(b"/"):
                 write(path, text)
 
-    def git(self, below: bytes = b"") -> set[bytes]:
-        return set(self.ask(below, b"ls-files -z -c -o --exclude-standard"))
+    def git(self, below: bytes = b"", exclude: Sequence[bytes] = ()) -> set[bytes]:
+        more = [b"--exclude=" + pattern for pattern in exclude]
+        return set(self.ask(below, b"ls-files -z -c -o --exclude-standard", more=more))
 
-    def ask(self, below: bytes, words: bytes, entries: bytes = b"") -> list[bytes]:
+    def ask(
+        self,
+        below: bytes,
+        words: bytes,
+        entries: bytes = b"",
+        more: Sequence[bytes] = (),
+    ) -> list[bytes]:
         place = os.path.join(self.top, below)
-        argv = [b"git", b"-C", place, *words.split()]
+        argv = [b"git", b"-C", place, *words.split(), *more]
         out = subprocess.run(argv, env=self.environ, stdout=-1, input=entries).stdout
         return [path for path in out.split(b"\0") if path]
 
-    def ours(self, below: bytes = b"") -> set[bytes]:
+    def ours(self, below: bytes = b"", exclude: Sequence[bytes] = ()) -> set[bytes]:
         place = os.path.join(self.top, below)
-        rules = ignore.load(place, on_error=fail, environ=self.environ)
+        rules = ignore.load(place, on_error=fail, environ=self.environ, exclude=exclude)
         found = list(walk.walk(place, rules, fail))
         assert len(found) == len(set(found)), "a path came twice"
         return set(found)
@@ -232,27 +243,56 @@ class Batch:
         rng = random.Random(seed)
         self.trees = {b"%d" % number: tree(rng) for number in range(trees)}
         paths = [path for files in self.trees.values() for path in files]
-        self.shared = [b"", b"", b""]
-        for at in range(3):
-            if rng.random() < 0.4:
-                lines = [line(rng, paths) for _ in range(2)]
-                # At the top a star would take all trees away at once.
-                kept = [text for text in lines if text.strip(b"*/? \r\t!\\") != b""]
-                self.shared[at] = b"\n".join(kept)
-        self.alone = rng.sample(sorted(self.trees), min(4, trees))
+        some = [self._lines(rng, paths) for _ in range(4)]
+        self.shared = [b"\n".join(lines) for lines in some[:3]]
+        # git takes no comments and trims nothing there.
+        self.exclude = [text for text in some[3] if not BAD_EXCLUDE.search(text)]
+        self.sources = []
+        for number in rng.sample(sorted(self.trees), min(6, trees)):
+            dirs = sorted({os.path.dirname(path) for path in self.trees[number]})
+            self.sources.append((number, rng.choice([b"", *dirs])))
 
-    def disagreements(self, world: World) -> Iterator[tuple[bytes, str]]:
-        """Names of trees and what differs, with SRC at the top and at single trees."""
+    @staticmethod
+    def _lines(rng: random.Random, paths: list[bytes]) -> list[bytes]:
+        if rng.random() < 0.6:
+            return []
+        lines = [line(rng, paths) for _ in range(2)]
+        # At the top a star would take all trees away at once.
+        return [text for text in lines if text.strip(b"*/? \r\t!\\")]
+
+    def disagreements(self, world: World) -> Iterator[tuple[bytes, Check]]:
+        """Names of trees, and what to look at to see that they differ."""
         lay(world, self.shared, self.trees)
-        git, ours = world.git(), world.ours()
-        bad = {path.partition(b"/")[0] for path in git ^ ours}
-        for number in bad:
-            yield number, "from the top"
-        for number in self.alone:
-            kept = world.git(number)
-            # git lists nothing below a directory that is itself ignored.
-            if number not in bad and kept and kept != world.ours(number):
-                yield number, "from below"
+        checks = [Check(None), Check(None, self.exclude)]
+        for check in checks if self.exclude else checks[:1]:
+            for path in check.differ(world, b""):
+                yield path.partition(b"/")[0], check
+        for number, below in self.sources:
+            check = Check(below)
+            if check.differ(world, number):
+                yield number, check
+
+
+class Check:
+    """One way to compare: SRC at the top, or at a directory of a tree."""
+
+    def __init__(self, below: bytes | None, exclude: Sequence[bytes] = ()) -> None:
+        self.below = below
+        self.exclude = exclude
+
+    def __repr__(self) -> str:
+        return f"SRC {self.below!r}, --exclude {self.exclude!r}"
+
+    def differ(self, world: World, tree: bytes) -> set[bytes]:
+        """The paths that only one of git and filerep names."""
+        place = b"" if self.below is None else os.path.join(tree, self.below)
+        if not os.path.isdir(os.path.join(world.top, place)):
+            return set()
+        git = world.git(place, self.exclude)
+        # git lists nothing in a directory that is itself ignored.
+        if not git and self.below is not None:
+            return set()
+        return git ^ world.ours(place, self.exclude)
 
 
 def lay(world: World, shared: list[bytes], trees: dict[bytes, Tree]) -> None:
@@ -264,16 +304,13 @@ def lay(world: World, shared: list[bytes], trees: dict[bytes, Tree]) -> None:
 
 
 def shrink(
-    world: World, shared: list[bytes], below: bytes, files: Tree, how: str
+    world: World, shared: list[bytes], tree: bytes, files: Tree, check: Check
 ) -> str:
     """The smallest disagreement that taking things away leads to, as Python text."""
 
-    def differ(shared: list[bytes], files: Tree) -> bool:
-        lay(world, shared, {below: files})
-        if how == "from the top":
-            return world.git() != world.ours()
-        kept = world.git(below)
-        return bool(kept) and kept != world.ours(below)
+    def differ(shared: list[bytes], files: Tree) -> set[bytes]:
+        lay(world, shared, {tree: files})
+        return check.differ(world, tree)
 
     if not differ(shared, files):
         return f"only among other trees: {shared!r}, {files!r}"
@@ -284,12 +321,9 @@ def shrink(
             if differ(less_shared, less):
                 shared, files, smaller = less_shared, less, True
                 break
-    differ(shared, files)
-    where = below if how == "from below" else b""
-    git, ours = world.git(where), world.ours(where)
     return (
-        f"{how}: exclude, user, top = {shared!r}\nfiles = {files!r}\n"
-        f"only git: {sorted(git - ours)!r}\nonly ours: {sorted(ours - git)!r}"
+        f"{check}: exclude, user, top = {shared!r}\nfiles = {files!r}\n"
+        f"git and filerep differ in {sorted(differ(shared, files))!r}"
     )
 
 
@@ -320,9 +354,9 @@ def hunt(world: World, seed: int, trees: int, go_on: Callable[[int], bool]) -> i
     done = 0
     while go_on(done):
         batch = Batch(seed, trees)
-        for number, how in batch.disagreements(world):
+        for number, check in batch.disagreements(world):
             files = batch.trees[number]
-            small = shrink(world, batch.shared, number, files, how)
+            small = shrink(world, batch.shared, number, files, check)
             raise AssertionError(f"seed {seed}, tree {number.decode()}, {small}")
         done += trees
         seed += 1

@@ -212,6 +212,18 @@ def test_an_unreadable_directory_costs_one_line(tmp_path: Path) -> None:
     assert told == [("open", b"shut")]
 
 
+def test_an_unreadable_source_costs_one_line(tmp_path: Path) -> None:
+    with as_ordinary_user() as place:
+        os.chmod(place, 0o300)
+        told: list[tuple[str, bytes]] = []
+        own = ignore.load(
+            place, on_error=lambda *what: told.append(what[:2]), environ={}
+        )
+        assert not list(walk.walk(place, own, lambda *what: told.append(what[:2])))
+        os.chmod(place, 0o700)
+    assert told == [("open", b".")]
+
+
 def test_others_are_named_when_asked(tree: bytes) -> None:
     os.mkfifo(tree + b"/d/pipe")
     with socket.socket(socket.AF_UNIX) as listener:
