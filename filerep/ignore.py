@@ -79,8 +79,6 @@ class Rule:
 
 def lines(text: bytes) -> Iterable[tuple[int, bytes]]:
     """Number and text of each line that is a pattern, trimmed as git trims it."""
-    if text.startswith(b"\xef\xbb\xbf"):
-        text = text[3:]
     for number, line in enumerate(text.split(b"\n"), 1):
         if line.startswith(b"#"):
             continue
@@ -110,6 +108,7 @@ class RuleFile:
 
     @classmethod
     def read(cls, source: bytes, text: bytes, fold: bool = False) -> RuleFile:
+        text = text[3:] if text.startswith(b"\xef\xbb\xbf") else text
         return cls([Rule(source, number, line) for number, line in lines(text)], fold)
 
     def level(self, items: Iterable[Item]) -> Level | None:

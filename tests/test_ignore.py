@@ -622,6 +622,12 @@ def test_everything_without_gitignore(world: World) -> None:
     )
 
 
+def test_a_byte_order_mark_is_no_mark_in_an_option(world: World) -> None:
+    world.fill(b"", {b"a/b": b"", b"\xef\xbb\xbfa": b""})
+    exclude = [b"\xef\xbb\xbfa"]
+    assert found(world, exclude=exclude) == world.git(exclude=exclude) == {b"a/b"}
+
+
 def test_the_git_directory(world: World) -> None:
     world.fill(b"", {b"a": b""})
     assert found(world) == {b"a"}
