@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
+import shutil
 import signal
 import stat
 from pathlib import Path
 
-from edits import Hand
+from edits import Hand, Op
 from farends import FarEnd
 from programs import Running, environment
 from trees import differences, tree, without_empty
 
 MARK = b"'is': 'mark'"
+TRACE = os.environ.get("FILEREP_TRACE")
 
 
 class Pipeline:
@@ -33,7 +36,7 @@ class Pipeline:
         words = ["--debugging", *self.options, str(self.source), self.far.parent]
         program = Running(
             ["file-replicator", *words, *self.far.command],
-            env=environment(XDG_STATE_HOME=state),
+            env=environment(XDG_STATE_HOME=state, PYTHONFAULTHANDLER="1"),
         )
         program.says("in sync", 60)
         return program
@@ -89,3 +92,28 @@ def _as_sent(what: tuple[object, ...]) -> tuple[object, ...]:
         mode = int(str(what[1]), 8)
         return ("directory", oct(stat.S_IMODE(mode) & 0o777 | 0o700))
     return what
+
+
+def keep(line: Pipeline, seed: object, done: list[list[Op]], said: str) -> None:
+    """With FILEREP_TRACE=DIRECTORY: everything there is to know about a failure."""
+    if TRACE:
+        busy = []
+        for pid in line.replicator.family():
+            with contextlib.suppress(OSError):
+                words = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ")
+                ticks = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+                busy.append(f"{pid} {ticks[:2]} {ticks[11:13]} {words[-200:]!r}")
+        for stage in ("pack", "watch", "walk"):
+            if "still waiting" in said and line.stage(stage):
+                os.kill(line.stage(stage), signal.SIGABRT)  # it prints where it is
+        with contextlib.suppress(AssertionError):
+            line.replicator.wait_for(lambda: False, 1)
+        said += "\n" + "\n".join(busy)
+        where = Path(TRACE) / f"{seed}"
+        where.mkdir(parents=True, exist_ok=True)
+        (where / "said").write_text(said)
+        (where / "errors").write_bytes(bytes(line.replicator.errors))
+        (where / "ops").write_text(json.dumps(done))
+        for name in ("wire.in", "wire.out"):
+            with contextlib.suppress(FileNotFoundError):
+                shutil.copy(line.place / name, where / name)

@@ -24,12 +24,11 @@ from pathlib import Path
 import farends
 import pytest
 from edits import Op
-from pipeline import Pipeline
+from pipeline import TRACE, Pipeline, keep
 from programs import run
 from trees import differences, tree
 
 HUNT = float(os.environ.get("FILEREP_HUNT") or 0)
-TRACE = os.environ.get("FILEREP_TRACE")
 
 
 class Diverged(AssertionError):
@@ -122,8 +121,8 @@ def try_seed(
         return sum(map(len, done))
     except AssertionError as error:
         said = bytes(line.replicator.errors[-1500:]).decode(errors="backslashreplace")
-        line.close()
         keep(line, seed, done, str(error))
+        line.close()
         short, repeated = shrink(make, done, shrinking)
         shown = "\n--\n".join("\n".join(map(repr, ops[-60:])) for ops in short[-3:])
         number = sum(map(len, done))
@@ -134,19 +133,6 @@ def try_seed(
         ) from None
     finally:
         line.close()
-
-
-def keep(line: Pipeline, seed: object, done: list[list[Op]], said: str) -> None:
-    """With FILEREP_TRACE=DIRECTORY: everything there is to know about a failure."""
-    if TRACE:
-        where = Path(TRACE) / f"{seed}"
-        where.mkdir(parents=True, exist_ok=True)
-        (where / "said").write_text(said)
-        (where / "errors").write_bytes(bytes(line.replicator.errors))
-        (where / "ops").write_text(json.dumps(done))
-        for name in ("wire.in", "wire.out"):
-            with contextlib.suppress(FileNotFoundError):
-                shutil.copy(line.place / name, where / name)
 
 
 @pytest.fixture

@@ -22,8 +22,9 @@ from pathlib import Path
 
 import farends
 import pytest
+from edits import Op
 from farends import FarEnd, with_command
-from pipeline import Pipeline, wrong
+from pipeline import Pipeline, keep, wrong
 from programs import Running, Word, environment, marked, run, running, wait_for
 from trees import HOSTILE_NAMES, assert_same, entries, plant
 
@@ -376,21 +377,29 @@ def ruin(line: Chaos, seed: object, rounds: int) -> int:
     dice = random.Random(f"{seed}")
     killed = 0
     for number in range(rounds):
+        done: list[Op] = []
         for part in range(dice.choice([2, 6, 12])):
-            line.hand.draw(dice.choice([1, 4, 12]), f"{seed}.{number}.{part}")
+            done += line.hand.draw(dice.choice([1, 4, 12]), f"{seed}.{number}.{part}")
             if dice.random() < 0.2:
                 line.hand.do(["write", b"source/big", 8_000_000, part])
             if dice.random() < 0.5:
                 line.hand.do(["pause", dice.choice([1, 10, 50, 200])])
             if dice.random() < 0.5:
-                line.kill(dice.choice(VICTIMS))
+                victim = dice.choice(VICTIMS)
+                line.kill(victim)
+                done.append(["kill", victim])
                 killed += 1
         line.settle()
         said = line.wrong()
-        assert (
-            not said
-        ), f"seed {seed}, round {number}\nsource, not destination:\n{said}"
-        assert len(line.stages_left()) <= 1
+        if not said and len(line.stages_left()) > 1:
+            said = f"left: {line.stages_left()}"
+        if said:
+            keep(line, seed, [done], said)
+            shown = "\n".join(map(repr, done[-60:]))
+            raise AssertionError(
+                f"seed {seed}, round {number}\nsource, not destination:\n{said}\n"
+                f"the last of {len(done)} operations since they were equal:\n{shown}"
+            )
     return killed
 
 
