@@ -14,7 +14,6 @@ import time
 from filerep import table as tables
 from filerep import tarstream
 from filerep.batch import COMMIT, Batch, Member
-from filerep.source import same
 from filerep.source import changed_meanwhile, same
 
 TYPE_CHECKING = False
