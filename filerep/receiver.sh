@@ -85,6 +85,7 @@ for f in $(stat -c %d:%i "$@" 2>/dev/null); do ids=$ids$f,; done
 # the rename, a moment later, is followed.
 at() {
   i=$1 lost=''; shift
+  [ -d "$S" ] || exit 1 # another receiver has begun: what it has listed is its own now
   [ -z "$linked" ] || return
   for D; do
     if [ -L "$D" ] || [ ! -d "$D" ]; then echo "lost $n $i"; lost=1 dirty=1; return; fi
