@@ -279,12 +279,12 @@ def test_random_trees_agree_with_git() -> None:
             seed,
             100,
             lambda done: (
-                (time.monotonic() - start < seconds) if seconds else done < 12_000
+                (time.monotonic() - start < seconds) if seconds else done < 8_000
             ),
         )
     finally:
         shutil.rmtree(place)
-    assert done >= (100 if seconds else 12_000)
+    assert done >= (100 if seconds else 8_000)
 
 
 # -- where the rules come from
