@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 # How long a file that was just emptied is given to be written, in seconds.
 EMPTIED_WAIT = 0.05
+_STALE_WAIT = 0.01
 
 
 class Lot:
@@ -53,6 +54,7 @@ class Sent:
         self.entries: list[tuple[bytes, bytes]] = []
         self.removed: list[bytes] = []
         self.planned: set[bytes] = set()
+        self.emptied: set[bytes] = set()  # directories looked through for it
         self.void = False  # nothing of it was put in place
         self.shaken = False  # trouble with an earlier batch may have undone this one
         self.claimed: Optional[bytes] = b""  # the directory that was last, to save time
@@ -176,7 +178,7 @@ class Plan:
         if path in self._table.directories:
             # A directory was here: what came from here goes first, then itself.
             if self._deletes and self._ours_below(path):
-                self.verify(path + b"/", queue)
+                self._empty(path, sent, queue)
                 return
             if self._deletes:
                 self._remove_directory(path, sent)
@@ -196,6 +198,19 @@ class Plan:
         sent.batch.add(path, status, target, new)
         sent.planned.add(path)
         self._claim(path, sent)
+
+    def _empty(self, path: bytes, sent: Sent, queue: Queue) -> None:
+        """Look at all that is ours in ``path``, no directory any more, and at it again.
+
+        RACE: what is in it may still be seen, through a descriptor that was opened before
+        it went (see `Source.forget_directories`), or wait for a listing. So once a batch,
+        as nothing else is read meanwhile; then it is looked at in a moment.
+        """
+        if path in sent.emptied:
+            self._later(path, _STALE_WAIT)
+        else:
+            sent.emptied.add(path)
+            self.verify(path + b"/", queue)
 
     def _new_directories(
         self, path: bytes, sent: Sent
@@ -256,7 +271,7 @@ class Plan:
             return
         if path in self._table.directories:
             if self._ours_below(path):
-                self.verify(path + b"/", queue)
+                self._empty(path, sent, queue)
             else:
                 self._remove_directory(path, sent)
         if self._table.get(path) is not None or not self._complete:
