@@ -75,11 +75,14 @@ TARS = {
 # Only these two keep the part of a modification time below the second.
 SUB_SECOND_TARS = {"gnu", "bsdtar"}
 
-# busybox sh runs its own tar whatever PATH says, so it goes with no other.
+# Most of them with most: busybox sh runs its own tar whatever PATH says, so it goes with no
+# other; toybox tar and bash's other mode are rare enough to be tried with few.
+FEW_WITH = {"busybox": {"busybox"}, "bash-posix": {"gnu"}, "mksh": {"gnu", "bsdtar"}}
+FEW_WITH["zsh"] = {"gnu", "busybox", "bsdtar"}
 SHELLS_AND_TARS = [
     (shell, tar)
     for shell, tar in itertools.product(SHELLS, TARS)
-    if shell != "busybox" or tar == "busybox"
+    if tar in FEW_WITH.get(shell, TARS)
 ]
 
 

@@ -62,7 +62,7 @@ def what_differs(far: FarEnd, source: Path) -> str:
     visible = {
         path: what for path, what in other.items() if not path.startswith(b".filerep-")
     }
-    return differences(without_empty(one), visible)
+    return differences(without_empty(one, visible), visible)
 
 
 def converges(program: Running, far: FarEnd, source: Path) -> None:

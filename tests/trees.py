@@ -237,18 +237,22 @@ def assert_same(
     """The destination holds exactly what the source does; empty directories do not count."""
     one = tree(source, whole_seconds=whole_seconds, **options)  # type: ignore[arg-type]
     other = tree(destination, whole_seconds=whole_seconds, **options)  # type: ignore[arg-type]
-    said = differences(without_empty(one), other)
+    said = differences(without_empty(one, other), other)
     assert not said, f"source, not destination:\n{said}"
 
 
 def without_empty(
-    found: dict[bytes, tuple[object, ...]],
+    found: Mapping[bytes, tuple[object, ...]],
+    other: Mapping[bytes, tuple[object, ...]] | None = None,
 ) -> dict[bytes, tuple[object, ...]]:
-    """``found`` less the directories that hold no file, which are not replicated."""
+    """``found`` less the directories that hold no file, which are not replicated.
+
+    One that ``other``, the destination, has all the same was emptied, and may stay.
+    """
     needed = set()
     for path, what in found.items():
-        if what[0] in ("file", "symlink"):
-            while path:
+        if what[0] in ("file", "symlink") or (other and path in other):
+            while path and path not in needed:
                 needed.add(path)
                 path = path.rpartition(b"/")[0]
     return {path: what for path, what in found.items() if path in needed}
