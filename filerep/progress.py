@@ -109,6 +109,8 @@ def batch_line(what: dict[str, Any], width: int = 0) -> str:
 
 def first_line(what: dict[str, Any], watching: bool) -> str:
     """What the first copy came to."""
+    if not what["compared"]:
+        return "watching; what is at the far end was not compared"
     took = duration(what["ms"])
     if not what["files"]:
         did = f"nothing to send, {took}"

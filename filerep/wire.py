@@ -250,6 +250,8 @@ class Conversation:
         """Milliseconds until something is due, None if nothing ever is."""
         if self.tally and self.tally.measuring():
             return 0
+        if not (self.initial_done or self.bulk_open) and self._idle():
+            return 0  # without a first copy there is nothing to wait for
         if self._may_send() and (self.urgent or self.bulk or self.big):
             return 0
         if self.listings.wanted and self._may_list():
@@ -332,6 +334,7 @@ class Conversation:
             self.report(
                 {
                     "is": "first",
+                    "compared": self.options.initial,
                     "files": self.files,
                     "bytes": self.bytes,
                     "known": self.table.ours(),

@@ -78,7 +78,14 @@ def test_durations_are_told_in_their_unit(ms: float, said: str) -> None:
 
 
 def first(**changes: Any) -> dict[str, Any]:
-    report = {"files": 3619, "known": 3619, "bytes": 45e6, "ms": 1200, "failing": 0}
+    report = {
+        "compared": True,
+        "files": 3619,
+        "known": 3619,
+        "bytes": 45e6,
+        "ms": 1200,
+        "failing": 0,
+    }
     return {**report, **changes}
 
 
@@ -86,6 +93,7 @@ def first(**changes: Any) -> dict[str, Any]:
     "changes, said",
     [
         ({}, "in sync: 3,619 files, 45 MB in 1.2 s; watching"),
+        ({"compared": False}, "watching; what is at the far end was not compared"),
         ({"files": 0}, "in sync: 3,619 files, nothing to send, 1.2 s; watching"),
         (
             {"files": 12, "bytes": 3000, "ms": 80},

@@ -75,7 +75,7 @@ def test_what_was_saved_has_arrived_when_the_wait_ends(
     pair: Pair, how: tuple[str, ...]
 ) -> None:
     with pair.replicated(*how) as program:
-        program.says("in sync")
+        program.says("watching")
         for turn in range(5):
             for name in ("a", "b", f"new{turn}/c"):
                 path = pair.source / name
