@@ -320,6 +320,7 @@ def _rules(run: Command, root: bytes) -> Rules:
         exclude=[os.fsencode(pattern) for pattern in run.args["--exclude"]],
         include=[os.fsencode(pattern) for pattern in run.args["--include"]],
         on_error=run.on_error,
+        on_note=run.say,
     )
 
 

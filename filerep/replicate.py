@@ -149,9 +149,6 @@ class Job:
         if not self.parent.startswith(b"/"):
             said = f"DEST_PARENT_DIR must be absolute: {quote(self.parent)}"
             raise Stop(command.USAGE, said)
-        if b"\n" in self.name:
-            # The shell's command substitution takes newlines off the end of a path.
-            raise Stop(command.USAGE, f"a newline in the name {quote(self.name)}")
         self.walks = not args["--no-initial-replication"]
         self.watches = not args["--no-replicate-on-change"] and not args["--dry-run"]
         self.retries = not args["--no-retry"] and self.watches
