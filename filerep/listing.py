@@ -49,7 +49,8 @@ def parse(form: str, data: bytes) -> dict[bytes, list[Listed]]:
     before 1970, a line of an error) is left out, and is sent then.
     """
     found: dict[bytes, list[Listed]] = {}
-    for path, *one in _parse_stat(data) if form == "stat" else _parse_find(data):
+    parts = _parse_stat(data) if form == "stat" else _parse_find(data)
+    for path, letter, mode, size, mtime, target in parts:
         directory, _, name = path.rpartition(b"/")
         if directory[:2] == b"./":
             directory = directory[2:]
@@ -59,7 +60,7 @@ def parse(form: str, data: bytes) -> dict[bytes, list[Listed]]:
         if row is None:
             row = found[directory] = []
         if name != b".":
-            row.append((name, *one))
+            row.append((name, letter, mode, size, mtime, target))
     return found
 
 
