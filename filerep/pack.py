@@ -394,6 +394,7 @@ def _converse(run: Command, root: bytes, source: Source, state: Optional[State])
         report({"is": "lost", "why": str(lost)})
         return lost.status
     if conversation.failing:
-        count = len(conversation.failing)
-        raise Stop(command.UNAVAILABLE, f"{count} paths are not right at the far end")
+        count = f"{len(conversation.failing):,}"
+        said = f"not in sync: {count} of the paths could not be written, see above"
+        raise Stop(command.UNAVAILABLE, said)
     return run.status

@@ -71,7 +71,7 @@ import time
 from filerep import command
 from filerep.command import Command, Stop
 from filerep.pathstream import quote
-from filerep.progress import Display
+from filerep.progress import Display, duration
 from filerep.waiting import Waiters, lock, wait
 
 TYPE_CHECKING = False
@@ -83,6 +83,7 @@ _PIPE_BYTES = 1 << 20
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0
 _END_GRACE = 0.7
 _LAST_WORDS = 4096
+_MOST_REASONS = 4  # a line each, while a lost connection cannot be had again
 
 # `python -m` would put the current directory, the user's project, before all modules.
 _STAGE = (
@@ -144,7 +145,8 @@ class Job:
         self.connection: list[str] = args["CONNECTION_COMMAND"]
         if not self.name:
             raise Stop(
-                command.USAGE, "SRC_DIR is the root directory, which has no name"
+                command.USAGE,
+                "SRC_DIR is the root directory, which has no name; name one in it",
             )
         if not self.parent.startswith(b"/"):
             said = f"DEST_PARENT_DIR must be absolute: {quote(self.parent)}"
@@ -615,8 +617,9 @@ def refuse_overlap(job: Job, far: str) -> None:
 
 def replicate(job: Job, display: Display, waiters: Waiters, wakeup: int) -> int:
     """Connect, replicate, and connect again after a loss; the exit status."""
-    pause = 0.0
+    pause = since = 0.0
     worked = lost = synced = False
+    said: set[str] = set()  # why it was lost, and cannot be had again
     while True:
         session = Session(job, display, waiters, wakeup)
         try:
@@ -625,7 +628,8 @@ def replicate(job: Job, display: Display, waiters: Waiters, wakeup: int) -> int:
                 refuse_overlap(job, far)
                 worked = True
                 if lost:
-                    display.message("connected again")
+                    took = duration((time.monotonic() - since) * 1000)
+                    display.message(f"connected again after {took}")
                     lost = False
                 session.replicate(_for_pack(job, far), not synced)
                 return command.SKIPPED if session.skipped else command.OK
@@ -637,8 +641,12 @@ def replicate(job: Job, display: Display, waiters: Waiters, wakeup: int) -> int:
             if session.synced:
                 pause, synced = 0.0, True
             if not lost:
+                since, said = time.monotonic(), set()
                 words = f" ({error})" if str(error) else ""
                 display.message(f"the connection was lost{words}; connecting again")
+            elif str(error) not in said and len(said) < _MOST_REASONS:
+                display.message(f"{error}; trying again")
+            said.add(str(error))
             lost = True
         pause = min(max(2 * pause, _FIRST_PAUSE), _LONGEST_PAUSE)
         session.wait(pause)

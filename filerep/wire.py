@@ -566,7 +566,7 @@ class Conversation:
             more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
             self.say(
                 f"cannot write {quote(paths[0])}{more} at the far end: {words};"
-                " it is tried again"
+                " it is tried again while this runs"
             )
         for path in paths:
             self.failing[path] = words
