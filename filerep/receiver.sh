@@ -41,7 +41,21 @@ say() { printf '%s\n' "filerep-$nonce $*"; }
 try() { words=$("$@" 2>&1) || { say error "${words%%"$nl"*}"; exit 1; }; }
 drop() { [ ! -e "$S/.hook" ] || kill "$job"; rm -rf "$S"; }
 
-say here
+# Nothing is touched before the sender, told where that would be, says `go`: on the same machine
+# a copy into the source, or cleaning out the source itself, must be refused. Told are the
+# running kernel and each directory down to the destination that is there, and if it is.
+boot='' ids='' there='' up=$dest
+if [ -r /proc/sys/kernel/random/boot_id ]; then read -r boot </proc/sys/kernel/random/boot_id; fi
+if [ -d "$dest/" ]; then there=1; fi
+until [ -d "$up/" ]; do up=${up%/*}; done
+up=$(cd -P "$up/" 2>/dev/null && pwd -P; echo .) # the dot keeps newlines at the end of a name
+case $up in /*) up=${up%"$nl".} ;; *) up='' ;; esac
+set -- /
+while [ "$up" ]; do set -- "$@" "$up"; up=${up%/*}; done
+for f in $(stat -c %d:%i "$@" 2>/dev/null); do ids=$ids$f,; done
+say here "ids=$ids boot=$boot there=$there"
+if ! read -r line || [ "$line" != go ]; then exit 1; fi
+
 command -v tar >/dev/null || { say error 'there is no tar'; exit 1; }
 case $asked in
 *' dry '*) # nothing is touched but a directory of our own, elsewhere
@@ -62,9 +76,8 @@ case $asked in
 esac
 trap 'drop; exit 1' HUP INT TERM
 
-# What is here; and where this is, for a sender on the same machine: the running kernel and each
-# directory down to this one.
-empty=1 cp='' form=other list=none full='' session='' boot='' ids='' up=$(pwd -P)
+# What is here, and what with.
+empty=1 cp='' form=other list=none full='' session=''
 for f in * .[!.]* ..?*; do
   if { [ -e "$f" ] || [ -L "$f" ]; } && [ "./$f" != "$S" ]; then empty=0; break; fi
 done
@@ -75,10 +88,6 @@ d*.*) list='find' ;;
 esac
 if dd if=/dev/null bs=1 count=1 iflag=fullblock 2>/dev/null; then full=1; fi
 if command -v setsid >/dev/null; then session=-; fi
-if [ -r /proc/sys/kernel/random/boot_id ]; then read -r boot </proc/sys/kernel/random/boot_id; fi
-set -- /
-while [ "$up" ]; do set -- "$@" "$up"; up=${up%/*}; done
-for f in $(stat -c %d:%i "$@" 2>/dev/null); do ids=$ids$f,; done
 
 # at ID DIR...: what follows works in these directories, the last of which is $D. Each must be
 # a directory and no symlink. RACE: one that is swapped for a symlink after this look and before
@@ -185,7 +194,7 @@ hook() {
 }
 finish() { drop; echo bye; exit 0; }
 
-say ready "empty=$empty tar=$form list=$list ids=$ids boot=$boot"
+say ready "empty=$empty tar=$form list=$list"
 n=0
 while :; do
   n=$((n + 1)) dirty='' lost='' linked='' shut=''

@@ -92,12 +92,16 @@ _STAGE = (
 )
 
 
+# Ctrl-C, a request, a terminal that was closed.
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
 class Lost(Exception):
     """The connection, the far end or a stage is gone; what follows is another attempt."""
 
 
 class Signalled(Exception):
-    """SIGINT or SIGTERM asked for the end."""
+    """A signal asked for the end."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
@@ -307,6 +311,11 @@ class Session:
                     return f"{rest} stage=.filerep-{self.job.key[:8]}-{nonce}"
                 if word != "here":
                     raise Lost(f"the far end refused: {_one_line(rest)}")
+                refuse_overlap(self.job, rest)
+                try:
+                    os.write(self._to_far[1], b"go\n")
+                except OSError:
+                    pass  # as above
                 limit = None  # a shell, which may have much to clean out yet
                 continue
             if f"set -- '{nonce}'".encode() in said:
@@ -371,7 +380,7 @@ class Session:
         ready = {fd for fd, _ in poll.poll(timeout)}
         if self._wakeup in ready:
             for number in os.read(self._wakeup, 64):
-                if number in (signal.SIGINT, signal.SIGTERM):
+                if number in _ENDING:
                     raise Signalled(number)
         return ready
 
@@ -591,8 +600,9 @@ def refuse_overlap(job: Job, far: str) -> None:
     """Raise ``Stop`` if the destination is inside the source, or the source inside it.
 
     The receiver names the running kernel and the device and inode of each directory from
-    the root down to the destination. The same kernel and the same inode is the same
-    directory, also when seen from a container.
+    the root down to the destination, as far as there are any, and waits: nothing has been
+    made or cleaned out yet. The same kernel and the same inode is the same directory, also
+    when seen from a container.
     """
     told = dict(word.partition("=")[::2] for word in far.split())
     try:
@@ -607,6 +617,8 @@ def refuse_overlap(job: Job, far: str) -> None:
     if f"{source.st_dev}:{source.st_ino}" in ids:
         said = "the destination is inside SRC_DIR: each change would cause the next"
         raise Stop(command.USAGE, said)
+    if not told.get("there"):
+        return
     above = job.source
     while ids and above != b"/":
         above = os.path.dirname(above)
@@ -625,13 +637,12 @@ def replicate(job: Job, display: Display, waiters: Waiters, wakeup: int) -> int:
         try:
             try:
                 far = session.connect(not worked)
-                refuse_overlap(job, far)
                 worked = True
                 if lost:
                     took = duration((time.monotonic() - since) * 1000)
                     display.message(f"connected again after {took}")
                     lost = False
-                session.replicate(_for_pack(job, far), not synced)
+                session.replicate(far, not synced)
                 return command.SKIPPED if session.skipped else command.OK
             finally:
                 session.close()
@@ -652,12 +663,6 @@ def replicate(job: Job, display: Display, waiters: Waiters, wakeup: int) -> int:
         session.wait(pause)
 
 
-def _for_pack(job: Job, far: str) -> str:
-    """The ready line's words that concern fr-pack, and the stage's name."""
-    words = [word for word in far.split() if not word.startswith(("ids=", "boot="))]
-    return " ".join(words)
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     return command.run("file-replicator", __doc__ or "", _main, argv, arrange)
 
@@ -672,8 +677,11 @@ def _main(run: Command) -> int:
     wakeup, wake = os.pipe()
     os.set_blocking(wake, False)
     signal.set_wakeup_fd(wake)
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD):
-        signal.signal(number, lambda *_: None)
+    for number in (*_ENDING, signal.SIGCHLD):
+        if (
+            number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN
+        ):  # nohup
+            signal.signal(number, lambda *_: None)
     try:
         return replicate(job, display, waiters, wakeup)
     except Signalled as error:

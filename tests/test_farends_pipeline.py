@@ -469,13 +469,36 @@ def test_a_file_with_no_permissions_at_all_arrives(
         converges(program, far, source)
 
 
-def test_a_destination_inside_the_source_is_refused(source: Path) -> None:
+@pytest.mark.parametrize("options", [(), ("--clean-out-first",)], ids=["", "clean"])
+@pytest.mark.parametrize("parent", ["..", ".", "src", "new/and/deep", "link"])
+@pytest.mark.parametrize("shell", ["bash", "dash", "busybox sh", "mksh", "zsh"])
+def test_a_destination_inside_the_source_is_refused_untouched(
+    shell: str, parent: str, options: tuple[str, ...], source: Path
+) -> None:
+    """Before anything is made or cleaned out: with ``..`` it is the source itself."""
     small_tree(source)
-    inside = FarEnd("inside", ["bash"], str(source / "src"), source / "src")
-    done = replicate(inside, source)
-    assert done.returncode in (USAGE, NO_INPUT, UNAVAILABLE)
+    (source.parent / "link").symlink_to(source)
+    if parent == "link":
+        where = source.parent / "link"
+    else:
+        where = Path(os.path.normpath(source / parent))
+    before = tree(source)
+    inside = FarEnd("inside", shell.split(), str(where), source)
+    done = replicate(inside, source, *options)
+    assert done.returncode == USAGE
     assert "inside" in complaint(done)
-    assert not (source / "src/project").exists()
+    assert tree(source) == before
+
+
+def test_a_source_inside_the_destination_is_refused_untouched(source: Path) -> None:
+    root = source.parent / "a" / "project" / "b" / "project"
+    small_tree(root)
+    before = tree(source.parent)
+    around = FarEnd("around", ["bash"], str(source.parent / "a"), source)
+    done = replicate(around, root, "--clean-out-first")
+    assert done.returncode == USAGE
+    assert "inside" in complaint(done)
+    assert tree(source.parent) == before
 
 
 # --- connection commands that are none ------------------------------------------------
