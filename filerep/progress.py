@@ -191,8 +191,12 @@ class Display:
         self.line(f"{self._program}: {text}")
 
     def line(self, text: str) -> None:
-        """A stage's message, which names its program already."""
-        self._write(text + "\n")
+        """A stage's message, which names its program already.
+
+        It may hold words of the far end's; names in it are quoted (see pathstream).
+        """
+        shown = (one if one.isprintable() else "?" for one in text)
+        self._write("".join(shown) + "\n")
 
     def far_end(self, data: bytes) -> None:
         """What a program at the far end wrote to stderr, or the connection command."""

@@ -176,6 +176,14 @@ def test_a_file_gets_every_byte_of_the_far_end() -> None:
     assert raw.getvalue() == b"\x1b[2J\xff\r\nfile-replicator: hello\n"
 
 
+def test_words_of_the_far_end_in_a_message_do_nothing_either() -> None:
+    raw = io.BytesIO()
+    display = Display(io.TextIOWrapper(raw, "utf-8"), "file-replicator")
+    display.line("fr-pack: cannot write 'ä': \x1b[2J\x9bx\nfr-pack: forged")
+    said = "fr-pack: cannot write 'ä': ?[2J?x?fr-pack: forged\n"
+    assert raw.getvalue().decode() == said
+
+
 def test_a_closed_stderr_is_no_error() -> None:
     for stream in (None, io.TextIOWrapper(io.BytesIO())):
         if stream is not None:
