@@ -229,6 +229,7 @@ class Tree:
         self._edited = Holds(SETTLE_SECONDS)
         self._unreadable: dict[bytes, Directory] = {}
         self._links: Links | None = None
+        self._incomplete: list[bytes] = []  # whose other names are to be looked for
         self._backlog: list[bytes] = []
         self._overflowed = False
         self._audit: Iterator[None] | None = None
@@ -299,6 +300,7 @@ class Tree:
             self._audit = self._auditing()
         if self._audit and next(self._audit, self) is self:
             self._audit = None
+        self._complete_links()
 
     def sync(self) -> None:
         """Bring everything that has changed until now to ``pending``."""
@@ -550,26 +552,35 @@ class Tree:
     def _other_names(self, path: bytes) -> list[bytes]:
         """The other names in the tree of the file at ``path``.
 
-        An event comes for the name that was used. Where the other names are is found out
-        by a walk when the first file with several is changed, which most trees never
-        need, and again when one got a name beside one that was its only one.
+        An event comes for the name that was used. Names not met before are looked for
+        by a walk, which most trees never need: see `_complete_links`.
         """
-        names = self._links.last_names(path) if self._links else []
+        before = self._links.last_names(path) if self._links else []
         try:
             status = os.lstat(os.path.join(self._root.path, path))
         except OSError:
-            return names
+            return before
         if status.st_nlink < 2 or not stat.S_ISREG(status.st_mode):
-            return names
+            return before
         if self._links is None:
             self._links = Links(self._root.path)
-        links = self._links
-        if links.grown and 1 + len(links.names(status, path)) < status.st_nlink:
-            with Descent(self._root) as descent:
-                for node in self._top.family():
-                    self._add_links(node, descent, links)
-            links.grown = False
-        return names + links.names(status, path)
+        names = self._links.names(status, path)
+        if self._links.grown and 1 + len(names) < status.st_nlink:
+            self._incomplete.append(path)
+        return before + names
+
+    def _complete_links(self) -> None:
+        """Find the other names of files met under a new one: one walk for all of them."""
+        paths, self._incomplete = self._incomplete, []
+        if not paths or self._links is None:
+            return
+        with Descent(self._root) as descent:
+            for node in self._top.family():
+                self._add_links(node, descent, self._links)
+        self._links.grown = False
+        for path in paths:
+            for other in self._other_names(path):
+                self._pending.now(other)
 
     def _add_links(self, node: Directory, descent: Descent, links: Links) -> None:
         try:
@@ -758,7 +769,9 @@ class Links:
     def names(self, status: os.stat_result, path: bytes) -> list[bytes]:
         """The names of the file ``status`` other than ``path``."""
         names = []
-        for other in self._paths.get(status.st_ino, b"").split(b"\0"):
+        known = self._paths.get(status.st_ino, b"").split(b"\0")
+        self.grown = self.grown or path not in known
+        for other in known:
             if other and other != path:
                 try:
                     found = os.lstat(os.path.join(self._root, other))

@@ -320,3 +320,25 @@ def test_a_file_written_by_one_name_and_moved_has_all_its_names_sent(
         line.settle()
         assert not line.wrong()
         line.hand.do(["clear"])
+
+
+def test_a_file_written_by_a_name_in_a_new_directory_has_all_its_names_sent(
+    line: Pipeline,
+) -> None:
+    """The second name is met in a listing, not by an event."""
+    line.hand.do(
+        ["write", b"source/x", 5, 0],
+        ["link", b"source/x", b"source/y"],
+        ["write", b"source/y", 6, 0],
+    )
+    line.settle()
+    for number in range(20):
+        a = b"source/a%d" % number
+        line.hand.do(["write", a, 5, 1], ["pause", 30])
+        line.hand.do(
+            ["deep", a + b".d", b"e", 4, 3],
+            ["link", a, a + b".d/e/e/link"],
+            ["write", a + b".d/e/e/link", 0, 2],
+        )
+        line.settle()
+        assert not line.wrong()
