@@ -78,6 +78,22 @@ class OutBuffer:
             raise failed
         return size - missing
 
+    def add_file(self, header: bytes, fd: int, size: int, padding: bytes) -> bool:
+        """As ``add``, ``read`` and ``add``, in one step for what fits.
+
+        Was all of it there? If not, or at an OSError, nothing was added.
+        """
+        start = self._used + len(header)
+        stop = start + size
+        end = stop + len(padding)
+        memory = self._memory
+        memory[self._used : start] = header
+        memory[stop:end] = padding
+        if size and os.readv(fd, [memory[start:stop]]) != size:
+            return False
+        self._used = end
+        return True
+
     def flush(self) -> None:
         if self._used:
             used, self._used = self._used, 0

@@ -75,6 +75,7 @@ if TYPE_CHECKING:
     from filerep.state import State
 
 _READ = 1 << 16
+_NO_NAMES = (b"", b".", b"..")
 
 
 def pack(
@@ -103,15 +104,24 @@ def pack(
         source.forget_directories()
         paths = decoder.feed(chunk) if chunk else [decoder.close()]
         torn = []
+        above = None
         for record in filter(None, paths):
-            path = normalize(record)
-            if path is None:
-                on_bad_record(record)
-            elif not path.endswith(b"/") and path != b".":
-                if not packer.pack(path):
-                    torn.append(path)
-        for path in torn:
-            packer.pack(path, patient=True)
+            parent, _, name = record.rpartition(b"/")
+            # Most stand in the directory of the one before: nothing is odd but the name.
+            if parent != above or name in _NO_NAMES:
+                path = normalize(record)
+                if path is None:
+                    on_bad_record(record)
+                    continue
+                if path.endswith(b"/") or path == b".":
+                    continue
+                record = path
+                parent, _, name = path.rpartition(b"/")
+                above = parent or None
+            if not packer.pack(record, parent, name):
+                torn.append((record, parent, name))
+        for again in torn:
+            packer.pack(*again, patient=True)
         if not chunk:
             break
     packer.close()
@@ -135,13 +145,15 @@ class _Packer:
         self._out = OutBuffer(lambda data: command.write_all(archive, data))
         self._length = 0
 
-    def pack(self, path: bytes, patient: bool = False) -> bool:
+    def pack(
+        self, path: bytes, parent: bytes, name: bytes, patient: bool = False
+    ) -> bool:
         """Write a member for what is at ``path`` now; False if it must be looked at again.
 
         ``patient``: a file that changes while it is read is sent as it was read.
         """
         try:
-            directory, name = self._source.place(path)
+            directory = self._source.directory(parent)
             status = os.stat(name, dir_fd=directory, follow_symlinks=False)
             kind = stat.S_IFMT(status.st_mode)
             if kind != stat.S_IFREG and kind != stat.S_IFLNK:
@@ -186,23 +198,23 @@ class _Packer:
         header = _header(path, tarstream.FILE, status, size)
         padding = tarstream.padding(size)
         length = len(header) + size + len(padding)
-        revocable = self._out.fits(length)
-        if not (revocable or patient or same(os.fstat(fd), status)):
-            return False
-        self._out.add(header)
-        self._length += length
-        fit = False
-        try:
-            fit = self._out.read(fd, size) == size and same(os.fstat(fd), status)
-        except OSError:
-            patient = False  # zeros are no version of it
-            raise
-        finally:
-            self._out.add(padding)
-            if revocable and not (fit or patient):
+        if not patient and self._out.fits(length):
+            if not self._out.add_file(header, fd, size, padding):
+                return False
+            if not same(os.fstat(fd), status):
                 self._out.drop(length)
-                self._length -= length
-        return fit
+                return False
+            self._length += length
+            return True
+        if not (patient or same(os.fstat(fd), status)):
+            return False
+        self._add(header)
+        try:
+            whole = self._out.read(fd, size) == size
+        finally:
+            self._length += size
+            self._add(padding)
+        return whole and same(os.fstat(fd), status)
 
     def _add(self, piece: bytes) -> None:
         self._length += len(piece)

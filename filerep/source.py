@@ -78,11 +78,6 @@ class Source:
         """A descriptor of the directory ``path``, good until the next call; raises OSError."""
         return self._directory(path)
 
-    def place(self, path: bytes) -> tuple[int, bytes]:
-        """As ``directory`` for the one that ``path`` is in, and its name in there."""
-        parent, _, name = path.rpartition(b"/")
-        return self._directory(parent), name
-
     def look(self, path: bytes) -> os.stat_result | None:
         """What is at ``path`` now, None for nothing; raises OSError if it cannot be told."""
         parent, _, name = path.rpartition(b"/")

@@ -25,7 +25,6 @@ LONG_TARGET = b"K"
 
 _OWNER = b"0000000\x000000000\x00"  # uid and gid 0, which -o or a plain user ignore
 _MAGIC = b"ustar  \x00"  # GNU's old magic, without which L and K mean nothing
-_SPACES = b"        "
 
 # name; mode, owner, size and mtime; checksum; kind; target; magic; then user, group, device and
 # prefix, all empty. Each field is cut to its width and filled with zeros.
@@ -70,21 +69,20 @@ def header(
         fields = (mode, _OWNER, _number(size, 12), _number(mtime, 12))
         numbers = b"%07o\0%s%s%s" % fields
     name, target = name[:100], target[:100]
-    checksum = _sum(name) + _sum(numbers) + _sum(kind + target) + _SUM
+    # The sum of all bytes. The lower half of Adler-32 is one more than a sum, modulo 65521,
+    # which no field reaches, and takes a tenth of sum()'s time.
+    checksum = (
+        (zlib.adler32(name) & 0xFFFF)
+        + (zlib.adler32(numbers) & 0xFFFF)
+        + (zlib.adler32(kind + target) & 0xFFFF)
+        + _SUM
+    )
     field = b"%06o\0 " % checksum
     return _header(name, numbers, field, kind, target, _MAGIC, b"")
 
 
-def _sum(field: bytes) -> int:
-    """The sum of a few bytes.
-
-    The lower half of Adler-32 is one more than that, modulo 65521, which no field of a
-    header can reach. It takes a tenth of sum()'s time.
-    """
-    return (zlib.adler32(field) & 0xFFFF) - 1
-
-
-_SUM = _sum(_SPACES) + _sum(_MAGIC)  # the checksum's own field counts as spaces
+# The checksum's own field counts as spaces; see header for the 3.
+_SUM = sum(b"        " + _MAGIC) - 3
 
 
 @lru_cache(maxsize=1024)
