@@ -370,3 +370,22 @@ def test_a_lost_connection_is_one_line_and_its_return_another(
         assert lines[1].endswith("connecting again")
         assert lines[2].startswith("file-replicator: connected again")
         assert "nothing to send" in lines[3]
+
+
+def test_why_it_cannot_connect_again_is_told_once(source: Path, place: Path) -> None:
+    pid, gone = place / "pid", place / "gone"
+    script = place / "shell"
+    script.write_text(
+        f"[ -e {gone} ] && {{ echo no such box >&2; exit 3; }}; echo $$ >{pid}; exec bash"
+    )
+    words = [str(source), str(place / "d"), "--", "bash", str(script)]
+    with running(REPLICATOR, *words) as program:
+        program.says("in sync")
+        gone.touch()
+        os.kill(int(pid.read_text()), signal.SIGKILL)
+        program.says("exited with 3 before a shell answered: no such box; trying again")
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            program.process.wait(2)  # it goes on trying
+        gone.unlink()
+        program.says("connected again after ")
+        assert program.errors.count(b"no such box") == 1
