@@ -100,15 +100,16 @@ class Tally:
         still: Container[bytes],
         size: Callable[[bytes], Optional[int]],
     ) -> Iterator[None]:
-        files = total = 0
-        for at, path in enumerate(paths, 1):
+        lengths: list[Optional[int]] = []
+        for path in paths:
             if path not in still:
                 break
-            length = size(path)
-            if length is not None:
-                files += 1
-                total += length
-            if not at % _STEP:
+            lengths.append(size(path))
+            if not len(lengths) % _STEP:
                 yield
-        self.of_files = self.planned_files + files
-        self.of_bytes = self.planned_bytes + total
+        # Sending may have gone past where measuring is: that part is planned as well.
+        while lengths and paths[len(lengths) - 1] not in still:
+            lengths.pop()
+        counted = [length for length in lengths if length is not None]
+        self.of_files = self.planned_files + len(counted)
+        self.of_bytes = self.planned_bytes + sum(counted)
