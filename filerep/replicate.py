@@ -26,10 +26,11 @@ Options:
                                   except what is ignored. More than half of it: only when
                                   given twice.
   --dry-run                       Say what would be sent and removed; change nothing.
-  --on-sync COMMAND               Run COMMAND in the destination directory after the first
-                                  copy and after each change.
-  --wait                          Wait until a file-replicator that runs with the same
-                                  arguments has replicated all that is saved by now.
+  --on-sync COMMAND               Have sh run COMMAND in the destination directory after
+                                  the first copy and after each change, one at a time.
+  --wait                          Wait until the file-replicator that runs with the same
+                                  arguments has replicated all that is saved by now. No
+                                  other options are needed with it.
   --retry                         Connect again when the connection is lost [default].
   --no-retry                      End when the connection is lost.
   --keepalive SECONDS             Ask for a sign of life after a silence of SECONDS; three
@@ -44,14 +45,19 @@ Options:
   -V, --version                   Show the version.
 
 Exit status:
-  0    the destination was made the same (--no-replicate-on-change)
+  0    the destination was made the same (--no-replicate-on-change, --wait)
   1    so it was, but for some paths that could not be read, each with a message
   64   wrong usage
   66   SRC_DIR cannot be used, or was moved, deleted or unmounted
-  69   the connection or the far end failed, or refused some of the files
+  69   the connection or the far end failed, or refused some of the files; none runs
+       that could be waited for, or another runs already
   70   a bug
   71   the system refused (no process, no descriptor)
   130  after Ctrl-C; 143 after SIGTERM
+
+Files:
+  $XDG_STATE_HOME/file-replicator  (~/.local/state) what was sent, so that what is removed
+       here while nothing runs is removed there at the next start
 
 Example:
   file-replicator my_project /home/code -- docker exec -i my_container sh
