@@ -36,6 +36,16 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     shutil.rmtree(config.stash[OWN], ignore_errors=True)
 
 
+def pytest_collection_modifyitems(
+    config: pytest.Config, items: list[pytest.Item]
+) -> None:
+    # Those that go on for as long as one likes are asked for, never skipped.
+    if not os.environ.get("FILEREP_HUNT"):
+        hunts = [item for item in items if item.name.startswith("test_hunt")]
+        config.hook.pytest_deselected(items=hunts)
+        items[:] = [item for item in items if item not in hunts]
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]

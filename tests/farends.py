@@ -370,7 +370,8 @@ def sshd(
         (home / ".bashrc").write_text(CHATTER)
     if IS_ROOT and not os.path.isdir("/run/sshd"):
         os.mkdir("/run/sshd", 0o755)
-    port = 2222 if before else free_port()
+    # A namespace of one's own has all its ports free, and cannot be asked from here.
+    port = 2222 if "netns" in before else free_port(address)
     (base / "sshd_config").write_text(f"""\
 ListenAddress {address}:{port}
 HostKey {base}/host
@@ -412,9 +413,9 @@ Host far
         yield Sshd(base / "ssh_config", port, process)
 
 
-def free_port() -> int:
+def free_port(address: str) -> int:
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+        probe.bind((address, 0))
         return int(probe.getsockname()[1])
 
 
