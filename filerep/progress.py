@@ -109,6 +109,9 @@ def batch_line(what: dict[str, Any], width: int = 0) -> str:
 
 def first_line(what: dict[str, Any], watching: bool) -> str:
     """What the first copy came to."""
+    if what["rehearsed"]:
+        count = f"{files(what['files'])} to send, {size(what['bytes'])}"
+        return f"nothing was changed: {count}; {what['removals']:,} to remove"
     if not what["compared"]:
         return "watching; what is at the far end was not compared"
     took = duration(what["ms"])

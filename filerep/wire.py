@@ -140,6 +140,7 @@ class Conversation:
         self.number = 0
         self.limit = _LEAST_BYTES
         self.marks = 0
+        self.rehearsed: dict[bytes, bool] = {}  # told of already; is it one to send?
         self.marked = 0.0
         self.awaited: Optional[float] = None  # since when _settled is waited for
         self.urgent_turns = 0
@@ -335,6 +336,8 @@ class Conversation:
                 {
                     "is": "first",
                     "compared": self.options.initial,
+                    "rehearsed": self.options.dry_run,
+                    "removals": len(self.rehearsed) - sum(self.rehearsed.values()),
                     "files": self.files,
                     "bytes": self.bytes,
                     "known": self.table.ours(),
@@ -706,11 +709,15 @@ class Conversation:
         batch = sent.batch
         self.number -= 1
         for member in batch.members:
-            self.report({"is": "would", "send": quote(member.path)})
+            if member.path not in self.rehearsed:
+                self.rehearsed[member.path] = True
+                self.report({"is": "would", "send": quote(member.path)})
+                self.files += 1
+                self.bytes += member.size
         for path in batch.deletions:
-            self.report({"is": "would", "remove": quote(path)})
-        self.files += len(batch.members)
-        self.bytes += batch.bytes
+            if path not in self.rehearsed:
+                self.rehearsed[path] = False
+                self.report({"is": "would", "remove": quote(path)})
         for directory, mode in batch.directories:
             self.table.put_directory(
                 directory, tables.directory_entry(mode, tables.OURS)

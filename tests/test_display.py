@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from programs import ROOT, Running, environment, running, wait_for
+from programs import ROOT, Running, environment, run, running, wait_for
 
 from filerep import progress
 from filerep.progress import Display, FarText, batch_line, first_line
@@ -80,6 +80,7 @@ def test_durations_are_told_in_their_unit(ms: float, said: str) -> None:
 def first(**changes: Any) -> dict[str, Any]:
     report = {
         "compared": True,
+        "rehearsed": False,
         "files": 3619,
         "known": 3619,
         "bytes": 45e6,
@@ -94,6 +95,10 @@ def first(**changes: Any) -> dict[str, Any]:
     [
         ({}, "in sync: 3,619 files, 45 MB in 1.2 s; watching"),
         ({"compared": False}, "watching; what is at the far end was not compared"),
+        (
+            {"rehearsed": True, "files": 1, "bytes": 7, "removals": 2},
+            "nothing was changed: 1 file to send, 7 bytes; 2 to remove",
+        ),
         ({"files": 0}, "in sync: 3,619 files, nothing to send, 1.2 s; watching"),
         (
             {"files": 12, "bytes": 3000, "ms": 80},
@@ -137,6 +142,30 @@ def test_a_batch_line_fits_the_terminal(width: int) -> None:
 def test_a_wide_character_takes_two_columns() -> None:
     assert progress.columns("データ.txt") == 10
     assert progress.columns("e\u0301") == 1
+
+
+def test_a_dry_run_names_each_path_once_and_changes_nothing(place: Path) -> None:
+    source, copy = place / "src", place / "d/src"
+    source.mkdir()
+    for name in "abc":
+        (source / name).write_text(name)
+    words = [
+        REPLICATOR,
+        "--no-replicate-on-change",
+        str(source),
+        str(place / "d"),
+        "sh",
+    ]
+    assert run(words).returncode == 0
+    (source / "a").unlink()
+    (source / "b").write_text("changed")
+    (source / "d").write_text("new")
+    done = run([REPLICATOR, "--dry-run", *words[2:]])
+    *lines, last = done.stderr.decode().splitlines()
+    told = [f"would send '{name}'" for name in "bd"] + ["would remove 'a'"]
+    assert sorted(lines) == sorted(f"file-replicator: {line}" for line in told)
+    assert last.endswith("nothing was changed: 2 files to send, 10 bytes; 1 to remove")
+    assert sorted(path.name for path in copy.iterdir()) == ["a", "b", "c"]
 
 
 # --- what the far end may do to the terminal ------------------------------------------
