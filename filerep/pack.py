@@ -369,7 +369,10 @@ def _converse(run: Command, root: bytes, source: Source, state: Optional[State])
 
     def report(what: dict[str, object]) -> None:
         if report_fd >= 0:
-            command.write_all(report_fd, json.dumps(what).encode() + b"\n")
+            try:
+                command.write_all(report_fd, json.dumps(what).encode() + b"\n")
+            except OutputError:
+                pass  # the wrapper was killed: see Conversation.run
 
     # SIGTERM: finish what is under way, let the far end tidy up, and end.
     stop_fd, stop = os.pipe()
@@ -394,7 +397,7 @@ def _converse(run: Command, root: bytes, source: Source, state: Optional[State])
     urgent_fd = int(args["--urgent-fd"]) if args["--urgent-fd"] else -1
     lost: Optional[Stop] = None
     try:
-        conversation.run(0 if initial else -1, urgent_fd, stop_fd)
+        conversation.run(0 if initial else -1, urgent_fd, stop_fd, report_fd)
     except OutputError as error:
         lost = Stop(command.UNAVAILABLE, str(error))
     except Stop as error:

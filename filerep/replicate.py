@@ -575,11 +575,14 @@ class Session:
             child = self._children.get(name)
             if child is None:
                 continue
-            try:
-                child.wait(max(0.0, deadline - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                child.kill()
-                child.wait()
+            # SIGTERM before SIGKILL: a local receiver tidies up on it.
+            for end in (child.terminate, child.kill, None):
+                try:
+                    child.wait(max(0.1, deadline - time.monotonic()))
+                    break
+                except subprocess.TimeoutExpired:
+                    if end is not None:
+                        end()
         self._close(*list(self._fds))
 
     def wait(self, seconds: float) -> None:

@@ -164,8 +164,11 @@ class Conversation:
 
     # -- the loop ---------------------------------------------------------------------
 
-    def run(self, bulk_fd: int, urgent_fd: int, stop_fd: int) -> None:
+    def run(self, bulk_fd: int, urgent_fd: int, stop_fd: int, report_fd: int) -> None:
         """Until both inputs have ended and all is acknowledged; -1 for no such input.
+
+        Ends sooner, but tidily, when ``stop_fd`` can be read or nobody reads what is
+        written to ``report_fd``: the wrapper was killed.
 
         Raises ``OutputError``, ``RootGone`` and ``Stop``.
         """
@@ -181,8 +184,10 @@ class Conversation:
                 poll.register(bulk_fd, select.POLLIN)
             if urgent_fd >= 0 and not self._holds_back():
                 poll.register(urgent_fd, select.POLLIN)
-            if stop_fd >= 0:
+            if not self.stopping:
                 poll.register(stop_fd, select.POLLIN)
+                if report_fd >= 0:
+                    poll.register(report_fd, 0)
             poll.register(self.answers.fd, select.POLLIN)
             timeout = self._timeout()
             began = time.monotonic()
@@ -206,8 +211,8 @@ class Conversation:
                     else:
                         bulk_fd, self.bulk_open = -1, False
                 self._take(records, urgent)
-            if stop_fd in ready:
-                stop_fd, self.stopping = -1, True
+            if stop_fd in ready or report_fd in ready:
+                self.stopping = True
             self.source.forget_directories()
             self._hear()
             self._wake()
