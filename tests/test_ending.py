@@ -30,7 +30,7 @@ def test_nothing_is_left_after(
     trees.plant(place / "src", {"f": b"x"})
     (place / "far").mkdir()
     command = [REPLICATE, place / "src", place / "far", shell]
-    with programs.running(command) as run:
+    with programs.running(*command) as run:
         run.says("watching")
         run.signal(number)
         assert run.process.wait(10) == status
