@@ -48,7 +48,7 @@ def link(bench: Bench) -> None:
 
 def copies(bench: Bench, home: Path, far: list[str]) -> None:
     """First copies, against the time which the link needs for the same tree's archive."""
-    files = bench.scaled(1_000, 30)
+    files = bench.scaled(2_000, 30)
     source = home / "tree"
     make_tree(source, files, 30_000)
     there = home / "there"

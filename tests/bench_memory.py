@@ -6,7 +6,6 @@ import contextlib
 import os
 import subprocess
 import threading
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from bench_measure import (
     Cost,
     Row,
     await_sync,
+    cpu_of,
     family,
     make_tree,
     number,
@@ -59,16 +59,20 @@ def idle(bench: Bench) -> None:
     directories = bench.scaled(10_000, 100)
     seconds = 1.0 if bench.quick else IDLE_SECONDS
     tree = bench.tree("directories", directories, 0, per_directory=1)
-    with replicator(bench, tree, bench.fresh("there")) as program:
-        await_sync(program)
-        pause(1)
-        pids = everyone(program)
-        before = Activity(pids)
-        pause(seconds)
-        woken, busy = Activity(pids).since(before)
-    what = f"idle, watching {number(directories)} directories"
-    bench.value(f"{what}: wake-ups of all processes", woken / seconds, "/s", 0)
-    bench.value(f"{what}: one core", 100 * busy / seconds, "%", 0)
+    for options in ([], ["--keepalive=0"]):
+        there = bench.fresh("there")
+        with replicator(bench, tree, there, ["bash"], *options) as program:
+            await_sync(program)
+            pause(1)
+            pids = everyone(program)
+            before = Activity(pids)
+            pause(seconds)
+            woken, busy = Activity(pids).since(before)
+        what = f"idle, {number(directories)} directories"
+        what += ", a sign of life every 15 s" if not options else ", `--keepalive 0`"
+        target = 0 if options else None
+        bench.value(f"{what}: wake-ups", woken / seconds, "/s", target)
+        bench.value(f"{what}: one core", 100 * busy / seconds, "%", target)
     bench.forget("directories", "there")
 
 
@@ -95,8 +99,10 @@ class Sampler:
         self._thread.start()
 
     def _sample(self) -> None:
-        while not self._end.wait(0.5):
+        while True:
             self.most = max(self.most, pss_of(everyone(self._program)))
+            if self._end.wait(0.3):
+                return
 
     def stop(self) -> None:
         self._end.set()
@@ -136,15 +142,14 @@ def scale(bench: Bench) -> None:
             )
         for name, (held, cost) in costs.items():
             stages.setdefault(name, []).append(held)
-            took.setdefault(name, []).append(cost.wall)
-        start = time.perf_counter()
+            took.setdefault(name, []).append(cost.cpu)
         with replicator(bench, tree, bench.fresh("there")) as program:
             sampler = Sampler(program)
             await_sync(program)
-            took.setdefault("first copy", []).append(time.perf_counter() - start)
             sampler.stop()
             pause(1)
             pids = everyone(program)
+            took.setdefault("first copy", []).append(cpu_of(pids))
             held = pss_of(pids)
             tables.append(1e6 * pss_of([fr_pack(pids)]))
             names.append(listed.stat().st_size)
@@ -163,7 +168,7 @@ def scale(bench: Bench) -> None:
             (seconds[high] - seconds[high - 1]) / (sizes[high] - sizes[high - 1])
             for high in (min(2, len(sizes) - 1), len(sizes) - 1)
         )
-        what = f"{name}, a file more of {sizes[-1]:,}"
+        what = f"{name}, CPU for one file more of {sizes[-1]:,}"
         peer = f"of {sizes[min(2, len(sizes) - 1)]:,}"
         bench.add(Row(what, 1e6 * last, "µs", peer, last / first, target=1.3))
     beyond = (tables[-1] - tables[0] - (names[-1] - names[0])) / (sizes[-1] - sizes[0])
