@@ -53,6 +53,7 @@ class Sent:
         self.lot = lot
         self.entries: list[tuple[bytes, bytes]] = []
         self.removed: list[bytes] = []
+        self.intended: list[bytes] = []  # new to the state file
         self.planned: set[bytes] = set()
         self.emptied: set[bytes] = set()  # directories looked through for it
         self.void = False  # nothing of it was put in place

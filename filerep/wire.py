@@ -444,7 +444,10 @@ class Conversation:
         entries = [pair for pair in sent.entries if pair[0].rstrip(b"/") not in void]
         removed = [path for path in sent.removed if path.rstrip(b"/") not in void]
         if self.state is not None:
-            self.state.append(entries, removed)
+            # What was removed may be on its way again, which is remembered already.
+            again = {path for other in self.flight for path in other.intended}
+            forgotten = [path for path in removed if path not in again]
+            self.state.append(entries, forgotten)
         if sent.shaken:
             self._again(self.plan.restore(sent))
         if sent.lot:
@@ -705,7 +708,8 @@ class Conversation:
         if self.state is not None:
             new = [member.path for member in batch.members]
             new += [directory + b"/" for directory, _ in batch.directories]
-            self.state.intend([one for one in new if not self.table.remembered(one)])
+            sent.intended = [one for one in new if not self.table.remembered(one)]
+            self.state.intend(sent.intended)
         self.flight.append(sent)
         self.sender.send(sent, self.tally)
         self.heard = time.monotonic()  # what has been taken so far shows life
