@@ -362,7 +362,9 @@ class Chaos(Pipeline):
         words += [self.source, self.far.parent, *self.far.command]
         env = environment(XDG_STATE_HOME=str(self.place / "state"))
         done = run(words, env=env, timeout=timeout)
-        assert done.returncode == OK, done.stderr
+        said = bytes(self.replicator.errors[-3000:]).decode(errors="backslashreplace")
+        ended = self.replicator.process.poll()
+        assert done.returncode == OK, f"{done.stderr!r}, {ended}, it said: {said}"
 
     def stages_left(self) -> list[str]:
         """The stages that are there."""
