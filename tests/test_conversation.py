@@ -1,0 +1,121 @@
+"""fr-pack's conversation with a far end whose answers the test gives, late or never."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from programs import ROOT, environment, read_until
+
+from filerep import state
+from filerep import table as tables
+
+FAR = "stage=.filerep-x tar=gnu list=find empty=1"
+
+
+class Pack:
+    """fr-pack --wire, with everything it talks to in the test's hands."""
+
+    def __init__(self, place: Path) -> None:
+        self.source = place / "source"
+        self.source.mkdir()
+        self.state = place / "state"
+        answers, self.answers = os.pipe()
+        urgent, self.urgent = os.pipe()
+        words = [str(ROOT / "bin/fr-pack"), "--wire", FAR, "--state", str(self.state)]
+        words += ["--answers-fd", str(answers), "--urgent-fd", str(urgent)]
+        self.process = subprocess.Popen(
+            [sys.executable, *words, str(self.source)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            pass_fds=(answers, urgent),
+            env=environment(),
+        )
+        os.close(answers)
+        os.close(urgent)
+
+    def name(self, *paths: bytes) -> None:
+        os.write(self.urgent, b"".join(path + b"\0" for path in paths))
+
+    def batch(self) -> bytes:
+        """The next batch, to its last line; its number stands there."""
+        assert self.process.stdout
+        got = b""
+        while not re.search(rb"\0batch \d+\n$", got):
+            got += read_until(self.process.stdout.fileno(), b"\n")
+        return got
+
+    def answer(self, line: bytes) -> None:
+        os.write(self.answers, line + b"\n")
+
+    def cut(self) -> dict[bytes, bytes]:
+        """Kill it; what the state file remembers."""
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+        kept, _ = state.parse(self.state.read_bytes())
+        return kept
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        assert self.process.stdout
+        self.process.stdout.close()
+        os.close(self.answers)
+        os.close(self.urgent)
+
+
+@pytest.fixture
+def pack(tmp_path: Path) -> Iterator[Pack]:
+    program = Pack(tmp_path)
+    yield program
+    program.close()
+
+
+def test_what_is_under_way_is_remembered_before_it_is_answered(pack: Pack) -> None:
+    (pack.source / "d").mkdir()
+    (pack.source / "d/f").write_text("new")
+    pack.name(b"d/f")
+    assert b"d/f" in pack.batch()
+    kept = pack.cut()
+    assert kept.keys() == {b"d/", b"d/f"}
+    assert tables.marks(kept[b"d/f"]) & tables.UNSURE
+
+
+def test_an_answer_does_not_forget_what_is_sent_again(pack: Pack) -> None:
+    """Sent, removed, sent again; the answer to the removal comes after that."""
+    path = pack.source / "f"
+    path.write_text("one")
+    pack.name(b"f")
+    pack.batch()
+    pack.answer(b"ok 1")
+    path.unlink()
+    pack.name(b"f")
+    assert b"del " in pack.batch()
+    path.write_text("two")
+    pack.name(b"f")
+    pack.batch()
+    pack.answer(b"ok 2")
+    # One more, sent only when the answer was taken, so that it has been.
+    (pack.source / "g").write_text("g")
+    pack.name(b"g")
+    pack.batch()
+    assert b"f" in pack.cut()
+
+
+def test_a_path_that_failed_is_tried_again_alone(pack: Pack) -> None:
+    (pack.source / "f").write_text("f")
+    (pack.source / "g").write_text("g")
+    pack.name(b"f", b"g")
+    pack.batch()
+    pack.answer(b"bad 1 1 Permission denied")
+    pack.answer(b"ok 1")
+    second = pack.batch()
+    assert (b"0/f\0" in second) != (b"0/g\0" in second)
+    pack.answer(b"ok 2")
+    assert {b"f", b"g"} == pack.cut().keys()
