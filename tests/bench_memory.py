@@ -41,8 +41,11 @@ class Activity:
         self._seen: dict[int, tuple[int, float]] = {}
         for pid in pids:
             with contextlib.suppress(FileNotFoundError):
-                ran = Path(f"/proc/{pid}/schedstat").read_text().split()[0]
-                self._seen[pid] = (wakeups_of(pid), int(ran) / 1e9)
+                ran = 0
+                for task in os.listdir(f"/proc/{pid}/task"):
+                    file = Path(f"/proc/{pid}/task/{task}/schedstat")
+                    ran += int(file.read_text().split()[0])
+                self._seen[pid] = (wakeups_of(pid), ran / 1e9)
 
     def since(self, before: Activity) -> tuple[int, float]:
         """What those that were there before have done since."""
