@@ -14,6 +14,7 @@ import time
 from filerep import table as tables
 from filerep import tarstream
 from filerep.batch import COMMIT, Batch, Member
+from filerep.outbuffer import SIZE
 from filerep.source import changed_meanwhile, same
 
 TYPE_CHECKING = False
@@ -125,25 +126,28 @@ class Sender:
                 self._on_error("read", member.path, error)
                 self._unreadable.add(member.path)
             return 0, False
+        out = self._out
         try:
-            # Most fit into the buffer, and are taken back if they have changed meanwhile.
-            revocable = self._out.fits(length)
-            if not revocable and not (patient or same(os.fstat(fd), status)):
+            if out.fits(length):
+                # As most do. It can be taken back if it has changed meanwhile.
+                fit = out.add_file(header, fd, size, padding)
+                if fit and not patient and not same(os.fstat(fd), status):
+                    out.drop(length)
+                    fit = False
+                return length if fit else 0, fit
+            if not patient and not same(os.fstat(fd), status):
                 return 0, False
-            self._out.add(header)
+            out.add(header)
             try:
-                fit = self._out.read(fd, size) == size
-            except OSError as error:
-                fit = False
-                if not changed_meanwhile(error):
-                    self._on_error("read", member.path, error)
-                    self._unreadable.add(member.path)
-            fit = fit and (patient or same(os.fstat(fd), status))
-            if revocable and not fit:
-                self._out.drop(len(header) + size)
-                return 0, False
-            self._out.add(padding)
-            return length, fit
+                fit = out.read(fd, size) == size
+            finally:
+                out.add(padding)
+            return length, fit and (patient or same(os.fstat(fd), status))
+        except OSError as error:
+            if not changed_meanwhile(error):
+                self._on_error("read", member.path, error)
+                self._unreadable.add(member.path)
+            return 0 if length <= SIZE else length, False
         finally:
             os.close(fd)
 
