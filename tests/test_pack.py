@@ -64,6 +64,20 @@ def test_a_path_is_taken_however_find_or_a_person_spells_it(
     assert (place / "out/a/f").read_bytes() == b"hello"
 
 
+def test_an_odd_spelling_is_seen_also_behind_neighbours(place: Path) -> None:
+    trees.plant(place / "src", {"a/f": b"1", "a/g": b"2", "a/.h": b"3", "i": b"4"})
+    odd = [b"a/f", b"a/..", b"a/.", b"a/", b"/a/g", b"a//g", b"a/.h", b"a/../i", b"/i"]
+    result = packed(place / "src", pathstream.encode(odd))
+    assert result.stderr.count(b"not a path below SRC") == 4
+    unpacked(result.stdout, place / "out")
+    assert sorted(path.name for path in (place / "out").rglob("*")) == [
+        ".h",
+        "a",
+        "f",
+        "g",
+    ]
+
+
 @pytest.mark.parametrize("record", [b"/etc/passwd", b"../up", b"a/../../up", b".."])
 def test_what_lies_outside_is_refused_with_a_message(
     record: bytes, place: Path
