@@ -72,6 +72,7 @@ if TYPE_CHECKING:
     from typing import Optional
 
     from filerep.ignore import Rules
+    from filerep.link import Far
     from filerep.state import State
 
 _READ = 1 << 16
@@ -338,15 +339,56 @@ def _rules(run: Command, root: bytes) -> Rules:
 
 def _converse(run: Command, root: bytes, source: Source, state: Optional[State]) -> int:
     """The wire mode: see wire.py."""
-    import json
-    import signal
-
     from filerep import link, wire
 
     args = run.args
     far = link.Far(args["--wire"])
+    options = wire.Options(
+        delete=not args["--no-delete"],
+        initial=not args["--no-initial"],
+        dry_run=args["--dry-run"],
+        mirror=args["--mirror"],
+        keepalive=command.number(args["--keepalive"], "--keepalive"),
+        on_sync=os.fsencode(args["--on-sync"] or ""),
+        progress=args["--progress"],
+    )
+    report_fd = _descriptor(run, "--report-fd")
+    report = _reporter(report_fd)
+    answers = link.Answers(_descriptor(run, "--answers-fd"), far)
+    conversation = wire.Conversation(
+        source,
+        _recall(args["--state"], state, far, options.initial),
+        state,
+        far,
+        options,
+        answers,
+        link.Output(1, answers, 3 * options.keepalive),
+        run.say,
+        run.on_error,
+        report,
+        _rules(run, root) if options.mirror else None,
+    )
+    bulk_fd, urgent_fd = 0 if options.initial else -1, _descriptor(run, "--urgent-fd")
+    try:
+        conversation.run(bulk_fd, urgent_fd, _terminated(), report_fd)
+    except (OutputError, Stop) as error:
+        if report_fd < 0:
+            raise Stop(command.UNAVAILABLE, str(error)) from None
+        # The wrapper says it, together with what it does about it.
+        report({"is": "lost", "why": str(error)})
+        return command.UNAVAILABLE
+    if conversation.failing:
+        count = f"{len(conversation.failing):,}"
+        said = f"not in sync: {count} of the paths could not be written, see above"
+        raise Stop(command.UNAVAILABLE, said)
+    return run.status
+
+
+def _recall(
+    path: Optional[str], state: Optional[State], far: Far, initial: bool
+) -> tables.Table:
+    """The table as earlier runs have left it; ``state`` is None in a dry run."""
     table = tables.Table()
-    initial = not args["--no-initial"]
     marks = tables.OURS | (tables.UNSEEN if initial else 0)
     if far.list == "none":
         marks |= tables.UNSURE  # what became of it there since, nobody can tell
@@ -354,62 +396,40 @@ def _converse(run: Command, root: bytes, source: Source, state: Optional[State])
         state.load(tables.Table() if far.empty else table, marks)
         if far.empty:
             state.clear()
-    elif args["--state"] and not far.empty:
-        _peek(args["--state"], table, marks)
-    options = wire.Options(
-        delete=not args["--no-delete"],
-        initial=initial,
-        dry_run=args["--dry-run"],
-        mirror=args["--mirror"],
-        keepalive=command.number(args["--keepalive"], "--keepalive"),
-        on_sync=os.fsencode(args["--on-sync"] or ""),
-        progress=args["--progress"],
-    )
-    report_fd = int(args["--report-fd"] or -1)
+    elif path and not far.empty:
+        _peek(path, table, marks)
+    return table
+
+
+def _descriptor(run: Command, option: str) -> int:
+    """The descriptor that ``option`` names, -1 if it was not given."""
+    text = run.args[option]
+    return -1 if text is None else int(command.number(text, option))
+
+
+def _reporter(fd: int) -> Callable[[dict[str, object]], None]:
+    """What tells the wrapper at ``fd`` what happens, a line of JSON each time."""
+    import json
 
     def report(what: dict[str, object]) -> None:
-        if report_fd >= 0:
+        if fd >= 0:
             try:
-                command.write_all(report_fd, json.dumps(what).encode() + b"\n")
+                command.write_all(fd, json.dumps(what).encode() + b"\n")
             except OutputError:
                 pass  # the wrapper was killed: see Conversation.run
 
-    # SIGTERM: finish what is under way, let the far end tidy up, and end.
-    stop_fd, stop = os.pipe()
-    os.set_blocking(stop, False)
+    return report
+
+
+def _terminated() -> int:
+    """A descriptor that can be read after SIGTERM, which then does nothing else.
+
+    What is under way is finished, and the far end tidies up.
+    """
+    import signal
+
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
     signal.signal(signal.SIGTERM, lambda *_: None)
-    signal.set_wakeup_fd(stop)
-    answers = link.Answers(int(args["--answers-fd"]), far)
-    out = link.Output(1, answers, 3 * options.keepalive)
-    conversation = wire.Conversation(
-        source,
-        table,
-        state,
-        far,
-        options,
-        answers,
-        out,
-        run.say,
-        run.on_error,
-        report,
-        _rules(run, root) if options.mirror else None,
-    )
-    urgent_fd = int(args["--urgent-fd"]) if args["--urgent-fd"] else -1
-    lost: Optional[Stop] = None
-    try:
-        conversation.run(0 if initial else -1, urgent_fd, stop_fd, report_fd)
-    except OutputError as error:
-        lost = Stop(command.UNAVAILABLE, str(error))
-    except Stop as error:
-        lost = error
-    if lost is not None:
-        # The wrapper says it, together with what it does about it.
-        if report_fd < 0:
-            raise lost
-        report({"is": "lost", "why": str(lost)})
-        return lost.status
-    if conversation.failing:
-        count = f"{len(conversation.failing):,}"
-        said = f"not in sync: {count} of the paths could not be written, see above"
-        raise Stop(command.UNAVAILABLE, said)
-    return run.status
+    signal.set_wakeup_fd(writer)
+    return reader
