@@ -116,8 +116,13 @@ def parse(data: bytes) -> tuple[dict[bytes, bytes], int]:
 
 
 def enter(kept: dict[bytes, bytes], into: tables.Table, marks: int) -> None:
-    """Put what ``parse`` found into a table, with ``marks``."""
-    for path, value in kept.items():
+    """Put what ``parse`` found into a table, with ``marks``.
+
+    A path can be both, where a file was to become a directory and nobody knows whether it
+    did. Directories come first, as one that is entered takes the place of a file.
+    """
+    for path in sorted(kept, key=lambda path: not path.endswith(b"/")):
+        value = kept[path]
         value = tables.marked(value, marks | tables.marks(value) & tables.UNSURE)
         if path.endswith(b"/"):
             into.put_directory(path[:-1], value)

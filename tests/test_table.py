@@ -230,3 +230,25 @@ def test_what_is_about_to_be_sent_is_remembered(tmp_path: Path) -> None:
         known = loaded.get(b"known")
         assert known and not tables.marks(known) & tables.UNSURE
     assert loaded.get(b"later")
+
+
+@pytest.mark.parametrize("became", [False, True])
+def test_a_file_that_was_to_become_a_directory_is_ours_either_way(
+    tmp_path: Path, became: bool
+) -> None:
+    """The answer was lost; the far end's listing tells which of the two it has."""
+    kept = state.State(os.fsencode(tmp_path / "state"))
+    kept.load(tables.Table(), 0)
+    kept.append([(b"d", tables.entry(found(), tables.OURS))], [])
+    kept.intend([b"d/", b"d/f"])
+    kept.close()
+    again = state.State(os.fsencode(tmp_path / "state"))
+    table = tables.Table()
+    again.load(table, tables.OURS | tables.UNSEEN)
+    if became:
+        table.merge_listing(b"", [(b"d", b"d", 0o755, 4096, SECOND, b"")])
+        table.merge_listing(b"d", [(b"f", b"f", 0o644, 5, SECOND, b"")])
+        assert table.unseen() == [b"d/", b"d/f"]
+    else:
+        table.merge_listing(b"", [(b"d", b"f", 0o644, 5, 7 * SECOND + 3, b"")])
+        assert table.unseen() == [b"d"]
