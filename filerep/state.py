@@ -22,6 +22,10 @@ from filerep import table as tables
 _HEADER = b"file-replicator state 1\n"
 _ENTRY_BYTES = 36
 
+# A log that is saved all day must not fill the disk: once so much was appended, and at
+# least as much as there was, the file is tidied as at a start.
+_LEAST_ROOM = 4 << 20
+
 
 class Busy(Exception):
     """Another run holds the state file."""
@@ -33,6 +37,7 @@ class State:
     def __init__(self, path: bytes) -> None:
         """Open or make ``path``; raises ``Busy`` or OSError."""
         self._path = path
+        self._room = _LEAST_ROOM  # how much more is written before the file is tidied
         self._lock(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
 
     def _lock(self, fd: int) -> None:
@@ -47,11 +52,16 @@ class State:
 
     def load(self, into: tables.Table, marks: int) -> None:
         """Put all that is remembered into ``into`` with ``marks``, and tidy the file."""
+        enter(self._tidy(), into, marks)
+
+    def _tidy(self) -> dict[bytes, bytes]:
+        """Cut off what is no whole record, leave out what is void; what is remembered."""
         size = os.fstat(self._fd).st_size
         kept, whole = parse(os.pread(self._fd, size, 0))
-        enter(kept, into, marks)
         os.ftruncate(self._fd, whole)
         self._rewrite(kept, whole)
+        self._room = max(_LEAST_ROOM, os.fstat(self._fd).st_size)
+        return kept
 
     def _rewrite(self, kept: dict[bytes, bytes], size: int) -> None:
         """Leave out what later records made void, once that is half of the file."""
@@ -78,15 +88,19 @@ class State:
 
     def intend(self, paths: list[bytes]) -> None:
         """Remember that ``paths`` are about to be sent, a directory's ending in ``/``."""
-        if paths:
-            os.write(self._fd, b"".join([b"?%s\0" % path for path in paths]))
+        self._write([b"?%s\0" % path for path in paths])
 
     def append(self, put: list[tuple[bytes, bytes]], removed: list[bytes]) -> None:
         """Remember ``put``, pairs of path and entry, and forget ``removed``."""
         records = [b"-%s\0" % path for path in removed]
         records += [b"+%s%s\0" % (value, path) for path, value in put]
+        self._write(records)
+
+    def _write(self, records: list[bytes]) -> None:
         if records:
-            os.write(self._fd, b"".join(records))
+            self._room -= os.write(self._fd, b"".join(records))
+            if self._room < 0:
+                self._tidy()
 
 
 def parse(data: bytes) -> tuple[dict[bytes, bytes], int]:

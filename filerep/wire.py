@@ -755,7 +755,7 @@ def _row(queue: OrderedDict[bytes, None], directory: bytes) -> Iterator[bytes]:
         at = path.rfind(b"/")
         if max(at, 0) != start or at > 0 and not path.startswith(directory):
             break
-        if path.endswith(b"/"):
+        if path.endswith(b"/") or path == b".":
             break
         del queue[path]
         yield path

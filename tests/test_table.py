@@ -252,3 +252,24 @@ def test_a_file_that_was_to_become_a_directory_is_ours_either_way(
     else:
         table.merge_listing(b"", [(b"d", b"f", 0o644, 5, 7 * SECOND + 3, b"")])
         assert table.unseen() == [b"d"]
+
+
+def test_a_file_saved_all_day_does_not_make_the_state_grow_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(state, "_LEAST_ROOM", 10_000)
+    path = os.fsencode(tmp_path / "state")
+    kept = state.State(path)
+    kept.load(tables.Table(), 0)
+    kept.append([(b"other", tables.entry(found(), tables.OURS))], [])
+    for ino in range(5_000):
+        kept.intend([b"new%d" % ino] if ino == 4_999 else [])
+        kept.append([(b"log", tables.entry(found(ino=ino), tables.OURS))], [])
+    assert os.path.getsize(path) < 25_000
+    kept.close()
+    again = state.State(path)
+    table = tables.Table()
+    again.load(table, tables.OURS)
+    assert table.unchanged(b"log", found(ino=4_999), b"")
+    assert table.unchanged(b"other", found(), b"")
+    assert table.get(b"new4999") is not None
