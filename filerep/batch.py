@@ -243,7 +243,9 @@ class Batch:
         ]
         lines += [b"rm -f " + b" ".join(some) for some in pieces(torn)]
         if self._linked:
-            lines.append(b"link")
+            into = {part for above in self._groups for part in _chain(above)}
+            words = [b"link", *(shell_quote(b"./" + one) for one in sorted(into))]
+            lines.append(b" ".join(words))
         for group in self._groups.values():
             lines += self._putting(group, unfit)
         if unfit:

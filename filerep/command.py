@@ -210,19 +210,3 @@ def write_all(fd: int, data: bytes | bytearray | memoryview) -> None:
             view = view[os.write(fd, view) :]
     except OSError as error:
         raise OutputError(error) from None
-
-
-def write_records(fd: int, paths: Iterable[bytes], size: int = 1 << 16) -> None:
-    """Write ``paths`` as a path stream, a buffer at a time; raises ``OutputError``."""
-    pending: list[bytes] = []
-    length = 0
-    for path in paths:
-        pending.append(path)
-        length += len(path) + 1
-        if length >= size:
-            pending.append(b"")
-            write_all(fd, b"\0".join(pending))
-            pending, length = [], 0
-    if pending:
-        pending.append(b"")
-        write_all(fd, b"\0".join(pending))

@@ -45,8 +45,8 @@ def find_end(form: str, data: bytes | bytearray, start: int) -> int:
 def parse(form: str, data: bytes) -> dict[bytes, list[Listed]]:
     """What each directory holds, as name, type letter, permissions, size, mtime, target.
 
-    Directories are relative, the listed one itself ``b""``. What cannot be parsed (a time
-    before 1970, a line of an error) is left out, and is sent then.
+    Directories are relative, the listed one itself ``b""``. What cannot be parsed (a
+    line of an error) is left out, and is sent then.
     """
     found: dict[bytes, list[Listed]] = {}
     parts = _parse_stat(data) if form == "stat" else _parse_find(data)
@@ -70,9 +70,9 @@ def _parse_find(data: bytes) -> Iterator[tuple[bytes, bytes, int, int, int, byte
         try:
             letter, mode, size, time, path = head.split(b" ", 4)
             seconds, _, fraction = time.partition(b".")
+            # Before 1970 too: find writes -2.5 for a second and a half before it.
             mtime = int(seconds) * _SECOND + int(fraction[:9].ljust(9, b"0"))
-            if mtime >= 0:
-                yield path, letter, int(mode, 8), int(size), mtime, target
+            yield path, letter, int(mode, 8), int(size), mtime, target
         except ValueError:
             continue
 

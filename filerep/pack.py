@@ -145,6 +145,7 @@ class _Packer:
         self._state = state
         self._out = OutBuffer(lambda data: command.write_all(archive, data))
         self._length = 0
+        self._entered: list[tuple[bytes, bytes]] = []
 
     def pack(
         self, path: bytes, parent: bytes, name: bytes, patient: bool = False
@@ -184,8 +185,7 @@ class _Packer:
     def _enter(self, table: tables.Table, path: bytes, status: os.stat_result) -> None:
         value = tables.entry(status, tables.OURS)
         table.put(path, value)
-        if self._state is not None:
-            self._state.append([(path, value)], [])
+        self._entered.append((path, value))
 
     def _file(
         self, path: bytes, fd: int, status: os.stat_result, patient: bool
@@ -224,11 +224,18 @@ class _Packer:
     def pause(self) -> None:
         """Let a tar that reads whole records see all there is so far."""
         self._add(tarstream.filler(-self._length % tarstream.RECORD))
-        self._out.flush()
+        self._flush()
 
     def close(self) -> None:
         self._add(tarstream.end(self._length))
+        self._flush()
+
+    def _flush(self) -> None:
+        """Write all; only what was written is remembered."""
         self._out.flush()
+        if self._state is not None:
+            self._state.append(self._entered, [])
+        self._entered.clear()
 
 
 def _header(
@@ -375,7 +382,8 @@ def _converse(run: Command, root: bytes, source: Source, state: Optional[State])
         if report_fd < 0:
             raise Stop(command.UNAVAILABLE, str(error)) from None
         # The wrapper says it, together with what it does about it.
-        report({"is": "lost", "why": str(error)})
+        refused = isinstance(error, wire.Refused)
+        report({"is": "refused" if refused else "lost", "why": str(error)})
         return command.UNAVAILABLE
     if conversation.failing:
         count = f"{len(conversation.failing):,}"

@@ -37,9 +37,10 @@ _STALE_WAIT = 0.01
 class Lot:
     """Paths that failed over there, to be tried again together after ``wait`` seconds."""
 
-    def __init__(self, paths: list[bytes], wait: float) -> None:
+    def __init__(self, paths: list[bytes], wait: float, mixed: bool = False) -> None:
         self.paths = paths
         self.wait = wait
+        self.mixed = mixed  # they failed together: some of them may be good
 
     def __lt__(self, other: Lot) -> bool:
         return id(self) < id(other)
@@ -107,14 +108,18 @@ class Plan:
         self._too_big = too_big
 
     def verify(self, record: bytes, queue: Queue) -> None:
-        """Look at all of ours at or below ``record``, the files before their directories."""
+        """Look at what has gone of ours at or below ``record``, files before directories.
+
+        What is there is passed over: if it changed, a record of its own says so, unless the
+        rules ignore it by now, and then it must not be sent.
+        """
         directory = b"" if record == b"./" else record[:-1]
         inner = []
         for path, value in self._table.below(directory):
             if tables.marks(value) & tables.OURS:
                 if path.endswith(b"/"):
                     inner.append(path[:-1])
-                else:
+                elif not self.is_there(path):
                     queue[path] = None
         for path in reversed(inner):
             queue.pop(path, None)
@@ -122,6 +127,13 @@ class Plan:
         if directory:
             queue.pop(directory, None)
             queue[directory] = None
+
+    def is_there(self, path: bytes) -> bool:
+        """Is a file or symlink at ``path``? False also if it cannot be told."""
+        try:
+            return kind(self._source.look(path)) in (stat.S_IFREG, stat.S_IFLNK)
+        except OSError:
+            return False
 
     def look(self, path: bytes, sent: Sent, queue: Queue) -> bool:
         """Look at ``path`` and plan what follows from it; False: not in this batch.
@@ -345,11 +357,18 @@ class Plan:
             if not path.endswith(b"/"):
                 self._table.doubt(path)
 
-    def restore(self, sent: Sent) -> list[bytes]:
-        """Doubt what ``sent`` has put in place and the table has lost since; those paths."""
+    def restore(self, sent: Sent, void: set[bytes]) -> list[bytes]:
+        """Doubt what ``sent`` has put in place and the table has lost since; those paths.
+
+        Not what is ``void``: that was not put in place.
+        """
         lost = []
         for path, _ in sent.entries:
-            if not path.endswith(b"/") and self._table.get(path) is None:
+            if (
+                path not in void
+                and not path.endswith(b"/")
+                and self._table.get(path) is None
+            ):
                 self._make_directories(path)
                 self._table.doubt(path)
                 lost.append(path)

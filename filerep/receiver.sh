@@ -134,12 +134,14 @@ put() {
     i=$((i + 1))
   done
 }
-# link: put all that is staged under its own path into place, in one process. GNU cp, from 8.27
+# link DIR...: put all that is staged under its own path into place, in one process; DIRs are the
+# directories that it goes into, and cp would make those that are gone. GNU cp, from 8.27
 # on, replaces by a link with a temporary name and a rename, and goes through no symlink. RACE:
 # killed in between, it leaves a file CuXXXXXX. Where it cannot, `at` and `put` follow, which find
 # out why. No other cp is known to replace by rename.
 link() {
   dirty=1
+  for D; do is_dir "$D" || return 0; done
   if [ -z "$cp" ]; then
     cp=$(cp --version 2>/dev/null)
     case $cp in
@@ -167,7 +169,7 @@ rmd() {
     i=$((i + 1))
   done
 }
-# mod MODE DIR
+# mod MODE DIR: as far as we may; a directory of somebody else's keeps the bits it has
 mod() { [ "$lost" ] || chmod "$@" 2>/dev/null; }
 # list DIR...: each, and what is in it, in the form that the ready line named
 list() {

@@ -161,6 +161,9 @@ class Job:
         if not self.parent.startswith(b"/"):
             said = f"DEST_PARENT_DIR must be absolute: {quote(self.parent)}"
             raise Stop(command.USAGE, said)
+        if args["--mirror"] and args["--no-initial-replication"]:
+            said = "--mirror compares, which --no-initial-replication rules out"
+            raise Stop(command.USAGE, said)
         self.walks = not args["--no-initial-replication"]
         self.watches = not args["--no-replicate-on-change"] and not args["--dry-run"]
         self.retries = not args["--no-retry"] and self.watches
@@ -233,6 +236,7 @@ class Session:
         self.failing = 0
         self.skipped = False
         self.lost = ""  # why, in fr-pack's words
+        self.refused = ""  # why another attempt is of no use
         self.watch_ready = False
 
     # -- descriptors and processes ----------------------------------------------------
@@ -464,7 +468,9 @@ class Session:
 
     def _state(self) -> Optional[str]:
         try:
-            return self.job.state_file(".state")
+            path = self.job.state_file(".state")
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            return path
         except OSError as error:
             self.display.message(
                 f"cannot keep state, {command.reason(error)}: what is removed here while"
@@ -519,6 +525,8 @@ class Session:
             self._waiters.answer(what["failing"])
         if kind == "lost":
             self.lost = what["why"]
+        if kind == "refused":
+            self.refused = what["why"]
         if kind == "sync":
             self.failing = what["failing"]
             if not self.failing:
@@ -549,6 +557,8 @@ class Session:
                 name, status = "fr-watch", watch.wait()
                 self._drain_stages()
             if status == command.UNAVAILABLE:
+                if self.refused:
+                    raise Stop(status, self.refused)
                 raise Lost(self.lost)
             if status < 0:
                 raise Lost(f"{name} was killed by signal {-status}")

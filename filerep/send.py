@@ -7,6 +7,7 @@ in the stage, or is taken back from the buffer, and is looked at again in a mome
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import time
@@ -131,6 +132,9 @@ class Sender:
             if out.fits(length):
                 # As most do. It can be taken back if it has changed meanwhile.
                 fit = out.add_file(header, fd, size, padding)
+                if patient and not fit and same(os.fstat(fd), status):
+                    # A size that is no promise, as below /sys: it will never be whole.
+                    raise OSError(errno.EIO, os.strerror(errno.EIO))
                 if fit and not patient and not same(os.fstat(fd), status):
                     out.drop(length)
                     fit = False

@@ -88,9 +88,6 @@ class Source:
                 return None
             raise
 
-    def root_status(self) -> os.stat_result:
-        return os.fstat(self._fd)
-
     def open(self, path: bytes) -> int:
         """A descriptor of the regular file ``path``; raises OSError."""
         parent, _, name = path.rpartition(b"/")

@@ -54,6 +54,8 @@ _ALL_PATHS = 1 << 20  # read ahead, where somebody wants to know how long it wil
 
 _READ = 1 << 16
 
+_BUFFERED = 4 << 20
+_SLOWEST = 32_768  # bytes a second
 _RETRY_WAIT = (0.5, 30.0)
 _LOT_PAUSE = 4.0  # times what the failure took, before the next lot is tried
 # Where changes never pause, so long is tried to reach a point with nothing under way.
@@ -82,6 +84,10 @@ class Options:
         self.keepalive = keepalive
         self.on_sync = on_sync
         self.progress = progress
+
+
+class Refused(Stop):
+    """What another connection would not change."""
 
 
 class Conversation:
@@ -197,6 +203,7 @@ class Conversation:
                 self.heard += late
             if self.answers.fd in ready:
                 self.answers.fill()
+                self.heard = time.monotonic()
             for fd in (urgent_fd, bulk_fd):
                 if fd not in ready or fd < 0:
                     continue
@@ -274,8 +281,15 @@ class Conversation:
         return max(0.0, min(due) - time.monotonic()) * 1000 + 1
 
     def _patience(self) -> float:
-        """Seconds of silence to put up with: before asking, or for an answer."""
-        return self.options.keepalive * (3 if self.flight else 1)
+        """Seconds of silence to put up with: before asking, or for an answer.
+
+        What was written may be in the buffers of a slow connection still, for which pipe,
+        ssh and sockets have some megabytes.
+        """
+        if not self.flight:
+            return self.options.keepalive
+        written = sum(sent.batch.bytes for sent in self.flight)
+        return 3 * self.options.keepalive + min(written, _BUFFERED) / _SLOWEST
 
     def _may_send(self) -> bool:
         """Two batches under way keep both ends busy; more would only delay a save."""
@@ -316,7 +330,7 @@ class Conversation:
         while self.later and self.later[0][0] <= now:
             self.urgent[heapq.heappop(self.later)[1]] = None
         patience = self._patience()
-        if patience and now - self.heard >= patience:
+        if self.options.keepalive and now - self.heard >= patience:
             if self.flight:
                 raise Stop(UNAVAILABLE, silent(patience))
             self.heard = now
@@ -326,8 +340,9 @@ class Conversation:
         """Nothing to do: look at what only earlier runs knew, say so, end if asked."""
         if not self.unseen_queued:
             self.unseen_queued = True
-            for path in self.table.unseen():
-                self.bulk[path.rstrip(b"/")] = None
+            for path in (path.rstrip(b"/") for path in self.table.unseen()):
+                if not self.plan.is_there(path):
+                    self.bulk[path] = None
             if self.bulk:
                 return
         if self.rules is not None:
@@ -369,12 +384,28 @@ class Conversation:
             self.synced = synced
             self.report({"is": "sync", "failing": len(self.failing)})
         if inputs_ended and not self.hook_runs and not self.finishing:
-            self._finish()
+            if not self._hurry_lots():
+                self._finish()
+
+    def _hurry_lots(self) -> bool:
+        """Before the end, find the bad ones among the paths of batches that failed whole."""
+        now = time.monotonic()
+        mixed = [
+            lot for _, lot in self.lots if lot.mixed and self._is_no_full_disk(lot)
+        ]
+        if mixed:
+            self.lots = [(now if lot in mixed else due, lot) for due, lot in self.lots]
+            heapq.heapify(self.lots)
+            self.next_lot = now
+        return bool(mixed)
+
+    def _is_no_full_disk(self, lot: Lot) -> bool:
+        return all(self.failing.get(path) != _DISK_FULL for path in lot.paths)
 
     def _mirror(self, rules: Rules) -> None:
         """Queue what only the far end has, or ask for more listings."""
         if not self.listings.needed and self.far.list == "none":
-            raise Stop(UNAVAILABLE, "--mirror needs find or stat at the far end")
+            raise Refused(UNAVAILABLE, "--mirror needs find or stat at the far end")
         links = mirror.links(self.table, rules, self.source)
         for directory in links:
             if self.listings.needed and not self.listings.asked(directory):
@@ -384,7 +415,7 @@ class Conversation:
         self.rules = None
         paths, count, files = mirror.victims(self.table, links, self.source)
         if self.options.mirror < 2 and files >= 100 and count > files / 2:
-            raise Stop(
+            raise Refused(
                 UNAVAILABLE,
                 f"--mirror would remove {count:,} of {files:,} files at the far end:"
                 " nothing was removed; give --mirror twice if that is right",
@@ -447,9 +478,9 @@ class Conversation:
             # What was removed may be on its way again, which is remembered already.
             again = {path for other in self.flight for path in other.intended}
             forgotten = [path for path in removed if path not in again]
-            self.state.append(entries, forgotten)
+            self._remember(entries, forgotten)
         if sent.shaken:
-            self._again(self.plan.restore(sent))
+            self._again(self.plan.restore(sent, void))
         if sent.lot:
             # A directory may have stayed only for the sake of what is removed now.
             self._again(path.rpartition(b"/")[0] for path in removed if b"/" in path)
@@ -566,11 +597,13 @@ class Conversation:
             later.shaken = True
         size = -(-len(paths) // 8)
         for at in range(0, len(paths), size):
-            self._fails(paths[at : at + size], words, sent.lot)
+            self._fails(paths[at : at + size], words, sent.lot, len(paths) > 1)
         took = time.monotonic() - sent.started
         self.next_lot = time.monotonic() + _LOT_PAUSE * took
 
-    def _fails(self, paths: list[bytes], words: str, lot: Optional[Lot]) -> None:
+    def _fails(
+        self, paths: list[bytes], words: str, lot: Optional[Lot], mixed: bool = False
+    ) -> None:
         words = _plainly(words)
         if words not in self.said:
             self.said.add(words)
@@ -582,7 +615,26 @@ class Conversation:
         for path in paths:
             self.failing[path] = words
         wait = min(lot.wait * 2 if lot else _RETRY_WAIT[0], _RETRY_WAIT[1])
-        heapq.heappush(self.lots, (time.monotonic() + wait, Lot(paths, wait)))
+        heapq.heappush(self.lots, (time.monotonic() + wait, Lot(paths, wait, mixed)))
+
+    def _remember(
+        self,
+        entries: list[tuple[bytes, bytes]],
+        removed: list[bytes],
+        intended: Iterable[bytes] = (),
+    ) -> None:
+        """Enter it in the state file; without one, if that cannot be written."""
+        if self.state is None:
+            return
+        try:
+            self.state.intend(list(intended))
+            self.state.append(entries, removed)
+        except OSError as error:
+            self.state = None
+            self.say(
+                f"cannot write the state file, {os.strerror(error.errno or 0)}: what is"
+                " removed while nothing runs will not be removed at the far end"
+            )
 
     def _again(self, paths: Iterable[bytes]) -> None:
         for path in paths:
@@ -631,8 +683,7 @@ class Conversation:
 
     def _send_planned(self, sent: Sent) -> None:
         """Send what was planned, if anything, and remember what needed no sending."""
-        if self.state is not None:
-            self.state.append(self.table.adopted, [])
+        self._remember(self.table.adopted, [])
         self.table.adopted.clear()
         if sent.batch:
             self._send(sent)
@@ -709,7 +760,7 @@ class Conversation:
             new = [member.path for member in batch.members]
             new += [directory + b"/" for directory, _ in batch.directories]
             sent.intended = [one for one in new if not self.table.remembered(one)]
-            self.state.intend(sent.intended)
+            self._remember([], [], sent.intended)
         self.flight.append(sent)
         self.sender.send(sent, self.tally)
         self.heard = time.monotonic()  # what has been taken so far shows life
@@ -766,10 +817,13 @@ def _inside(paths: Iterable[bytes], tops: set[bytes]) -> set[bytes]:
     return {path for path in paths if not tops.isdisjoint(directories(path))}
 
 
+_DISK_FULL = "its disk is full"
+
+
 def _plainly(words: str) -> str:
     """The far end's words, with what to do where a common cause is behind them."""
     if "No space left" in words or "Wrote only " in words:  # the second is GNU tar's
-        return "its disk is full"
+        return _DISK_FULL
     if words.startswith("not writable by "):
         who, _, line = words[len("not writable by ") :].partition(", ")
         fields = line.split(None, 8)
