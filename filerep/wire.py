@@ -446,10 +446,13 @@ class Conversation:
                 continue
             word, _, rest = data.partition(b" ")
             if word == b"ok":
-                self._acknowledged(self.flight.pop(0))
+                sent = self._answered(rest)[0]
+                self.flight.pop(0)
+                self._acknowledged(sent)
             elif word == b"failed":
-                words = rest.partition(b" ")[2].decode("utf-8", "replace")
-                self._failed(self.flight.pop(0), words)
+                sent, rest = self._answered(rest)
+                self.flight.pop(0)
+                self._failed(sent, rest.decode("utf-8", "replace"))
             elif word == b"hook":
                 self.hook_runs = False
                 if not self.finishing:
@@ -461,13 +464,17 @@ class Conversation:
         if self.answers.ended and not self.finished:
             raise Stop(UNAVAILABLE, "it was closed")
 
+    def _answered(self, rest: bytes) -> tuple[Sent, bytes]:
+        """The batch whose number begins ``rest``, the first under way, and what follows."""
+        number, _, rest = rest.partition(b" ")
+        if not self.flight or number != b"%d" % self.flight[0].batch.number:
+            raise Stop(UNAVAILABLE, "the far end answers out of order")
+        return self.flight[0], rest
+
     def _trouble(self, word: str, rest: bytes) -> None:
         """One line about one path of the batch that is about to be acknowledged."""
-        number, _, rest = rest.partition(b" ")
+        sent, rest = self._answered(rest)
         identity, _, words = rest.partition(b" ")
-        sent = self.flight[0]
-        if int(number) != sent.batch.number:
-            raise Stop(UNAVAILABLE, "the far end answers out of order")
         sent.trouble.append((word, int(identity), words.decode("utf-8", "replace")))
 
     def _acknowledged(self, sent: Sent) -> None:
