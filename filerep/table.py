@@ -9,7 +9,8 @@ When is a file the same as what the far end holds? Three cases, by what is known
 * It was sent in this run, or in an earlier one that remembered it: inode, mode, size, mtime
   and ctime must all be the same. No ordinary program can set ctime, so an edit that keeps
   size and mtime (``cp -p``, ``touch -r``) shows. Remembered from an earlier run, the far
-  end's listing must besides show the size, mode and mtime that were sent then.
+  end's listing must besides show the size, mode and mtime that were sent then; if it shows
+  others, a version may have arrived whose answer was lost, and the file is sent.
 * Only the far end's listing is known: type, size, mode and mtime to the nanosecond must be
   the same. Two edits within one second differ in the fraction. A tar that drops the
   fraction (busybox) leaves a whole second that equals no fraction, and the file is sent.
@@ -333,7 +334,9 @@ class Table:
             ):
                 found[key] = before
             else:
-                bits = (bits | LISTED) & ~UNSURE
+                # Ours, but not what was acknowledged last: a version whose answer was
+                # lost, say. A later edit that kept its mtime would look like that one.
+                bits |= LISTED | (UNSURE if bits & OURS else 0)
                 found[key] = _pack(0, mode, bits, size, mtime, 0)
         for key in names:
             if key not in found and key.endswith(b"/"):

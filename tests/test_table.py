@@ -273,3 +273,27 @@ def test_a_file_saved_all_day_does_not_make_the_state_grow_for_ever(
     assert table.unchanged(b"log", found(ino=4_999), b"")
     assert table.unchanged(b"other", found(), b"")
     assert table.get(b"new4999") is not None
+
+
+@pytest.mark.parametrize("remembered", [True, False], ids=["an older one", "none"])
+def test_a_version_whose_answer_was_lost_proves_nothing(
+    remembered: bool, tmp_path: Path
+) -> None:
+    """It was edited since, size and mtime were kept, and only the listing shows it.
+
+    Found by a hunt that kills: an edit with ``touch -r`` stayed behind.
+    """
+    kept = state.State(os.fsencode(tmp_path / "state"))
+    kept.load(tables.Table(), 0)
+    if remembered:
+        older = found(mtime=3 * SECOND + 1, ctime=3 * SECOND + 1)
+        kept.append([(b"f", tables.entry(older, tables.OURS))], [])
+    else:
+        kept.intend([b"f"])
+    kept.close()
+    table = tables.Table()
+    state.State(os.fsencode(tmp_path / "state")).load(
+        table, tables.OURS | tables.UNSEEN
+    )
+    table.merge_listing(b"", [listed(b"f", 7 * SECOND + 3)])
+    assert not table.unchanged(b"f", found(), b"")
