@@ -56,9 +56,11 @@ PACKAGES = {
     "zsh": "zsh",
 }
 
-# Shells that take a script on standard input, as the words of a command.
+# Shells that take a script on standard input, as the words of a command. There is no dash
+# where bash is tried, or the receiver would leave it.
 SHELLS = {
     "bash": ["bash"],
+    "bash-dash": ["bash"],
     "bash-posix": ["bash", "--posix"],
     "dash": ["dash"],
     "busybox": ["busybox", "sh"],
@@ -78,6 +80,7 @@ SUB_SECOND_TARS = {"gnu", "bsdtar"}
 # Most of them with most: busybox sh runs its own tar whatever PATH says, so it goes with no
 # other; toybox tar and bash's other mode are rare enough to be tried with few.
 FEW_WITH = {"busybox": {"busybox"}, "bash-posix": {"gnu"}, "mksh": {"gnu", "bsdtar"}}
+FEW_WITH["bash-dash"] = {"gnu"}
 FEW_WITH["zsh"] = {"gnu", "busybox", "bsdtar"}
 SHELLS_AND_TARS = [
     (shell, tar)
@@ -236,6 +239,19 @@ def toolbox(tar: str, directory: Path) -> str:
     return f"{directory}:{SYSTEM_PATH}"
 
 
+def without_dash(directory: Path) -> str:
+    """A PATH like the system's in which there is no dash."""
+    if directory.exists():
+        return str(directory)
+    directory.mkdir(parents=True)
+    for place in reversed(SYSTEM_PATH.split(":")):
+        for program in Path(place).glob("*"):
+            (directory / program.name).unlink(missing_ok=True)
+            (directory / program.name).symlink_to(program)
+    (directory / "dash").unlink(missing_ok=True)
+    return str(directory)
+
+
 def install_busybox(directory: Path) -> None:
     """busybox and a link for every applet of it, relative, so that it works in a chroot.
 
@@ -255,6 +271,8 @@ def local_shell(shell: str, tar: str, base: Path) -> FarEnd:
     words = list(SHELLS[shell])
     (words[0],) = need(words[0])
     path = toolbox(tar, base / f"tools-{tar}")
+    if shell in ("bash", "bash-posix"):
+        path = path.replace(SYSTEM_PATH, without_dash(base / "tools-but-dash"))
     here = base / "dest"
     here.mkdir(exist_ok=True)
     env = shutil.which("env") or "/usr/bin/env"

@@ -163,7 +163,7 @@ def line(pipelines: Callable[..., Pipeline]) -> Pipeline:
 SHELLS = [
     ("bash", "gnu"),
     ("bash", "gnu"),
-    ("bash", "gnu"),
+    ("bash-dash", "gnu"),
     ("dash", "gnu"),
     ("dash", "bsdtar"),
     ("busybox", "busybox"),

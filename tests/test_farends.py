@@ -121,6 +121,14 @@ def test_these_shells_do_read_ahead(shell: str, base: Path) -> None:
     assert ask(far.command, "{ cat; exit; }\nbytes for cat\n") == ""
 
 
+def test_bash_leaves_the_rest_of_its_script_to_dash(base: Path) -> None:
+    """It reads one byte at a time, so what stands behind a line is there for another."""
+    far = local_shell("bash-dash", "gnu", base)
+    script = 'set -- a \'b c\'; exec dash -s -- "$@"\nps -o comm= -p $$; echo "<$2>"\n'
+    assert ask(far.command, script) == "dash\n<b c>\n"
+    assert ask(local_shell("bash", "gnu", base).command, "type dash || :\n") == ""
+
+
 def test_sudo_changes_the_user(far_end: Callable[[str], FarEnd]) -> None:
     far = far_end("sudo")
     ask(far.command, f"cd {far.parent} && touch file\n")
