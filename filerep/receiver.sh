@@ -14,10 +14,10 @@ if [ "${BASH_VERSION-}" ] && command -v dash >/dev/null; then exec dash -s -- "$
 # dash, which starts a process in less time.
 #
 # The stream is a row of batches: an archive, padded to tar's records of 10240 bytes, then the
-# line `batch N`. GNU tar stops reading just there, so it is started ahead of the data and its
-# own start costs no time. Every other tar reads on; there the number of records comes first, in
-# a line of its own, and dd hands over just so many. The line behind shows that both sides count
-# alike, and tells a lost connection (no line) from a tar that failed.
+# line `batch N`. GNU tar stops reading just there. Every other tar reads on; there the number of
+# records comes first, in a line of its own, and dd hands over just so many. Any tar is started
+# ahead of the data, so that its own start costs no time. The line behind shows that both sides
+# count alike, and tells a lost connection (no line) from a tar that failed.
 #
 # An archive is unpacked into the stage, a hidden directory on the destination's file system.
 # Its last member is `commit`, a script the sender wrote, which calls the functions below to move
@@ -199,22 +199,29 @@ hook() {
 }
 finish() { drop; echo bye; exit 0; }
 
+# unpack: the next archive into the stage
+unpack() {
+  umask 0
+  if [ "$form" = gnu ]; then exec tar -xpof - -C "$S"; fi
+  {
+    read -r records || exit
+    if [ "$full" ]; then exec dd bs=10240 "count=$records" iflag=fullblock 2>/dev/null; fi
+    exec dd ibs=1 obs=10240 "count=$((records * 10240))" 2>/dev/null
+  } | {
+    tar -xpof - -C "$S"
+    code=$?
+    # What tar leaves must not be read as lines. bsdtar has read on, unless it gave up.
+    [ "$form$code" = bsd0 ] || cat >/dev/null
+    exit $code
+  }
+}
+
 say ready "empty=$empty tar=$form list=$list"
 n=0
 while :; do
   n=$((n + 1)) dirty='' lost='' linked='' shut=''
-  if [ "$form" = gnu ]; then
-    words=$(umask 0; exec tar -xpof - -C "$S" 2>&1)
-    code=$?
-  else
-    read -r records || break
-    if [ "$full" ]; then set -- bs=10240 "count=$records" iflag=fullblock
-    else set -- ibs=1 obs=10240 "count=$((records * 10240))"; fi
-    # A tar that gives up early must not leave the rest of its archive to be read as lines.
-    words=$(dd "$@" 2>/dev/null |
-      (umask 0; tar -xpof - -C "$S" 2>&1; code=$?; cat >/dev/null; exit $code))
-    code=$?
-  fi
+  words=$(unpack 2>&1)
+  code=$?
   if ! read -r line || [ "$line" != "batch $n" ] || [ ! -d "$S" ]; then break; fi
   if [ $code = 0 ] && [ -s "$S/commit" ]; then
     . "$S/commit" </dev/null
