@@ -10,11 +10,31 @@ from __future__ import annotations
 
 import os
 
+from filerep.source import same
+
+try:
+    from fcntl import F_GETPIPE_SZ, F_SETPIPE_SZ, fcntl
+except ImportError:  # not Linux, or Python 3.9
+    fcntl = None  # type: ignore[assignment]
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 SIZE = 1 << 18
+_ZEROS = bytes(512)
+
+
+def widen(fd: int) -> None:
+    """Let a pipe hold all that is written at once, so that its writer need not wait.
+
+    What is no pipe, or cannot be changed (the user's pipes are used up), stays as it is.
+    """
+    try:
+        if fcntl is not None and fcntl(fd, F_GETPIPE_SZ) < SIZE:
+            fcntl(fd, F_SETPIPE_SZ, SIZE)
+    except OSError:
+        pass
 
 
 class OutBuffer:
@@ -93,6 +113,31 @@ class OutBuffer:
             return False
         self._used = end
         return True
+
+    def add_whole(self, header: bytes, fd: int, status: os.stat_result) -> int:
+        """Add ``header``, the file that ``fd`` has open and zeros to the end of a block.
+
+        How many bytes that were; 0 if the file is not, or was not all the time, as
+        ``status`` says. Then, and at an OSError, nothing was added. Header and file must be no
+        more than ``SIZE``.
+        """
+        size = status.st_size
+        length = len(header) + size + -size % 512
+        if self._used + length > SIZE:
+            self.flush()
+        used = self._used
+        start = used + len(header)
+        stop = start + size
+        end = used + length
+        memory = self._memory
+        memory[used:start] = header
+        memory[stop:end] = _ZEROS[: end - stop]
+        if size and os.readv(fd, [memory[start:stop]]) != size:
+            return 0
+        if not same(os.fstat(fd), status):
+            return 0
+        self._used = end
+        return length
 
     def flush(self) -> None:
         if self._used:

@@ -56,13 +56,13 @@ from __future__ import annotations
 
 import os
 import select
-import stat
+from stat import S_ISLNK, S_ISREG
 
 from filerep import command
 from filerep import table as tables
 from filerep import tarstream
 from filerep.command import Command, OutputError, Stop
-from filerep.outbuffer import OutBuffer
+from filerep.outbuffer import SIZE, OutBuffer, widen
 from filerep.pathstream import Decoder, normalize, quote
 from filerep.source import OPEN_FILE, RootGone, Source, changed_meanwhile, same
 
@@ -94,7 +94,7 @@ def pack(
     and, with a ``state``, remembered. A path that cannot be read goes to ``on_error``,
     what names nothing below the source to ``on_bad_record``; ``OutputError`` escapes.
     """
-    packer = _Packer(source, archive, on_error, table, state)
+    packer = _Packer(source, archive, on_error, on_bad_record, table, state)
     decoder = Decoder()
     waiting = select.poll()
     waiting.register(records, select.POLLIN)
@@ -103,28 +103,12 @@ def pack(
             packer.pause()
         chunk = os.read(records, _READ)
         source.forget_directories()
-        paths = decoder.feed(chunk) if chunk else [decoder.close()]
-        torn = []
-        above = None
-        for record in filter(None, paths):
-            parent, _, name = record.rpartition(b"/")
-            # Most stand in the directory of the one before: nothing is odd but the name.
-            if parent != above or name in _NO_NAMES:
-                path = normalize(record)
-                if path is None:
-                    on_bad_record(record)
-                    continue
-                if path.endswith(b"/") or path == b".":
-                    continue
-                record = path
-                parent, _, name = path.rpartition(b"/")
-                above = parent or None
-            if not packer.pack(record, parent, name):
-                torn.append((record, parent, name))
-        for again in torn:
-            packer.pack(*again, patient=True)
         if not chunk:
             break
+        packer.pack(decoder.feed(chunk))
+    unended = decoder.close()
+    if unended:
+        packer.pack([unended])
     packer.close()
 
 
@@ -136,85 +120,120 @@ class _Packer:
         source: Source,
         archive: int,
         on_error: Callable[[str, bytes, OSError], None],
+        on_bad_record: Callable[[bytes], None],
         table: Optional[tables.Table],
         state: Optional[State],
     ) -> None:
         self._source = source
         self._on_error = on_error
+        self._on_bad_record = on_bad_record
         self._table = table
         self._state = state
         self._out = OutBuffer(lambda data: command.write_all(archive, data))
         self._length = 0
         self._entered: list[tuple[bytes, bytes]] = []
 
-    def pack(
-        self, path: bytes, parent: bytes, name: bytes, patient: bool = False
-    ) -> bool:
-        """Write a member for what is at ``path`` now; False if it must be looked at again.
+    def pack(self, records: list[bytes]) -> None:
+        """Write a member for what is at each of these paths now."""
+        torn = self._pack(records)
+        self._pack(torn, patient=True)
 
-        ``patient``: a file that changes while it is read is sent as it was read.
+    def _pack(self, records: list[bytes], patient: bool = False) -> list[bytes]:
+        """As ``pack``; the paths of files that changed while they were read.
+
+        ``patient``: such a file is sent as it was read.
         """
+        torn = []
+        above = None
+        directory = -1
+        for path in records:
+            parent, _, name = path.rpartition(b"/")
+            try:
+                # Most stand in the directory of the one before: nothing is odd but the name.
+                if parent != above or name in _NO_NAMES:
+                    above = None
+                    plain = normalize(path)
+                    if plain is None:
+                        self._on_bad_record(path)
+                        continue
+                    if plain.endswith(b"/") or plain == b".":
+                        continue
+                    path = plain
+                    parent, _, name = path.rpartition(b"/")
+                    directory = self._source.directory(parent)
+                    above = parent or None
+                status = os.stat(name, dir_fd=directory, follow_symlinks=False)
+                mode = status.st_mode
+                if S_ISREG(mode):
+                    if not self._file(path, directory, name, status, patient):
+                        torn.append(path)
+                elif S_ISLNK(mode):
+                    self._symlink(path, directory, name, status)
+            except OSError as error:
+                if not changed_meanwhile(error):
+                    self._on_error("read", path, error)
+        return torn
+
+    def _symlink(
+        self, path: bytes, directory: int, name: bytes, status: os.stat_result
+    ) -> None:
+        target = os.readlink(name, dir_fd=directory)
+        table = self._table
+        if table is not None and table.unchanged(path, status, target):
+            return
+        self._add(_header(path, tarstream.SYMLINK, status, 0, target))
+        if table is not None:
+            self._enter(table, path, status)
+
+    def _file(
+        self,
+        path: bytes,
+        directory: int,
+        name: bytes,
+        status: os.stat_result,
+        patient: bool,
+    ) -> bool:
+        """Write a file; False if it was not all the time as ``status`` says.
+
+        If it changed and no part of it is out yet, it is left out.
+        """
+        table = self._table
+        if table is not None and table.unchanged(path, status, b""):
+            return True
+        size = status.st_size
+        header = _header(path, tarstream.FILE, status, size)
+        fd = os.open(name, OPEN_FILE, dir_fd=directory)
         try:
-            directory = self._source.directory(parent)
-            status = os.stat(name, dir_fd=directory, follow_symlinks=False)
-            kind = stat.S_IFMT(status.st_mode)
-            if kind != stat.S_IFREG and kind != stat.S_IFLNK:
-                return True
-            target = (
-                os.readlink(name, dir_fd=directory) if kind == stat.S_IFLNK else b""
-            )
-            table = self._table
-            if table is not None and table.unchanged(path, status, target):
-                return True
-            if kind == stat.S_IFLNK:
-                self._add(_header(path, tarstream.SYMLINK, status, 0, target))
+            if not patient and len(header) + size <= SIZE:
+                added = self._out.add_whole(header, fd, status)
+                self._length += added
+                rested = added > 0
             else:
-                fd = os.open(name, OPEN_FILE, dir_fd=directory)
-                try:
-                    if not self._file(path, fd, status, patient):
-                        return patient
-                finally:
-                    os.close(fd)
-            if table is not None:
-                self._enter(table, path, status)
-        except OSError as error:
-            if not changed_meanwhile(error):
-                self._on_error("read", path, error)
-        return True
+                rested = self._stream(header, fd, status, patient)
+        finally:
+            os.close(fd)
+        if table is not None and rested:
+            self._enter(table, path, status)
+        return rested
 
     def _enter(self, table: tables.Table, path: bytes, status: os.stat_result) -> None:
         value = tables.entry(status, tables.OURS)
         table.put(path, value)
         self._entered.append((path, value))
 
-    def _file(
-        self, path: bytes, fd: int, status: os.stat_result, patient: bool
+    def _stream(
+        self, header: bytes, fd: int, status: os.stat_result, patient: bool
     ) -> bool:
-        """Write the file that ``fd`` has open; was it all the time as ``status`` says?
-
-        It keeps the size its header told, cut or filled with zeros. If it changed and no
-        part of it is out yet, it is taken back.
-        """
-        size = status.st_size
-        header = _header(path, tarstream.FILE, status, size)
-        padding = tarstream.padding(size)
-        length = len(header) + size + len(padding)
-        if not patient and self._out.fits(length):
-            if not self._out.add_file(header, fd, size, padding):
-                return False
-            if not same(os.fstat(fd), status):
-                self._out.drop(length)
-                return False
-            self._length += length
-            return True
+        """Write a file as it is read: cut, or filled with zeros, to the size in ``header``."""
         if not (patient or same(os.fstat(fd), status)):
             return False
+        size = status.st_size
         self._add(header)
         try:
             whole = self._out.read(fd, size) == size
         finally:
             self._length += size
-            self._add(padding)
+            self._add(tarstream.padding(size))
         return whole and same(os.fstat(fd), status)
 
     def _add(self, piece: bytes) -> None:
@@ -270,6 +289,7 @@ def _main(run: Command) -> int:
                 state.load(table, tables.OURS | tables.UNSEEN)
             if run.args["--listing"]:
                 _read_listing(run.args["--listing"], table)
+        widen(1)
         bad = lambda record: run.on_bad(f"not a path below SRC: {quote(record)}")
         pack(source, 0, 1, run.on_error, bad, table, state)
     except RootGone:

@@ -49,8 +49,8 @@ class Source:
             os.close(fd)
         self._directories.clear()
 
-    def _directory(self, path: bytes) -> int:
-        """A descriptor of the directory ``path``, owned by the cache; raises OSError."""
+    def directory(self, path: bytes) -> int:
+        """A descriptor of the directory ``path``, good until the next call; raises OSError."""
         fd = self._directories.get(path)
         if fd is not None:
             return fd
@@ -74,15 +74,11 @@ class Source:
             fd = inner
         return fd
 
-    def directory(self, path: bytes) -> int:
-        """A descriptor of the directory ``path``, good until the next call; raises OSError."""
-        return self._directory(path)
-
     def look(self, path: bytes) -> os.stat_result | None:
         """What is at ``path`` now, None for nothing; raises OSError if it cannot be told."""
         parent, _, name = path.rpartition(b"/")
         try:
-            return os.stat(name, dir_fd=self._directory(parent), follow_symlinks=False)
+            return os.stat(name, dir_fd=self.directory(parent), follow_symlinks=False)
         except OSError as error:
             if error.errno in _ABSENT:
                 return None
@@ -91,12 +87,12 @@ class Source:
     def open(self, path: bytes) -> int:
         """A descriptor of the regular file ``path``; raises OSError."""
         parent, _, name = path.rpartition(b"/")
-        return os.open(name, OPEN_FILE, dir_fd=self._directory(parent))
+        return os.open(name, OPEN_FILE, dir_fd=self.directory(parent))
 
     def target(self, path: bytes) -> bytes:
         """Where the symlink ``path`` points; raises OSError."""
         parent, _, name = path.rpartition(b"/")
-        return os.readlink(name, dir_fd=self._directory(parent))
+        return os.readlink(name, dir_fd=self.directory(parent))
 
     def check(self) -> None:
         """Raise ``RootGone`` unless the name of the root still leads to what was opened.

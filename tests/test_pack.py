@@ -14,6 +14,7 @@ import trees
 
 from filerep import pack, pathstream
 from filerep.command import OutputError
+from filerep.outbuffer import SIZE
 from filerep.source import RootGone, Source
 
 FR_PACK = str(programs.ROOT / "bin" / "fr-pack")
@@ -251,6 +252,14 @@ def test_a_file_that_shrinks_while_it_is_read_does_not_break_the_stream(
     assert tar.wait(10) == 0 and cut
     assert (place / "log").read_bytes() == b"x" * 10
     assert (place / "next").read_bytes() == b"n"
+
+
+def test_files_about_as_long_as_the_buffer_come_out_whole(place: Path) -> None:
+    sizes = [SIZE - 1537, SIZE - 1536, SIZE - 1535, SIZE, SIZE + 1, 0, 1]
+    trees.plant(place / "src", {f"f{size}": os.urandom(size) for size in sizes})
+    records = b"".join(b"f%d\0" % size for size in sizes)
+    unpacked(packed(place / "src", records).stdout, place / "out")
+    trees.assert_same(place / "src", place / "out")
 
 
 def no_error(action: str, path: bytes, error: OSError) -> None:
