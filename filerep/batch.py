@@ -5,9 +5,9 @@ destination that gets something has a numbered directory in the stage, which hol
 files under their own names; a directory the destination lacks is staged whole and moved as
 one. All names in the script are in single quotes and begin with ``./``.
 
-A stanza is one row of calls that stands or falls together: ``at`` checks the directories,
-what follows works in them. Every directory and path of a batch has a number, by which the
-receiver's answers name it.
+A stanza is one line, ``at ... && put ...``: ``at`` checks the directories, what follows works
+in them. Every directory and path of a batch has a number, by which the receiver's answers name
+it: those of a stanza follow each other, the directories first.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from filerep import tarstream
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 # The words of one call stay far below the 128 KiB that POSIX systems allow them in all.
 _CALL_BYTES = 48_000
@@ -116,15 +116,13 @@ class Group:
 
 
 class Stanza:
-    """Calls that work in the same directories; ``put``, ``del`` or ``rmd`` of ``paths``."""
+    """``put``, ``del``, ``rmd`` or ``mod`` of ``paths``, if their directories are as thought."""
 
-    __slots__ = ("verb", "directories", "paths", "first")
+    __slots__ = ("verb", "paths")
 
-    def __init__(self, verb: bytes, directories: list[bytes], first: int) -> None:
+    def __init__(self, verb: bytes, paths: list[bytes]) -> None:
         self.verb = verb
-        self.directories = directories
-        self.paths: list[bytes] = []
-        self.first = first
+        self.paths = paths
 
 
 class Batch:
@@ -232,67 +230,65 @@ class Batch:
         # The inner directories first: b"a/b" sorts behind b"a".
         lines += self._removing(b"rmd", sorted(self.removals, reverse=True))
         for directory, mode in self.modes:
-            stanza = self._stanza(b"mod", _chain(directory))
-            stanza.paths = [directory]
-            lines.append(self._at(stanza))
-            lines.append(b"mod %o %s" % (mode, shell_quote(b"./" + directory)))
+            lines.append(
+                self._stanza(b"mod", _chain(directory), [directory], [b"%o" % mode])
+            )
         torn = [
             shell_quote(b"./" + self.stage + b"/" + member.name)
             for member in self.members
             if member.path in unfit and (self._linked or member.in_new_directory)
         ]
         lines += [b"rm -f " + b" ".join(some) for some in pieces(torn)]
-        if self._linked:
+        puts = [
+            line
+            for group in self._groups.values()
+            for line in self._putting(group, unfit)
+        ]
+        if self._linked and puts:
             into = {part for above in self._groups for part in _chain(above)}
             words = [b"link", *(shell_quote(b"./" + one) for one in sorted(into))]
-            lines.append(b" ".join(words))
-        for group in self._groups.values():
-            lines += self._putting(group, unfit)
+            puts = [b" ".join(words) + b" || {", *puts, b"}"]
+        lines += puts
         if unfit:
             lines.append(b"dirty=1")
         return b"\n".join(lines + self.commands) + b"\n"
 
-    def _stanza(self, verb: bytes, directories: list[bytes]) -> Stanza:
-        stanza = Stanza(verb, directories, len(self.numbered))
-        self.numbered.extend((stanza, directory) for directory in directories)
-        return stanza
-
-    def _at(self, stanza: Stanza) -> bytes:
-        words = [
-            shell_quote(b"./" + directory if directory != b"." else directory)
-            for directory in stanza.directories
-        ]
-        return b"at %d %s" % (stanza.first, b" ".join(words))
-
-    def _call(self, stanza: Stanza, words: list[bytes]) -> bytes:
-        number = len(self.numbered)
-        self.numbered.extend((stanza, path) for path in stanza.paths[-len(words) :])
-        return b"%s %d %s" % (stanza.verb, number, b" ".join(words))
+    def _stanza(
+        self,
+        verb: bytes,
+        directories: list[bytes],
+        paths: list[bytes],
+        words: Iterable[bytes],
+    ) -> bytes:
+        """Its line; ``words`` are what the verb is given for ``paths``."""
+        stanza = Stanza(verb, paths)
+        inside = b" ".join(shell_quote(b"./" + one) for one in directories) or b"."
+        line = b"at %d %s && %s %s"
+        line %= (len(self.numbered), inside, verb, b" ".join(words))
+        self.numbered.extend((stanza, path) for path in directories or [b"."])
+        self.numbered.extend((stanza, path) for path in paths)
+        return line
 
     def _removing(self, verb: bytes, paths: list[bytes]) -> Iterator[bytes]:
         for some in pieces(paths):
             above = {path.rpartition(b"/")[0] for path in some}
             checked = {part for directory in above for part in _chain(directory)}
-            stanza = self._stanza(verb, sorted(checked) or [b"."])
-            stanza.paths = some
-            yield self._at(stanza)
-            yield self._call(stanza, [shell_quote(b"./" + path) for path in some])
+            words = (shell_quote(b"./" + path) for path in some)
+            yield self._stanza(verb, sorted(checked), some, words)
 
     def _putting(self, group: Group, unfit: set[bytes]) -> Iterator[bytes]:
-        pairs = [
+        fit = [
             (path, inner)
             for path, inner in zip(group.paths, group.inner)
             if path not in unfit
         ]
-        if not pairs:
-            return
-        stanza = self._stanza(b"put", _chain(group.directory) or [b"."])
-        yield self._at(stanza)
         stage = b"./%s/%s" % (self.stage, group.prefix)
-        for some in pieces([stage + inner for _, inner in pairs]):
-            stanza.paths += [path for path, _ in pairs[: len(some)]]
-            del pairs[: len(some)]
-            yield self._call(stanza, [shell_quote(staged) for staged in some])
+        for some in pieces([stage + inner for _, inner in fit]):
+            paths = [path for path, _ in fit[: len(some)]]
+            del fit[: len(some)]
+            yield self._stanza(
+                b"put", _chain(group.directory), paths, map(shell_quote, some)
+            )
 
 
 def pieces(paths: list[bytes]) -> Iterator[list[bytes]]:

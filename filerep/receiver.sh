@@ -42,6 +42,8 @@ LC_ALL=C EXTRACT_UNSAFE_SYMLINKS=1 # old busybox holds some symlinks back withou
 export LC_ALL EXTRACT_UNSAFE_SYMLINKS
 say() { printf '%s\n' "filerep-$nonce $*"; }
 try() { words=$("$@" 2>&1) || { say error "${words%%"$nl"*}"; exit 1; }; }
+exists() { [ -e "$1" ] || [ -L "$1" ]; }
+is_dir() { [ -d "$1" ] && [ ! -L "$1" ]; }
 drop() { [ ! -e "$S/.hook" ] || kill "$job"; rm -rf "$S"; }
 
 # Nothing is touched before the sender, told where that would be, says `go`: on the same machine
@@ -82,7 +84,7 @@ trap 'drop; exit 1' HUP INT TERM
 # What is here, and what with.
 empty=1 cp='' form=other list=none full='' session=''
 for f in * .[!.]* ..?*; do
-  if { [ -e "$f" ] || [ -L "$f" ]; } && [ "./$f" != "$S" ]; then empty=0; break; fi
+  if exists "$f" && [ "./$f" != "$S" ]; then empty=0; break; fi
 done
 case $(tar --version 2>&1 </dev/null) in *'GNU tar'*) form=gnu ;; *bsdtar*) form=bsd ;; esac
 case $(find . -prune -printf '%y %m %s %T@' 2>/dev/null) in
@@ -92,51 +94,64 @@ esac
 if dd if=/dev/null bs=1 count=1 iflag=fullblock 2>/dev/null; then full=1; fi
 if command -v setsid >/dev/null; then session=-; fi
 
-# at ID DIR...: what follows works in these directories, the last of which is $D. Each must be
-# a directory and no symlink. RACE: one that is swapped for a symlink after this look and before
-# the rename, a moment later, is followed.
+# A line of a commit is mostly `at ID DIR... && VERB WORD...`: what a verb does is done in these
+# directories, the last of which is $D. Each must be a directory and no symlink. ID is the number
+# of the first; the others have the next ones, and after them the paths that the verb is given.
+# RACE: a directory that is swapped for a symlink after this look and before the rename, a
+# moment later, is followed.
 at() {
-  i=$1 lost=''; shift
   [ -d "$S" ] || exit 1 # another receiver has begun: what it has listed is its own now
-  [ -z "$linked" ] || return
+  i=$1
+  shift
   for D; do
-    if [ -L "$D" ] || [ ! -d "$D" ]; then echo "lost $n $i"; lost=1 dirty=1; return; fi
+    is_dir "$D" || { tell "lost $n $i"; return 1; }
     i=$((i + 1))
   done
 }
-is_dir() { [ -d "$1" ] && [ ! -L "$1" ]; }
-# bad ID DIR: what was said of a path in DIR ($words, kept off a disk that may be full), or who
-# owns a DIR that is closed to us, asked once for all that goes there
+# tell WORD...: answer for one path; something may be left in the stage
+tell() { dirty=1; printf '%s\n' "$*"; }
+# bad DIR: what was said of a path in DIR ($words, kept off a disk that may be full), or who owns
+# a DIR that is closed to us, asked once for all that goes there
 bad() {
-  if [ ! -w "$2" ]; then
-    [ "$2" = "$shut" ] || shut=$2 who="$(id -un 2>/dev/null), $(ls -ld "$2" 2>/dev/null)"
+  if [ ! -w "$1" ]; then
+    [ "$1" = "$shut" ] || shut=$1 who="$(id -un 2>/dev/null), $(ls -ld "$1" 2>/dev/null)"
     words="not writable by $who"
   fi
-  printf 'bad %s %s %s\n' "$n" "$1" "${words%%"$nl"*}"
-  dirty=1
+  tell "bad $n $i ${words%%"$nl"*}"
 }
-# put ID STAGED...: move into $D; what a rename cannot replace is got out of the way
-put() {
-  i=$1; shift
-  if [ "$lost$linked" ] || mv -f "$@" "$D/" 2>/dev/null; then return; fi
+# A verb tries all of its paths at once. Only if that fails they are gone through one by one.
+each() {
+  one=$1
+  shift
   for p; do
-    f=$D/${p##*/}
-    if [ ! -e "$p" ] && [ ! -L "$p" ]; then : # it went with the others
-    elif is_dir "$p" && is_dir "$f"; then echo "there $n $i"; dirty=1
-    else
-      # busybox mv cannot replace a symlink that leads to itself.
-      if is_dir "$p" || [ -L "$f" ]; then rm -f "$f" 2>/dev/null
-      elif is_dir "$f" && ! rmdir "$f" 2>/dev/null; then
-        # Ours are gone from it by now; the rest was made over here, and is kept.
-        k=1
-        while [ -e "$f.kept-$k" ] || [ -L "$f.kept-$k" ]; do k=$((k + 1)); done
-        mv "$f" "$f.kept-$k" 2>/dev/null && echo "aside $n $i .kept-$k"
-      fi
-      { [ -w "$D" ] && words=$(mv -f "$p" "$D/" 2>&1); } || bad "$i" "$D"
-    fi
+    "$one"
     i=$((i + 1))
   done
 }
+# put STAGED...: move into $D; what a rename cannot replace is got out of the way
+put() { mv -f "$@" "$D/" 2>/dev/null || each put_one "$@"; }
+put_one() {
+  exists "$p" || return # it went with the others
+  f=$D/${p##*/}
+  if is_dir "$p" && is_dir "$f"; then tell "there $n $i"; return; fi
+  # busybox mv cannot replace a symlink that leads to itself.
+  if is_dir "$p" || [ -L "$f" ]; then rm -f "$f" 2>/dev/null
+  elif is_dir "$f" && ! rmdir "$f" 2>/dev/null; then
+    # Ours are gone from it by now; the rest was made over here, and is kept.
+    k=1
+    while exists "$f.kept-$k"; do k=$((k + 1)); done
+    mv "$f" "$f.kept-$k" 2>/dev/null && tell "aside $n $i .kept-$k"
+  fi
+  { [ -w "$D" ] && words=$(mv -f "$p" "$D/" 2>&1); } || bad "$D"
+}
+# del PATH...: remove files; a directory that stands there by now is none of ours
+del() { rm -f "$@" 2>/dev/null || each del_one "$@"; }
+del_one() { is_dir "$p" || words=$(rm -f "$p" 2>&1) || bad "${p%/*}"; }
+# rmd DIR...: remove directories, the inner ones first, unless something is left in them
+rmd() { rmdir "$@" 2>/dev/null || each rmd_one "$@"; }
+rmd_one() { ! is_dir "$p" || rmdir "$p" 2>/dev/null || tell "kept $n $i"; }
+# mod MODE: as far as we may; a directory of somebody else's keeps the bits it has
+mod() { chmod "$1" "$D" 2>/dev/null; }
 # link DIR...: put all that is staged under its own path into place, in one process; DIRs are the
 # directories that it goes into, and cp would make those that are gone. GNU cp, from 8.27
 # on, replaces by a link with a temporary name and a rename, and goes through no symlink. RACE:
@@ -144,36 +159,13 @@ put() {
 # out why. No other cp is known to replace by rename.
 link() {
   dirty=1
-  for D; do is_dir "$D" || return 0; done
-  if [ -z "$cp" ]; then
-    cp=$(cp --version 2>/dev/null)
-    case $cp in
-    *'(GNU coreutils) 8.2'[789]* | *'(GNU coreutils) 8.3'* | *'(GNU coreutils) '[91]*) cp=links ;;
-    *) cp=copies ;;
-    esac
-  fi
-  if [ "$cp" = links ] && (umask 0; exec cp -rlfPT "$S/t" . 2>/dev/null); then linked=1; fi
+  for D; do is_dir "$D" || return; done
+  case ${cp:=$(cp --version 2>/dev/null)} in
+  *'(GNU coreutils) 8.2'[789]* | *'(GNU coreutils) 8.3'* | *'(GNU coreutils) '[91]*)
+    (umask 0; exec cp -rlfPT "$S/t" . 2>/dev/null) ;;
+  *) false ;;
+  esac
 }
-# del ID PATH...: remove files; a directory that stands there by now is none of ours
-del() {
-  i=$1; shift
-  if [ "$lost" ] || rm -f "$@" 2>/dev/null; then return; fi
-  for p; do
-    is_dir "$p" || words=$(rm -f "$p" 2>&1) || bad "$i" "${p%/*}"
-    i=$((i + 1))
-  done
-}
-# rmd ID DIR...: remove directories, the inner ones first, unless something is left in them
-rmd() {
-  i=$1; shift
-  if [ "$lost" ] || rmdir "$@" 2>/dev/null; then return; fi
-  for p; do
-    if is_dir "$p" && ! rmdir "$p" 2>/dev/null; then echo "kept $n $i"; fi
-    i=$((i + 1))
-  done
-}
-# mod MODE DIR: as far as we may; a directory of somebody else's keeps the bits it has
-mod() { [ "$lost" ] || chmod "$@" 2>/dev/null; }
 # list DIR...: each, and what is in it, in the form that the ready line named
 list() {
   case $list in
@@ -219,7 +211,7 @@ unpack() {
 say ready "empty=$empty tar=$form list=$list"
 n=0
 while :; do
-  n=$((n + 1)) dirty='' lost='' linked='' shut=''
+  n=$((n + 1)) dirty='' shut=''
   words=$(unpack 2>&1)
   code=$?
   if ! read -r line || [ "$line" != "batch $n" ] || [ ! -d "$S" ]; then break; fi
@@ -227,8 +219,7 @@ while :; do
     . "$S/commit" </dev/null
     echo "ok $n"
   else
-    printf 'failed %s %s\n' "$n" "${words%%"$nl"*}"
-    dirty=1
+    tell "failed $n ${words%%"$nl"*}"
   fi
   if [ "$dirty" ]; then rm -rf "${S:?}"/*; else : >"$S/commit"; fi
 done
