@@ -1,8 +1,8 @@
 # shellcheck shell=sh
 # shellcheck disable=SC1091,SC2317 # `commit` comes later, and calls what nobody seems to
-if [ "${BASH_VERSION-}" ] && command -v dash >/dev/null; then exec dash -s -- "$@"; fi
 {
-# The far end of file-replicator: POSIX sh, run from memory, nothing installed.
+# The far end of file-replicator: POSIX sh, run from memory, nothing installed. where.sh has come
+# before it, hook.sh too if there is a command to run.
 #
 # Reading ahead. This text arrives on the same standard input as the data that follows, and
 # dash and busybox sh read their script in pieces of up to 8192 bytes: what stands behind the
@@ -10,8 +10,6 @@ if [ "${BASH_VERSION-}" ] && command -v dash >/dev/null; then exec dash -s -- "$
 # the line `ready`, and all of this is one compound command, which no shell starts before it
 # has read its end. From then on only `read` (one byte at a time on a pipe, in every shell) and
 # tar take from standard input. `exit` at the end keeps the shell from reading data as script.
-# bash reads its script, too, one byte at a time: so the line above can leave the rest of it to
-# dash, which starts a process in less time.
 #
 # The stream is a row of batches: an archive, padded to tar's records of 10240 bytes, then the
 # line `batch N`. GNU tar stops reading just there. Every other tar reads on; there the number of
@@ -33,56 +31,41 @@ if [ "${BASH_VERSION-}" ] && command -v dash >/dev/null; then exec dash -s -- "$
 # the way), and listings.
 #
 # $1 nonce  $2 directory the destination is in  $3 its name  $4 the stage's name, less nonce
-# $5 words out of: clean dry
-[ -z "${ZSH_VERSION-}" ] || emulate sh
+# $5 clean, dry or nothing
 nl='
 '
-nonce=$1 dest=${2%/}/$3 stage=$4 asked=" $5 " locale=${LC_ALL-}
+nonce=$1 dest=${2%/}/$3 S=./$4-$1
 LC_ALL=C EXTRACT_UNSAFE_SYMLINKS=1 # old busybox holds some symlinks back without that
 export LC_ALL EXTRACT_UNSAFE_SYMLINKS
 say() { printf '%s\n' "filerep-$nonce $*"; }
-try() { words=$("$@" 2>&1) || { say error "${words%%"$nl"*}"; exit 1; }; }
+fail() { say error "$1"; exit 1; }
+try() { words=$("$@" 2>&1) || fail "${words%%"$nl"*}"; }
 exists() { [ -e "$1" ] || [ -L "$1" ]; }
 is_dir() { [ -d "$1" ] && [ ! -L "$1" ]; }
 drop() { [ ! -e "$S/.hook" ] || kill "$job"; rm -rf "$S"; }
 
-# Nothing is touched before the sender, told where that would be, says `go`: on the same machine
-# a copy into the source, or cleaning out the source itself, must be refused. Told are the
-# running kernel and each directory down to the destination that is there, and if it is.
-boot='' ids='' there='' up=$dest
-if [ -r /proc/sys/kernel/random/boot_id ]; then read -r boot </proc/sys/kernel/random/boot_id; fi
-if [ -d "$dest/" ]; then there=1; fi
-until [ -d "$up/" ]; do up=${up%/*}; done
-up=$(cd -P "$up/" 2>/dev/null && pwd -P; echo .) # the dot keeps newlines at the end of a name
-case $up in /*) up=${up%"$nl".} ;; *) up='' ;; esac
-set -- /
-while [ "$up" ]; do set -- "$@" "$up"; up=${up%/*}; done
-for f in $(stat -c %d:%i "$@" 2>/dev/null); do ids=$ids$f,; done
-say here "ids=$ids boot=$boot there=$there"
-if ! read -r line || [ "$line" != go ]; then exit 1; fi
-
-command -v tar >/dev/null || { say error 'there is no tar'; exit 1; }
-case $asked in
-*' dry '*) # nothing is touched but a directory of our own, elsewhere
-  S=${TMPDIR:-/tmp}/$stage-$nonce
+command -v tar >/dev/null || fail 'there is no tar'
+if [ "$5" = dry ]; then # nothing is touched but a directory of our own, elsewhere
+  S=${TMPDIR:-/tmp}/$4-$nonce
   try mkdir -m 700 "$S"
   [ -d "$dest" ] || dest=$S
-  try cd -P "$dest"; cd -P "$dest" || exit ;;
-*)
-  S=./$stage-$nonce
+else
   try mkdir -p "$dest"
-  try cd -P "$dest"; cd -P "$dest" || exit
-  case $asked in *' clean '*)
-    [ "$(pwd -P)" != / ] || { say error 'will not clean out /'; exit 1; }
-    try find . ! -name . -prune -exec rm -rf {} + ;;
-  esac
-  try rm -rf "./$stage"-* # what a cut run left
-  try mkdir -m 700 "$S" ;;
-esac
+fi
+try cd -P "$dest"
+cd -P "$dest" || exit
+if [ "$5" = clean ]; then
+  [ "$(pwd -P)" != / ] || fail 'will not clean out /'
+  try find . ! -name . -prune -exec rm -rf {} +
+fi
+if [ "$5" != dry ]; then
+  try rm -rf "./$4"-* # what a cut run left
+  try mkdir -m 700 "$S"
+fi
 trap 'drop; exit 1' HUP INT TERM
 
 # What is here, and what with.
-empty=1 cp='' form=other list=none full='' session=''
+empty=1 cp='' form=other list=none full='' job=''
 for f in * .[!.]* ..?*; do
   if exists "$f" && [ "./$f" != "$S" ]; then empty=0; break; fi
 done
@@ -92,7 +75,6 @@ d*.*) list='find' ;;
 *) case $(find . -prune -exec stat -c '%f %s %Y %y %n//' {} + 2>/dev/null) in *.//) list='stat' ;; esac ;;
 esac
 if dd if=/dev/null bs=1 count=1 iflag=fullblock 2>/dev/null; then full=1; fi
-if command -v setsid >/dev/null; then session=-; fi
 
 # A line of a commit is mostly `at ID DIR... && VERB WORD...`: what a verb does is done in these
 # directories, the last of which is $D. Each must be a directory and no symlink. ID is the number
@@ -172,22 +154,6 @@ list() {
   find) find "$@" -maxdepth 1 -printf '%y %m %s %T@ %p\0%l\0' 2>/dev/null ;;
   stat) find "$@" -maxdepth 1 -exec stat -c '%f %s %Y %y %n//' {} + 2>/dev/null ;;
   esac
-}
-# hook COMMAND: run it beside the batches; a line with the nonce and `hook STATUS`, which can be
-# told from a listing under way, when it ends. `.hook` is there while it runs: a process number
-# may have become another's. A session of its own lets all that it started be ended with it.
-hook() {
-  : >"$S/.hook"
-  (
-    if [ "$locale" ]; then LC_ALL=$locale; else unset LC_ALL; fi
-    ${session:+setsid} sh -c "$1" </dev/null >&2 &
-    trap 'kill -s TERM -- "$session$!"; exit' TERM
-    wait $!
-    set -- $?
-    rm -f "$S/.hook"
-    say hook "$1"
-  ) &
-  job=$!
 }
 finish() { drop; echo bye; exit 0; }
 

@@ -195,26 +195,30 @@ class Job:
         return os.path.join(directory, self.key + suffix)
 
 
-def receiver_script(job: Job, nonce: str, first: bool) -> bytes:
-    """What is written to the connection: the receiver's arguments, then the receiver."""
+def far_scripts(job: Job, nonce: str, first: bool) -> tuple[bytes, bytes]:
+    """What is written to the connection: first the question where, then the receiver."""
     from filerep.batch import shell_quote
 
-    options = []
-    if job.args["--clean-out-first"] and first and not job.args["--dry-run"]:
-        options.append(b"clean")
     if job.args["--dry-run"]:
-        options.append(b"dry")
+        task = b"dry"
+    else:
+        task = b"clean" if job.args["--clean-out-first"] and first else b""
     words = [
         nonce.encode(),
         job.parent,
         job.name,
         b".filerep-" + job.key[:8].encode(),
-        b" ".join(options),
+        task,
     ]
-    path = os.path.join(os.path.dirname(__file__), "receiver.sh")
+    arguments = b"set -- " + b" ".join(map(shell_quote, words)) + b"\n"
+    hook = _shell_text("hook") if job.args["--on-sync"] else b""
+    return arguments + _shell_text("where"), hook + _shell_text("receiver")
+
+
+def _shell_text(name: str) -> bytes:
+    path = os.path.join(os.path.dirname(__file__), name + ".sh")
     with open(path, "rb") as file:
-        text = file.read()
-    return b"set -- " + b" ".join(map(shell_quote, words)) + b"\n" + text
+        return file.read()
 
 
 class Session:
@@ -300,13 +304,17 @@ class Session:
         nonce = os.urandom(8).hex()
         if self.job.watches:
             self._start_watch()
-        try:
-            os.write(self._to_far[1], receiver_script(self.job, nonce, first))
-        except OSError:
-            pass  # its end is seen below, with its words
-        return self._await_ready(nonce)
+        where, receiver = far_scripts(self.job, nonce, first)
+        self._write_far(where)
+        return self._await_ready(nonce, receiver)
 
-    def _await_ready(self, nonce: str) -> str:
+    def _write_far(self, script: bytes) -> None:
+        try:
+            os.write(self._to_far[1], script)
+        except OSError:
+            pass  # its end is seen where its answer is awaited, with its words
+
+    def _await_ready(self, nonce: str, receiver: bytes) -> str:
         """What the receiver's ready line tells, found behind any other output."""
         said = b""
         mark = f"filerep-{nonce} ".encode()
@@ -322,10 +330,7 @@ class Session:
                 if word != "here":
                     raise Lost(f"the far end refused: {_one_line(rest)}")
                 refuse_overlap(self.job, rest)
-                try:
-                    os.write(self._to_far[1], b"go\n")
-                except OSError:
-                    pass  # as above
+                self._write_far(receiver)
                 limit = None  # a shell, which may have much to clean out yet
                 continue
             if f"set -- '{nonce}'".encode() in said:

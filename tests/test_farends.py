@@ -380,9 +380,9 @@ def test_busybox_sh_takes_its_own_tools_whatever_path_says(base: Path) -> None:
     assert out.startswith("BusyBox")
 
 
-def test_the_receiver_passes_shellcheck() -> None:
-    receiver = ROOT / "filerep/receiver.sh"
+def test_the_far_ends_scripts_pass_shellcheck() -> None:
+    scripts = sorted((ROOT / "filerep").glob("*.sh"))
     if not shutil.which("shellcheck"):
         pytest.skip("needs shellcheck: apt-get install shellcheck")
-    done = subprocess.run(["shellcheck", receiver], capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout
+    done = subprocess.run(["shellcheck", *scripts], capture_output=True, text=True)
+    assert scripts and done.returncode == 0, done.stdout
