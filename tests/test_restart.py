@@ -481,7 +481,7 @@ def shells(program: Running) -> list[int]:
     found = []
     for pid in program.family():
         with contextlib.suppress(OSError):
-            if os.readlink(f"/proc/{pid}/exe").endswith("/bash"):
+            if os.readlink(f"/proc/{pid}/exe").endswith(("/bash", "/dash")):
                 with open(f"/proc/{pid}/stat") as file:
                     if (
                         int(file.read().rpartition(")")[2].split()[1])
