@@ -260,7 +260,8 @@ def install_busybox(directory: Path) -> None:
     """
     (busybox,) = need("busybox")
     directory.mkdir(parents=True, exist_ok=True)
-    shutil.copy(busybox, directory / "busybox")
+    if not (directory / "busybox").exists():  # else it may be running
+        shutil.copy(busybox, directory / "busybox")
     for applet in subprocess.check_output([busybox, "--list"], text=True).split():
         if not os.path.lexists(directory / applet):
             (directory / applet).symlink_to("busybox")
