@@ -56,7 +56,7 @@ def directory_mode(status: os.stat_result) -> int:
 class Member:
     """A file or symlink to send: where it is, as what it was looked at, where it is staged."""
 
-    __slots__ = ("path", "status", "target", "group", "inner")
+    __slots__ = ("path", "status", "target", "group", "inner", "size")
 
     def __init__(
         self,
@@ -71,6 +71,8 @@ class Member:
         self.target = target
         self.group = group
         self.inner = inner
+        # Bytes of file data, without padding.
+        self.size = 0 if stat.S_ISLNK(status.st_mode) else status.st_size
 
     @property
     def name(self) -> bytes:
@@ -80,11 +82,6 @@ class Member:
     @property
     def in_new_directory(self) -> bool:
         return b"/" in self.inner
-
-    @property
-    def size(self) -> int:
-        """Bytes of file data, without padding."""
-        return 0 if stat.S_ISLNK(self.status.st_mode) else self.status.st_size
 
     def header(self, precise: bool) -> bytes:
         if stat.S_ISLNK(self.status.st_mode):
@@ -128,9 +125,14 @@ class Stanza:
 class Batch:
     """What is sent, removed and changed together, and acknowledged as ``ok NUMBER``."""
 
-    def __init__(self, number: int, stage: bytes) -> None:
+    def __init__(
+        self, number: int, stage: bytes, limit: int = 1 << 62, most: int = 1 << 62
+    ) -> None:
+        """``limit`` bytes or ``most`` files are enough for it."""
         self.number = number
         self.stage = stage
+        self.limit = limit
+        self.most = most
         self.members: list[Member] = []
         self.directories: list[tuple[bytes, int]] = []  # new ones, the outer first
         self.deletions: list[bytes] = []
@@ -158,6 +160,15 @@ class Batch:
         """How many files are sent or removed."""
         return len(self.members) + len(self.deletions)
 
+    @property
+    def room(self) -> tuple[int, int]:
+        """How many bytes and files are wanted yet."""
+        return self.limit - self.bytes, self.most - self.count
+
+    @property
+    def full(self) -> bool:
+        return min(self.room) <= 0
+
     def add(
         self,
         path: bytes,
@@ -167,22 +178,35 @@ class Batch:
     ) -> None:
         """Send ``path``; ``new_directories`` are those above it the far end lacks, top first."""
         for directory, found in new_directories:
-            self._staged[directory] = self._stage(directory)
+            parent, _, name = directory.rpartition(b"/")
+            self._staged[directory] = self._stage(parent, name, directory)
             self.directories.append((directory, directory_mode(found)))
             self._times.append(found.st_mtime_ns)
-        member = Member(path, status, target, *self._stage(path))
+        parent, _, name = path.rpartition(b"/")
+        self.put(parent, name, path, status, target)
+
+    def put(
+        self,
+        parent: bytes,
+        name: bytes,
+        path: bytes,
+        status: os.stat_result,
+        target: bytes = b"",
+    ) -> None:
+        """Send ``path``, ``name`` in ``parent``, which is there or new by now."""
+        group, inner = self._stage(parent, name, path)
+        member = Member(path, status, target, group, inner)
         self.members.append(member)
         self.bytes += member.size
 
     def has_staged(self, directory: bytes) -> bool:
         return directory in self._staged
 
-    def _stage(self, path: bytes) -> tuple[Group, bytes]:
+    def _stage(self, parent: bytes, name: bytes, path: bytes) -> tuple[Group, bytes]:
         """Where ``path`` is staged; what is not inside a new directory is put by name."""
-        parent, _, name = path.rpartition(b"/")
         above = self._staged.get(parent)
         if above is not None:
-            return above[0], above[1] + b"/" + name
+            return above[0], b"%s/%s" % (above[1], name)
         group = self._groups.get(parent)
         if group is None:
             group = self._groups[parent] = Group(parent, len(self._groups))

@@ -1,10 +1,14 @@
 """What the far end says it holds: the receiver's answer to ``list``.
 
-Two forms, by what is there. GNU find, one record of two fields an entry::
+The directories asked for are named with ``/.`` behind. Two forms, by what is there. With
+GNU find, each directory's own path stands alone, behind two NULs, and in front of two
+fields for each entry::
 
-    find DIR... -maxdepth 1 -printf '%y %m %s %T@ %p\\0%l\\0'
+    find DIR... -maxdepth 1 \\( -path '*/.' -printf '\\0\\0%p\\0' -o \\
+        -printf '%y %m %s %T@ %f\\0%l\\0' \\)
 
-busybox and other systems with ``stat -c``; no path holds ``//``, so that ends a record::
+busybox and other systems with ``stat -c``; no path holds ``//``, so that ends a record, and
+that of a directory asked for ends in ``/.//``::
 
     find DIR... -maxdepth 1 -exec stat -c '%f %s %Y %y %n//' {} +
 """
@@ -25,9 +29,10 @@ _LETTERS = {stat.S_IFREG: b"f", stat.S_IFLNK: b"l", stat.S_IFDIR: b"d"}
 # stat(1) tells no target in a form that can be parsed; no symlink has this one.
 _UNKNOWN_TARGET = b""
 
-ENDS = {"find": b"end\0\0", "stat": b"end//\n"}
-END_COMMANDS = {"find": b"printf 'end\\0\\0'", "stat": b"echo end//"}
-_BEFORE_END = {"find": b"\0", "stat": b"//\n"}
+# Two NULs in a row are met behind an empty target only, so `end` is no target here.
+ENDS = {"find": b"\0\0end\0", "stat": b"end//\n"}
+END_COMMANDS = {"find": b"printf '\\0\\0end\\0'", "stat": b"echo end//"}
+_BEFORE_END = {"find": b"", "stat": b"//\n"}
 
 
 def find_end(form: str, data: bytes | bytearray, start: int) -> int:
@@ -42,42 +47,67 @@ def find_end(form: str, data: bytes | bytearray, start: int) -> int:
     return at if at < 0 else at + len(_BEFORE_END[form])
 
 
-def parse(form: str, data: bytes) -> dict[bytes, list[Listed]]:
-    """What each directory holds, as name, type letter, permissions, size, mtime, target.
+def bodies(form: str, data: bytes) -> dict[bytes, bytes]:
+    """What was said of each directory that is there; `parse` reads it.
 
-    Directories are relative, the listed one itself ``b""``. What cannot be parsed (a
-    line of an error) is left out, and is sent then.
+    It is the same while the directory holds the same, except for the order of its names,
+    which a file system may change as it likes.
     """
-    found: dict[bytes, list[Listed]] = {}
-    parts = _parse_stat(data) if form == "stat" else _parse_find(data)
-    for path, letter, mode, size, mtime, target in parts:
+    return dict(_split_stat(data) if form == "stat" else _split_find(data))
+
+
+def _split_find(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    for part in data.split(b"\0\0\0"):  # a target may have been empty, or not
+        top, _, body = part.lstrip(b"\0").partition(b"\0")
+        if top:
+            yield top[2:-2], body.rstrip(b"\0")
+
+
+def _split_stat(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    parts = data.split(b"/.//\n")
+    for part, following in zip(parts, parts[1:]):
+        # Behind the last record that is whole, the next directory's own begins.
+        top = part.rpartition(b"//\n")[2].split(b" ", 6)[-1]
+        yield top[2:], following.rpartition(b"//\n")[0]
+
+
+def parse(form: str, body: bytes) -> list[Listed]:
+    """Each entry's name, type letter, permissions, size, mtime in ns, and target.
+
+    What cannot be parsed (a line of an error) is left out, and is sent then.
+    """
+    return list(_parse_stat(body) if form == "stat" else _parse_find(body))
+
+
+def parse_find(data: bytes) -> dict[bytes, list[Listed]]:
+    """The same for each directory in the output of ``find``, as given to --listing::
+
+    find . -printf '%y %m %s %T@ %p\\0%l\\0'
+    """
+    found: dict[bytes, list[Listed]] = {b"": []}
+    for path, letter, mode, size, mtime, target in _parse_find(data):
         directory, _, name = path.rpartition(b"/")
-        if directory[:2] == b"./":
-            directory = directory[2:]
-        elif directory == b".":
-            directory = b""
-        row = found.get(directory)
-        if row is None:
-            row = found[directory] = []
         if name != b".":
+            row = found.setdefault(directory[2:], [])  # there is a ./ in front
             row.append((name, letter, mode, size, mtime, target))
     return found
 
 
-def _parse_find(data: bytes) -> Iterator[tuple[bytes, bytes, int, int, int, bytes]]:
+def _parse_find(data: bytes) -> Iterator[Listed]:
     fields = data.split(b"\0")
+    fields.append(b"")  # the last target, if it was empty and cut off
     for head, target in zip(fields[0::2], fields[1::2]):
         try:
-            letter, mode, size, time, path = head.split(b" ", 4)
+            letter, mode, size, time, name = head.split(b" ", 4)
             seconds, _, fraction = time.partition(b".")
             # Before 1970 too: find writes -2.5 for a second and a half before it.
             mtime = int(seconds) * _SECOND + int(fraction[:9].ljust(9, b"0"))
-            yield path, letter, int(mode, 8), int(size), mtime, target
+            yield name, letter, int(mode, 8), int(size), mtime, target
         except ValueError:
             continue
 
 
-def _parse_stat(data: bytes) -> Iterator[tuple[bytes, bytes, int, int, int, bytes]]:
+def _parse_stat(data: bytes) -> Iterator[Listed]:
     for record in data.split(b"//\n"):
         try:
             raw, size, seconds, _, clock, _, path = record.split(b" ", 6)
@@ -86,6 +116,7 @@ def _parse_stat(data: bytes) -> Iterator[tuple[bytes, bytes, int, int, int, byte
             mtime = int(seconds) * _SECOND + int(fraction[:9].ljust(9, b"0"))
             letter = _LETTERS.get(stat.S_IFMT(mode), b"?")
             target = _UNKNOWN_TARGET if letter == b"l" else b""
-            yield path, letter, mode & 0o7777, int(size), mtime, target
+            name = path.rpartition(b"/")[2]
+            yield name, letter, mode & 0o7777, int(size), mtime, target
         except ValueError:
             continue

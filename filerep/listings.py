@@ -7,12 +7,14 @@ listing whatever it holds.
 
 from __future__ import annotations
 
+import hashlib
+
 from filerep import listing
 from filerep.batch import pieces, shell_quote
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from typing import Optional
 
     from filerep.link import Far
     from filerep.table import Table
@@ -31,7 +33,11 @@ class Listings:
         self._done: dict[bytes, bool] = {}  # False: asked for
         self._wanted: dict[bytes, None] = {}
         self._asked: list[bytes] = []
-        self._waiting: dict[bytes, list[bytes]] = {}
+        self._doubted = False
+        # By directory: all, and those to look at even if all over there is as remembered.
+        self._waiting: dict[bytes, tuple[list[bytes], list[bytes]]] = {}
+        # Digests of what showed just what was remembered, by directory.
+        self.confirmed: dict[bytes, bytes] = {}
 
     @property
     def wanted(self) -> int:
@@ -77,32 +83,59 @@ class Listings:
             self.ask(directory)
         return False
 
-    def wait(self, directory: bytes, paths: Iterable[bytes]) -> None:
-        """Keep ``paths`` of ``directory`` until it is listed."""
-        self._waiting.setdefault(directory, []).extend(paths)
+    def wait(
+        self,
+        directory: bytes,
+        paths: list[bytes],
+        altered: Optional[list[bytes]] = None,
+    ) -> None:
+        """Keep ``paths`` of ``directory`` until it is listed.
+
+        If that shows just what is remembered, only ``altered`` have to be looked at.
+        """
+        waiting = self._waiting.setdefault(directory, ([], []))
+        waiting[0].extend(paths)
+        waiting[1].extend(paths if altered is None else altered)
 
     def request(self) -> list[bytes]:
         """The commands that list all that is wanted."""
         self._asked = sorted(self._wanted)
         self._wanted = {}
         commands = [b"echo listing"]
-        words = [shell_quote(b"./" + one if one else b".") for one in self._asked]
+        words = [shell_quote(b"./%s/." % one if one else b"./.") for one in self._asked]
         commands += [b"list " + b" ".join(some) for some in pieces(words)]
         return [*commands, listing.END_COMMANDS[self._far.list]]
 
-    def merge(self, data: bytes) -> list[bytes]:
-        """Take in the listing asked for; the paths that have waited for it."""
-        found = listing.parse(self._far.list, data)
-        top = found.get(b"", [])
-        found[b""] = [one for one in top if not one[0].startswith(STAGE_PREFIX)]
-        released: list[bytes] = []
+    def merge(self, data: bytes) -> list[tuple[bytes, list[bytes]]]:
+        """Take in the listing asked for; the rows that have waited for it, by directory."""
+        bodies = listing.bodies(self._far.list, data)
+        released = []
         for directory in self._asked:
             self._done[directory] = True
-            self._table.merge_listing(directory, found.get(directory, ()))
-            released += self._waiting.pop(directory, ())
+            same = self._merge(directory, bodies.get(directory, b""))
+            paths = self._waiting.pop(directory, ([], []))[same]
+            if paths:
+                released.append((directory, paths))
         self._asked = []
         return released
+
+    def _merge(self, directory: bytes, body: bytes) -> bool:
+        """Take in what is in ``directory``; is it known to be what is remembered?"""
+        known = self._table.digests.pop(directory, None)
+        digest = hashlib.blake2b(body, digest_size=16).digest()
+        if digest == known:
+            return True
+        listed = listing.parse(self._far.list, body)
+        if not directory:
+            listed = [one for one in listed if not one[0].startswith(STAGE_PREFIX)]
+        same = self._table.merge_listing(directory, listed)
+        if same and directory and not self._doubted:
+            self.confirmed[directory] = digest
+        return False
 
     def doubt(self) -> None:
         """The destination was changed from outside: list it anew where it is needed."""
         self._done = {directory: False for directory in self._wanted}
+        # From now on the table says more than what is remembered.
+        self._doubted = True
+        self._table.digests.clear()

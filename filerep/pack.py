@@ -32,7 +32,7 @@ Options:
   --exclude PATTERN  With --mirror: more to leave there.
   --include PATTERN  With --mirror: and what not to.
   --progress         With --wire: report how far the first copy has come.
-  --wire FAR         Speak with file-replicator's receiver, which said FAR of itself.
+  --wire N           Speak with file-replicator's receiver; its ready line comes on N.
   --answers-fd N     With --wire: where its answers are read [default: 0].
   --urgent-fd N      With --wire: a path stream that goes before standard input.
   --report-fd N      With --wire: where to tell the wrapper what happens.
@@ -73,7 +73,7 @@ if TYPE_CHECKING:
 
     from filerep.ignore import Rules
     from filerep.link import Far
-    from filerep.state import State
+    from filerep.state import Remembered, State
 
 _READ = 1 << 16
 _NO_NAMES = (b"", b".", b"..")
@@ -286,7 +286,7 @@ def _main(run: Command) -> int:
             raise Stop(command.USAGE, "will not write an archive to a terminal")
         if table is not None:
             if state is not None:
-                state.load(table, tables.OURS | tables.UNSEEN)
+                state.tidy().enter(table, tables.OURS | tables.UNSEEN)
             if run.args["--listing"]:
                 _read_listing(run.args["--listing"], table)
         widen(1)
@@ -323,15 +323,17 @@ def _open_state(path: Optional[str]) -> Optional[State]:
         raise Stop(command.IO_ERROR, said) from None
 
 
-def _peek(path: str, table: tables.Table, marks: int) -> None:
-    """Enter what a state file remembers, and leave it as it is."""
-    from filerep import state
+def _remembered(path: Optional[str], state: Optional[State]) -> Remembered:
+    """What the state file says; ``state`` is None in a dry run, which leaves it as it is."""
+    from filerep.state import Remembered, parse
 
+    if state is not None:
+        return state.tidy()
     try:
-        with open(path, "rb") as file:
-            state.enter(state.parse(file.read())[0], table, marks)
+        with open(path or os.devnull, "rb") as file:
+            return parse(file.read())
     except FileNotFoundError:
-        pass
+        return Remembered()
 
 
 def _read_listing(path: str, table: tables.Table) -> None:
@@ -344,7 +346,7 @@ def _read_listing(path: str, table: tables.Table) -> None:
     except OSError as error:
         said = f"cannot open {quote(path)}: {command.reason(error)}"
         raise Stop(command.NO_INPUT, said) from None
-    found = listing.parse("find", data)
+    found = listing.parse_find(data)
     for directory in sorted(found):
         if not directory or table.get_directory(directory) is not None:
             table.merge_listing(directory, found[directory])
@@ -369,7 +371,6 @@ def _converse(run: Command, root: bytes, source: Source, state: Optional[State])
     from filerep import link, wire
 
     args = run.args
-    far = link.Far(args["--wire"])
     options = wire.Options(
         delete=not args["--no-delete"],
         initial=not args["--no-initial"],
@@ -381,10 +382,18 @@ def _converse(run: Command, root: bytes, source: Source, state: Optional[State])
     )
     report_fd = _descriptor(run, "--report-fd")
     report = _reporter(report_fd)
+    # All that takes time is done before there is a far end to wait for.
+    remembered = _remembered(args["--state"], state)
+    rules = _rules(run, root) if options.mirror else None
+    with open(_descriptor(run, "--wire"), "rb") as told:
+        line = told.readline()
+    if not line:
+        return command.UNAVAILABLE  # the wrapper says why
+    far = link.Far(os.fsdecode(line))
     answers = link.Answers(_descriptor(run, "--answers-fd"), far)
     conversation = wire.Conversation(
         source,
-        _recall(args["--state"], state, far, options.initial),
+        _recall(remembered, state, far, options.initial),
         state,
         far,
         options,
@@ -393,7 +402,7 @@ def _converse(run: Command, root: bytes, source: Source, state: Optional[State])
         run.say,
         run.on_error,
         report,
-        _rules(run, root) if options.mirror else None,
+        rules,
     )
     bulk_fd, urgent_fd = 0 if options.initial else -1, _descriptor(run, "--urgent-fd")
     try:
@@ -413,19 +422,17 @@ def _converse(run: Command, root: bytes, source: Source, state: Optional[State])
 
 
 def _recall(
-    path: Optional[str], state: Optional[State], far: Far, initial: bool
+    remembered: Remembered, state: Optional[State], far: Far, initial: bool
 ) -> tables.Table:
-    """The table as earlier runs have left it; ``state`` is None in a dry run."""
+    """The table as earlier runs have left it."""
     table = tables.Table()
     marks = tables.OURS | (tables.UNSEEN if initial else 0)
     if far.list == "none":
         marks |= tables.UNSURE  # what became of it there since, nobody can tell
-    if state is not None:
-        state.load(tables.Table() if far.empty else table, marks)
-        if far.empty:
-            state.clear()
-    elif path and not far.empty:
-        _peek(path, table, marks)
+    if not far.empty:
+        remembered.enter(table, marks)
+    elif state is not None:
+        state.clear()
     return table
 
 

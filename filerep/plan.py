@@ -15,7 +15,6 @@ from __future__ import annotations
 import os
 import stat
 import time
-from collections import OrderedDict
 
 from filerep import table as tables
 from filerep.batch import Batch, directory_mode
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterator
     from typing import Optional
 
-    Queue = OrderedDict[bytes, None]
+    from filerep.rows import Paths
 
 # How long a file that was just emptied is given to be written, in seconds.
 EMPTIED_WAIT = 0.05
@@ -96,7 +95,7 @@ class Plan:
         failing: Container[bytes],
         on_error: Callable[[str, bytes, OSError], None],
         later: Callable[[bytes, float], None],
-        too_big: Callable[[bytes, int, Sent, Queue], bool],
+        too_big: Callable[[bytes, int, Sent, Paths], bool],
     ) -> None:
         self._source = source
         self._table = table
@@ -107,7 +106,7 @@ class Plan:
         self._later = later
         self._too_big = too_big
 
-    def verify(self, record: bytes, queue: Queue) -> None:
+    def verify(self, record: bytes, queue: Paths) -> None:
         """Look at what has gone of ours at or below ``record``, files before directories.
 
         What is there is passed over: if it changed, a record of its own says so, unless the
@@ -135,7 +134,100 @@ class Plan:
         except OSError:
             return False
 
-    def look(self, path: bytes, sent: Sent, queue: Queue) -> bool:
+    def row(
+        self, directory: bytes, paths: list[bytes], sent: Sent, queue: Paths
+    ) -> int:
+        """Look at ``paths``, all in ``directory``, until the batch is full; at how many?"""
+        done = 0
+        while done < len(paths) and not sent.batch.full:
+            done = self._plain(directory, paths, done, sent)
+            if done == len(paths) or sent.batch.full:
+                break
+            if not self.look(paths[done], sent, queue):
+                break
+            done += 1
+        return done
+
+    def _plain(
+        self, directory: bytes, paths: list[bytes], start: int, sent: Sent
+    ) -> int:
+        """Look at ``paths`` from ``start`` on while they are plain; where that ends.
+
+        Plain are files that are as the table says, and files that the far end lacks, in
+        a directory that it has or is about to get: nearly all of a first copy and of a
+        start again. What follows is what `look` does, at a third of the cost.
+        """
+        names = self._table.directories.get(directory)
+        batch, failing, planned = sent.batch, self._failing, sent.planned
+        if names is None:
+            if not batch.has_staged(directory):
+                return start
+            names = {}
+        try:
+            fd = self._source.directory(directory)
+        except OSError:
+            return start
+        begin = len(directory) + 1 if directory else 0
+        room, count = batch.room
+        done = start
+        for path in paths[start:] if start else paths:
+            name = path[begin:]
+            try:
+                status = os.stat(name, dir_fd=fd, follow_symlinks=False)
+            except OSError:
+                break
+            value = names.get(name)
+            if value is not None:
+                if not self._table.same_file(names, name, path, value, status):
+                    break
+            elif (
+                stat.S_IFMT(status.st_mode) != stat.S_IFREG
+                or status.st_size > batch.limit
+                or path in planned
+                or path in failing
+                or batch.has_staged(path)
+                or name + b"/" in names
+                or not directory
+                and name.startswith(STAGE_PREFIX)
+            ):
+                break
+            else:
+                batch.put(directory, name, path, status)
+                planned.add(path)
+                sent.intended.append(path)
+                room -= status.st_size
+                count -= 1
+                if room <= 0 or count <= 0:
+                    done += 1
+                    break
+            done += 1
+        if done > start:
+            self._claim(paths[start], sent)
+        return done
+
+    def altered(self, directory: bytes, paths: list[bytes]) -> list[bytes]:
+        """Those of ``paths``, all in ``directory``, that are not as the table says."""
+        names = self._table.directories[directory]
+        try:
+            fd = self._source.directory(directory)
+        except OSError:
+            return paths
+        begin = len(directory) + 1 if directory else 0
+        altered = []
+        for path in paths:
+            name = path[begin:]
+            value = names.get(name)
+            try:
+                status = os.stat(name, dir_fd=fd, follow_symlinks=False)
+            except OSError:
+                value = None
+            if value is None or not self._table.same_file(
+                names, name, path, value, status
+            ):
+                altered.append(path)
+        return altered
+
+    def look(self, path: bytes, sent: Sent, queue: Paths) -> bool:
         """Look at ``path`` and plan what follows from it; False: not in this batch.
 
         One batch has one plan for a path. Were there two, what came of them could not be
@@ -179,7 +271,7 @@ class Plan:
         path: bytes,
         status: os.stat_result,
         sent: Sent,
-        queue: Queue,
+        queue: Paths,
     ) -> None:
         link = stat.S_ISLNK(status.st_mode)
         target = b""
@@ -210,9 +302,12 @@ class Plan:
             return
         sent.batch.add(path, status, target, new)
         sent.planned.add(path)
+        sent.intended += [directory + b"/" for directory, _ in new]
+        if not self._table.remembered(path):
+            sent.intended.append(path)
         self._claim(path, sent)
 
-    def _empty(self, path: bytes, sent: Sent, queue: Queue) -> None:
+    def _empty(self, path: bytes, sent: Sent, queue: Paths) -> None:
         """Look at all that is ours in ``path``, no directory any more, and at it again.
 
         RACE: what is in it may still be seen, through a descriptor that was opened before
@@ -279,7 +374,7 @@ class Plan:
             sent.batch.modes.append((path, mode))
             sent.planned.add(path)
 
-    def _plan_absent(self, path: bytes, sent: Sent, queue: Queue) -> None:
+    def _plan_absent(self, path: bytes, sent: Sent, queue: Paths) -> None:
         if not self._deletes:
             return
         if path in self._table.directories:
@@ -309,37 +404,6 @@ class Plan:
             sent.removed.append(path + b"/")
             sent.planned.add(path)
             self._table.remove(path)
-
-    def changed(self, directory: bytes, paths: list[bytes], sent: Sent) -> list[bytes]:
-        """Of ``paths`` in ``directory``, those that have to be looked at one by one.
-
-        What a start again finds unchanged, most of the tree, is passed over here at a third
-        of the cost of `look`.
-        """
-        names = self._table.directories.get(directory)
-        if not names or not paths:
-            return paths
-        start = len(directory) + 1 if directory else 0
-        changed: list[bytes] = []
-        try:
-            fd = self._source.directory(directory)
-        except OSError:
-            return paths
-        for path in paths:
-            name = path[start:]
-            value = names.get(name)
-            if value is not None:
-                try:
-                    status = os.stat(name, dir_fd=fd, follow_symlinks=False)
-                except OSError:
-                    pass
-                else:
-                    if self._table.same_file(names, name, path, value, status):
-                        continue
-            changed.append(path)
-        if len(changed) < len(paths):
-            self._claim(paths[0], sent)
-        return changed
 
     def undo(self, sent: Sent, void: set[bytes]) -> None:
         """Doubt what was thought to be there, or gone, since this batch was sent."""

@@ -284,9 +284,10 @@ class Session:
 
     # -- the connection ---------------------------------------------------------------
 
-    def connect(self, first: bool) -> str:
+    def connect(self, first: bool, mirrors: bool) -> str:
         """Start the connection and the receiver; what its ready line tells.
 
+        Nothing has been connected before if ``first``, or in sync if ``mirrors``.
         Raises ``Lost`` with the reason in words.
         """
         self._stage_errors = self._pipe()
@@ -306,6 +307,7 @@ class Session:
             self._start_watch()
         where, receiver = far_scripts(self.job, nonce, first)
         self._write_far(where)
+        self._start_pack(mirrors)
         return self._await_ready(nonce, receiver)
 
     def _write_far(self, script: bytes) -> None:
@@ -424,19 +426,20 @@ class Session:
         )
         self._close(self._paths[1])
 
-    def replicate(self, far: str, first: bool) -> None:
-        """Run the stages until the far end has said bye; raises ``Lost`` or ``Stop``."""
+    def _start_pack(self, mirrors: bool) -> None:
+        """Start fr-pack, which waits for `replicate`, and what it needs no far end for."""
         args = self.job.args
         self._paths = self._pipe(_PIPE_BYTES)
-        reports, report = self._pipe()
-        options = ["--wire", far, "--answers-fd", str(self._from_far[0])]
+        far, self._far_told = self._pipe()
+        self._reports, report = self._pipe()
+        options = ["--wire", str(far), "--answers-fd", str(self._from_far[0])]
         options += [
             "--report-fd",
             str(report),
             "--keepalive",
             f"{self.job.keepalive:g}",
         ]
-        passed = [self._from_far[0], report]
+        passed = [far, self._from_far[0], report]
         state = self._state()
         if state:
             options += ["--state", state]
@@ -446,7 +449,7 @@ class Session:
         for name in ("--no-delete", "--dry-run"):
             options += [name] if args[name] else []
         options += [] if self.job.walks else ["--no-initial"]
-        if args["--mirror"] and first:
+        if args["--mirror"] and mirrors:
             options += ["--mirror"] * args["--mirror"] + self.job.rules()
         options += ["--progress"] if self.display.bar else []
         if args["--on-sync"]:
@@ -458,7 +461,7 @@ class Session:
             stdout=self._to_far[1],
             pass_fds=passed,
         )
-        self._close(self._paths[0], self._to_far[1], self._from_far[0], report)
+        self._close(self._paths[0], far, report)
         if self.job.watches:
             self._close(self._urgent[0])
         elif self.job.walks:
@@ -466,7 +469,16 @@ class Session:
         if not self.job.walks:
             self._close(self._paths[1])
         self._close(self._stage_errors[1]) if not self._walk_to_come() else None
-        self._listen(reports)
+
+    def replicate(self, far: str) -> None:
+        """Run the stages until the far end has said bye; raises ``Lost`` or ``Stop``."""
+        self._close(self._to_far[1], self._from_far[0])
+        try:
+            os.write(self._far_told, os.fsencode(far) + b"\n")
+        except OSError:
+            pass  # fr-pack has ended, which is told below
+        self._close(self._far_told)
+        self._listen(self._reports)
 
     def _walk_to_come(self) -> bool:
         return self.job.walks and "fr-walk" not in self._children
@@ -660,13 +672,13 @@ def replicate(job: Job, display: Display, waiters: Waiters, wakeup: int) -> int:
         session = Session(job, display, waiters, wakeup)
         try:
             try:
-                far = session.connect(not worked)
+                far = session.connect(not worked, not synced)
                 worked = True
                 if lost:
                     took = duration((time.monotonic() - since) * 1000)
                     display.message(f"connected again after {took}")
                     lost = False
-                session.replicate(far, not synced)
+                session.replicate(far)
                 return command.SKIPPED if session.skipped else command.OK
             finally:
                 session.close()

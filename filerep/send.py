@@ -73,9 +73,13 @@ class Sender:
             if tally:
                 tally.end(fit)
             length += took
-            if not fit:
+            if fit:
+                sent.entries.append((member.path, self._entry(member.status)))
+                if self._torn:
+                    self._torn.pop(member.path, None)
+            else:
                 unfit.add(member.path)
-            self._settle(member, fit, sent)
+                self._put_off(member.path)
         script = batch.script(unfit)
         if records and self._archive(length, script) > records:
             script, sent.void = b"dirty=1\n", True
@@ -113,11 +117,11 @@ class Sender:
     def _send_member(self, member: Member) -> tuple[int, bool]:
         """How many bytes of archive went out, and whether it may be put in place."""
         header = member.header(self._far.precise)
-        status, size = member.status, member.size
+        status, size, out = member.status, member.size, self._out
         if stat.S_ISLNK(status.st_mode):
-            self._out.add(header)
+            out.add(header)
             return len(header), True
-        patient = self._waited_long(member.path)
+        patient = bool(self._torn) and self._waited_long(member.path)
         padding = tarstream.padding(size)
         length = len(header) + size + len(padding)
         try:
@@ -127,7 +131,6 @@ class Sender:
                 self._on_error("read", member.path, error)
                 self._unreadable.add(member.path)
             return 0, False
-        out = self._out
         try:
             if out.fits(length):
                 # As most do. It can be taken back if it has changed meanwhile.
@@ -156,23 +159,26 @@ class Sender:
             os.close(fd)
 
     def _waited_long(self, path: bytes) -> bool:
-        """RACE: a file that does not rest for ten seconds (a log, a disk image) is sent as
-        it is read, which may be a mix of two versions, rather than never."""
+        """Was ``path`` torn again and again?
+
+        RACE: a file that does not rest for ten seconds (a log, a disk image) is sent as
+        it is read, which may be a mix of two versions, rather than never.
+        """
         since = self._torn.get(path)
         return since is not None and time.monotonic() - since[0] > _TORN_PATIENCE
 
-    def _settle(self, member: Member, fit: bool, sent: Sent) -> None:
-        """After a member was sent: what the table may say, or when to look again."""
-        path = member.path
-        if fit:
-            self._torn.pop(path, None)
-            # See table.py on ctimes that are younger than the clock that made them.
-            coarse = member.status.st_ctime_ns % 1_000_000_000 == 0
-            age = time.time_ns() - member.status.st_ctime_ns
-            young = age < (_COARSE_TICKS if coarse else self._ticks)
-            bits = tables.OURS | (tables.UNSURE if young else 0)
-            sent.entries.append((path, tables.entry(member.status, bits)))
-        elif path in self._unreadable:
+    def _entry(self, status: os.stat_result) -> bytes:
+        """What the table may say of a file that was sent as ``status`` shows it."""
+        # See table.py on ctimes that are younger than the clock that made them.
+        coarse = status.st_ctime_ns % 1_000_000_000 == 0
+        ticks = _COARSE_TICKS if coarse else self._ticks
+        if ticks and time.time_ns() - status.st_ctime_ns < ticks:
+            return tables.entry(status, tables.OURS | tables.UNSURE)
+        return tables.entry(status, tables.OURS)
+
+    def _put_off(self, path: bytes) -> None:
+        """It was not sent: when to look again."""
+        if path in self._unreadable:
             self._unreadable.remove(path)  # said once, and looked at when named again
         else:
             since, wait = self._torn.get(path, (time.monotonic(), _TORN_WAIT[0]))

@@ -1,14 +1,24 @@
-"""What earlier runs have sent, in one small file that is only appended to.
+"""What earlier runs have sent, in one small file that is mostly appended to.
 
 It lets a file that was removed while nothing ran be removed over there at the next start.
 Losing it loses only that (and, with a tar that keeps whole seconds, some sending anew).
 
-The file is a header, then records: ``+`` and an entry of the table (36 bytes) and a path,
-``-`` and a path, or ``?`` and a path, each path ended by NUL; a directory's ends in ``/``.
-``+`` and ``-`` are appended when a batch is acknowledged. An answer can be lost on its way
-while what it answers was done, so ``?`` is appended before a new path is sent: what the far
-end holds there is not known, but if it holds anything, it is ours. So a run killed at any
-moment has remembered all it may later delete. A record cut short is left out.
+The file is a header, then records. A path ends in NUL, a directory's in ``/`` and NUL:
+
+* ``+`` and an entry of the table (35 bytes) and a path: acknowledged.
+* ``-`` and a path: removed over there.
+* ``?`` and a path, written before a new path is sent. An answer can be lost on its way
+  while what it answers was done: what the far end holds there is not known, but if it
+  holds anything, it is ours. So a run killed at any moment has remembered all it may
+  later delete.
+* ``#`` and a digest (16 bytes) and a directory: a listing of it with this digest shows
+  what is remembered at this point of the file, no less and no more. It is void once a
+  later record changes that, and saves reading that listing word by word.
+* ``=`` and a directory and all of it at once, so that a start costs little for each file:
+  a count, the length of the names, a digest or zeros, then the entries, then the names
+  with NUL in between. The file is rewritten as these when much was appended.
+
+A record cut short is left out.
 """
 
 from __future__ import annotations
@@ -16,11 +26,19 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import struct
 
 from filerep import table as tables
 
-_HEADER = b"file-replicator state 1\n"
-_ENTRY_BYTES = 36
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_HEADER = b"file-replicator state 2\n"
+_DIGEST_BYTES = 16
+_BLOCK = struct.Struct("<II16s")  # entries, bytes of names, digest
+_NO_DIGEST = bytes(_DIGEST_BYTES)
+_FIXED = {b"+": tables.ENTRY_BYTES, b"#": _DIGEST_BYTES}  # bytes in front of the path
 
 # A log that is saved all day must not fill the disk: once so much was appended, and at
 # least as much as there was, the file is tidied as at a start.
@@ -50,29 +68,27 @@ class State:
             raise
         self._fd = fd
 
-    def load(self, into: tables.Table, marks: int) -> None:
-        """Put all that is remembered into ``into`` with ``marks``, and tidy the file."""
-        enter(self._tidy(), into, marks)
-
-    def _tidy(self) -> dict[bytes, bytes]:
-        """Cut off what is no whole record, leave out what is void; what is remembered."""
-        size = os.fstat(self._fd).st_size
-        kept, whole = parse(os.pread(self._fd, size, 0))
-        os.ftruncate(self._fd, whole)
-        self._rewrite(kept, whole)
+    def tidy(self) -> Remembered:
+        """What is remembered. What is no whole record is cut off, what is void left out."""
+        kept = parse(os.pread(self._fd, os.fstat(self._fd).st_size, 0))
+        os.ftruncate(self._fd, kept.whole)
+        os.lseek(self._fd, 0, os.SEEK_END)
+        if not kept.whole or 8 * kept.logged > kept.whole:
+            self._rewrite(kept)
         self._room = max(_LEAST_ROOM, os.fstat(self._fd).st_size)
         return kept
 
-    def _rewrite(self, kept: dict[bytes, bytes], size: int) -> None:
-        """Leave out what later records made void, once that is half of the file."""
-        records = b"".join([b"+%s%s\0" % (value, path) for path, value in kept.items()])
-        if size and size < 2 * (len(_HEADER) + len(records)):
-            os.lseek(self._fd, 0, os.SEEK_END)
-            return
+    def _rewrite(self, kept: Remembered) -> None:
+        """Write everything anew, a block a directory, in a file that takes the old one's place."""
         old = self._fd
         fresh = self._path + b".new"
         fd = os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        os.write(fd, _HEADER + records)
+        try:
+            _write_all(fd, kept.encode())
+        except OSError:
+            os.close(fd)
+            os.unlink(fresh)
+            raise
         self._lock(fd)
         os.rename(fresh, self._path)
         os.close(old)
@@ -86,7 +102,7 @@ class State:
         os.ftruncate(self._fd, len(_HEADER))
         os.lseek(self._fd, 0, os.SEEK_END)
 
-    def intend(self, paths: list[bytes]) -> None:
+    def intend(self, paths: Sequence[bytes]) -> None:
         """Remember that ``paths`` are about to be sent, a directory's ending in ``/``."""
         self._write([b"?%s\0" % path for path in paths])
 
@@ -96,49 +112,116 @@ class State:
         records += [b"+%s%s\0" % (value, path) for path, value in put]
         self._write(records)
 
+    def confirm(self, digests: dict[bytes, bytes]) -> None:
+        """Remember listings, by directory, that showed just what is remembered now."""
+        self._write([b"#%s%s\0" % (digests[one], one) for one in digests])
+
     def _write(self, records: list[bytes]) -> None:
         if records:
-            self._room -= os.write(self._fd, b"".join(records))
+            data = b"".join(records)
+            _write_all(self._fd, data)
+            self._room -= len(data)
             if self._room < 0:
-                self._tidy()
+                self.tidy()
 
 
-def parse(data: bytes) -> tuple[dict[bytes, bytes], int]:
-    """What a state file's bytes remember, and how many of them are whole records.
+def _write_all(fd: int, data: bytes) -> None:
+    """Or OSError: the rest is tried, as a full disk takes a part without a word."""
+    while data:
+        data = data[os.write(fd, data) :]
 
-    Entries by path, a directory's path ending in ``/``.
-    """
-    kept: dict[bytes, bytes] = {}
+
+class Remembered:
+    """What a state file's bytes say."""
+
+    def __init__(self) -> None:
+        # By directory, as in a table; entries are marked UNSEEN.
+        self.rows: dict[bytes, dict[bytes, bytes]] = {}
+        self.digests: dict[bytes, bytes] = {}
+        self.whole = 0  # bytes of whole records, and the header
+        self.logged = 0  # how many of them are not in blocks
+
+    def encode(self) -> bytes:
+        """A state file that says the same."""
+        blocks = [_HEADER]
+        for directory, row in self.rows.items():
+            names = b"\0".join(row)
+            digest = self.digests.get(directory, _NO_DIGEST)
+            blocks.append(b"=%s\0" % directory)
+            blocks.append(_BLOCK.pack(len(row), len(names), digest))
+            blocks += row.values()
+            blocks.append(names)
+        return b"".join(blocks)
+
+    def enter(self, into: tables.Table, marks: int) -> None:
+        """Put it into a table that is empty, with ``marks``."""
+        for directory, row in self.rows.items():
+            if marks != tables.OURS | tables.UNSEEN:
+                for name, value in row.items():
+                    sure = tables.marks(value) & tables.UNSURE
+                    row[name] = tables.marked(value, marks | sure)
+            into.put_row(directory, row)
+        into.digests = self.digests
+
+
+def parse(data: bytes) -> Remembered:
+    """What a state file's bytes remember."""
+    kept = Remembered()
     if not data.startswith(_HEADER):
-        return kept, 0
+        return kept
+    rows, digests = kept.rows, kept.digests
     at = len(_HEADER)
     while at < len(data):
         sign = data[at : at + 1]
-        start = at + 1 + (_ENTRY_BYTES if sign == b"+" else 0)
+        start = at + 1 + _FIXED.get(sign, 0)
         stop = data.find(b"\0", start)
         if stop < 0:
             break
         path = data[start:stop]
+        if sign == b"=":
+            stop = _parse_block(data, stop + 1, path, kept)
+            if stop < 0:
+                break
+            at = stop
+            continue
+        kept.logged += stop + 1 - at
+        if sign == b"#":
+            digests[path] = data[at + 1 : start]
+            at = stop + 1
+            continue
+        parent, name = tables.place(path)
+        digests.pop(parent, None)
+        row = rows.get(parent)
+        if row is None:
+            row = rows[parent] = {}
         if sign == b"+":
-            kept[path] = data[at + 1 : start]
+            value = data[at + 1 : start]
+            row[name] = tables.marked(value, tables.marks(value) | tables.UNSEEN)
         elif sign == b"?":
-            kept.setdefault(path, tables.DOUBTED)
+            row.setdefault(name, tables.UNSEEN_DOUBTED)
         else:
-            kept.pop(path, None)
+            row.pop(name, None)
         at = stop + 1
-    return kept, at
+    kept.whole = at
+    kept.rows = {directory: row for directory, row in rows.items() if row}
+    return kept
 
 
-def enter(kept: dict[bytes, bytes], into: tables.Table, marks: int) -> None:
-    """Put what ``parse`` found into a table, with ``marks``.
-
-    A path can be both, where a file was to become a directory and nobody knows whether it
-    did. Directories come first, as one that is entered takes the place of a file.
-    """
-    for path in sorted(kept, key=lambda path: not path.endswith(b"/")):
-        value = kept[path]
-        value = tables.marked(value, marks | tables.marks(value) & tables.UNSURE)
-        if path.endswith(b"/"):
-            into.put_directory(path[:-1], value)
-        else:
-            into.put(path, value)
+def _parse_block(data: bytes, start: int, directory: bytes, kept: Remembered) -> int:
+    """Take in the block of ``directory`` whose counts begin at ``start``; its end, or -1."""
+    entries = start + _BLOCK.size
+    if entries > len(data):
+        return -1
+    count, length, digest = _BLOCK.unpack_from(data, start)
+    names = entries + count * tables.ENTRY_BYTES
+    stop = int(names + length)
+    if stop > len(data):
+        return -1
+    values = [
+        data[at : at + tables.ENTRY_BYTES]
+        for at in range(entries, names, tables.ENTRY_BYTES)
+    ]
+    kept.rows[directory] = dict(zip(data[names:stop].split(b"\0"), values))
+    if digest != _NO_DIGEST:
+        kept.digests[directory] = digest
+    return stop

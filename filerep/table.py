@@ -46,14 +46,16 @@ LISTED = 2
 UNSURE = 4  # ours, but what the far end holds there is not known
 UNSEEN = 8  # remembered from an earlier run, not looked at in this one
 
-_ENTRY = struct.Struct("<QHHQqq")  # inode, mode, marks, size, mtime_ns, ctime_ns
-_pack = _ENTRY.pack
-_unpack = _ENTRY.unpack
-_MARKS = struct.Struct("<H")
-_MARKS_AT = 10
+_LOOK = struct.Struct("<QHQqq")  # inode, mode, size, mtime_ns, ctime_ns
+_pack = _LOOK.pack
+_unpack = _LOOK.unpack_from
+_MARKS = [bytes((marks,)) for marks in range(16)]  # the last byte of an entry
+ENTRY_BYTES = _LOOK.size + 1
+_SLASH = ord("/")
 
 # Ours, whatever the far end holds there.
-DOUBTED = _pack(0, 0, OURS | UNSURE, 0, 0, 0)
+DOUBTED = _pack(0, 0, 0, 0, 0) + _MARKS[OURS | UNSURE]
+UNSEEN_DOUBTED = _pack(0, 0, 0, 0, 0) + _MARKS[OURS | UNSURE | UNSEEN]
 
 _SECOND = 1_000_000_000
 _TYPE_BITS = stat.S_IFMT(0xFFFF)
@@ -86,10 +88,13 @@ def ticks(device: int, release: str) -> int:
 
 
 def entry(status: os.stat_result, marks: int) -> bytes:
+    return _look(status) + _MARKS[marks]
+
+
+def _look(status: os.stat_result) -> bytes:
     return _pack(
         status.st_ino,
         status.st_mode,
-        marks,
         status.st_size,
         status.st_mtime_ns,
         status.st_ctime_ns,
@@ -97,15 +102,30 @@ def entry(status: os.stat_result, marks: int) -> bytes:
 
 
 def directory_entry(mode: int, marks: int) -> bytes:
-    return _pack(0, stat.S_IFDIR | mode, marks, 0, 0, 0)
+    return _listed(stat.S_IFDIR | mode, marks)
+
+
+def _listed(
+    mode: int, marks: int, size: int = 0, mtime: int = 0, inode: int = 0
+) -> bytes:
+    return _pack(inode, mode, size, mtime, 0) + _MARKS[marks]
 
 
 def marks(value: bytes) -> int:
-    return value[_MARKS_AT] | value[_MARKS_AT + 1] << 8
+    return value[-1]
 
 
 def marked(value: bytes, new: int) -> bytes:
-    return value[:_MARKS_AT] + _MARKS.pack(new) + value[_MARKS_AT + 2 :]
+    return value[:-1] + _MARKS[new]
+
+
+def place(path: bytes) -> tuple[bytes, bytes]:
+    """The directory ``path`` is in, and its name there; a directory's ends in ``/``."""
+    if path.endswith(b"/"):
+        parent, _, name = path[:-1].rpartition(b"/")
+        return parent, name + b"/"
+    parent, _, name = path.rpartition(b"/")
+    return parent, name
 
 
 def mode_of(value: bytes) -> int:
@@ -113,7 +133,7 @@ def mode_of(value: bytes) -> int:
 
 
 def size_of(value: bytes) -> int:
-    return int(_unpack(value)[3])
+    return int(_unpack(value)[2])
 
 
 class Table:
@@ -127,6 +147,8 @@ class Table:
         self.directories: dict[bytes, dict[bytes, bytes]] = {b"": {}}
         # Entries that became ours because the far end has them already, to be remembered.
         self.adopted: list[tuple[bytes, bytes]] = []
+        # By directory, of a listing that says what is here; good until it is changed.
+        self.digests: dict[bytes, bytes] = {}
 
     def __len__(self) -> int:
         return sum(
@@ -142,7 +164,7 @@ class Table:
             1
             for names in self.directories.values()
             for name, value in names.items()
-            if marks(value) & OURS and not name.endswith(b"/")
+            if value[-1] & OURS and name[-1] != _SLASH
         )
 
     def get(self, path: bytes) -> Optional[bytes]:
@@ -175,6 +197,26 @@ class Table:
     def _make(self, path: bytes) -> dict[bytes, bytes]:
         self.put_directory(path, directory_entry(0, UNSURE))
         return self.directories[path]
+
+    def put_row(self, directory: bytes, names: dict[bytes, bytes]) -> None:
+        """Enter all of a directory at once, into an empty table.
+
+        A name can be that of a file and of a directory, where one was to become the other
+        and nobody knows whether it did.
+        """
+        row = self.directories.setdefault(directory, names)
+        if row is not names:
+            row.update(names)
+        prefix = directory + b"/" if directory else b""
+        for name in names:
+            if name.endswith(b"/"):
+                self.directories.setdefault(prefix + name[:-1], {})
+        while directory:
+            directory, name = place(directory + b"/")
+            above = self.directories.setdefault(directory, {})
+            if name in above:
+                break
+            above[name] = directory_entry(0, UNSURE)
 
     def claim_directories(self, path: bytes) -> list[bytes]:
         """Mark the directories above ``path`` ours; those that were not, from the top."""
@@ -249,26 +291,26 @@ class Table:
         status: os.stat_result,
     ) -> bool:
         """``unchanged`` for ``name`` in the directory ``names``, where it has ``value``."""
-        fresh = entry(status, OURS)
-        if value == fresh:
-            return True
-        _, mode, bits, size, mtime, _ = _unpack(value)
-        if bits & UNSURE:
+        look = _look(status)
+        bits = value[-1]
+        if value.startswith(look):
+            if bits == OURS | UNSEEN:
+                names[name] = look + _MARKS[OURS]
+            return not bits & UNSURE
+        if bits & UNSURE or not bits & LISTED:
             return False
-        if bits & LISTED:
-            if (
-                mtime != status.st_mtime_ns
-                or size != status.st_size
-                or not stat.S_ISREG(status.st_mode)
-                or (mode ^ status.st_mode) & (stat.S_IFREG | 0o777)
-                or mtime % _SECOND == 0
-                and status.st_ctime_ns % _SECOND == 0
-            ):
-                return False
-            self.adopted.append((path, fresh))
-        elif not bits & UNSEEN or marked(value, OURS) != fresh:
+        _, mode, size, mtime, _ = _unpack(value)
+        if (
+            mtime != status.st_mtime_ns
+            or size != status.st_size
+            or not stat.S_ISREG(status.st_mode)
+            or (mode ^ status.st_mode) & (stat.S_IFREG | 0o777)
+            or mtime % _SECOND == 0
+            and status.st_ctime_ns % _SECOND == 0
+        ):
             return False
-        names[name] = fresh
+        names[name] = look + _MARKS[OURS]
+        self.adopted.append((path, names[name]))
         return True
 
     def _same_link(
@@ -281,7 +323,8 @@ class Table:
         target: bytes,
     ) -> bool:
         fresh = entry(status, OURS)
-        inode, mode, bits = _unpack(value)[:3]
+        inode, mode = _unpack(value)[:2]
+        bits = value[-1]
         if value == fresh:
             return True
         if not bits & LISTED or not stat.S_ISLNK(mode) or inode != _fold(target):
@@ -292,17 +335,26 @@ class Table:
         return True
 
     def unseen(self) -> list[bytes]:
-        """The paths that only an earlier run has shown; directories end in ``/``."""
-        return [path for path, value in self.below(b"") if marks(value) & UNSEEN]
+        """The paths that only an earlier run has shown; directories end in ``/``.
 
-    def merge_listing(self, directory: bytes, listed: Iterable[Listed]) -> None:
+        What is in a directory comes behind it.
+        """
+        found = []
+        for directory, names in self.directories.items():
+            for name, value in names.items():
+                if value[-1] & UNSEEN:
+                    found.append(b"%s/%s" % (directory, name) if directory else name)
+        return sorted(found)
+
+    def merge_listing(self, directory: bytes, listed: Iterable[Listed]) -> bool:
         """Take in all that the far end has in ``directory`` itself.
 
         What was remembered as sent and is there unaltered is kept with what is known of
         it; altered, it stays ours but UNSURE; what is not there any more is dropped.
+        Was it all just as remembered?
         """
         if directory and self.get_directory(directory) is None:
-            return
+            return False
         names = self.directories[directory]
         prefix = directory + b"/" if directory else b""
         found: dict[bytes, bytes] = {}
@@ -312,11 +364,12 @@ class Table:
             mode = _TYPES.get(letter, 0) | permissions
             if before is None:
                 inode = _fold(target) if letter == b"l" else 0
-                found[key] = _pack(inode, mode, LISTED, size, mtime, 0)
+                found[key] = _listed(mode, LISTED, size, mtime, inode)
                 continue
-            _, sent_mode, bits, sent_size, sent_mtime, _ = _unpack(before)
+            _, sent_mode, sent_size, sent_mtime, _ = _unpack(before)
+            bits = before[-1]
             if letter == b"d":
-                found[key] = _pack(0, mode, bits, 0, 0, 0)
+                found[key] = _listed(mode, bits)
             elif (
                 letter == b"l"
                 and not target
@@ -325,7 +378,7 @@ class Table:
             ):
                 found[key] = before
             elif letter == b"l":
-                found[key] = _pack(_fold(target), mode, LISTED | bits, size, mtime, 0)
+                found[key] = _listed(mode, LISTED | bits, size, mtime, _fold(target))
             elif (
                 size == sent_size
                 # A tar that keeps whole seconds leaves the floor of what was sent.
@@ -337,7 +390,9 @@ class Table:
                 # Ours, but not what was acknowledged last: a version whose answer was
                 # lost, say. A later edit that kept its mtime would look like that one.
                 bits |= LISTED | (UNSURE if bits & OURS else 0)
-                found[key] = _pack(0, mode, bits, size, mtime, 0)
+                found[key] = _listed(mode, bits, size, mtime)
+        if found == names:
+            return True
         for key in names:
             if key not in found and key.endswith(b"/"):
                 self._drop(prefix + key[:-1])
@@ -346,6 +401,7 @@ class Table:
         for key in found:
             if key.endswith(b"/"):
                 self.directories.setdefault(prefix + key[:-1], {})
+        return False
 
     def _drop(self, directory: bytes) -> None:
         for path, _ in list(self.below(directory)):

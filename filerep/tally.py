@@ -10,7 +10,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterable, Iterator
+    from collections.abc import Callable, Iterator
     from typing import Any, Optional
 
 _INTERVAL = 0.1
@@ -73,16 +73,16 @@ class Tally:
 
     def start(
         self,
-        waiting: Iterable[bytes],
-        still: Container[bytes],
+        waiting: list[bytes],
+        still: Callable[[], int],
         size: Callable[[bytes], Optional[int]],
     ) -> None:
-        """Measure ``waiting``, the last first, as long as they are in ``still``.
+        """Measure ``waiting``, the last first, of which the last ``still()`` still wait.
 
         ``size`` tells how much is to be sent of a path, None if nothing is.
         """
         self.started = True
-        self._left = self._measure(list(waiting)[::-1], still, size)
+        self._left = self._measure(waiting, still, size)
 
     def measuring(self) -> bool:
         return self._left is not None
@@ -97,19 +97,18 @@ class Tally:
     def _measure(
         self,
         paths: list[bytes],
-        still: Container[bytes],
+        still: Callable[[], int],
         size: Callable[[bytes], Optional[int]],
     ) -> Iterator[None]:
         lengths: list[Optional[int]] = []
-        for path in paths:
-            if path not in still:
+        for path in reversed(paths):
+            if len(lengths) >= still():
                 break
             lengths.append(size(path))
             if not len(lengths) % _STEP:
                 yield
         # Sending may have gone past where measuring is: that part is planned as well.
-        while lengths and paths[len(lengths) - 1] not in still:
-            lengths.pop()
+        del lengths[still() :]
         counted = [length for length in lengths if length is not None]
         self.of_files = self.planned_files + len(counted)
         self.of_bytes = self.planned_bytes + sum(counted)

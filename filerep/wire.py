@@ -22,7 +22,6 @@ import os
 import select
 import stat
 import time
-from collections import OrderedDict
 
 from filerep import mirror
 from filerep import table as tables
@@ -32,13 +31,14 @@ from filerep.link import STOPPED, Answers, Far, Output, silent
 from filerep.listings import Listings
 from filerep.pathstream import Decoder, normalize, quote
 from filerep.plan import Lot, Plan, Sent, directories
+from filerep.rows import Paths, Rows, in_rows
 from filerep.send import Sender
 from filerep.source import Source
 from filerep.tally import Tally
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Sequence
     from typing import Any, Optional
 
     from filerep.ignore import Rules
@@ -60,6 +60,7 @@ _RETRY_WAIT = (0.5, 30.0)
 _LOT_PAUSE = 4.0  # times what the failure took, before the next lot is tried
 # Where changes never pause, so long is tried to reach a point with nothing under way.
 _QUIET_WAIT = 0.5
+_AHEAD_TIME = 0.005
 _URGENT_TURNS = 4  # batches for fr-watch, then one for fr-walk
 _MARK_PATIENCE = 3.0
 
@@ -119,10 +120,9 @@ class Conversation:
         self.report = report
         self.rules = rules
 
-        # OrderedDict, since taking the first key of a dict passes over all deleted ones.
-        self.urgent: OrderedDict[bytes, None] = OrderedDict()
-        self.bulk: OrderedDict[bytes, None] = OrderedDict()
-        self.big: OrderedDict[bytes, None] = OrderedDict()
+        self.urgent = Paths()
+        self.bulk = Rows()
+        self.big = Paths()
         self.later: list[tuple[float, bytes]] = []
         self.lots: list[tuple[float, Lot]] = []
         self.failing: dict[bytes, str] = {}
@@ -155,6 +155,7 @@ class Conversation:
             out.meanwhile, out.written = self.tally.step, self.tally.written
         self.next_lot = 0.0
         self.bulk_open = True
+        self.looking = False  # ahead, see _look_ahead
         self.unseen_queued = False
         self.initial_done = False
         self.stopping = False
@@ -225,6 +226,7 @@ class Conversation:
             self._wake()
             if self.tally:
                 self._measure(self.tally)
+            self.looking = self.listings.under_way and self._look_ahead()
             self._send_what_can_be(bool(ready))
             if self.stopping and not self.finishing:
                 self._finish()
@@ -232,21 +234,26 @@ class Conversation:
                 self._settled(urgent_fd < 0)
 
     def _take(self, records: Iterable[bytes], urgent: bool) -> None:
-        queue = self.urgent if urgent else self.bulk
-        for record in records:
-            path = normalize(record)
-            if path is None:
-                self.say(f"not a path below the source: {quote(record)}")
-            else:
-                queue[path] = None
-                if urgent:
-                    # Behind what was named before: a mark must not overtake (see _mark).
-                    queue.move_to_end(path)
+        if urgent:
+            for record in records:
+                self._name(record)
+        else:
+            for directory, row in in_rows(records, self._name):
+                self.bulk.add(directory, row)
+
+    def _name(self, record: bytes) -> None:
+        path = normalize(record)
+        if path is None:
+            self.say(f"not a path below the source: {quote(record)}")
+        else:
+            self.urgent[path] = None
+            # Behind what was named before: a mark must not overtake (see _mark).
+            self.urgent.move_to_end(path)
 
     def _measure(self, tally: Tally) -> None:
         """Find out how much is to be sent, once fr-walk has named all there is."""
         if not (tally.started or self.bulk_open or self.listings.waited_for):
-            tally.start(self.bulk, self.bulk, self._size_to_send)
+            tally.start(self.bulk.paths(), self.bulk.__len__, self._size_to_send)
         elif not (self._may_send() and (self.urgent or self.bulk or self.big)):
             tally.step()
 
@@ -261,7 +268,7 @@ class Conversation:
 
     def _timeout(self) -> Optional[float]:
         """Milliseconds until something is due, None if nothing ever is."""
-        if self.tally and self.tally.measuring():
+        if self.looking or self.tally and self.tally.measuring():
             return 0
         if not (self.initial_done or self.bulk_open) and self._idle():
             return 0  # without a first copy there is nothing to wait for
@@ -342,7 +349,7 @@ class Conversation:
             self.unseen_queued = True
             for path in (path.rstrip(b"/") for path in self.table.unseen()):
                 if not self.plan.is_there(path):
-                    self.bulk[path] = None
+                    self.bulk.add(path.rpartition(b"/")[0], [path])
             if self.bulk:
                 return
         if self.rules is not None:
@@ -421,7 +428,8 @@ class Conversation:
                 " nothing was removed; give --mirror twice if that is right",
             )
         mirror.claim(self.table, paths)
-        self.bulk.update((path.rstrip(b"/"), None) for path in paths)
+        for path in (path.rstrip(b"/") for path in paths):
+            self.bulk.add(path.rpartition(b"/")[0], [path])
 
     def _finish(self) -> None:
         self.finishing = True
@@ -432,7 +440,7 @@ class Conversation:
 
     def _new_batch(self, *commands: bytes) -> Batch:
         self.number += 1
-        batch = Batch(self.number, self.far.stage)
+        batch = Batch(self.number, self.far.stage, self.limit, _MOST_PATHS)
         batch.commands += commands
         return batch
 
@@ -442,7 +450,9 @@ class Conversation:
         for what, data in self.answers.take():
             self.heard = time.monotonic()
             if what == "listing":
-                self.bulk.update((path, None) for path in self.listings.merge(data))
+                for directory, row in self.listings.merge(data):
+                    self.bulk.add(directory, row)
+                self._remember([], [])
                 continue
             word, _, rest = data.partition(b" ")
             if word == b"ok":
@@ -479,8 +489,10 @@ class Conversation:
 
     def _acknowledged(self, sent: Sent) -> None:
         void = self._mend(sent)
-        entries = [pair for pair in sent.entries if pair[0].rstrip(b"/") not in void]
-        removed = [path for path in sent.removed if path.rstrip(b"/") not in void]
+        entries, removed = sent.entries, sent.removed
+        if void:
+            entries = [pair for pair in entries if pair[0].rstrip(b"/") not in void]
+            removed = [path for path in removed if path.rstrip(b"/") not in void]
         if self.state is not None:
             # What was removed may be on its way again, which is remembered already.
             again = {path for other in self.flight for path in other.intended}
@@ -628,14 +640,16 @@ class Conversation:
         self,
         entries: list[tuple[bytes, bytes]],
         removed: list[bytes],
-        intended: Iterable[bytes] = (),
+        intended: Sequence[bytes] = (),
     ) -> None:
         """Enter it in the state file; without one, if that cannot be written."""
         if self.state is None:
             return
         try:
-            self.state.intend(list(intended))
+            self.state.intend(intended)
             self.state.append(entries, removed)
+            self.state.confirm(self.listings.confirmed)
+            self.listings.confirmed.clear()
         except OSError as error:
             self.state = None
             self.say(
@@ -672,13 +686,31 @@ class Conversation:
         if self.listings.wanted and hurry and self._may_list():
             self._command(*self.listings.request())
 
+    def _look_ahead(self) -> bool:
+        """While the far end lists: look at some of what waits, as if all were as remembered.
+
+        Most starts find that it is, and looking takes as long as listing. Is there more?
+        """
+        until = time.monotonic() + _AHEAD_TIME
+        while self.bulk and time.monotonic() < until:
+            directory, row = self.bulk.take()
+            if self.listings.knows(directory):
+                self.bulk.put_back(directory, row)
+                return False
+            altered = None
+            mine = self.table.remembered(directory + b"/")
+            if mine and directory in self.table.digests:
+                altered = self.plan.altered(directory, row)
+            self.listings.wait(directory, row, altered)
+        return bool(self.bulk)
+
     def _lot_is_due(self) -> bool:
         now = time.monotonic()
         return bool(self.lots) and max(self.lots[0][0], self.next_lot) <= now
 
     def _try_lot(self, lot: Lot) -> None:
         """Look at what has failed once more, as a batch of its own."""
-        queue = OrderedDict.fromkeys(lot.paths)
+        queue = Paths((path, None) for path in lot.paths)
         for path in lot.paths:
             self.failing.pop(path, None)
         sent = Sent(self._new_batch(), lot)
@@ -697,35 +729,23 @@ class Conversation:
         else:
             self.number -= 1
 
-    def _fill(self, sent: Sent, queue: OrderedDict[bytes, None]) -> None:
+    def _fill(self, sent: Sent, queue: Rows | Paths) -> None:
         """Take from ``queue`` what makes a batch, or all of it that needs nothing."""
-        batch = sent.batch
-        for _ in range(4 * _MOST_PATHS):
-            if not queue:
-                break
-            path = queue.popitem(last=False)[0]
-            if path == b".":
+        again = self.urgent if isinstance(queue, Rows) else queue
+        left = 4 * _MOST_PATHS
+        while queue and left > 0:
+            directory, row = queue.take()
+            left -= len(row)
+            if row[0] == b".":
                 self._mark()
-                continue
-            if path.endswith(b"/"):
-                self.plan.verify(path, queue)
-                continue
-            directory = path[: max(path.rfind(b"/"), 0)]
-            row = [path]
-            if queue is self.bulk:
-                row += _row(queue, directory)
-            if not self.listings.knows(directory):
+            elif row[0].endswith(b"/"):
+                self.plan.verify(row[0], again)
+            elif not self.listings.knows(directory):
                 self.listings.wait(directory, row)
-                continue
-            if len(row) > 1:
-                row = self.plan.changed(directory, row, sent)
-            for at, path in enumerate(row):
-                planned = self.plan.look(path, sent, queue)
-                full = batch.bytes >= self.limit or batch.count >= _MOST_PATHS
-                if full or not planned:
-                    for one in reversed(row[at + planned :]):
-                        queue[one] = None
-                        queue.move_to_end(one, last=False)
+            else:
+                done = self.plan.row(directory, row, sent, again)
+                if done < len(row) or sent.batch.full:
+                    queue.put_back(directory, row[done:])
                     return
 
     def _put_off(
@@ -733,7 +753,7 @@ class Conversation:
         path: bytes,
         size: int,
         sent: Sent,
-        queue: OrderedDict[bytes, None],
+        queue: Paths,
     ) -> bool:
         """Leave a large file for when nothing else is to be sent."""
         if size <= self.limit or sent.lot or queue is self.big:
@@ -763,11 +783,7 @@ class Conversation:
         sent.started = time.monotonic()
         if not self.flight:
             self.heard = sent.started
-        if self.state is not None:
-            new = [member.path for member in batch.members]
-            new += [directory + b"/" for directory, _ in batch.directories]
-            sent.intended = [one for one in new if not self.table.remembered(one)]
-            self._remember([], [], sent.intended)
+        self._remember([], [], sent.intended)
         self.flight.append(sent)
         self.sender.send(sent, self.tally)
         self.heard = time.monotonic()  # what has been taken so far shows life
@@ -803,20 +819,6 @@ def _read(fd: int) -> bytes:
             break  # the end is met again at the next call
         chunk += more
     return chunk
-
-
-def _row(queue: OrderedDict[bytes, None], directory: bytes) -> Iterator[bytes]:
-    """Take from the front of ``queue`` what is in ``directory`` itself."""
-    start = len(directory)
-    while queue:
-        path = next(iter(queue))
-        at = path.rfind(b"/")
-        if max(at, 0) != start or at > 0 and not path.startswith(directory):
-            break
-        if path.endswith(b"/") or path == b".":
-            break
-        del queue[path]
-        yield path
 
 
 def _inside(paths: Iterable[bytes], tops: set[bytes]) -> set[bytes]:

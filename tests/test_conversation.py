@@ -28,15 +28,20 @@ class Pack:
         self.state = place / "state"
         answers, self.answers = os.pipe()
         urgent, self.urgent = os.pipe()
-        words = [str(ROOT / "bin/fr-pack"), "--wire", FAR, "--state", str(self.state)]
+        far, told = os.pipe()
+        os.write(told, FAR.encode() + b"\n")
+        os.close(told)
+        words = [str(ROOT / "bin/fr-pack"), "--wire", str(far)]
+        words += ["--state", str(self.state)]
         words += ["--answers-fd", str(answers), "--urgent-fd", str(urgent)]
         self.process = subprocess.Popen(
             [sys.executable, *words, str(self.source)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
-            pass_fds=(answers, urgent),
+            pass_fds=(far, answers, urgent),
             env=environment(),
         )
+        os.close(far)
         os.close(answers)
         os.close(urgent)
 
@@ -58,8 +63,12 @@ class Pack:
         """Kill it; what the state file remembers."""
         self.process.send_signal(signal.SIGKILL)
         self.process.wait()
-        kept, _ = state.parse(self.state.read_bytes())
-        return kept
+        rows = state.parse(self.state.read_bytes()).rows
+        return {
+            os.path.join(directory, name): value
+            for directory, row in rows.items()
+            for name, value in row.items()
+        }
 
     def close(self) -> None:
         self.process.kill()

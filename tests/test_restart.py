@@ -122,6 +122,47 @@ def test_where_nothing_changed_nothing_is_sent(any_again: Again) -> None:
     assert any_again.inodes() == before
 
 
+def test_after_quiet_starts_what_the_far_end_changed_is_still_seen(
+    any_again: Again,
+) -> None:
+    """What a listing showed is believed without reading it while it shows the same."""
+    small_tree(any_again.source)
+    for _ in range(3):
+        any_again.run()
+    there = any_again.destination
+    (there / "d3/f3").unlink()
+    (there / "d4/f4").write_text("altered\n")
+    (there / "d5/f5").chmod(0o600)
+    shutil.rmtree(there / "d6")
+    (there / "d1/made there").write_text("")
+    (any_again.source / "d2/f9").unlink()
+    (any_again.source / "d2/new").write_text("new")
+    report = any_again.run()
+    (there / "d1/made there").unlink()
+    assert any_again.equal(), wrong(any_again.source, there)
+    in_d6 = len(list((any_again.source / "d6").iterdir()))
+    assert (report.sent, report.removed) == (4 + in_d6, 1)
+    for _ in range(2):
+        assert not any_again.run().sent and any_again.equal()
+
+
+def test_what_is_edited_and_removed_after_quiet_starts_follows(again: Again) -> None:
+    """Looking ahead at the tree, while the far end lists, must not hide anything."""
+    small_tree(again.source)
+    for _ in range(3):
+        again.run()
+    for number in range(0, 60, 3):
+        (again.source / f"d{number % 7}/f{number}").write_text("edited")
+    shutil.rmtree(again.source / "d5")
+    report = again.run()
+    assert again.equal()
+    assert report.sent == len([n for n in range(0, 60, 3) if n % 7 != 5])
+    for directory in ("d1", "d3"):
+        shutil.rmtree(again.source / directory)
+    again.run()
+    assert again.equal()
+
+
 def test_only_what_changed_is_sent(any_again: Again) -> None:
     small_tree(any_again.source)
     any_again.run()

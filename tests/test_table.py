@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
 import sys
 from pathlib import Path
 
@@ -148,45 +149,104 @@ def test_a_file_costs_the_table_at_most_200_bytes_beyond_its_path() -> None:
     assert (size - names) / 9000 < 200
 
 
-def test_both_forms_of_a_listing_tell_the_same_of_any_name(tmp_path: Path) -> None:
-    names = [b"a b", b"new\nline", b"end", b"-rf *", b"\xff\xfe", b"x//".rstrip(b"/")]
-    data_find, data_stat = b"", b""
-    for name in names:
-        data_find += b"f 640 5 1600000000.1234567890 ./d/%s\0\0" % name
-        data_stat += (
-            b"81a0 5 1600000000 2020-09-13 12:26:40.123456789 +0000 ./d/%s//\n" % name
-        )
-    expected = [(name, b"f", 0o640, 5, 1600000000123456789, b"") for name in names]
-    for form, data in (("find", data_find), ("stat", data_stat)):
-        whole = data + listing.ENDS[form] + b"ok 1\n"
-        assert listing.find_end(form, whole, 0) == len(data)
-        assert listing.parse(form, data) == {b"d": expected}
+ODD_NAMES = (b"a b", b"new\nline", b"end", b"-rf *", b"\xff\xfe", b"'", b"d 7 4 1.1 .")
+ODD_TARGETS = (b"end", b"d/.", b"./d/.", b"f 644 1 1.0 x", b"./e/.//")
 
 
-def test_an_empty_listing_ends_at_once_and_a_name_cannot_end_one() -> None:
-    assert listing.find_end("find", b"end\0\0", 0) == 0
-    assert listing.find_end("find", b"f 1 1 1.0 ./send\0\0", 0) == -1
-    assert listing.find_end("stat", b"81a0 1 1 a b c ./x\nend//\n", 0) == -1
+@pytest.mark.parametrize("form", ["find", "stat"])
+def test_a_listing_tells_any_name_and_ends_where_it_ends(
+    form: str, tmp_path: Path
+) -> None:
+    for directory in (".", "d", "d/e", "empty", "new\n./d", "z ./d"):
+        (tmp_path / directory).mkdir(parents=True, exist_ok=True)
+    for number, name in enumerate(ODD_NAMES):
+        (tmp_path / "d" / os.fsdecode(name)).write_bytes(b"x" * number)
+    for number, target in enumerate(ODD_TARGETS):
+        os.symlink(target, os.fsencode(tmp_path) + b"/d/e/link%d" % number)
+        os.symlink(target, os.fsencode(tmp_path) + b"/z ./d/link%d" % number)
+    receiver = Path(listing.__file__).with_name("receiver.sh").read_text()
+    lister = receiver[receiver.index("list() {") :].partition("\n}\n")[0] + "\n}\n"
+    asked = [b"", b"d", b"d/e", b"empty", b"gone", b"new\n./d", b"z ./d"]
+    words = [b"./%s/." % one if one else b"./." for one in asked]
+    script = (
+        f'list={form}; {lister} list "$@"; {os.fsdecode(listing.END_COMMANDS[form])}'
+    )
+    ran = subprocess.run(
+        ["sh", "-c", script, "sh", *words],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        check=True,
+    )
+    whole = ran.stdout + b"ok 1\n"
+    ends = [listing.find_end(form, whole[:stop], 0) for stop in range(len(whole))]
+    end = len(ran.stdout) - len(listing.ENDS[form])
+    assert set(ends) == {-1, end}
+
+    bodies = listing.bodies(form, whole[:end])
+    assert set(bodies) == set(asked) - {b"gone"}
+    assert not listing.parse(form, bodies[b"empty"])
+    for directory in set(asked) - {b"gone"}:
+        place = os.path.join(os.fsencode(tmp_path), directory)
+        entries = {one[0]: one for one in listing.parse(form, bodies[directory])}
+        assert set(entries) == set(os.listdir(place))
+        for name, (_, letter, mode, size, mtime, target) in entries.items():
+            status = os.lstat(os.path.join(place, name))
+            assert (mode, mtime) == (status.st_mode & 0o7777, status.st_mtime_ns)
+            if letter == b"l":
+                there = os.readlink(os.path.join(place, name))
+                assert target == (there if form == "find" else b"")
+            elif letter == b"f":
+                assert size == status.st_size
+
+
+def test_an_empty_listing_ends_at_once() -> None:
+    for form, end in listing.ENDS.items():
+        assert listing.find_end(form, end, 0) == 0
+        assert listing.bodies(form, b"") == {}
+
+
+def test_a_listing_that_was_just_as_remembered_need_not_be_read_again(
+    tmp_path: Path,
+) -> None:
+    """Until anything that is remembered of the directory changes."""
+    path = os.fsencode(tmp_path / "state")
+    kept = state.State(path)
+    kept.tidy().enter(tables.Table(), 0)
+    entry = tables.entry(found(), tables.OURS)
+    kept.append([(one, entry) for one in (b"a/f", b"b/f", b"c/f", b"d/f", b"e/f")], [])
+    kept.confirm({one: one * 16 for one in (b"a", b"b", b"c", b"d", b"e")})
+    kept.append([(b"b/f", tables.entry(found(ino=2), tables.OURS))], [b"c/f"])
+    kept.intend([b"d/new/"])
+    kept.close()
+    for _ in range(2):  # appended, and in blocks
+        again = state.State(path)
+        table = tables.Table()
+        again.tidy().enter(table, tables.OURS | tables.UNSEEN)
+        again.close()
+        assert table.digests == {b"a": b"a" * 16, b"e": b"e" * 16}
+        assert table.get(b"b/f") and table.get(b"e/f") and not table.get(b"c/f")
 
 
 def test_state_outlives_its_process_cut_anywhere(tmp_path: Path) -> None:
     path = os.fsencode(tmp_path / "state")
     kept = state.State(path)
-    kept.load(tables.Table(), 0)
+    kept.tidy().enter(tables.Table(), 0)
     kept.append([(b"a/f", tables.entry(found(), tables.OURS))], [])
     kept.append([(b"g", tables.entry(found(ino=2), tables.OURS))], [b"a/f"])
     with open(path, "rb") as file:
         whole = file.read()
     for cut in range(len(whole)):
-        remembered, _ = state.parse(whole[:cut])
-        assert set(remembered) <= {b"a/f", b"g"}
-    assert set(state.parse(whole)[0]) == {b"g"}
+        rows = state.parse(whole[:cut]).rows
+        assert rows.get(b"", {}).keys() <= {b"g"}
+        assert rows.get(b"a", {}).keys() <= {b"f"}
+    assert b"a" not in state.parse(whole).rows
+    assert set(state.parse(whole).rows[b""]) == {b"g"}
 
 
 def test_a_state_file_is_held_by_one_run_at_a_time(tmp_path: Path) -> None:
     path = os.fsencode(tmp_path / "state")
     first = state.State(path)
-    first.load(tables.Table(), 0)
+    first.tidy().enter(tables.Table(), 0)
     with pytest.raises(state.Busy):
         state.State(path)
 
@@ -196,13 +256,13 @@ def test_what_became_void_is_left_out_when_the_file_is_opened_again(
 ) -> None:
     path = os.fsencode(tmp_path / "state")
     kept = state.State(path)
-    kept.load(tables.Table(), 0)
+    kept.tidy().enter(tables.Table(), 0)
     for ino in range(100):
         kept.append([(b"f", tables.entry(found(ino=ino), tables.OURS))], [])
     kept.close()
     again = state.State(path)
     table = tables.Table()
-    again.load(table, tables.OURS)
+    again.tidy().enter(table, tables.OURS)
     assert os.path.getsize(path) < 200
     assert table.unchanged(b"f", found(ino=99), b"")
 
@@ -211,7 +271,7 @@ def test_what_is_about_to_be_sent_is_remembered(tmp_path: Path) -> None:
     """And what was cut short by the end of a process is no part of what follows."""
     path = os.fsencode(tmp_path / "state")
     first = state.State(path)
-    first.load(tables.Table(), 0)
+    first.tidy().enter(tables.Table(), 0)
 
     first.append([(b"known", tables.entry(found(), tables.OURS))], [])
     first.intend([b"new/", b"new/f", b"known"])
@@ -221,7 +281,7 @@ def test_what_is_about_to_be_sent_is_remembered(tmp_path: Path) -> None:
     for _ in range(2):
         again = state.State(path)
         loaded = tables.Table()
-        again.load(loaded, tables.OURS | tables.UNSEEN)
+        again.tidy().enter(loaded, tables.OURS | tables.UNSEEN)
         again.append([(b"later", tables.entry(found(), tables.OURS))], [])
         again.close()
         assert set(loaded.unseen()) >= {b"new/", b"new/f", b"known"}
@@ -238,13 +298,13 @@ def test_a_file_that_was_to_become_a_directory_is_ours_either_way(
 ) -> None:
     """The answer was lost; the far end's listing tells which of the two it has."""
     kept = state.State(os.fsencode(tmp_path / "state"))
-    kept.load(tables.Table(), 0)
+    kept.tidy().enter(tables.Table(), 0)
     kept.append([(b"d", tables.entry(found(), tables.OURS))], [])
     kept.intend([b"d/", b"d/f"])
     kept.close()
     again = state.State(os.fsencode(tmp_path / "state"))
     table = tables.Table()
-    again.load(table, tables.OURS | tables.UNSEEN)
+    again.tidy().enter(table, tables.OURS | tables.UNSEEN)
     if became:
         table.merge_listing(b"", [(b"d", b"d", 0o755, 4096, SECOND, b"")])
         table.merge_listing(b"d", [(b"f", b"f", 0o644, 5, SECOND, b"")])
@@ -254,13 +314,30 @@ def test_a_file_that_was_to_become_a_directory_is_ours_either_way(
         assert table.unseen() == [b"d"]
 
 
+def test_a_file_stays_ours_where_a_directory_was_before(tmp_path: Path) -> None:
+    """Found by a hunt that kills: it was not removed over there."""
+    kept = state.State(os.fsencode(tmp_path / "state"))
+    kept.tidy().enter(tables.Table(), 0)
+    entry = tables.entry(found(), tables.OURS)
+    directory = tables.directory_entry(0o755, tables.OURS)
+    kept.append([(b"a/f", entry), (b"a/", directory)], [])
+    kept.append([(b"a", entry)], [b"a/f", b"a/"])
+    kept.close()
+    for _ in range(2):
+        again = state.State(os.fsencode(tmp_path / "state"))
+        table = tables.Table()
+        again.tidy().enter(table, tables.OURS | tables.UNSEEN)
+        again.close()
+        assert table.unseen() == [b"a"]
+
+
 def test_a_file_saved_all_day_does_not_make_the_state_grow_for_ever(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(state, "_LEAST_ROOM", 10_000)
     path = os.fsencode(tmp_path / "state")
     kept = state.State(path)
-    kept.load(tables.Table(), 0)
+    kept.tidy().enter(tables.Table(), 0)
     kept.append([(b"other", tables.entry(found(), tables.OURS))], [])
     for ino in range(5_000):
         kept.intend([b"new%d" % ino] if ino == 4_999 else [])
@@ -269,7 +346,7 @@ def test_a_file_saved_all_day_does_not_make_the_state_grow_for_ever(
     kept.close()
     again = state.State(path)
     table = tables.Table()
-    again.load(table, tables.OURS)
+    again.tidy().enter(table, tables.OURS)
     assert table.unchanged(b"log", found(ino=4_999), b"")
     assert table.unchanged(b"other", found(), b"")
     assert table.get(b"new4999") is not None
@@ -284,7 +361,7 @@ def test_a_version_whose_answer_was_lost_proves_nothing(
     Found by a hunt that kills: an edit with ``touch -r`` stayed behind.
     """
     kept = state.State(os.fsencode(tmp_path / "state"))
-    kept.load(tables.Table(), 0)
+    kept.tidy().enter(tables.Table(), 0)
     if remembered:
         older = found(mtime=3 * SECOND + 1, ctime=3 * SECOND + 1)
         kept.append([(b"f", tables.entry(older, tables.OURS))], [])
@@ -292,7 +369,7 @@ def test_a_version_whose_answer_was_lost_proves_nothing(
         kept.intend([b"f"])
     kept.close()
     table = tables.Table()
-    state.State(os.fsencode(tmp_path / "state")).load(
+    state.State(os.fsencode(tmp_path / "state")).tidy().enter(
         table, tables.OURS | tables.UNSEEN
     )
     table.merge_listing(b"", [listed(b"f", 7 * SECOND + 3)])

@@ -33,7 +33,8 @@ def test_the_total_is_right_however_sending_and_measuring_alternate(seed: int) -
                 tally.end(True)
         elif not started:
             started = True
-            tally.start(waiting, waiting, lambda p: None if p in skipped else sizes[p])
+            size = lambda path: None if path in skipped else sizes[path]
+            tally.start(list(waiting), waiting.__len__, size)
         else:
             tally.step()
     wanted = [path for path in sizes if path not in skipped]
