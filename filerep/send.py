@@ -122,41 +122,34 @@ class Sender:
             out.add(header)
             return len(header), True
         patient = bool(self._torn) and self._waited_long(member.path)
-        padding = tarstream.padding(size)
-        length = len(header) + size + len(padding)
+        took = 0
         try:
             fd = self._source.open(member.path)
-        except OSError as error:
-            if not changed_meanwhile(error):
-                self._on_error("read", member.path, error)
-                self._unreadable.add(member.path)
-            return 0, False
-        try:
-            if out.fits(length):
-                # As most do. It can be taken back if it has changed meanwhile.
-                fit = out.add_file(header, fd, size, padding)
-                if patient and not fit and same(os.fstat(fd), status):
+            try:
+                if not patient and len(header) + size + tarstream.BLOCK <= SIZE:
+                    took = out.add_whole(header, fd, status)
+                    return took, took > 0
+                if not (patient or same(os.fstat(fd), status)):
+                    return 0, False
+                padding = tarstream.padding(size)
+                took = len(header) + size + len(padding)
+                out.add(header)
+                try:
+                    whole = out.read(fd, size) == size
+                finally:
+                    out.add(padding)
+                unchanged = same(os.fstat(fd), status)
+                if patient and unchanged and not whole:
                     # A size that is no promise, as below /sys: it will never be whole.
                     raise OSError(errno.EIO, os.strerror(errno.EIO))
-                if fit and not patient and not same(os.fstat(fd), status):
-                    out.drop(length)
-                    fit = False
-                return length if fit else 0, fit
-            if not patient and not same(os.fstat(fd), status):
-                return 0, False
-            out.add(header)
-            try:
-                fit = out.read(fd, size) == size
+                return took, whole and (patient or unchanged)
             finally:
-                out.add(padding)
-            return length, fit and (patient or same(os.fstat(fd), status))
+                os.close(fd)
         except OSError as error:
             if not changed_meanwhile(error):
                 self._on_error("read", member.path, error)
                 self._unreadable.add(member.path)
-            return 0 if length <= SIZE else length, False
-        finally:
-            os.close(fd)
+            return took, False
 
     def _waited_long(self, path: bytes) -> bool:
         """Was ``path`` torn again and again?
