@@ -153,9 +153,9 @@ class Plan:
     ) -> int:
         """Look at ``paths`` from ``start`` on while they are plain; where that ends.
 
-        Plain are files that are as the table says, and files that the far end lacks, in
-        a directory that it has or is about to get: nearly all of a first copy and of a
-        start again. What follows is what `look` does, at a third of the cost.
+        Plain are files that are as the table says, and others with something in them
+        that are in a directory the far end has or is about to get: nearly all there are.
+        What follows is what `look` does, at a third of the cost.
         """
         names = self._table.directories.get(directory)
         batch, failing, planned = sent.batch, self._failing, sent.planned
@@ -177,12 +177,13 @@ class Plan:
             except OSError:
                 break
             value = names.get(name)
-            if value is not None:
-                if not self._table.same_file(names, name, path, value, status):
-                    break
+            if value is not None and self._table.same_file(
+                names, name, path, value, status
+            ):
+                pass
             elif (
                 stat.S_IFMT(status.st_mode) != stat.S_IFREG
-                or status.st_size > batch.limit
+                or not 0 < status.st_size <= batch.limit
                 or path in planned
                 or path in failing
                 or batch.has_staged(path)
@@ -194,7 +195,8 @@ class Plan:
             else:
                 batch.put(directory, name, path, status)
                 planned.add(path)
-                sent.intended.append(path)
+                if value is None or not tables.marks(value) & tables.OURS:
+                    sent.intended.append(path)
                 room -= status.st_size
                 count -= 1
                 if room <= 0 or count <= 0:
