@@ -122,6 +122,8 @@ class Listings:
     def _merge(self, directory: bytes, body: bytes) -> bool:
         """Take in what is in ``directory``; is it known to be what is remembered?"""
         known = self._table.digests.pop(directory, None)
+        if directory and self._table.get_directory(directory) is None:
+            return False  # gone, or a symlink by now: this is what stands behind that
         digest = hashlib.blake2b(body, digest_size=16).digest()
         if digest == known:
             return True

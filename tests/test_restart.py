@@ -146,6 +146,23 @@ def test_after_quiet_starts_what_the_far_end_changed_is_still_seen(
         assert not any_again.run().sent and any_again.equal()
 
 
+def test_a_directory_that_became_a_symlink_to_what_it_was_is_sent_again(
+    any_again: Again,
+) -> None:
+    """Listed through the symlink it looks just as remembered."""
+    small_tree(any_again.source)
+    plant(any_again.source, {"d1/inner/f": "f"})
+    for _ in range(3):
+        any_again.run()
+    there = any_again.destination
+    (there / "d1").rename(there / "moved")
+    (there / "d1").symlink_to("moved")
+    any_again.run()
+    assert (there / "d1/inner").is_dir() and not (there / "d1").is_symlink()
+    shutil.rmtree(there / "moved")
+    assert any_again.equal(), wrong(any_again.source, there)
+
+
 def test_what_is_edited_and_removed_after_quiet_starts_follows(again: Again) -> None:
     """Looking ahead at the tree, while the far end lists, must not hide anything."""
     small_tree(again.source)
