@@ -59,18 +59,6 @@ class OutBuffer:
         self._memory[self._used : self._used + size] = piece
         self._used += size
 
-    def drop(self, size: int) -> None:
-        """Take back the last ``size`` bytes added, which must not have been written."""
-        self._used -= size
-
-    def fits(self, size: int) -> bool:
-        """Can ``size`` bytes be added and still be dropped? Makes room for them if so."""
-        if size > SIZE:
-            return False
-        if self._used + size > SIZE:
-            self.flush()
-        return True
-
     def read(self, fd: int, size: int) -> int:
         """Add ``size`` bytes of ``fd``; how many there were.
 
@@ -97,22 +85,6 @@ class OutBuffer:
         if failed is not None:
             raise failed
         return size - missing
-
-    def add_file(self, header: bytes, fd: int, size: int, padding: bytes) -> bool:
-        """As ``add``, ``read`` and ``add``, in one step for what fits.
-
-        Was all of it there? If not, or at an OSError, nothing was added.
-        """
-        start = self._used + len(header)
-        stop = start + size
-        end = stop + len(padding)
-        memory = self._memory
-        memory[self._used : start] = header
-        memory[stop:end] = padding
-        if size and os.readv(fd, [memory[start:stop]]) != size:
-            return False
-        self._used = end
-        return True
 
     def add_whole(self, header: bytes, fd: int, status: os.stat_result) -> int:
         """Add ``header``, the file that ``fd`` has open and zeros to the end of a block.

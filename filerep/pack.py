@@ -64,6 +64,7 @@ from filerep import tarstream
 from filerep.command import Command, OutputError, Stop
 from filerep.outbuffer import SIZE, OutBuffer, widen
 from filerep.pathstream import Decoder, normalize, quote
+from filerep.rows import in_rows
 from filerep.source import OPEN_FILE, RootGone, Source, changed_meanwhile, same
 
 TYPE_CHECKING = False
@@ -76,7 +77,6 @@ if TYPE_CHECKING:
     from filerep.state import Remembered, State
 
 _READ = 1 << 16
-_NO_NAMES = (b"", b".", b"..")
 
 
 def pack(
@@ -144,35 +144,27 @@ class _Packer:
         ``patient``: such a file is sent as it was read.
         """
         torn = []
-        above = None
-        directory = -1
-        for path in records:
-            parent, _, name = path.rpartition(b"/")
-            try:
-                # Most stand in the directory of the one before: nothing is odd but the name.
-                if parent != above or name in _NO_NAMES:
-                    above = None
-                    plain = normalize(path)
-                    if plain is None:
-                        self._on_bad_record(path)
-                        continue
-                    if plain.endswith(b"/") or plain == b".":
-                        continue
-                    path = plain
-                    parent, _, name = path.rpartition(b"/")
-                    directory = self._source.directory(parent)
-                    above = parent or None
-                status = os.stat(name, dir_fd=directory, follow_symlinks=False)
-                mode = status.st_mode
-                if S_ISREG(mode):
-                    if not self._file(path, directory, name, status, patient):
-                        torn.append(path)
-                elif S_ISLNK(mode):
-                    self._symlink(path, directory, name, status)
-            except OSError as error:
-                if not changed_meanwhile(error):
-                    self._on_error("read", path, error)
+        for above, row in in_rows(records, self._odd):
+            begin = len(above) + 1 if above else 0
+            for path in row:
+                name = path[begin:]
+                try:
+                    directory = self._source.directory(above)
+                    status = os.stat(name, dir_fd=directory, follow_symlinks=False)
+                    mode = status.st_mode
+                    if S_ISREG(mode):
+                        if not self._file(path, directory, name, status, patient):
+                            torn.append(path)
+                    elif S_ISLNK(mode):
+                        self._symlink(path, directory, name, status)
+                except OSError as error:
+                    if not changed_meanwhile(error):
+                        self._on_error("read", path, error)
         return torn
+
+    def _odd(self, record: bytes) -> None:
+        if normalize(record) is None:
+            self._on_bad_record(record)
 
     def _symlink(
         self, path: bytes, directory: int, name: bytes, status: os.stat_result
