@@ -473,12 +473,21 @@ class Session:
     def replicate(self, far: str) -> None:
         """Run the stages until the far end has said bye; raises ``Lost`` or ``Stop``."""
         self._close(self._to_far[1], self._from_far[0])
+        if self.job.walks or not self.job.watches:
+            self._begin(far)
+        self._listen(self._reports, far)
+
+    def _begin(self, far: str) -> None:
+        """Tell fr-pack what the far end is, whereupon it begins.
+
+        Without a first copy it has nothing to wait for before it says "watching": so this
+        waits until fr-watch does.
+        """
         try:
             os.write(self._far_told, os.fsencode(far) + b"\n")
         except OSError:
-            pass  # fr-pack has ended, which is told below
+            pass  # fr-pack has ended, which is told of
         self._close(self._far_told)
-        self._listen(self._reports)
 
     def _walk_to_come(self) -> bool:
         return self.job.walks and "fr-walk" not in self._children
@@ -495,7 +504,7 @@ class Session:
             )
             return None
 
-    def _listen(self, reports: int) -> None:
+    def _listen(self, reports: int, far: str) -> None:
         """Pass on what stages and far end tell, until fr-pack has ended."""
         pending = b""
         while True:
@@ -511,6 +520,8 @@ class Session:
             if self.job.watches and not self.watch_ready and self._watch_ready in ready:
                 self.watch_ready = os.read(self._watch_ready, 1) == b"\n"
                 self._close(self._watch_ready)
+                if self.watch_ready and not self.job.walks:
+                    self._begin(far)
                 if self.watch_ready and self._walk_to_come():
                     self._start_walk()
                     self._close(self._stage_errors[1])

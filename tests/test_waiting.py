@@ -146,6 +146,19 @@ def test_a_tree_that_never_rests_keeps_nobody_waiting(pair: Pair) -> None:
             thread.join()
 
 
+def test_without_a_first_copy_watching_is_said_once_it_watches(pair: Pair) -> None:
+    places = [pair.source / f"d{number}" for number in range(3_000)]
+    for place in places:
+        place.mkdir()
+    with pair.replicated("--no-initial-replication") as program:
+        program.says("watching")
+        for place in places[::300]:
+            (place / "f").write_text("1")
+        assert pair.wait().returncode == 0
+        for place in places[::300]:
+            assert (pair.copy / place.name / "f").read_text() == "1"
+
+
 def test_a_wait_survives_the_loss_of_the_connection(pair: Pair) -> None:
     with pair.replicated() as program:
         program.says("in sync")
