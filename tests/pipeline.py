@@ -11,7 +11,7 @@ import stat
 from pathlib import Path
 
 from edits import Hand, Op
-from farends import FarEnd
+from farends import FarEnd, with_command
 from programs import Running, environment
 from trees import differences, tree, without_empty
 
@@ -94,6 +94,14 @@ def _as_sent(what: tuple[object, ...]) -> tuple[object, ...]:
     return what
 
 
+def traced(far: FarEnd, place: Path) -> FarEnd:
+    """With FILEREP_TRACE: ``far``, of which ``place`` keeps what goes in and comes out."""
+    if not TRACE:
+        return far
+    tees = f'w={place}/wire.$(date +%s.%N); tee $w.in | "$@" | tee $w.out'
+    return with_command(far, ["sh", "-c", tees, "sh", *far.command])
+
+
 def keep(line: Pipeline, seed: object, done: list[list[Op]], said: str) -> None:
     """With FILEREP_TRACE=DIRECTORY: everything there is to know about a failure."""
     if TRACE:
@@ -114,6 +122,5 @@ def keep(line: Pipeline, seed: object, done: list[list[Op]], said: str) -> None:
         (where / "said").write_text(said)
         (where / "errors").write_bytes(bytes(line.replicator.errors))
         (where / "ops").write_text(json.dumps(done))
-        for name in ("wire.in", "wire.out"):
-            with contextlib.suppress(FileNotFoundError):
-                shutil.copy(line.place / name, where / name)
+        for file in [*line.place.glob("wire.*"), *line.place.glob("state/*/*.state")]:
+            shutil.copy(file, where / file.name)

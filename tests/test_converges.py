@@ -24,7 +24,7 @@ from pathlib import Path
 import farends
 import pytest
 from edits import Op
-from pipeline import TRACE, Pipeline, keep
+from pipeline import Pipeline, keep, traced
 from programs import run
 from trees import differences, tree
 
@@ -143,11 +143,7 @@ def pipelines(base: Path) -> Iterator[Callable[..., Pipeline]]:
         def make(shell: str = "bash", tar: str = "gnu", *options: str) -> Pipeline:
             place = Path(tempfile.mkdtemp(prefix="fr-edits-", dir="/tmp"))
             stack.callback(shutil.rmtree, place, ignore_errors=True)
-            far = farends.local_shell(shell, tar, base).fresh()
-            if TRACE:
-                traced = f'tee {place}/wire.in | "$@" | tee {place}/wire.out'
-                command = ["sh", "-c", traced, "sh", *far.command]
-                far = farends.with_command(far, command)
+            far = traced(farends.local_shell(shell, tar, base).fresh(), place)
             line = Pipeline(far, place, *options)
             stack.callback(line.close)
             return line

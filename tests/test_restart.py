@@ -24,7 +24,7 @@ import farends
 import pytest
 from edits import Op
 from farends import FarEnd, with_command
-from pipeline import Pipeline, keep, wrong
+from pipeline import Pipeline, keep, traced, wrong
 from programs import Running, Word, environment, marked, run, running, wait_for
 from trees import HOSTILE_NAMES, assert_same, entries, plant
 
@@ -447,7 +447,7 @@ def ruin(line: Chaos, seed: object, rounds: int) -> int:
             if dice.random() < 0.5:
                 victim = dice.choice(VICTIMS)
                 line.kill(victim)
-                done.append(["kill", victim])
+                done.append(["kill", victim, time.time()])
                 killed += 1
         line.settle()
         said = line.wrong()
@@ -481,7 +481,8 @@ def chaos(base: Path) -> Iterator[Callable[[str, str], Chaos]]:
         def make(shell: str, tar: str) -> Chaos:
             place = Path(tempfile.mkdtemp(prefix="fr-chaos-", dir="/tmp"))
             stack.callback(shutil.rmtree, place, ignore_errors=True)
-            line = Chaos(farends.local_shell(shell, tar, base).fresh(), place)
+            far = traced(farends.local_shell(shell, tar, base).fresh(), place)
+            line = Chaos(far, place)
             stack.callback(line.close)
             return line
 
