@@ -204,8 +204,17 @@ class Plan:
                     break
             done += 1
         if done > start:
+            self._see(directory, fd)
             self._claim(paths[start], sent)
         return done
+
+    def _see(self, directory: bytes, fd: int) -> None:
+        """``directory``, open as ``fd``, is there; if it is as remembered, that was all."""
+        value = self._table.get_directory(directory)
+        if value is None or tables.marks(value) != tables.OURS | tables.UNSEEN:
+            return
+        if directory_mode(os.fstat(fd)) == tables.mode_of(value) & 0o777:
+            self._table.see_directory(directory)
 
     def altered(self, directory: bytes, paths: list[bytes]) -> list[bytes]:
         """Those of ``paths``, all in ``directory``, that are not as the table says."""
@@ -227,6 +236,7 @@ class Plan:
                 names, name, path, value, status
             ):
                 altered.append(path)
+        self._see(directory, fd)
         return altered
 
     def look(self, path: bytes, sent: Sent, queue: Paths) -> bool:

@@ -218,6 +218,12 @@ class Table:
                 break
             above[name] = directory_entry(0, UNSURE)
 
+    def see_directory(self, path: bytes) -> None:
+        """The source has the directory ``path``, just as it is remembered."""
+        parent, name = place(path + b"/")
+        names = self.directories[parent]
+        names[name] = marked(names[name], marks(names[name]) & ~UNSEEN)
+
     def claim_directories(self, path: bytes) -> list[bytes]:
         """Mark the directories above ``path`` ours; those that were not, from the top."""
         claimed = []
@@ -369,6 +375,8 @@ class Table:
             _, sent_mode, sent_size, sent_mtime, _ = _unpack(before)
             bits = before[-1]
             if letter == b"d":
+                if bits & OURS and (mode ^ sent_mode) & 0o777:
+                    bits |= UNSEEN  # to be looked at, if it was already
                 found[key] = _listed(mode, bits)
             elif (
                 letter == b"l"

@@ -133,6 +133,7 @@ def test_after_quiet_starts_what_the_far_end_changed_is_still_seen(
     (there / "d3/f3").unlink()
     (there / "d4/f4").write_text("altered\n")
     (there / "d5/f5").chmod(0o600)
+    (there / "d0").chmod(0o700)
     shutil.rmtree(there / "d6")
     (there / "d1/made there").write_text("")
     (any_again.source / "d2/f9").unlink()
