@@ -14,12 +14,23 @@ from filerep.batch import pieces, shell_quote
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Optional
+    from collections.abc import Callable
 
     from filerep.link import Far
     from filerep.table import Table
 
 STAGE_PREFIX = b".filerep-"
+
+
+class _Waiting:
+    """Paths of one directory: not looked at yet, looked at, and of those what is altered."""
+
+    __slots__ = ("new", "seen", "altered")
+
+    def __init__(self) -> None:
+        self.new: list[bytes] = []
+        self.seen: list[bytes] = []
+        self.altered: list[bytes] = []
 
 
 class Listings:
@@ -34,8 +45,8 @@ class Listings:
         self._wanted: dict[bytes, None] = {}
         self._asked: list[bytes] = []
         self._doubted = False
-        # By directory: all, and those to look at even if all over there is as remembered.
-        self._waiting: dict[bytes, tuple[list[bytes], list[bytes]]] = {}
+        self._waiting: dict[bytes, _Waiting] = {}
+        self._ahead: dict[bytes, None] = {}  # see look_ahead
         # Digests of what showed just what was remembered, by directory.
         self.confirmed: dict[bytes, bytes] = {}
 
@@ -83,19 +94,28 @@ class Listings:
             self.ask(directory)
         return False
 
-    def wait(
-        self,
-        directory: bytes,
-        paths: list[bytes],
-        altered: Optional[list[bytes]] = None,
-    ) -> None:
-        """Keep ``paths`` of ``directory`` until it is listed.
+    def wait(self, directory: bytes, paths: list[bytes]) -> None:
+        """Keep ``paths`` of ``directory`` until it is listed."""
+        if directory not in self._waiting:
+            self._waiting[directory] = _Waiting()
+        self._waiting[directory].new += paths
+        if self._table.remembered(directory + b"/"):
+            self._ahead[directory] = None
 
-        If that shows just what is remembered, only ``altered`` have to be looked at.
+    def look_ahead(self, altered: Callable[[bytes, list[bytes]], list[bytes]]) -> bool:
+        """Look at what waits in one directory, in case its listing shows what is remembered.
+
+        Then only what is ``altered(directory, paths)`` has to be looked at again. Most starts
+        find that, and looking takes as long as listing. Was there anything to look at?
         """
-        waiting = self._waiting.setdefault(directory, ([], []))
-        waiting[0].extend(paths)
-        waiting[1].extend(paths if altered is None else altered)
+        if not self._ahead:
+            return False
+        directory = self._ahead.popitem()[0]
+        waiting = self._waiting[directory]
+        waiting.altered += altered(directory, waiting.new)
+        waiting.seen += waiting.new
+        waiting.new = []
+        return True
 
     def request(self) -> list[bytes]:
         """The commands that list all that is wanted."""
@@ -113,9 +133,12 @@ class Listings:
         for directory in self._asked:
             self._done[directory] = True
             same = self._merge(directory, bodies.get(directory, b""))
-            paths = self._waiting.pop(directory, ([], []))[same]
-            if paths:
-                released.append((directory, paths))
+            waiting = self._waiting.pop(directory, None)
+            self._ahead.pop(directory, None)
+            if waiting is not None:
+                paths = waiting.new + (waiting.altered if same else waiting.seen)
+                if paths:
+                    released.append((directory, paths))
         self._asked = []
         return released
 
@@ -133,7 +156,7 @@ class Listings:
         same = self._table.merge_listing(directory, listed)
         if same and directory and not self._doubted:
             self.confirmed[directory] = digest
-        return False
+        return same
 
     def doubt(self) -> None:
         """The destination was changed from outside: list it anew where it is needed."""

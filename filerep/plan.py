@@ -218,7 +218,9 @@ class Plan:
 
     def altered(self, directory: bytes, paths: list[bytes]) -> list[bytes]:
         """Those of ``paths``, all in ``directory``, that are not as the table says."""
-        names = self._table.directories[directory]
+        names = self._table.directories.get(directory)
+        if names is None:
+            return paths
         try:
             fd = self._source.directory(directory)
         except OSError:

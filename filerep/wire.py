@@ -61,6 +61,7 @@ _LOT_PAUSE = 4.0  # times what the failure took, before the next lot is tried
 # Where changes never pause, so long is tried to reach a point with nothing under way.
 _QUIET_WAIT = 0.5
 _AHEAD_TIME = 0.005
+_MANY_LISTINGS = 1000  # directories: others may be named before so few are asked for
 _URGENT_TURNS = 4  # batches for fr-watch, then one for fr-walk
 _MARK_PATIENCE = 3.0
 
@@ -666,6 +667,8 @@ class Conversation:
     # -- planning ---------------------------------------------------------------------
 
     def _send_what_can_be(self, more_may_come: bool) -> None:
+        if self.listings.wanted > _MANY_LISTINGS and self._may_list():
+            self._command(*self.listings.request())
         while self._may_send() and not self.stopping:
             if not self.urgent and self._lot_is_due():
                 self._try_lot(heapq.heappop(self.lots)[1])
@@ -682,27 +685,24 @@ class Conversation:
             sent = Sent(self._new_batch())
             self._fill(sent, queue)
             self._send_planned(sent)
-        hurry = self.listings.wanted > 1000 or not (more_may_come and self.bulk_open)
-        if self.listings.wanted and hurry and self._may_list():
+        if more_may_come and self.bulk_open:
+            return
+        if self.listings.wanted and self._may_list():
             self._command(*self.listings.request())
 
     def _look_ahead(self) -> bool:
-        """While the far end lists: look at some of what waits, as if all were as remembered.
-
-        Most starts find that it is, and looking takes as long as listing. Is there more?
-        """
-        until = time.monotonic() + _AHEAD_TIME
-        while self.bulk and time.monotonic() < until:
+        """Use the time that the far end takes to list; is there more to look at?"""
+        while self.bulk:
             directory, row = self.bulk.take()
             if self.listings.knows(directory):
                 self.bulk.put_back(directory, row)
-                return False
-            altered = None
-            mine = self.table.remembered(directory + b"/")
-            if mine and directory in self.table.digests:
-                altered = self.plan.altered(directory, row)
-            self.listings.wait(directory, row, altered)
-        return bool(self.bulk)
+                break
+            self.listings.wait(directory, row)
+        until = time.monotonic() + _AHEAD_TIME
+        while self.listings.look_ahead(self.plan.altered):
+            if time.monotonic() > until:
+                return True
+        return False
 
     def _lot_is_due(self) -> bool:
         now = time.monotonic()
