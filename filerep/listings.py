@@ -7,10 +7,9 @@ listing whatever it holds.
 
 from __future__ import annotations
 
-import hashlib
-
 from filerep import listing
 from filerep.batch import pieces, shell_quote
+from filerep.digest import digest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -147,15 +146,15 @@ class Listings:
         known = self._table.digests.pop(directory, None)
         if directory and self._table.get_directory(directory) is None:
             return False  # gone, or a symlink by now: this is what stands behind that
-        digest = hashlib.blake2b(body, digest_size=16).digest()
-        if digest == known:
+        found = digest(body)
+        if found == known:
             return True
         listed = listing.parse(self._far.list, body)
         if not directory:
             listed = [one for one in listed if not one[0].startswith(STAGE_PREFIX)]
         same = self._table.merge_listing(directory, listed)
         if same and directory and not self._doubted:
-            self.confirmed[directory] = digest
+            self.confirmed[directory] = found
         return same
 
     def doubt(self) -> None:

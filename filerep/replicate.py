@@ -66,7 +66,6 @@ Example:
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import select
 import signal
@@ -76,6 +75,7 @@ import time
 
 from filerep import command
 from filerep.command import Command, Stop
+from filerep.digest import digest
 from filerep.pathstream import quote
 from filerep.progress import Display, duration
 from filerep.waiting import Waiters, lock, wait
@@ -172,10 +172,8 @@ class Job:
         self.key = self._key()
 
     def _key(self) -> str:
-        import hashlib
-
         parts = [self.source, self.parent, *map(os.fsencode, self.connection)]
-        return hashlib.sha256(b"\0".join(parts)).hexdigest()[:32]
+        return digest(b"\0".join(parts)).hex()
 
     def rules(self) -> list[str]:
         """The options that choose files, for the stages that do."""
@@ -292,8 +290,9 @@ class Session:
         """
         self._stage_errors = self._pipe()
         self._to_far = self._pipe(_PIPE_BYTES)
-        self._from_far = self._pipe()
+        self._from_far = self._pipe(_PIPE_BYTES)
         self._far_errors = self._pipe()
+        self._start_pack(mirrors)  # first, as it takes longest to be ready
         self._start(
             "connection",
             self.job.connection,
@@ -303,11 +302,18 @@ class Session:
         )
         self._close(self._to_far[0], self._from_far[1], self._far_errors[1])
         nonce = os.urandom(8).hex()
-        if self.job.watches:
-            self._start_watch()
         where, receiver = far_scripts(self.job, nonce, first)
         self._write_far(where)
-        self._start_pack(mirrors)
+        if self.job.watches:
+            self._start_watch()
+        else:
+            self._close(self._urgent[1])
+            if self.job.walks:
+                self._start_walk()
+        if not self.job.walks:
+            self._close(self._paths[1])
+        if not self._walk_to_come():
+            self._close(self._stage_errors[1])
         return self._await_ready(nonce, receiver)
 
     def _write_far(self, script: bytes) -> None:
@@ -404,7 +410,6 @@ class Session:
     # -- the stages -------------------------------------------------------------------
 
     def _start_watch(self) -> None:
-        self._urgent = self._pipe()
         ready, told = self._pipe()
         self._watch_ready = ready
         options = [*self.job.rules(), "--ready-fd", str(told)]
@@ -430,6 +435,7 @@ class Session:
         """Start fr-pack, which waits for `replicate`, and what it needs no far end for."""
         args = self.job.args
         self._paths = self._pipe(_PIPE_BYTES)
+        self._urgent = self._pipe()
         far, self._far_told = self._pipe()
         self._reports, report = self._pipe()
         options = ["--wire", str(far), "--answers-fd", str(self._from_far[0])]
@@ -461,14 +467,7 @@ class Session:
             stdout=self._to_far[1],
             pass_fds=passed,
         )
-        self._close(self._paths[0], far, report)
-        if self.job.watches:
-            self._close(self._urgent[0])
-        elif self.job.walks:
-            self._start_walk()
-        if not self.job.walks:
-            self._close(self._paths[1])
-        self._close(self._stage_errors[1]) if not self._walk_to_come() else None
+        self._close(self._paths[0], self._urgent[0], far, report)
 
     def replicate(self, far: str) -> None:
         """Run the stages until the far end has said bye; raises ``Lost`` or ``Stop``."""
@@ -506,6 +505,8 @@ class Session:
 
     def _listen(self, reports: int, far: str) -> None:
         """Pass on what stages and far end tell, until fr-pack has ended."""
+        import json  # the far end is at work by now
+
         pending = b""
         while True:
             fds = [reports, self._stage_errors[0], self._far_errors[0]]

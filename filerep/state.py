@@ -29,16 +29,16 @@ import os
 import struct
 
 from filerep import table as tables
+from filerep.digest import BYTES as DIGEST_BYTES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _HEADER = b"file-replicator state 2\n"
-_DIGEST_BYTES = 16
 _BLOCK = struct.Struct("<II16s")  # entries, bytes of names, digest
-_NO_DIGEST = bytes(_DIGEST_BYTES)
-_FIXED = {b"+": tables.ENTRY_BYTES, b"#": _DIGEST_BYTES}  # bytes in front of the path
+_NO_DIGEST = bytes(DIGEST_BYTES)
+_FIXED = {b"+": tables.ENTRY_BYTES, b"#": DIGEST_BYTES}  # bytes in front of the path
 
 # A log that is saved all day must not fill the disk: once so much was appended, and at
 # least as much as there was, the file is tidied as at a start.

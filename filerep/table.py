@@ -234,7 +234,7 @@ class Table:
             value = names[name + b"/"]
             if marks(value) & OURS:
                 break
-            names[name + b"/"] = marked(value, marks(value) & ~UNSEEN | OURS)
+            names[name + b"/"] = marked(value, marks(value) & UNSURE | OURS)
             claimed.append(above)
             above = parent
         return claimed[::-1]

@@ -185,6 +185,7 @@ class Conversation:
         if self.listings.needed:
             for directory in self.table.directories:
                 self.listings.ask(directory)
+            self._list_if_many()
         while not self.finished:
             poll = select.poll()
             most = _ALL_PATHS if self.tally else _MOST_PATHS
@@ -379,12 +380,10 @@ class Conversation:
             command = b"hook " + shell_quote(self.options.on_sync)
             self._command(command)
             return
-        # What failed has been tried once more since the mark: the cause may be mended.
-        since = time.monotonic() - self.marked
-        tried = not self.lots or self.lots[0][0] > self.marked or since > _MARK_PATIENCE
-        while self.marks and tried:
-            self.marks -= 1
-            self.report({"is": "mark", "failing": len(self.failing)})
+        if self.marks and not self._lots_come_first():
+            for _ in range(self.marks):
+                self.report({"is": "mark", "failing": len(self.failing)})
+            self.marks = 0
         synced = not self.failing
         if synced:
             self.said.clear()
@@ -394,6 +393,13 @@ class Conversation:
         if inputs_ended and not self.hook_runs and not self.finishing:
             if not self._hurry_lots():
                 self._finish()
+
+    def _lots_come_first(self) -> bool:
+        """Before a mark is answered, what failed is tried once more, and the bad ones are
+        found among what failed together: the cause may be mended, or have passed."""
+        if time.monotonic() - self.marked > _MARK_PATIENCE:
+            return False
+        return self._hurry_lots() or bool(self.lots) and self.lots[0][0] <= self.marked
 
     def _hurry_lots(self) -> bool:
         """Before the end, find the bad ones among the paths of batches that failed whole."""
@@ -667,8 +673,7 @@ class Conversation:
     # -- planning ---------------------------------------------------------------------
 
     def _send_what_can_be(self, more_may_come: bool) -> None:
-        if self.listings.wanted > _MANY_LISTINGS and self._may_list():
-            self._command(*self.listings.request())
+        self._list_if_many()
         while self._may_send() and not self.stopping:
             if not self.urgent and self._lot_is_due():
                 self._try_lot(heapq.heappop(self.lots)[1])
@@ -688,6 +693,10 @@ class Conversation:
         if more_may_come and self.bulk_open:
             return
         if self.listings.wanted and self._may_list():
+            self._command(*self.listings.request())
+
+    def _list_if_many(self) -> None:
+        if self.listings.wanted > _MANY_LISTINGS and self._may_list():
             self._command(*self.listings.request())
 
     def _look_ahead(self) -> bool:

@@ -28,22 +28,25 @@ class Pack:
         self.state = place / "state"
         answers, self.answers = os.pipe()
         urgent, self.urgent = os.pipe()
+        self.reports, reports = os.pipe()
         far, told = os.pipe()
         os.write(told, FAR.encode() + b"\n")
         os.close(told)
         words = [str(ROOT / "bin/fr-pack"), "--wire", str(far)]
         words += ["--state", str(self.state)]
         words += ["--answers-fd", str(answers), "--urgent-fd", str(urgent)]
+        words += ["--report-fd", str(reports)]
         self.process = subprocess.Popen(
             [sys.executable, *words, str(self.source)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
-            pass_fds=(far, answers, urgent),
+            pass_fds=(far, answers, urgent, reports),
             env=environment(),
         )
         os.close(far)
         os.close(answers)
         os.close(urgent)
+        os.close(reports)
 
     def name(self, *paths: bytes) -> None:
         os.write(self.urgent, b"".join(path + b"\0" for path in paths))
@@ -77,6 +80,7 @@ class Pack:
         self.process.stdout.close()
         os.close(self.answers)
         os.close(self.urgent)
+        os.close(self.reports)
 
 
 @pytest.fixture
@@ -128,3 +132,23 @@ def test_a_path_that_failed_is_tried_again_alone(pack: Pack) -> None:
     assert (b"0/f\0" in second) != (b"0/g\0" in second)
     pack.answer(b"ok 2")
     assert {b"f", b"g"} == pack.cut().keys()
+
+
+def test_a_mark_is_answered_once_what_failed_together_was_tried_alone(
+    pack: Pack,
+) -> None:
+    """A tar that was killed, say: nothing is known to be wrong with any of the files.
+
+    Found by a hunt that kills: `--wait` ended with 69, and a moment later all was well.
+    """
+    for name in ("f", "g"):
+        (pack.source / name).write_text(name)
+    pack.name(b"f", b"g", b".")
+    pack.batch()
+    pack.answer(b"failed 1 Killed")
+    for number in (2, 3):
+        pack.batch()
+        pack.answer(b"ok %d" % number)
+    told = read_until(pack.reports, b'"mark"')
+    told += read_until(pack.reports, b"\n")
+    assert b'{"is": "mark", "failing": 0}' in told
