@@ -1,25 +1,21 @@
-"""What the far end says it holds: the receiver's answer to ``list``.
+"""What the far end says it holds, when asked by the commands below.
 
-The directories asked for are named with ``/.`` behind. Two forms, by what is there. With
-GNU find, each directory's own path stands alone, behind two NULs, and in front of two
-fields for each entry::
-
-    find DIR... -maxdepth 1 \\( -path '*/.' -printf '\\0\\0%p\\0' -o \\
-        -printf '%y %m %s %T@ %f\\0%l\\0' \\)
-
-busybox and other systems with ``stat -c``; no path holds ``//``, so that ends a record, and
-that of a directory asked for ends in ``/.//``::
-
-    find DIR... -maxdepth 1 -exec stat -c '%f %s %Y %y %n//' {} +
+The directories asked for are named with ``/.`` behind. Two forms, by what is there; the
+ready line tells which. With GNU find, each directory's own path stands alone, behind two
+NULs, and in front of two fields for each entry. busybox and other systems have ``stat
+-c``; no path holds ``//``, so that ends a record, and that of a directory asked for ends in
+``/.//``.
 """
 
 from __future__ import annotations
 
 import stat
 
+from filerep.batch import pieces, shell_quote
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from filerep.table import Listed
 
@@ -29,10 +25,25 @@ _LETTERS = {stat.S_IFREG: b"f", stat.S_IFLNK: b"l", stat.S_IFDIR: b"d"}
 # stat(1) tells no target in a form that can be parsed; no symlink has this one.
 _UNKNOWN_TARGET = b""
 
+_LIST = {
+    "find": rb"-path '*/.' -printf '\0\0%p\0' -o -printf '%y %m %s %T@ %f\0%l\0'",
+    "stat": b"-exec stat -c '%f %s %Y %y %n//' {} +",
+}
+
 # Two NULs in a row are met behind an empty target only, so `end` is no target here.
 ENDS = {"find": b"\0\0end\0", "stat": b"end//\n"}
-END_COMMANDS = {"find": b"printf '\\0\\0end\\0'", "stat": b"echo end//"}
+_SAY_END = {"find": rb"printf '\0\0end\0'", "stat": b"echo end//"}
 _BEFORE_END = {"find": b"", "stat": b"//\n"}
+
+
+def commands(form: str, directories: Iterable[bytes]) -> list[bytes]:
+    """What has a shell list ``directories`` and say the end mark."""
+    words = [shell_quote(b"./%s/." % one if one else b"./.") for one in directories]
+    lists = [
+        b"find %s -maxdepth 1 %s 2>/dev/null" % (b" ".join(some), _LIST[form])
+        for some in pieces(words)
+    ]
+    return [*lists, _SAY_END[form]]
 
 
 def find_end(form: str, data: bytes | bytearray, start: int) -> int:

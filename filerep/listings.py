@@ -8,7 +8,6 @@ listing whatever it holds.
 from __future__ import annotations
 
 from filerep import listing
-from filerep.batch import pieces, shell_quote
 from filerep.digest import digest
 
 TYPE_CHECKING = False
@@ -120,10 +119,7 @@ class Listings:
         """The commands that list all that is wanted."""
         self._asked = sorted(self._wanted)
         self._wanted = {}
-        commands = [b"echo listing"]
-        words = [shell_quote(b"./%s/." % one if one else b"./.") for one in self._asked]
-        commands += [b"list " + b" ".join(some) for some in pieces(words)]
-        return [*commands, listing.END_COMMANDS[self._far.list]]
+        return [b"echo listing", *listing.commands(self._far.list, self._asked)]
 
     def merge(self, data: bytes) -> list[tuple[bytes, list[bytes]]]:
         """Take in the listing asked for; the rows that have waited for it, by directory."""

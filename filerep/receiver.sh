@@ -148,15 +148,6 @@ link() {
   *) false ;;
   esac
 }
-# list DIR/....: each, and what is in it, in the form that the ready line named
-list() {
-  case $list in
-  find)
-    find "$@" -maxdepth 1 \( -path '*/.' -printf '\0\0%p\0' -o \
-      -printf '%y %m %s %T@ %f\0%l\0' \) 2>/dev/null ;;
-  stat) find "$@" -maxdepth 1 -exec stat -c '%f %s %Y %y %n//' {} + 2>/dev/null ;;
-  esac
-}
 finish() { drop; echo bye; exit 0; }
 
 # unpack: the next archive into the stage
