@@ -323,6 +323,27 @@ def test_a_file_stays_ours_where_a_directory_was_before(tmp_path: Path) -> None:
         assert table.unseen() == [b"a"]
 
 
+@pytest.mark.parametrize("before", [True, False], ids=["before it", "after it"])
+def test_a_file_stays_ours_where_something_in_a_directory_was_never_sent(
+    tmp_path: Path, before: bool
+) -> None:
+    """It was about to be, and nobody will ever know; the directory is forgotten."""
+    kept = state.State(os.fsencode(tmp_path / "state"))
+    kept.tidy().enter(tables.Table(), 0)
+    if before:
+        kept.intend([b"a/b/f"])
+    kept.append([(b"a", tables.entry(found(), tables.OURS))], [])
+    if not before:
+        kept.intend([b"a/b/f"])
+    kept.close()
+    table = tables.Table()
+    again = state.State(os.fsencode(tmp_path / "state"))
+    again.tidy().enter(table, tables.OURS | tables.UNSEEN)
+    again.close()
+    table.merge_listing(b"", [listed(b"a", 7 * SECOND + 3)])
+    assert table.unseen() == [b"a"]
+
+
 def test_a_file_saved_all_day_does_not_make_the_state_grow_for_ever(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
