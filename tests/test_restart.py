@@ -578,7 +578,7 @@ def test_a_loss_is_one_line_and_the_return_another(
             wait_for(lambda: len(attempts.read_text()) >= tries)
             (tmp_path / "down").unlink()
             converged(again, program)
-            assert program.errors.count(b"connected again") == losses
+            program.wait_for(lambda: program.errors.count(b"connected again") == losses)
         own = [
             line
             for line in program.errors.decode().splitlines()
