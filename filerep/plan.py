@@ -153,7 +153,7 @@ class Plan:
     ) -> int:
         """Look at ``paths`` from ``start`` on while they are plain; where that ends.
 
-        Plain are files that are as the table says, and others with something in them
+        Plain are files that are as the table says, and others, unless they were emptied,
         that are in a directory the far end has or is about to get: nearly all there are.
         What follows is what `look` does, at a third of the cost.
         """
@@ -169,8 +169,9 @@ class Plan:
             return start
         begin = len(directory) + 1 if directory else 0
         room, count = batch.room
-        done = start
-        for path in paths[start:] if start else paths:
+        done, end = start, len(paths)
+        while done < end:
+            path = paths[done]
             name = path[begin:]
             try:
                 status = os.stat(name, dir_fd=fd, follow_symlinks=False)
@@ -183,7 +184,9 @@ class Plan:
                 pass
             elif (
                 stat.S_IFMT(status.st_mode) != stat.S_IFREG
-                or not 0 < status.st_size <= batch.limit
+                or status.st_size > batch.limit
+                or not status.st_size
+                and value is not None
                 or path in planned
                 or path in failing
                 or batch.has_staged(path)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     Row = Tuple[bytes, "list[bytes]"]  # a directory, and paths of what is in it
 
 _NO_NAMES = (b"", b".", b"..")
+_LONG_ROW = 1000
 
 
 def in_rows(records: Iterable[bytes], odd: Callable[[bytes], None]) -> Iterator[Row]:
@@ -97,7 +98,7 @@ class Paths(_Ordered):
             return b"", [first]
         directory = first.rpartition(b"/")[0]
         row = [first]
-        while self:
+        while self and len(row) < _LONG_ROW:  # what is put back costs as much again
             path = next(iter(self))
             if path.endswith(b"/") or path == b".":
                 break
