@@ -146,9 +146,11 @@ def test_a_mark_is_answered_once_what_failed_together_was_tried_alone(
     pack.name(b"f", b"g", b".")
     pack.batch()
     pack.answer(b"failed 1 Killed")
-    for number in (2, 3):
+    got = pack.batch()
+    pack.answer(b"ok 2")
+    if b"\0batch 3\n" not in got:
         pack.batch()
-        pack.answer(b"ok %d" % number)
+    pack.answer(b"ok 3")
     told = read_until(pack.reports, b'"mark"')
     told += read_until(pack.reports, b"\n")
     assert b'{"is": "mark", "failing": 0}' in told
