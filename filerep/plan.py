@@ -39,7 +39,7 @@ class Lot:
     def __init__(self, paths: list[bytes], wait: float, mixed: bool = False) -> None:
         self.paths = paths
         self.wait = wait
-        self.mixed = mixed  # they failed together: some of them may be good
+        self.mixed = mixed  # it may be that some of them, or all, are good
 
     def __lt__(self, other: Lot) -> bool:
         return id(self) < id(other)

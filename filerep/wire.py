@@ -623,7 +623,9 @@ class Conversation:
             later.shaken = True
         size = -(-len(paths) // 8)
         for at in range(0, len(paths), size):
-            self._fails(paths[at : at + size], words, sent.lot, len(paths) > 1)
+            # Once more at least: what failed may have been tar, and none of the paths.
+            doubtful = len(paths) > 1 or sent.lot is None
+            self._fails(paths[at : at + size], words, sent.lot, doubtful)
         took = time.monotonic() - sent.started
         self.next_lot = time.monotonic() + _LOT_PAUSE * took
 
