@@ -4,9 +4,11 @@
 # source itself, must be refused, so nothing is touched before the sender knows that. It answers
 # with receiver.sh, which has the same arguments.
 
-# dash starts a process in less time than bash does. bash reads its script one byte at a time,
-# so all that follows this line is there for dash to read.
-if [ "${BASH_VERSION-}" ] && command -v dash >/dev/null; then exec dash -s -- "$@"; fi
+# dash starts a process in less time than bash does, if it is the shell of that name. bash reads
+# its script one byte at a time, so all that follows this line is there for dash to read.
+if [ "${BASH_VERSION-}" ] && [ "$(command dash -c 'echo dash' 2>/dev/null </dev/null)" = dash ]; then
+  exec dash -s -- "$@"
+fi
 [ -z "${ZSH_VERSION-}" ] || emulate sh
 
 # Told are the running kernel, each directory down to the destination that is there, and
