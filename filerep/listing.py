@@ -36,14 +36,24 @@ _SAY_END = {"find": rb"printf '\0\0end\0'", "stat": b"echo end//"}
 _BEFORE_END = {"find": b"", "stat": b"//\n"}
 
 
+# No listing goes through a symlink: once one stands where a directory was, each part of each
+# path is looked at. All that is above a directory is asked for before it.
+_FUNCTIONS = rb"""
+real() { p=${1%%/.}; until [ "$p" = . ]; do [ ! -L "$p" ] || return; p=${p%%/*}; done; }
+look() { find "$@" -maxdepth 1 %s 2>/dev/null; }
+list() {
+  for d; do [ ! -L "${d%%/.}" ] || links=1; done
+  if [ -z "$links" ]; then look "$@"; return; fi
+  for d; do if real "$d"; then look "$d"; fi; done
+}
+links="""
+
+
 def commands(form: str, directories: Iterable[bytes]) -> list[bytes]:
-    """What has a shell list ``directories`` and say the end mark."""
+    """What has a shell list ``directories``, sorted, and say the end mark."""
     words = [shell_quote(b"./%s/." % one if one else b"./.") for one in directories]
-    lists = [
-        b"find %s -maxdepth 1 %s 2>/dev/null" % (b" ".join(some), _LIST[form])
-        for some in pieces(words)
-    ]
-    return [*lists, _SAY_END[form]]
+    lists = [b"list " + b" ".join(some) for some in pieces(words)]
+    return [_FUNCTIONS % _LIST[form], *lists, _SAY_END[form]]
 
 
 def find_end(form: str, data: bytes | bytearray, start: int) -> int:

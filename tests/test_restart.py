@@ -164,6 +164,22 @@ def test_a_directory_that_became_a_symlink_to_what_it_was_is_sent_again(
     assert any_again.equal(), wrong(any_again.source, there)
 
 
+def test_nothing_is_listed_through_a_symlink(again: Again, tmp_path: Path) -> None:
+    """Not even the names of what stands outside are told."""
+    told = tmp_path / "told"
+    command = ["sh", "-c", f'"$@" | tee {told}', "sh", *again.far.command]
+    again.far = with_command(again.far, command)
+    plant(again.source, {"d/inner/f": "f", "e/f": "f"})
+    again.run()
+    outside = tmp_path / "outside"
+    plant(outside, {"secret": "s", "inner/secret": "s"})
+    shutil.rmtree(again.destination / "d")
+    (again.destination / "d").symlink_to(outside)
+    again.run()
+    assert b" f\0" in told.read_bytes() and b"secret" not in told.read_bytes()
+    assert again.equal() and (outside / "inner/secret").exists()
+
+
 def test_what_is_edited_and_removed_after_quiet_starts_follows(again: Again) -> None:
     """Looking ahead at the tree, while the far end lists, must not hide anything."""
     small_tree(again.source)
