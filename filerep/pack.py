@@ -278,7 +278,7 @@ def _main(run: Command) -> int:
             raise Stop(command.USAGE, "will not write an archive to a terminal")
         if table is not None:
             if state is not None:
-                state.tidy().enter(table, tables.OURS | tables.UNSEEN)
+                _tidied(state).enter(table, tables.OURS | tables.UNSEEN)
             if run.args["--listing"]:
                 _read_listing(run.args["--listing"], table)
         widen(1)
@@ -312,6 +312,14 @@ def _open_state(path: Optional[str]) -> Optional[State]:
         raise Stop(command.UNAVAILABLE, said) from None
     except OSError as error:
         said = f"cannot open {quote(path)}: {command.reason(error)}"
+        raise Stop(command.IO_ERROR, said) from None
+
+
+def _tidied(state: State) -> Remembered:
+    try:
+        return state.tidy()
+    except OSError as error:
+        said = f"cannot write the state file: {command.reason(error)}"
         raise Stop(command.IO_ERROR, said) from None
 
 
@@ -361,6 +369,7 @@ def _rules(run: Command, root: bytes) -> Rules:
 def _converse(run: Command, root: bytes, source: Source, state: Optional[State]) -> int:
     """The wire mode: see wire.py."""
     from filerep import link, wire
+    from filerep.state import Remembered
 
     args = run.args
     options = wire.Options(
@@ -375,7 +384,13 @@ def _converse(run: Command, root: bytes, source: Source, state: Optional[State])
     report_fd = _descriptor(run, "--report-fd")
     report = _reporter(report_fd)
     # All that takes time is done before there is a far end to wait for.
-    remembered = _remembered(args["--state"], state)
+    try:
+        remembered = _remembered(args["--state"], state)
+    except OSError as error:
+        run.say(
+            f"cannot write the state file, {command.reason(error)}: {wire.FORGOTTEN}"
+        )
+        remembered, state = Remembered(), None
     rules = _rules(run, root) if options.mirror else None
     with open(_descriptor(run, "--wire"), "rb") as told:
         line = told.readline()

@@ -73,9 +73,13 @@ class State:
         kept = parse(os.pread(self._fd, os.fstat(self._fd).st_size, 0))
         os.ftruncate(self._fd, kept.whole)
         os.lseek(self._fd, 0, os.SEEK_END)
+        self._room = max(_LEAST_ROOM, kept.whole)
         if not kept.whole or 8 * kept.logged > kept.whole:
-            self._rewrite(kept)
-        self._room = max(_LEAST_ROOM, os.fstat(self._fd).st_size)
+            try:
+                self._rewrite(kept)
+            except OSError:
+                if not kept.whole:
+                    raise  # else a full disk, say: the old file says the same
         return kept
 
     def _rewrite(self, kept: Remembered) -> None:

@@ -54,6 +54,8 @@ _ALL_PATHS = 1 << 20  # read ahead, where somebody wants to know how long it wil
 
 _READ = 1 << 16
 
+FORGOTTEN = "what is removed while nothing runs will not be removed at the far end"
+
 _BUFFERED = 4 << 20
 _SLOWEST = 32_768  # bytes a second
 _RETRY_WAIT = (0.5, 30.0)
@@ -662,8 +664,7 @@ class Conversation:
         except OSError as error:
             self.state = None
             self.say(
-                f"cannot write the state file, {os.strerror(error.errno or 0)}: what is"
-                " removed while nothing runs will not be removed at the far end"
+                f"cannot write the state file, {os.strerror(error.errno or 0)}: {FORGOTTEN}"
             )
 
     def _again(self, paths: Iterable[bytes]) -> None:
@@ -746,6 +747,9 @@ class Conversation:
         left = 4 * _MOST_PATHS
         while queue and left > 0:
             directory, row = queue.take()
+            if len(row) > left:
+                queue.put_back(directory, row[left:])
+                del row[left:]
             left -= len(row)
             if row[0] == b".":
                 self._mark()

@@ -344,6 +344,20 @@ def test_a_file_stays_ours_where_something_in_a_directory_was_never_sent(
     assert table.unseen() == [b"a"]
 
 
+def test_a_file_that_cannot_be_tidied_still_remembers(tmp_path: Path) -> None:
+    """As on a full disk."""
+    path = os.fsencode(tmp_path / "state")
+    kept = state.State(path)
+    kept.tidy()
+    kept.append([(b"a", tables.entry(found(), tables.OURS))], [])
+    kept.close()
+    os.mkdir(path + b".new")
+    again = state.State(path)
+    assert set(again.tidy().rows[b""]) == {b"a"}
+    again.append([(b"b", tables.entry(found(), tables.OURS))], [])
+    assert set(again.tidy().rows[b""]) == {b"a", b"b"}
+
+
 def test_a_file_saved_all_day_does_not_make_the_state_grow_for_ever(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
