@@ -115,13 +115,16 @@ def first_line(what: dict[str, Any], watching: bool) -> str:
         return f"nothing was changed: {count}; {what['removals']:,} to remove"
     if not what["compared"]:
         return "watching; what is at the far end was not compared"
-    took = duration(what["ms"])
     if not what["files"]:
-        did = f"nothing to send, {took}"
+        did = "nothing to send"
     elif what["files"] >= what["known"]:
-        did = f"{size(what['bytes'])} in {took}"
+        did = size(what["bytes"])
     else:
-        did = f"{what['files']:,} of them sent, {size(what['bytes'])} in {took}"
+        did = f"{what['files']:,} of them sent, {size(what['bytes'])}"
+    if what["removals"]:
+        did += f", {what['removals']:,} removed"
+    did += " in " if what["files"] or what["removals"] else ", "
+    did += duration(what["ms"])
     if what["failing"]:
         state = f"not in sync, {files(what['failing'])} could not be written"
     else:

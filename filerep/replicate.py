@@ -142,6 +142,12 @@ def arrange(words: list[str], takes_value: dict[str, bool]) -> list[str]:
     return options + places + rest
 
 
+def _plain_path(path: bytes) -> bytes:
+    """``path`` without what means nothing in it, so that one directory has one name."""
+    parts = [part for part in path.split(b"/") if part not in (b"", b".")]
+    return (b"/" if path.startswith(b"/") else b"") + b"/".join(parts)
+
+
 class Job:
     """What is replicated where, by which connection, as the arguments have it."""
 
@@ -151,7 +157,7 @@ class Job:
         self.args = args
         self.source = os.path.realpath(command.source_root(args["SRC_DIR"]))
         self.name = os.path.basename(self.source)
-        self.parent = os.fsencode(args["DEST_PARENT_DIR"])
+        self.parent = _plain_path(os.fsencode(args["DEST_PARENT_DIR"]))
         self.connection: list[str] = args["CONNECTION_COMMAND"]
         if not self.name:
             raise Stop(
@@ -334,6 +340,7 @@ class Session:
                 word, _, rest = os.fsdecode(line).partition(" ")
                 if word == "ready":
                     self.ready = True
+                    rest = self._rehearsed_clean_out(rest)
                     return f"{rest} stage=.filerep-{self.job.key[:8]}-{nonce}"
                 if word != "here":
                     raise Lost(f"the far end refused: {_one_line(rest)}")
@@ -362,6 +369,14 @@ class Session:
                 said += chunk
                 if not chunk:
                     raise Lost(self._last_words())
+
+    def _rehearsed_clean_out(self, far: str) -> str:
+        """The ready line as it would be; with --dry-run nothing is cleaned out."""
+        both = self.job.args["--dry-run"] and self.job.args["--clean-out-first"]
+        if not both or "empty=0" not in far:
+            return far
+        self.display.message("would first remove all that is in the destination")
+        return far.replace("empty=0", "empty=1")
 
     def _last_words(self) -> str:
         """Why the connection ended, as far as it told."""

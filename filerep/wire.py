@@ -63,6 +63,7 @@ _LOT_PAUSE = 4.0  # times what the failure took, before the next lot is tried
 # Where changes never pause, so long is tried to reach a point with nothing under way.
 _QUIET_WAIT = 0.5
 _AHEAD_TIME = 0.005
+_MANY_FILES = 100
 _MANY_LISTINGS = 1000  # directories: others may be named before so few are asked for
 _URGENT_TURNS = 4  # batches for fr-watch, then one for fr-walk
 _MARK_PATIENCE = 3.0
@@ -158,6 +159,7 @@ class Conversation:
             out.meanwhile, out.written = self.tally.step, self.tally.written
         self.next_lot = 0.0
         self.bulk_open = True
+        self.walked = False  # has fr-walk named anything?
         self.looking = False  # ahead, see _look_ahead
         self.unseen_queued = False
         self.initial_done = False
@@ -168,6 +170,7 @@ class Conversation:
         self.hook_due = False
         self.hook_runs = False
         self.files = 0
+        self.removed = 0
         self.bytes = 0
         self.synced: Optional[bool] = None
         self.began = time.monotonic()
@@ -243,6 +246,7 @@ class Conversation:
                 self._name(record)
         else:
             for directory, row in in_rows(records, self._name):
+                self.walked = True
                 self.bulk.add(directory, row)
 
     def _name(self, record: bytes) -> None:
@@ -351,9 +355,7 @@ class Conversation:
         """Nothing to do: look at what only earlier runs knew, say so, end if asked."""
         if not self.unseen_queued:
             self.unseen_queued = True
-            for path in (path.rstrip(b"/") for path in self.table.unseen()):
-                if not self.plan.is_there(path):
-                    self.bulk.add(path.rpartition(b"/")[0], [path])
+            self._queue_unseen()
             if self.bulk:
                 return
         if self.rules is not None:
@@ -368,7 +370,7 @@ class Conversation:
                     "is": "first",
                     "compared": self.options.initial,
                     "rehearsed": self.options.dry_run,
-                    "removals": len(self.rehearsed) - sum(self.rehearsed.values()),
+                    "removals": self.removed,
                     "files": self.files,
                     "bytes": self.bytes,
                     "known": self.table.ours(),
@@ -395,6 +397,29 @@ class Conversation:
         if inputs_ended and not self.hook_runs and not self.finishing:
             if not self._hurry_lots():
                 self._finish()
+
+    def _queue_unseen(self) -> None:
+        """Look at what earlier runs have sent and this one has not seen.
+
+        Raises ``Refused`` where that is all there ever was: a file system that is not mounted
+        leaves an empty directory.
+        """
+        unseen = self.table.unseen()
+        files = [path for path in unseen if not path.endswith(b"/")]
+        files = [path for path in files if not self.plan.is_there(path)]
+        if self.options.delete and len(files) >= _MANY_FILES and not self.walked:
+            raise Refused(
+                UNAVAILABLE,
+                f"the source is empty, and {len(files):,} files at the far end came from"
+                " it: nothing was removed, as something may not be mounted here;"
+                " --clean-out-first removes them",
+            )
+        for directory, row in in_rows(files, self._name):
+            self.bulk.add(directory, row)
+        # The inner ones first, and behind what is in them.
+        for path in reversed(unseen):
+            if path.endswith(b"/"):
+                self.bulk.add(tables.place(path)[0], [path[:-1]])
 
     def _lots_come_first(self) -> bool:
         """Before a mark is answered, what failed is tried once more, and the bad ones are
@@ -528,6 +553,7 @@ class Conversation:
         if not (fit or gone or batch.modes):
             return
         self.files += len(fit)
+        self.removed += len(gone)
         self.bytes += batch.bytes
         self.hook_due = self.hook_due or bool(
             self.options.on_sync and self.initial_done
@@ -815,6 +841,7 @@ class Conversation:
         for path in batch.deletions:
             if path not in self.rehearsed:
                 self.rehearsed[path] = False
+                self.removed += 1
                 self.report({"is": "would", "remove": quote(path)})
         for directory, mode in batch.directories:
             self.table.put_directory(

@@ -86,6 +86,7 @@ def first(**changes: Any) -> dict[str, Any]:
         "bytes": 45e6,
         "ms": 1200,
         "failing": 0,
+        "removals": 0,
     }
     return {**report, **changes}
 
@@ -100,6 +101,10 @@ def first(**changes: Any) -> dict[str, Any]:
             "nothing was changed: 1 file to send, 7 bytes; 2 to remove",
         ),
         ({"files": 0}, "in sync: 3,619 files, nothing to send, 1.2 s; watching"),
+        (
+            {"files": 0, "removals": 1200},
+            "in sync: 3,619 files, nothing to send, 1,200 removed in 1.2 s; watching",
+        ),
         (
             {"files": 12, "bytes": 3000, "ms": 80},
             "in sync: 3,619 files, 12 of them sent, 3.0 kB in 80 ms; watching",

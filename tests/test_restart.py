@@ -164,6 +164,29 @@ def test_a_directory_that_became_a_symlink_to_what_it_was_is_sent_again(
     assert any_again.equal(), wrong(any_again.source, there)
 
 
+def test_an_empty_source_does_not_empty_the_far_end(again: Again) -> None:
+    """It may be what is left where a file system is not mounted."""
+    plant(again.source, {f"d{number % 7}/f{number}": "f" for number in range(120)})
+    again.run()
+    shutil.rmtree(again.source)
+    again.source.mkdir()
+    done = run(again.words(ONCE), env=again.env)
+    assert done.returncode == UNAVAILABLE
+    assert b"the source is empty, and 120 files" in done.stderr
+    assert (again.destination / "d1/f1").exists()
+    (again.source / "f").write_text("not mounted, but meant")
+    assert again.run().removed == 120 and again.equal()
+
+
+def test_a_rehearsed_clean_out_says_what_would_be_sent(again: Again) -> None:
+    plant(again.source, {"a": "a", "b": "b"})
+    again.run()
+    (again.destination / "made there").write_text("")
+    said = run(again.words("--dry-run", "--clean-out-first"), env=again.env).stderr
+    assert b"would first remove all" in said and b"2 files to send" in said
+    assert (again.destination / "made there").exists()
+
+
 def test_nothing_is_listed_through_a_symlink(again: Again, tmp_path: Path) -> None:
     """Not even the names of what stands outside are told."""
     told = tmp_path / "told"

@@ -177,6 +177,13 @@ def test_a_wait_survives_the_loss_of_the_connection(pair: Pair) -> None:
         program.says("connection")
 
 
+def test_a_slash_behind_the_destination_makes_no_other_run(pair: Pair) -> None:
+    with pair.replicated() as program:
+        program.says("in sync")
+        pair.words[1] += "//./"
+        assert pair.wait().returncode == 0
+
+
 def test_without_a_run_to_wait_for_it_says_so(pair: Pair) -> None:
     done = pair.wait()
     assert done.returncode == 69
