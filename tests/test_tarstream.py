@@ -90,7 +90,8 @@ def test_every_tar_unpacks_names_modes_times_and_fillers(
     }
     names = [b"x" * n for n in (1, 99, 100, 101, 255)]
     names += [bytes([byte]) * 3 for byte in range(1, 256) if byte not in b"/."]
-    names += ["e\u0301".encode(), b"-rf *", b"a\nb", b"\xff\xfe"]
+    names += ["e\u0301".encode(), b"-rf *", b"a\nb", b"\xff\xfe", b"\xff" * 150]
+    links = {b"l": b"t" * 150, b"\xfe" * 60: b"\xff" * 99, b"\xfd" * 99: b"\xff" * 150}
     members = []
     for number, name in enumerate(names):
         data = b"%d" % number
@@ -106,7 +107,10 @@ def test_every_tar_unpacks_names_modes_times_and_fillers(
         members.append(data + tarstream.padding(len(data)))
         if number % 50 == 0:
             members.append(tarstream.filler(1536))
-    members.append(tarstream.member(b"0/l", tarstream.SYMLINK, 0o777, 0, 0, b"t" * 150))
+    for name, target in links.items():
+        members.append(
+            tarstream.member(b"0/" + name, tarstream.SYMLINK, 0o777, 0, 0, target)
+        )
     words = [*commands[tar], "-xpof", "-", "-C", str(place)]
     subprocess.run(
         words,
@@ -117,7 +121,7 @@ def test_every_tar_unpacks_names_modes_times_and_fillers(
     )
     unpacked = os.fsencode(place) + b"/0/"
     found = sorted(os.listdir(unpacked))
-    assert found == sorted([*names, b"l"])
+    assert found == sorted([*names, *links])
     for number, name in enumerate(names):
         path = unpacked + name
         status = os.stat(path)
@@ -127,4 +131,5 @@ def test_every_tar_unpacks_names_modes_times_and_fillers(
         assert status.st_mtime_ns in allowed
         with open(path, "rb") as file:
             assert file.read() == b"%d" % number
-    assert os.readlink(unpacked + b"l") == b"t" * 150
+    for name, target in links.items():
+        assert os.readlink(unpacked + name) == target
