@@ -428,6 +428,10 @@ class Plan:
         for directory, _ in sent.batch.directories:
             if directory in touched:
                 self._table.remove(directory)
+        unsure = tables.directory_entry(0, tables.OURS | tables.UNSURE)
+        for directory, _ in sent.batch.modes:
+            if directory in void and directory in self._table.directories:
+                self._table.put_directory(directory, unsure)
         for path, _ in sent.entries:
             if path in void:
                 self._table.doubt(path)

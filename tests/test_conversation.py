@@ -134,6 +134,20 @@ def test_a_path_that_failed_is_tried_again_alone(pack: Pack) -> None:
     assert {b"f", b"g"} == pack.cut().keys()
 
 
+def test_a_mode_that_was_in_a_batch_that_failed_is_sent_again(pack: Pack) -> None:
+    """Found by a hunt that kills: the directory kept its old mode for good."""
+    (pack.source / "d").mkdir(0o755)
+    (pack.source / "d/f").write_text("f")
+    pack.name(b"d/f")
+    pack.batch()
+    pack.answer(b"ok 1")
+    (pack.source / "d").chmod(0o700)
+    pack.name(b"d")
+    assert b"mod 700" in pack.batch()
+    pack.answer(b"failed 2 Killed")
+    assert b"mod 700" in pack.batch()
+
+
 @pytest.mark.parametrize("names", ["f", "fg"])
 def test_a_mark_is_answered_once_what_failed_together_was_tried_alone(
     names: str, pack: Pack
