@@ -108,11 +108,14 @@ class State:
 
     def intend(self, paths: Sequence[bytes]) -> None:
         """Remember that ``paths`` are about to be sent, a directory's ending in ``/``."""
-        self._write([b"?%s\0" % path for path in paths])
+        records = [b"?%s\0" % path for path in paths]
+        self._room += _lasting(records)
+        self._write(records)
 
     def append(self, put: list[tuple[bytes, bytes]], removed: list[bytes]) -> None:
         """Remember ``put``, pairs of path and entry, and forget ``removed``."""
         records = [b"-%s\0" % path for path in removed]
+        self._room -= _lasting(records)
         records += [b"+%s%s\0" % (value, path) for path, value in put]
         self._write(records)
 
@@ -127,6 +130,15 @@ class State:
             self._room -= len(data)
             if self._room < 0:
                 self.tidy()
+
+
+def _lasting(records: list[bytes]) -> int:
+    """Bytes that the two records of a path take which are there to stay, until it is removed.
+
+    They leave the room as it is: to tidy a file that only grew would save little, and takes
+    the memory of a second table.
+    """
+    return sum(2 * len(record) + tables.ENTRY_BYTES for record in records)
 
 
 def _write_all(fd: int, data: bytes) -> None:

@@ -379,6 +379,34 @@ def test_a_file_saved_all_day_does_not_make_the_state_grow_for_ever(
     assert table.get(b"new4999") is not None
 
 
+def test_files_that_come_and_go_all_day_do_not_make_the_state_grow_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(state, "_LEAST_ROOM", 10_000)
+    path = os.fsencode(tmp_path / "state")
+    kept = state.State(path)
+    kept.tidy().enter(tables.Table(), 0)
+    for count in range(5_000):
+        kept.intend([b"new%d" % count])
+        kept.append([(b"new%d" % count, tables.entry(found(), tables.OURS))], [])
+        kept.append([], [b"new%d" % count])
+    assert os.path.getsize(path) < 25_000
+
+
+def test_a_first_copy_is_not_held_up_to_tidy_what_only_grew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would take as much memory again as the table has."""
+    monkeypatch.setattr(state, "_LEAST_ROOM", 10_000)
+    kept = state.State(os.fsencode(tmp_path / "state"))
+    kept.tidy().enter(tables.Table(), 0)
+    before = os.stat(tmp_path / "state").st_ino
+    for count in range(5_000):
+        kept.intend([b"new%d" % count])
+        kept.append([(b"new%d" % count, tables.entry(found(), tables.OURS))], [])
+    assert os.stat(tmp_path / "state").st_ino == before
+
+
 @pytest.mark.parametrize("remembered", [True, False], ids=["an older one", "none"])
 def test_a_version_whose_answer_was_lost_proves_nothing(
     remembered: bool, tmp_path: Path
