@@ -11,11 +11,12 @@
 # has read its end. From then on only `read` (one byte at a time on a pipe, in every shell) and
 # tar take from standard input. `exit` at the end keeps the shell from reading data as script.
 #
-# The stream is a row of batches: an archive, padded to tar's records of 10240 bytes, then the
-# line `batch N`. GNU tar stops reading just there. Every other tar reads on; there the number of
-# records comes first, in a line of its own, and dd hands over just so many. Any tar is started
-# ahead of the data, so that its own start costs no time. The line behind shows that both sides
-# count alike, and tells a lost connection (no line) from a tar that failed.
+# The stream is a row of batches: an archive, padded to tar's records of 20 blocks, 10240 bytes,
+# then the line `batch N BLOCKS`. GNU tar stops reading just there; the line says of how many
+# blocks the next archive's records are. Every other tar reads on; there the number of records
+# comes first, in a line of its own, and dd hands over just so many. Any tar is started ahead of
+# the data, so that its own start costs no time. The line behind shows that both sides count
+# alike, and tells a lost connection (no line) from a tar that failed.
 #
 # An archive is unpacked into the stage, a hidden directory on the destination's file system.
 # Its last member is `commit`, a script the sender wrote, which calls the functions below to move
@@ -153,7 +154,7 @@ finish() { drop; echo bye; exit 0; }
 # unpack: the next archive into the stage
 unpack() {
   umask 0
-  if [ "$form" = gnu ]; then exec tar -xpof - -C "$S"; fi
+  if [ "$form" = gnu ]; then exec tar -b "$blocks" -xpof - -C "$S"; fi
   {
     read -r records || exit
     if [ "$full" ]; then exec dd bs=10240 "count=$records" iflag=fullblock 2>/dev/null; fi
@@ -168,12 +169,13 @@ unpack() {
 }
 
 say ready "empty=$empty tar=$form list=$list"
-n=0
+n=0 blocks=20
 while :; do
   n=$((n + 1)) dirty='' shut=''
   words=$(unpack 2>&1)
   code=$?
-  if ! read -r line || [ "$line" != "batch $n" ] || [ ! -d "$S" ]; then break; fi
+  if ! read -r line || [ "${line% *}" != "batch $n" ] || [ ! -d "$S" ]; then break; fi
+  blocks=${line##* }
   if [ $code = 0 ] && [ -s "$S/commit" ]; then
     . "$S/commit" </dev/null
     echo "ok $n"

@@ -14,6 +14,7 @@ from zlib import adler32 as _adler32
 
 BLOCK = 512
 RECORD = 10240  # tar reads and writes 20 blocks at a time, unless told otherwise
+LARGE_RECORD = 131_072
 
 FILE = b"0"
 SYMLINK = b"2"
@@ -167,6 +168,6 @@ def filler(size: int) -> bytes:
     return header(b"././@PaxHeader", PAX_GLOBAL, size=len(data)) + data
 
 
-def end(length: int) -> bytes:
-    """What ends an archive of ``length`` bytes: two zero blocks, up to a whole record."""
-    return bytes(2 * BLOCK + -(length + 2 * BLOCK) % RECORD)
+def end(length: int, record: int = RECORD) -> bytes:
+    """What ends an archive of ``length`` bytes: two zero blocks, up to a whole ``record``."""
+    return bytes(2 * BLOCK + -(length + 2 * BLOCK) % record)

@@ -826,7 +826,8 @@ class Conversation:
             self.heard = sent.started
         self._remember([], [], sent.intended)
         self.flight.append(sent)
-        self.sender.send(sent, self.tally)
+        much = self.limit > 2 * _LEAST_BYTES and bool(self.bulk)
+        self.sender.send(sent, self.tally, much)
         self.heard = time.monotonic()  # what has been taken so far shows life
 
     def _rehearse(self, sent: Sent) -> None:

@@ -55,7 +55,7 @@ class Pack:
         """The next batch, to its last line; its number stands there."""
         assert self.process.stdout
         got = b""
-        while not re.search(rb"\0batch \d+\n$", got):
+        while not re.search(rb"\0batch \d+ \d+\n$", got):
             got += read_until(self.process.stdout.fileno(), b"\n")
         return got
 
@@ -164,7 +164,7 @@ def test_a_mark_is_answered_once_what_failed_together_was_tried_alone(
     got = pack.batch()
     pack.answer(b"ok 2")
     if len(names) > 1:
-        if b"\0batch 3\n" not in got:
+        if b"\0batch 3 20\n" not in got:
             pack.batch()
         pack.answer(b"ok 3")
     told = b""
