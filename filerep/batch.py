@@ -112,6 +112,38 @@ class Group:
         self.prefix = b""  # where in the stage they are
 
 
+class Shelf:
+    """The place in the stage of what goes into one directory."""
+
+    __slots__ = ("_batch", "_group", "_above")
+
+    def __init__(self, batch: Batch, group: Group, above: bytes) -> None:
+        self._batch = batch
+        self._group = group
+        self._above = above  # the new directory it is in, with a slash; or nothing
+
+    def put(
+        self, name: bytes, path: bytes, status: os.stat_result, target: bytes = b""
+    ) -> None:
+        """Send ``path``, which is called ``name`` there."""
+        member = Member(path, status, target, self._group, self.enter(name, path))
+        batch = self._batch
+        batch.members.append(member)
+        batch.bytes += member.size
+
+    def enter(self, name: bytes, path: bytes) -> bytes:
+        """Its name in the group. What is not inside a new directory is put by name."""
+        if self._above:
+            return self._above + name
+        group = self._group
+        group.paths.append(path)
+        group.inner.append(name)
+        return name
+
+    def stage(self, name: bytes, path: bytes) -> tuple[Group, bytes]:
+        return self._group, self.enter(name, path)
+
+
 class Stanza:
     """``put``, ``del``, ``rmd`` or ``mod`` of ``paths``, if their directories are as thought."""
 
@@ -126,10 +158,10 @@ class Batch:
     """What is sent, removed and changed together, and acknowledged as ``ok NUMBER``."""
 
     def __init__(
-        self, number: int, stage: bytes, limit: int = 1 << 62, most: int = 1 << 62
+        self, stage: bytes, limit: int = 1 << 62, most: int = 1 << 62
     ) -> None:
         """``limit`` bytes or ``most`` files are enough for it."""
-        self.number = number
+        self.number = 0  # given when it is sent
         self.stage = stage
         self.limit = limit
         self.most = most
@@ -141,7 +173,7 @@ class Batch:
         self.bytes = 0
         self.numbered: list[tuple[Stanza, bytes]] = []
         self.commands: list[bytes] = []  # what else the script does: list, hook, finish
-        self._staged: dict[bytes, tuple[Group, bytes]] = {}  # new directories
+        self.staged: dict[bytes, tuple[Group, bytes]] = {}  # new directories
         self._groups: dict[bytes, Group] = {}
         self._times: list[int] = []  # the mtimes of ``directories``, in ns
         self._linked = False
@@ -179,40 +211,21 @@ class Batch:
         """Send ``path``; ``new_directories`` are those above it the far end lacks, top first."""
         for directory, found in new_directories:
             parent, _, name = directory.rpartition(b"/")
-            self._staged[directory] = self._stage(parent, name, directory)
+            self.staged[directory] = self.shelf(parent).stage(name, directory)
             self.directories.append((directory, directory_mode(found)))
             self._times.append(found.st_mtime_ns)
         parent, _, name = path.rpartition(b"/")
-        self.put(parent, name, path, status, target)
+        self.shelf(parent).put(name, path, status, target)
 
-    def put(
-        self,
-        parent: bytes,
-        name: bytes,
-        path: bytes,
-        status: os.stat_result,
-        target: bytes = b"",
-    ) -> None:
-        """Send ``path``, ``name`` in ``parent``, which is there or new by now."""
-        group, inner = self._stage(parent, name, path)
-        member = Member(path, status, target, group, inner)
-        self.members.append(member)
-        self.bytes += member.size
-
-    def has_staged(self, directory: bytes) -> bool:
-        return directory in self._staged
-
-    def _stage(self, parent: bytes, name: bytes, path: bytes) -> tuple[Group, bytes]:
-        """Where ``path`` is staged; what is not inside a new directory is put by name."""
-        above = self._staged.get(parent)
+    def shelf(self, directory: bytes) -> Shelf:
+        """Where what goes into ``directory`` is staged, which is there or new by now."""
+        above = self.staged.get(directory)
         if above is not None:
-            return above[0], b"%s/%s" % (above[1], name)
-        group = self._groups.get(parent)
+            return Shelf(self, above[0], above[1] + b"/")
+        group = self._groups.get(directory)
         if group is None:
-            group = self._groups[parent] = Group(parent, len(self._groups))
-        group.paths.append(path)
-        group.inner.append(name)
-        return group, name
+            group = self._groups[directory] = Group(directory, len(self._groups))
+        return Shelf(self, group, b"")
 
     def arrange(self, can_link: bool) -> None:
         """Settle what each member is called in the archive; nothing is added afterwards.
@@ -233,7 +246,7 @@ class Batch:
         """The members that are directories; they come before what is in them."""
         headers = []
         for (directory, mode), mtime_ns in zip(self.directories, self._times):
-            group, inner = self._staged[directory]
+            group, inner = self.staged[directory]
             name = group.prefix + inner + b"/"
             headers.append(
                 tarstream.member(

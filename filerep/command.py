@@ -7,6 +7,7 @@ one line on stderr and a number.
 from __future__ import annotations
 
 import errno
+import gc
 import os
 import sys
 
@@ -16,7 +17,7 @@ from filerep.pathstream import quote
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
-    from typing import Any
+    from typing import Any, NoReturn
 
 # sysexits(3), so that a script can tell the reasons apart.
 OK = 0
@@ -95,6 +96,9 @@ def run(
     and whether each takes a value.
     """
     command = Command(program, {})
+    # What is made here by the thousand refers to nothing that refers to it. To look for that
+    # as often as Python does by itself takes 3 % of a first copy.
+    gc.set_threshold(100_000)
     try:
         words = list(sys.argv[1:] if argv is None else argv)
         command.args = parse(usage, words, arrange)
@@ -125,6 +129,16 @@ def run(
         words_ = f"{type(error).__name__}: {error}".replace("\n", " ")
         command.say(f"internal error, please report it: {words_}")
         return BUG
+
+
+def leave(status: int) -> NoReturn:
+    """End the process, without freeing one by one what goes with it anyway."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError, AttributeError):  # AttributeError: it was closed
+            pass
+    os._exit(status)
 
 
 def parse(

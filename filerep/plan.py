@@ -59,6 +59,7 @@ class Sent:
         self.void = False  # nothing of it was put in place
         self.shaken = False  # trouble with an earlier batch may have undone this one
         self.claimed: Optional[bytes] = b""  # the directory that was last, to save time
+        self.taken = 0  # paths that were looked at for it
         self.started = 0.0  # monotonic seconds
         self.trouble: list[tuple[str, int, str]] = []
 
@@ -159,8 +160,9 @@ class Plan:
         """
         names = self._table.directories.get(directory)
         batch, failing, planned = sent.batch, self._failing, sent.planned
+        staged = batch.staged
         if names is None:
-            if not batch.has_staged(directory):
+            if directory not in staged:
                 return start
             names = {}
         try:
@@ -169,6 +171,7 @@ class Plan:
             return start
         begin = len(directory) + 1 if directory else 0
         room, count = batch.room
+        shelf = None
         done, end = start, len(paths)
         while done < end:
             path = paths[done]
@@ -181,31 +184,32 @@ class Plan:
             if value is not None and self._table.same_file(
                 names, name, path, value, status
             ):
-                pass
-            elif (
+                done += 1
+                continue
+            if (
                 stat.S_IFMT(status.st_mode) != stat.S_IFREG
                 or status.st_size > batch.limit
                 or not status.st_size
                 and value is not None
                 or path in planned
                 or path in failing
-                or batch.has_staged(path)
+                or path in staged
                 or name + b"/" in names
                 or not directory
                 and name.startswith(STAGE_PREFIX)
             ):
                 break
-            else:
-                batch.put(directory, name, path, status)
-                planned.add(path)
-                if value is None or not tables.marks(value) & tables.OURS:
-                    sent.intended.append(path)
-                room -= status.st_size
-                count -= 1
-                if room <= 0 or count <= 0:
-                    done += 1
-                    break
+            if shelf is None:
+                shelf = batch.shelf(directory)
+            shelf.put(name, path, status)
+            planned.add(path)
+            if value is None or not value[-1] & tables.OURS:
+                sent.intended.append(path)
             done += 1
+            room -= status.st_size
+            count -= 1
+            if room <= 0 or count <= 0:
+                break
         if done > start:
             self._see(directory, fd)
             self._claim(paths[start], sent)
@@ -252,7 +256,7 @@ class Plan:
         """
         if b"/" not in path and path.startswith(STAGE_PREFIX):
             return True
-        if path in sent.planned or sent.batch.has_staged(path):
+        if path in sent.planned or path in sent.batch.staged:
             return False
         try:
             status = self._source.look(path)
@@ -343,9 +347,8 @@ class Plan:
         """Directories above ``path`` that the far end lacks, top first; None: gone here."""
         new: list[tuple[bytes, os.stat_result]] = []
         directory = path.rpartition(b"/")[0]
-        while directory not in self._table.directories and not sent.batch.has_staged(
-            directory
-        ):
+        known, staged = self._table.directories, sent.batch.staged
+        while directory not in known and directory not in staged:
             status = self._source.look(directory)
             if directory in sent.planned:
                 raise _Planned

@@ -51,7 +51,7 @@ if [ "$5" = dry ]; then # nothing is touched but a directory of our own, elsewhe
   try mkdir -m 700 "$S"
   [ -d "$dest" ] || dest=$S
 else
-  try mkdir -p "$dest"
+  [ -d "$dest" ] || try mkdir -p "$dest"
 fi
 try cd -P "$dest"
 cd -P "$dest" || exit
@@ -60,7 +60,9 @@ if [ "$5" = clean ]; then
   try find . ! -name . -prune -exec rm -rf {} +
 fi
 if [ "$5" != dry ]; then
-  try rm -rf "./$4"-* # what a cut run left
+  for f in "./$4"-*; do # what a cut run left
+    if exists "$f"; then try rm -rf "$f"; fi
+  done
   try mkdir -m 700 "$S"
 fi
 trap 'drop; exit 1' HUP INT TERM
@@ -71,11 +73,11 @@ for f in * .[!.]* ..?*; do
   if exists "$f" && [ "./$f" != "$S" ]; then empty=0; break; fi
 done
 case $(tar --version 2>&1 </dev/null) in *'GNU tar'*) form=gnu ;; *bsdtar*) form=bsd ;; esac
+if [ $form != gnu ] && dd if=/dev/null bs=1 count=1 iflag=fullblock 2>/dev/null; then full=1; fi
 case $(find . -prune -printf '%y %m %s %T@' 2>/dev/null) in
 d*.*) list='find' ;;
 *) case $(find . -prune -exec stat -c '%f %s %Y %y %n//' {} + 2>/dev/null) in *.//) list='stat' ;; esac ;;
 esac
-if dd if=/dev/null bs=1 count=1 iflag=fullblock 2>/dev/null; then full=1; fi
 
 # A line of a commit is mostly `at ID DIR... && VERB WORD...`: what a verb does is done in these
 # directories, the last of which is $D. Each must be a directory and no symlink. ID is the number

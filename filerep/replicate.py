@@ -94,7 +94,7 @@ _MOST_REASONS = 4  # a line each, while a lost connection cannot be had again
 # `python -m` would put the current directory, the user's project, before all modules.
 _STAGE = (
     "import sys; sys.path[:] = filter(None, sys.path);"
-    " from filerep.{} import main; raise SystemExit(main())"
+    " from filerep.command import leave; from filerep.{} import main; leave(main())"
 )
 
 

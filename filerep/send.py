@@ -21,6 +21,7 @@ from filerep.source import changed_meanwhile, same
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Optional
 
     from filerep.link import Far, Output
     from filerep.plan import Sent
@@ -29,7 +30,9 @@ if TYPE_CHECKING:
 
 _TORN_WAIT = (0.02, 2.0)  # seconds, growing
 _TORN_PATIENCE = 10.0
+_SECOND = 1_000_000_000
 _COARSE_TICKS = 2_100_000_000  # ns; for stamps in whole seconds, or FAT's two
+_UNSURE = tables.OURS | tables.UNSURE
 
 
 class Sender:
@@ -65,10 +68,16 @@ class Sender:
         if records:
             self._out.add(b"%d\n" % records)
         headers = batch.headers()
+        # What is planned from here on looks at the table as it will be.
+        for directory, mode in batch.directories:
+            value = tables.directory_entry(mode, tables.OURS)
+            self._table.put_directory(directory, value)
+            sent.entries.append((directory + b"/", value))
+        before = self._enter(sent)
         self._out.add(headers)
         length = len(headers)
         unfit: set[bytes] = set()
-        for member in batch.members:
+        for member, old in zip(batch.members, before):
             if tally:
                 tally.begin(member.size)
             took, fit = self._send_member(member)
@@ -76,11 +85,11 @@ class Sender:
                 tally.end(fit)
             length += took
             if fit:
-                sent.entries.append((member.path, self._entry(member.status)))
                 if self._torn:
                     self._torn.pop(member.path, None)
             else:
                 unfit.add(member.path)
+                self._table.put_back(member.path, old)
                 self._put_off(member.path)
         script = batch.script(unfit)
         if records and self._archive(length, script) > records:
@@ -99,14 +108,24 @@ class Sender:
         blocks = self._record // tarstream.BLOCK
         self._out.add(b"batch %d %d\n" % (batch.number, blocks))
         self._out.flush()
-        # Behind what was planned, which looked at the table as it was before.
-        for directory, mode in batch.directories:
-            value = tables.directory_entry(mode, tables.OURS)
-            self._table.put_directory(directory, value)
-            sent.entries.append((directory + b"/", value))
-        for path, value in sent.entries:
-            if not path.endswith(b"/"):
-                self._table.put(path, value)
+        if unfit:
+            sent.entries = [pair for pair in sent.entries if pair[0] not in unfit]
+
+    def _enter(self, sent: Sent) -> list[Optional[bytes]]:
+        """Enter the files of a batch in the table; what it said of them before."""
+        before = []
+        now = time.time_ns()
+        # See table.py on ctimes that are younger than the clock that made them.
+        coarse, young = now - _COARSE_TICKS, now - self._ticks if self._ticks else now * 2
+        put = self._table.put
+        for member in sent.batch.members:
+            status, path = member.status, member.path
+            ctime = status.st_ctime_ns
+            sure = ctime <= coarse or ctime % _SECOND and ctime <= young
+            value = tables.entry(status, tables.OURS if sure else _UNSURE)
+            sent.entries.append((path, value))
+            before.append(put(path, value))
+        return before
 
     def _archive(self, length: int, script: bytes) -> int:
         """tar records an archive takes whose members before the commit take ``length``."""
@@ -166,15 +185,6 @@ class Sender:
         """
         since = self._torn.get(path)
         return since is not None and time.monotonic() - since[0] > _TORN_PATIENCE
-
-    def _entry(self, status: os.stat_result) -> bytes:
-        """What the table may say of a file that was sent as ``status`` shows it."""
-        # See table.py on ctimes that are younger than the clock that made them.
-        coarse = status.st_ctime_ns % 1_000_000_000 == 0
-        ticks = _COARSE_TICKS if coarse else self._ticks
-        if ticks and time.time_ns() - status.st_ctime_ns < ticks:
-            return tables.entry(status, tables.OURS | tables.UNSURE)
-        return tables.entry(status, tables.OURS)
 
     def _put_off(self, path: bytes) -> None:
         """It was not sent: when to look again."""

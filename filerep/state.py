@@ -138,7 +138,7 @@ def _lasting(records: list[bytes]) -> int:
     They leave the room as it is: to tidy a file that only grew would save little, and takes
     the memory of a second table.
     """
-    return sum(2 * len(record) + tables.ENTRY_BYTES for record in records)
+    return 2 * sum(map(len, records)) + tables.ENTRY_BYTES * len(records)
 
 
 def _write_all(fd: int, data: bytes) -> None:

@@ -177,12 +177,23 @@ class Table:
         names = self.directories.get(parent)
         return names.get(name + b"/") if names is not None else None
 
-    def put(self, path: bytes, value: bytes) -> None:
+    def put(self, path: bytes, value: bytes) -> Optional[bytes]:
+        """Enter the file ``path``; what was there before?"""
         parent, _, name = path.rpartition(b"/")
         names = self.directories.get(parent)
         if names is None:
             names = self._make(parent)
+        before = names.get(name)
         names[name] = value
+        return before
+
+    def put_back(self, path: bytes, value: Optional[bytes]) -> None:
+        """Enter for the file ``path`` what ``put`` has found."""
+        if value is not None:
+            self.put(path, value)
+        else:
+            parent, _, name = path.rpartition(b"/")
+            self.directories.get(parent, {}).pop(name, None)
 
     def put_directory(self, path: bytes, value: bytes) -> None:
         parent, _, name = path.rpartition(b"/")

@@ -155,12 +155,15 @@ class Conversation:
         self.awaited: Optional[float] = None  # since when _settled is waited for
         self.urgent_turns = 0
         self.tally = Tally(report, time.monotonic) if options.progress else None
+        self.ahead: Optional[Sent] = None  # the next batch, as far as it is planned
+        out.meanwhile = self._meanwhile
         if self.tally:
-            out.meanwhile, out.written = self.tally.step, self.tally.written
+            out.written = self.tally.written
         self.next_lot = 0.0
         self.bulk_open = True
         self.walked = False  # has fr-walk named anything?
         self.looking = False  # ahead, see _look_ahead
+        self.planning = False  # ahead, see _plan_ahead
         self.unseen_queued = False
         self.initial_done = False
         self.stopping = False
@@ -235,6 +238,7 @@ class Conversation:
                 self._measure(self.tally)
             self.looking = self.listings.under_way and self._look_ahead()
             self._send_what_can_be(bool(ready))
+            self.planning = len(self.flight) > 1 and self._plan_ahead()
             if self.stopping and not self.finishing:
                 self._finish()
             elif self._idle() and not self.bulk_open:
@@ -261,9 +265,13 @@ class Conversation:
     def _measure(self, tally: Tally) -> None:
         """Find out how much is to be sent, once fr-walk has named all there is."""
         if not (tally.started or self.bulk_open or self.listings.waited_for):
-            tally.start(self.bulk.paths(), self.bulk.__len__, self._size_to_send)
-        elif not (self._may_send() and (self.urgent or self.bulk or self.big)):
+            tally.start(self.bulk.paths(), self._waiting, self._size_to_send)
+        elif not (self._may_send() and self._queued()):
             tally.step()
+
+    def _waiting(self) -> int:
+        """How many that fr-walk named are not in a batch, or in none that was begun."""
+        return len(self.bulk) + (self.ahead.taken if self.ahead else 0)
 
     def _size_to_send(self, path: bytes) -> Optional[int]:
         try:
@@ -280,7 +288,7 @@ class Conversation:
             return 0
         if not (self.initial_done or self.bulk_open) and self._idle():
             return 0  # without a first copy there is nothing to wait for
-        if self._may_send() and (self.urgent or self.bulk or self.big):
+        if self._may_send() and self._queued() or self.planning:
             return 0
         if self.listings.wanted and self._may_list():
             return 0
@@ -314,10 +322,13 @@ class Conversation:
     def _may_list(self) -> bool:
         return not (self.finishing or self.flight)
 
+    def _queued(self) -> bool:
+        return bool(self.urgent or self.ahead or self.bulk or self.big)
+
     def _idle(self) -> bool:
         """Is nothing left that could be done now?"""
-        queued = self.urgent or self.bulk or self.big or self.listings.waited_for
-        return not (queued or self.flight or self.later)
+        waiting = self.listings.waited_for or self.flight or self.later
+        return not (waiting or self._queued())
 
     def _holds_back(self) -> bool:
         """Is it time to take no more changes until all named so far is acknowledged?
@@ -364,7 +375,7 @@ class Conversation:
                 return
         if not self.initial_done:
             self.initial_done = True
-            self.tally, self.out.meanwhile, self.out.written = None, bool, bool
+            self.tally, self.out.written = None, bool
             self.report(
                 {
                     "is": "first",
@@ -473,8 +484,7 @@ class Conversation:
         self._send(Sent(self._new_batch(*commands)))
 
     def _new_batch(self, *commands: bytes) -> Batch:
-        self.number += 1
-        batch = Batch(self.number, self.far.stage, self.limit, _MOST_PATHS)
+        batch = Batch(self.far.stage, self.limit, _MOST_PATHS)
         batch.commands += commands
         return batch
 
@@ -608,9 +618,15 @@ class Conversation:
             void |= paths
         self._keep(kept)
         if void:
-            for later in self.flight:
-                later.shaken = True
+            self._shake()
         return void
+
+    def _shake(self) -> None:
+        """What was planned since took for done what was not."""
+        for later in self.flight:
+            later.shaken = True
+        if self.ahead:
+            self.ahead.shaken = True
 
     def _lost(self, sent: Sent, stanza: Stanza, path: bytes) -> set[bytes]:
         """No directory is at ``path``, or a symlink: nothing below it is what was sent.
@@ -647,8 +663,7 @@ class Conversation:
         if not paths:
             raise Stop(UNAVAILABLE, f"the far end failed: {_plainly(words)}")
         self.plan.undo(sent, set(paths))
-        for later in self.flight:
-            later.shaken = True
+        self._shake()
         size = -(-len(paths) // 8)
         for at in range(0, len(paths), size):
             # Once more at least: what failed may have been tar, and none of the paths.
@@ -704,6 +719,13 @@ class Conversation:
     def _send_what_can_be(self, more_may_come: bool) -> None:
         self._list_if_many()
         while self._may_send() and not self.stopping:
+            if self.ahead:
+                # Before anything named later, as it may be older than that.
+                sent, self.ahead = self.ahead, None
+                if not self.urgent:
+                    self._fill(sent, self.bulk)
+                self._send_planned(sent)
+                continue
             if not self.urgent and self._lot_is_due():
                 self._try_lot(heapq.heappop(self.lots)[1])
                 continue
@@ -742,6 +764,26 @@ class Conversation:
                 return True
         return False
 
+    def _plan_ahead(self) -> bool:
+        """Plan the next batch of what fr-walk named, a row a call; is there more to plan?
+
+        That hides the time it takes behind the far end's, which has two batches to deal with.
+        """
+        if self.urgent or self.stopping or self.options.dry_run or not self.bulk:
+            return False
+        if self.ahead is None:
+            self.ahead = Sent(self._new_batch())
+        elif self.ahead.batch.full:
+            return False
+        self._fill(self.ahead, self.bulk, 1)
+        return True
+
+    def _meanwhile(self) -> bool:
+        """What to do while the connection takes no more; False: nothing left."""
+        if self._plan_ahead():
+            return True
+        return self.tally is not None and self.tally.step()
+
     def _lot_is_due(self) -> bool:
         now = time.monotonic()
         return bool(self.lots) and max(self.lots[0][0], self.next_lot) <= now
@@ -764,19 +806,19 @@ class Conversation:
         self.table.adopted.clear()
         if sent.batch:
             self._send(sent)
-        else:
-            self.number -= 1
 
-    def _fill(self, sent: Sent, queue: Rows | Paths) -> None:
+    def _fill(self, sent: Sent, queue: Rows | Paths, rows: int = 1 << 62) -> None:
         """Take from ``queue`` what makes a batch, or all of it that needs nothing."""
         again = self.urgent if isinstance(queue, Rows) else queue
         left = 4 * _MOST_PATHS
-        while queue and left > 0:
+        while queue and left > 0 and rows > 0 and not sent.batch.full:
             directory, row = queue.take()
             if len(row) > left:
                 queue.put_back(directory, row[left:])
                 del row[left:]
+            rows -= 1
             left -= len(row)
+            sent.taken += len(row)
             if row[0] == b".":
                 self._mark()
             elif row[0].endswith(b"/"):
@@ -785,8 +827,9 @@ class Conversation:
                 self.listings.wait(directory, row)
             else:
                 done = self.plan.row(directory, row, sent, again)
-                if done < len(row) or sent.batch.full:
+                if done < len(row):
                     queue.put_back(directory, row[done:])
+                    sent.taken -= len(row) - done
                     return
 
     def _put_off(
@@ -821,6 +864,8 @@ class Conversation:
         if self.options.dry_run and not batch.commands:
             self._rehearse(sent)
             return
+        self.number += 1
+        batch.number = self.number
         sent.started = time.monotonic()
         if not self.flight:
             self.heard = sent.started
@@ -832,7 +877,6 @@ class Conversation:
 
     def _rehearse(self, sent: Sent) -> None:
         batch = sent.batch
-        self.number -= 1
         for member in batch.members:
             if member.path not in self.rehearsed:
                 self.rehearsed[member.path] = True

@@ -45,7 +45,7 @@ class Case:
     def look(self, *paths: bytes) -> Batch:
         """One batch of ``paths`` and what they lead to; what has to wait is in ``later``."""
         queue = OrderedDict.fromkeys(paths)
-        sent = Sent(Batch(1, b".filerep-x"))
+        sent = Sent(Batch(b".filerep-x"))
         for _ in range(100):
             if not queue:
                 return sent.batch
@@ -93,7 +93,7 @@ def test_a_path_is_planned_once_a_batch(case: Case) -> None:
     """Once torn and once whole, nobody could tell what the far end has."""
     (case.root / "new").write_text("new")
     queue: OrderedDict[bytes, None] = OrderedDict()
-    sent = Sent(Batch(1, b".filerep-x"))
+    sent = Sent(Batch(b".filerep-x"))
     assert case.plan.look(b"new", sent, queue)
     (case.root / "new").write_text("newer")
     assert not case.plan.look(b"new", sent, queue)
