@@ -157,9 +157,7 @@ class Stanza:
 class Batch:
     """What is sent, removed and changed together, and acknowledged as ``ok NUMBER``."""
 
-    def __init__(
-        self, stage: bytes, limit: int = 1 << 62, most: int = 1 << 62
-    ) -> None:
+    def __init__(self, stage: bytes, limit: int = 1 << 62, most: int = 1 << 62) -> None:
         """``limit`` bytes or ``most`` files are enough for it."""
         self.number = 0  # given when it is sent
         self.stage = stage

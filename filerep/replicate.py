@@ -72,12 +72,14 @@ import signal
 import subprocess
 import sys
 import time
+from importlib import import_module
 
 from filerep import command
 from filerep.command import Command, Stop
 from filerep.digest import digest
 from filerep.pathstream import quote
 from filerep.progress import Display, duration
+from filerep.stage import Stage
 from filerep.waiting import Waiters, lock, wait
 
 TYPE_CHECKING = False
@@ -90,13 +92,6 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0
 _END_GRACE = 0.7
 _LAST_WORDS = 4096
 _MOST_REASONS = 4  # a line each, while a lost connection cannot be had again
-
-# `python -m` would put the current directory, the user's project, before all modules.
-_STAGE = (
-    "import sys; sys.path[:] = filter(None, sys.path);"
-    " from filerep.command import leave; from filerep.{} import main; leave(main())"
-)
-
 
 # Ctrl-C, a request, a terminal that was closed.
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -235,7 +230,7 @@ class Session:
         self.display = display
         self._waiters = waiters
         self._wakeup = wakeup
-        self._children: dict[str, subprocess.Popen[bytes]] = {}
+        self._children: dict[str, subprocess.Popen[bytes] | Stage] = {}
         self._fds: set[int] = set()
         self._words = b""  # the last that the connection said on stderr
         self._lines: dict[int, bytes] = {}  # a line of stderr not yet whole
@@ -265,26 +260,43 @@ class Session:
                 self._fds.remove(fd)
                 os.close(fd)
 
-    def _start(self, name: str, words: Sequence[str], **how: Any) -> None:
-        # A terminal sends Ctrl-C to all of its foreground processes. Only this one acts on
-        # it: the others end in their turn, so that the far end can be tidied up.
+    def _start_connection(self) -> None:
+        words = self.job.connection
         try:
-            self._children[name] = subprocess.Popen(
+            self._children["connection"] = subprocess.Popen(
                 words,
+                stdin=self._to_far[0],
+                stdout=self._from_far[1],
+                stderr=self._far_errors[1],
+                # A terminal sends Ctrl-C to all of its foreground processes. Only this one
+                # acts on it: the others end in their turn, so that the far end can be tidied.
                 preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),
-                **how,
             )
         except OSError as error:
-            if name == "connection":
-                said = f"cannot run {quote(words[0])}: {command.reason(error)}"
-                raise Stop(command.UNAVAILABLE, said) from None
+            said = f"cannot run {quote(words[0])}: {command.reason(error)}"
+            raise Stop(command.UNAVAILABLE, said) from None
+        self._close(self._to_far[0], self._from_far[1], self._far_errors[1])
+
+    def _start_stage(
+        self,
+        module: str,
+        options: Sequence[str],
+        stdin: int,
+        stdout: int,
+        keep: Sequence[int] = (),
+    ) -> None:
+        name = f"fr-{module}"
+        words = [*options, os.fsdecode(self.job.source)]
+
+        def body() -> int:
+            return int(import_module(f"filerep.{module}").main(words))
+
+        try:
+            files = (stdin, stdout, self._stage_errors[1])
+            self._children[name] = Stage(name, body, files, keep)
+        except OSError as error:
             said = f"cannot start {name}: {command.reason(error)}"
             raise Stop(command.OS_ERROR, said) from None
-
-    def _start_stage(self, module: str, options: Sequence[str], **how: Any) -> None:
-        words = [sys.executable, "-c", _STAGE.format(module), *options]
-        words += [os.fsdecode(self.job.source)]
-        self._start(f"fr-{module}", words, stderr=self._stage_errors[1], **how)
 
     # -- the connection ---------------------------------------------------------------
 
@@ -294,19 +306,14 @@ class Session:
         Nothing has been connected before if ``first``, or in sync if ``mirrors``.
         Raises ``Lost`` with the reason in words.
         """
+        self._nothing = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        self._fds.add(self._nothing)
         self._stage_errors = self._pipe()
         self._to_far = self._pipe(_PIPE_BYTES)
         self._from_far = self._pipe(_PIPE_BYTES)
         self._far_errors = self._pipe()
         self._start_pack(mirrors)  # first, as it takes longest to be ready
-        self._start(
-            "connection",
-            self.job.connection,
-            stdin=self._to_far[0],
-            stdout=self._from_far[1],
-            stderr=self._far_errors[1],
-        )
-        self._close(self._to_far[0], self._from_far[1], self._far_errors[1])
+        self._start_connection()
         nonce = os.urandom(8).hex()
         where, receiver = far_scripts(self.job, nonce, first)
         self._write_far(where)
@@ -431,19 +438,11 @@ class Session:
         for name in ("--poll", "--audit"):
             if self.job.args[name] is not None:
                 options += [name, self.job.args[name]]
-        self._start_stage(
-            "watch",
-            options,
-            stdin=subprocess.DEVNULL,
-            stdout=self._urgent[1],
-            pass_fds=(told,),
-        )
+        self._start_stage("watch", options, self._nothing, self._urgent[1], [told])
         self._close(self._urgent[1], told)
 
     def _start_walk(self) -> None:
-        self._start_stage(
-            "walk", self.job.rules(), stdin=subprocess.DEVNULL, stdout=self._paths[1]
-        )
+        self._start_stage("walk", self.job.rules(), self._nothing, self._paths[1])
         self._close(self._paths[1])
 
     def _start_pack(self, mirrors: bool) -> None:
@@ -475,13 +474,7 @@ class Session:
         options += ["--progress"] if self.display.bar else []
         if args["--on-sync"]:
             options += ["--on-sync", args["--on-sync"]]
-        self._start_stage(
-            "pack",
-            options,
-            stdin=self._paths[0],
-            stdout=self._to_far[1],
-            pass_fds=passed,
-        )
+        self._start_stage("pack", options, self._paths[0], self._to_far[1], passed)
         self._close(self._paths[0], self._urgent[0], far, report)
 
     def replicate(self, far: str) -> None:

@@ -116,7 +116,9 @@ class Sender:
         before = []
         now = time.time_ns()
         # See table.py on ctimes that are younger than the clock that made them.
-        coarse, young = now - _COARSE_TICKS, now - self._ticks if self._ticks else now * 2
+        coarse, young = now - _COARSE_TICKS, (
+            now - self._ticks if self._ticks else now * 2
+        )
         put = self._table.put
         for member in sent.batch.members:
             status, path = member.status, member.path

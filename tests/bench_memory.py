@@ -115,7 +115,7 @@ class Sampler:
 def fr_pack(pids: Sequence[int]) -> int:
     """Which of these is fr-pack."""
     for pid in pids:
-        if b"filerep.pack" in Path(f"/proc/{pid}/cmdline").read_bytes():
+        if Path(f"/proc/{pid}/comm").read_text() == "fr-pack\n":
             return pid
     raise AssertionError("fr-pack is not running")
 

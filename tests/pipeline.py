@@ -45,9 +45,8 @@ class Pipeline:
         """The process id of a stage, 0 if it does not run."""
         for pid in self.replicator.family():
             with contextlib.suppress(OSError):
-                with open(f"/proc/{pid}/cmdline", "rb") as file:
-                    if b"filerep.%s " % name.encode() in file.read():
-                        return pid
+                if name_of(pid) == f"fr-{name}":
+                    return pid
         return 0
 
     def settle(self, timeout: float = 60) -> None:
@@ -65,6 +64,11 @@ class Pipeline:
     def close(self) -> None:
         self.hand.close()
         self.replicator.close()
+
+
+def name_of(pid: int) -> str:
+    """What the system calls the process, a stage by its own name; raises OSError."""
+    return Path(f"/proc/{pid}/comm").read_text().rstrip()
 
 
 def wrong(source: Path, destination: Path, sub_second: bool = True) -> str:

@@ -24,7 +24,7 @@ import farends
 import pytest
 from edits import Op
 from farends import FarEnd, with_command
-from pipeline import Pipeline, keep, traced, wrong
+from pipeline import Pipeline, keep, name_of, traced, wrong
 from programs import Running, Word, environment, marked, run, running, wait_for
 from trees import HOSTILE_NAMES, assert_same, entries, plant
 
@@ -435,12 +435,12 @@ class Chaos(Pipeline):
         found = []
         for pid in self.replicator.family():
             with contextlib.suppress(OSError):
+                name = name_of(pid)
                 with open(f"/proc/{pid}/cmdline", "rb") as file:
                     words = file.read().split(b"\0")
-                stage = b"filerep." in b" ".join(words)
-                if stage and f"filerep.{what} ".encode() in b" ".join(words):
+                if name == f"fr-{what}":
                     found.append(pid)
-                elif not stage and what in ("tar", "connection"):
+                elif not name.startswith("fr-") and what in ("tar", "connection"):
                     is_tar = (
                         b"tar" in os.path.basename(words[0]) or b"tar" in words[1:2]
                     )

@@ -1,0 +1,112 @@
+"""A stage in a process of its own, forked from this one.
+
+A fork has Python and the modules that all commands share in memory: it is at work within some
+milliseconds, where a new Python takes 30, and what is shared counts once. This process has one
+thread, so nothing is left locked in the child.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import signal
+import subprocess
+import time
+
+from filerep.command import OS_ERROR, leave
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Optional
+
+_OWN_SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD)
+
+
+class Stage:
+    """The child; asked and told as a ``subprocess.Popen`` is."""
+
+    def __init__(
+        self,
+        name: str,
+        body: Callable[[], int],
+        files: tuple[int, int, int],
+        keep: Sequence[int] = (),
+    ) -> None:
+        """Run ``body``, whose value is the exit status, on ``files`` as descriptors 0 to 2.
+
+        ``name`` is what the system calls the process. Of the other descriptors it has only
+        ``keep``. Raises OSError.
+        """
+        self.returncode: Optional[int] = None
+        # A signal in between would be handled over there as if it were meant for this one.
+        before = signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals())
+        try:
+            self.pid = os.fork()
+            if not self.pid:
+                _become(name, body, files, keep, before)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+    def poll(self) -> Optional[int]:
+        """Its exit status, -N if signal N killed it, None while it runs."""
+        if self.returncode is None:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            if pid:
+                self.returncode = os.waitstatus_to_exitcode(status)
+        return self.returncode
+
+    def wait(self, timeout: float = float("inf")) -> int:
+        """``poll`` until it has ended; raises ``subprocess.TimeoutExpired``."""
+        deadline, pause = time.monotonic() + timeout, 0.0005
+        while (status := self.poll()) is None:
+            if time.monotonic() > deadline:
+                raise subprocess.TimeoutExpired("", timeout)
+            time.sleep(pause)
+            pause = min(2 * pause, 0.02)
+        return status
+
+    def send_signal(self, number: int) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def terminate(self) -> None:
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+
+def _become(
+    name: str,
+    body: Callable[[], int],
+    files: tuple[int, int, int],
+    keep: Sequence[int],
+    mask: set[int | signal.Signals],
+) -> None:
+    """Be the child; does not return, as all that is below on the stack is the parent's."""
+    try:
+        signal.set_wakeup_fd(-1)
+        for number in _OWN_SIGNALS:
+            if signal.getsignal(number) != signal.SIG_IGN:  # nohup
+                signal.signal(number, signal.SIG_DFL)
+        # A terminal sends Ctrl-C to all of its foreground processes. Only the parent acts on it.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        # The three may be among each other's numbers, where the user had closed these.
+        copies = [fcntl.fcntl(fd, fcntl.F_DUPFD, 3) for fd in files]
+        for standard, fd in enumerate(copies):
+            os.dup2(fd, standard)
+        for fd in keep:
+            os.set_inheritable(fd, False)
+        for word in os.listdir("/dev/fd"):
+            if int(word) > 2 and int(word) not in keep:
+                with contextlib.suppress(OSError):
+                    os.close(int(word))
+        with contextlib.suppress(OSError):
+            with open("/proc/self/comm", "w") as comm:
+                comm.write(name)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        leave(body())
+    finally:
+        os._exit(OS_ERROR)
