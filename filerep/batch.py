@@ -197,7 +197,7 @@ class Batch:
 
     @property
     def full(self) -> bool:
-        return min(self.room) <= 0
+        return self.bytes >= self.limit or self.count >= self.most
 
     def add(
         self,

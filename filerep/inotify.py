@@ -87,6 +87,9 @@ _PARENT_MASK = _ABOVE_MASK | DELETE
 _RULES_MASK = CREATE | DELETE | MOVED_FROM | MOVED_TO | CLOSE_WRITE | ONLYDIR | MASK_ADD
 
 _AT_ONCE = CLOSE_WRITE | MOVED_TO | ATTRIB
+_GONE = DELETE | MOVED_FROM
+# Not only of one file.
+_WIDER = ISDIR | IGNORED | UNMOUNT | Q_OVERFLOW
 
 _READ_SIZE = 1 << 18
 # More than a queue holds, and an end to it when a writer is as fast as the reader.
@@ -329,26 +332,46 @@ class Tree:
             pass
 
     def _handle(self, data: bytes) -> None:
+        # A save by rename has five events, and one look at each of two names is enough.
+        dirty: dict[tuple[int, bytes], tuple[int, int, int]] = {}
         for wd, mask, name in events(data):
+            if name and not mask & _WIDER:
+                key = (wd, name)
+                first, before, _ = dirty.get(key, (mask, 0, 0))
+                dirty[key] = (first, before | mask, mask)
+                continue
+            self._handle_files(dirty)
+            dirty = {}
             if mask & Q_OVERFLOW:
                 self._overflowed = True
-                continue
-            if wd in self._above and (not name or mask & DELETE):
-                self._root.check()
-            if name in self._rule_files.get(wd, ()):
-                self._rules_changed(b"", mask)
-            if wd == self._index[0] and name == self._index[1]:
-                self._edited.hold(_INDEX, self._clock())
-            nodes = self._nodes.get(wd)
-            if nodes is None:
-                continue
-            if mask & (IGNORED | UNMOUNT):
-                self._watch_ended(wd, mask)
-            elif name:
-                for node in nodes:
-                    self._changed(node, mask, name)
-            elif self._top in nodes:
-                self._root_changed()
+            else:
+                self._event(wd, name, mask, mask, mask)
+        self._handle_files(dirty)
+
+    def _handle_files(
+        self, dirty: dict[tuple[int, bytes], tuple[int, int, int]]
+    ) -> None:
+        for (wd, name), masks in dirty.items():
+            self._event(wd, name, *masks)
+
+    def _event(self, wd: int, name: bytes, first: int, mask: int, last: int) -> None:
+        """``name`` in what ``wd`` watches had the events in ``mask``, from first to last."""
+        if wd in self._above and (not name or mask & DELETE):
+            self._root.check()
+        if name in self._rule_files.get(wd, ()):
+            self._rules_changed(b"", last)
+        if wd == self._index[0] and name == self._index[1]:
+            self._edited.hold(_INDEX, self._clock())
+        nodes = self._nodes.get(wd)
+        if nodes is None:
+            return
+        if mask & (IGNORED | UNMOUNT):
+            self._watch_ended(wd, mask)
+        elif name:
+            for node in nodes:
+                self._changed(node, name, first, mask, last)
+        elif self._top in nodes:
+            self._root_changed()
 
     def _watch_ended(self, wd: int, mask: int) -> None:
         nodes = self._nodes[wd]
@@ -377,10 +400,12 @@ class Tree:
             self._pending.now(WHOLE_TREE)
             self._retry(b"")
 
-    def _changed(self, node: Directory, mask: int, name: bytes) -> None:
+    def _changed(
+        self, node: Directory, name: bytes, first: int, mask: int, last: int
+    ) -> None:
         # The top of a repository, which begins or ends here, bounds the rules.
         if rule_file(name) or name == b".git":
-            self._rules_changed(node.path, mask)
+            self._rules_changed(node.path, last)
         is_dir = bool(mask & ISDIR)
         if not node.rules.counts(name, is_dir):
             return
@@ -392,7 +417,12 @@ class Tree:
             else:
                 self._look(node, name, moved=not mask & CREATE)
             return
-        hint = self._pending.now if mask & _AT_ONCE else self._pending.later
+        hint = self._pending.now if last & _AT_ONCE else self._pending.later
+        if last & _GONE and self._links is None:
+            # What came and went, as a file that takes another's name, is hardly known to
+            # anybody, but may have been listed in between.
+            (self._pending.aside if first & CREATE else hint)(path)
+            return
         hint(path)
         # MOVED_TO too: what was written before the move had an event under a name that
         # leads nowhere by now.

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
 # Editors and git take a name away and put it back within a few milliseconds. 50 ms covers
 # what they were seen to do and is too short for a person to notice.
 SETTLE_SECONDS = 0.05
+ASIDE_SECONDS = 0.3
 
 
 class Holds:
@@ -59,16 +60,23 @@ class Pending:
         self._clock = clock
         self._ready: dict[bytes, None] = {}
         self._held = Holds(settle_seconds)
+        self._aside = Holds(ASIDE_SECONDS)
 
     def now(self, path: bytes) -> None:
         """Name ``path`` as soon as the reader takes it."""
         self._held.forget(path)
+        self._aside.forget(path)
         self._ready[path] = None
 
     def later(self, path: bytes) -> None:
         """Name ``path`` after a moment, in which ``now`` may be said of it."""
         if path not in self._ready:
             self._held.hold(path, self._clock())
+
+    def aside(self, path: bytes) -> None:
+        """Name ``path`` when what matters more is likely to be done."""
+        if path not in self._ready:
+            self._aside.hold(path, self._clock())
 
     def last(self, path: bytes) -> None:
         """Name everything, held or not, and ``path`` after it."""
@@ -77,11 +85,12 @@ class Pending:
         self._ready[path] = None
 
     def settle(self, now: float) -> None:
-        for path in self._held.release(now):
+        for path in self._held.release(now) + self._aside.release(now):
             self._ready[path] = None
 
     def deadline(self) -> float | None:
-        return self._held.deadline()
+        due = [self._held.deadline(), self._aside.deadline()]
+        return min((time for time in due if time is not None), default=None)
 
     def __bool__(self) -> bool:
         """Is there anything the reader could have now?"""

@@ -176,11 +176,16 @@ class Plan:
         while done < end:
             path = paths[done]
             name = path[begin:]
+            value = names.get(name)
             try:
                 status = os.stat(name, dir_fd=fd, follow_symlinks=False)
+            except FileNotFoundError:
+                if value is not None or path in planned or not self._unknown(path):
+                    break
+                done += 1
+                continue
             except OSError:
                 break
-            value = names.get(name)
             if value is not None and self._table.same_file(
                 names, name, path, value, status
             ):
@@ -214,6 +219,13 @@ class Plan:
             self._see(directory, fd)
             self._claim(paths[start], sent)
         return done
+
+    def _unknown(self, path: bytes) -> bool:
+        """Does the far end, for all we know, have nothing at ``path``?"""
+        table = self._table
+        return (
+            self._complete and table.get(path) is None and path not in table.directories
+        )
 
     def _see(self, directory: bytes, fd: int) -> None:
         """``directory``, open as ``fd``, is there; if it is as remembered, that was all."""

@@ -17,7 +17,7 @@ from sink import Sink, tree
 
 from filerep import ignore, inotify
 from filerep.inotify import Tree
-from filerep.pending import Holds, Pending
+from filerep.pending import SETTLE_SECONDS, Holds, Pending
 from filerep.polling import Snapshots
 from filerep.roots import Root
 from filerep.source import RootGone
@@ -118,6 +118,18 @@ def test_a_save_is_named_once_however_many_events_it_has(source: Path) -> None:
         for n in range(100):
             (source / "f").write_text(str(n))
         assert it.records() == [b"f"]
+
+
+def test_a_file_that_came_and_took_another_name_is_named_later(source: Path) -> None:
+    """Somebody may have listed it in between; but first comes what matters."""
+    with watched(source) as it:
+        (source / "f~new").write_text("x")
+        (source / "f~new").rename(source / "f")
+        it.tracker.read()
+        it.tracker.work()
+        it.pending.settle(SETTLE_SECONDS)
+        assert it.pending.take(4096) == b"f\0"
+        assert it.records() == [b"f~new"]
 
 
 def test_a_file_in_a_new_deep_directory_is_named(source: Path) -> None:
