@@ -84,18 +84,12 @@ class Member:
         return b"/" in self.inner
 
     def header(self, precise: bool) -> bytes:
-        if stat.S_ISLNK(self.status.st_mode):
-            kind, mode = tarstream.SYMLINK, 0o777
-        else:
-            kind, mode = tarstream.FILE, self.status.st_mode & 0o777
+        name, status = self.group.prefix + self.inner, self.status
+        if not self.target:
+            return tarstream.file_member(name, status, precise)
+        mtime_ns, target = status.st_mtime_ns, self.target
         return tarstream.member(
-            self.name,
-            kind,
-            mode,
-            self.size,
-            self.status.st_mtime_ns,
-            self.target,
-            precise,
+            name, tarstream.SYMLINK, 0o777, 0, mtime_ns, target, precise
         )
 
 

@@ -146,11 +146,16 @@ class _Packer:
         torn = []
         for above, row in in_rows(records, self._odd):
             begin = len(above) + 1 if above else 0
+            try:
+                directory = self._source.directory(above)
+            except OSError as error:
+                for path in row:
+                    self._failed(path, error)
+                continue
             for path in row:
                 name = path[begin:]
                 try:
-                    directory = self._source.directory(above)
-                    status = os.stat(name, dir_fd=directory, follow_symlinks=False)
+                    status = os.lstat(name, dir_fd=directory)
                     mode = status.st_mode
                     if S_ISREG(mode):
                         if not self._file(path, directory, name, status, patient):
@@ -158,9 +163,12 @@ class _Packer:
                     elif S_ISLNK(mode):
                         self._symlink(path, directory, name, status)
                 except OSError as error:
-                    if not changed_meanwhile(error):
-                        self._on_error("read", path, error)
+                    self._failed(path, error)
         return torn
+
+    def _failed(self, path: bytes, error: OSError) -> None:
+        if not changed_meanwhile(error):
+            self._on_error("read", path, error)
 
     def _odd(self, record: bytes) -> None:
         if normalize(record) is None:
@@ -173,7 +181,10 @@ class _Packer:
         table = self._table
         if table is not None and table.unchanged(path, status, target):
             return
-        self._add(_header(path, tarstream.SYMLINK, status, 0, target))
+        name, mtime_ns = _named(path), status.st_mtime_ns
+        self._add(
+            tarstream.member(name, tarstream.SYMLINK, 0o777, 0, mtime_ns, target)
+        )
         if table is not None:
             self._enter(table, path, status)
 
@@ -193,7 +204,7 @@ class _Packer:
         if table is not None and table.unchanged(path, status, b""):
             return True
         size = status.st_size
-        header = _header(path, tarstream.FILE, status, size)
+        header = tarstream.file_member(_named(path), status)
         fd = os.open(name, OPEN_FILE, dir_fd=directory)
         try:
             if not patient and len(header) + size <= SIZE:
@@ -249,17 +260,9 @@ class _Packer:
         self._entered.clear()
 
 
-def _header(
-    path: bytes,
-    letter: bytes,
-    status: os.stat_result,
-    size: int,
-    target: bytes = b"",
-) -> bytes:
-    if path[:1] == b"\\" or path[1:2] == b":":
-        path = b"./" + path  # bsdtar takes \ and c: off the front, also on Unix
-    mode = status.st_mode & 0o777
-    return tarstream.member(path, letter, mode, size, status.st_mtime_ns, target)
+def _named(path: bytes) -> bytes:
+    """``path`` as a member's name: bsdtar takes \\ and c: off the front, also on Unix."""
+    return b"./" + path if path[:1] == b"\\" or path[1:2] == b":" else path
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -8,6 +8,7 @@ times through floats, which rounds them, and takes twice as long a member.
 
 from __future__ import annotations
 
+import os
 from functools import lru_cache
 from struct import Struct
 from zlib import adler32 as _adler32
@@ -40,6 +41,7 @@ def padding(size: int) -> bytes:
 _ZEROS = bytes(BLOCK)
 _CHECKSUM = 148  # where the first of its six octal digits stands
 _ZERO = ord("0")
+_MOST_SUM = 0o77777  # toybox 0.8.9 takes no header with more: see member
 
 
 def _number(value: int, width: int) -> bytes:
@@ -95,6 +97,9 @@ def _record(kind: bytes, name: bytes, data: bytes) -> bytes:
 
 _PAX_TIME = _record_header(PAX, b"././@PaxHeader", 30) + b"30 mtime="
 _PAX_FILL = b"\n" + padding(30)
+_precise_header = Struct(
+    f"{len(_PAX_TIME)}s20s{len(_PAX_FILL)}s100s48s8s1s100s8s247s"
+).pack
 
 
 def pax_record(keyword: bytes, value: bytes) -> bytes:
@@ -104,6 +109,32 @@ def pax_record(keyword: bytes, value: bytes) -> bytes:
     if len(str(length)) + rest != length:
         length += 1
     return b"%d %s=%s\n" % (length, keyword, value)
+
+
+def file_member(name: bytes, status: os.stat_result, precise: bool = True) -> bytes:
+    """``member`` for a regular file as ``status`` shows it.
+
+    What nearly all files have in common is put together in one go, in half the time.
+    """
+    size = status.st_size
+    seconds, fraction = divmod(status.st_mtime_ns, 1_000_000_000)
+    mode = status.st_mode & 0o777
+    if (
+        fraction
+        and precise
+        and len(name) <= 100
+        and 1_000_000_000 <= seconds < 8**11
+        and size < 8**11
+    ):
+        numbers = b"%07o\0%s%011o\0%011o\0" % (mode, _OWNER, size, seconds)
+        total = (_adler32(numbers, _adler32(name + FILE)) & 0xFFFF) + _SUM
+        if total <= _MOST_SUM:
+            time = b"%d.%09d" % (seconds, fraction)
+            field = b"%06o\0 " % total
+            return _precise_header(
+                _PAX_TIME, time, _PAX_FILL, name, numbers, field, FILE, b"", _MAGIC, b""
+            )
+    return member(name, FILE, mode, size, status.st_mtime_ns, precise=precise)
 
 
 def member(
@@ -123,8 +154,7 @@ def member(
     seconds, fraction = divmod(mtime_ns, 1_000_000_000)
     main = header(name, kind, mode, size, seconds, target)
     fraction = fraction if precise else 0
-    # toybox 0.8.9 takes no header whose checksum is above 32767: what has many bytes beyond
-    # ASCII goes into records, whose data is in no checksum.
+    # What has many bytes beyond ASCII goes into records, whose data is in no checksum.
     crowded = main[_CHECKSUM] != _ZERO
     if crowded:
         main = header(b"x", kind, mode, size, seconds, b"x" if target else b"")
