@@ -29,6 +29,7 @@ BUG = 70
 OS_ERROR = 71
 IO_ERROR = 74
 INTERRUPTED = 130
+TERMINATED = 143
 
 
 class Stop(Exception):

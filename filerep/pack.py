@@ -182,9 +182,7 @@ class _Packer:
         if table is not None and table.unchanged(path, status, target):
             return
         name, mtime_ns = _named(path), status.st_mtime_ns
-        self._add(
-            tarstream.member(name, tarstream.SYMLINK, 0o777, 0, mtime_ns, target)
-        )
+        self._add(tarstream.member(name, tarstream.SYMLINK, 0o777, 0, mtime_ns, target))
         if table is not None:
             self._enter(table, path, status)
 
@@ -424,6 +422,8 @@ def _converse(run: Command, root: bytes, source: Source, state: Optional[State])
         refused = isinstance(error, wire.Refused)
         report({"is": "refused" if refused else "lost", "why": str(error)})
         return command.UNAVAILABLE
+    if conversation.stopping:
+        return command.TERMINATED
     if conversation.failing:
         count = f"{len(conversation.failing):,}"
         said = f"not in sync: {count} of the paths could not be written, see above"

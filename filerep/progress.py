@@ -13,6 +13,8 @@ import codecs
 import os
 import re
 
+from filerep.command import write_all
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Optional, TextIO
@@ -114,7 +116,8 @@ def first_line(what: dict[str, Any], watching: bool) -> str:
         count = f"{files(what['files'])} to send, {size(what['bytes'])}"
         return f"nothing was changed: {count}; {what['removals']:,} to remove"
     if not what["compared"]:
-        return "watching; what is at the far end was not compared"
+        did = "watching" if watching else "nothing to do"
+        return f"{did}; what is at the far end was not compared"
     if not what["files"]:
         did = "nothing to send"
     elif what["files"] >= what["known"]:
@@ -160,7 +163,10 @@ class FarText:
 
 
 class Display:
-    """Writes to ``stream``, which is a terminal or is not; never raises for it."""
+    """Writes to ``stream``, which is a terminal or is not; never raises for it.
+
+    What a dry run would do goes to standard output.
+    """
 
     def __init__(
         self,
@@ -240,6 +246,8 @@ class Display:
             if self._failing and not what["failing"]:
                 self.message("in sync again")
             self._failing = what["failing"] > 0
+        if kind == "would":
+            self._list(f"would {what['do']} {what['path']}")
         if self._quiet:
             return
         if kind == "first":
@@ -250,9 +258,6 @@ class Display:
                 self.message(text)
         elif kind == "hook" and what["status"]:
             self.message(f"the --on-sync command exited with {what['status']}")
-        elif kind == "would":
-            verb = "send" if "send" in what else "remove"
-            self.message(f"would {verb} {what[verb]}")
 
     def close(self) -> None:
         """Leave the terminal as it was."""
@@ -261,6 +266,14 @@ class Display:
             self._write("")
 
     # -- how --------------------------------------------------------------------------
+
+    def _list(self, text: str) -> None:
+        """A line that was asked for, so on stdout; raises ``OutputError``."""
+        if self._bar is not None:
+            self._bar.clear()
+        write_all(1, os.fsencode(text) + b"\n")
+        if self._bar is not None:
+            self._bar.refresh()
 
     def _room(self) -> int:
         """Columns for a message, 0 for as many as it takes."""

@@ -361,9 +361,12 @@ class Session:
                     " or has a terminal (use docker exec -i without -t, ssh without -t)"
                 )
             ready = self._poll(
-                [self._from_far[0], self._far_errors[0]],
+                [self._from_far[0], self._far_errors[0], self._stage_errors[0]],
                 None if limit is None else limit - time.monotonic(),
             )
+            if self._stage_errors[0] in ready:
+                self._hear_stages()
+                continue
             if not ready:
                 raise Lost(
                     f"no shell answered within {self.job.timeout:g} s: the connection"
@@ -599,6 +602,8 @@ class Session:
                 raise Lost(self.lost)
             if status < 0:
                 raise Lost(f"{name} was killed by signal {-status}")
+            if status == command.TERMINATED:
+                raise Lost(f"{name} was asked to end by a signal")
             if status == command.OK:
                 raise Lost(f"{name} ended")
             raise Stop(status, "")
@@ -671,6 +676,8 @@ def refuse_overlap(job: Job, far: str) -> None:
     ids = [one for one in told.get("ids", "").split(",") if one]
     source = os.stat(job.source)
     if f"{source.st_dev}:{source.st_ino}" in ids:
+        if told.get("there") and ids[1:2] == [f"{source.st_dev}:{source.st_ino}"]:
+            raise Stop(command.USAGE, "the destination is SRC_DIR itself")
         said = "the destination is inside SRC_DIR: each change would cause the next"
         raise Stop(command.USAGE, said)
     if not told.get("there"):
@@ -726,7 +733,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _main(run: Command) -> int:
     job = Job(run)
     if run.args["--wait"]:
-        return wait(job.state_file(".sock"))
+        return wait(job.state_file(".sock"), run.say)
     waiters = _waiters(job)
     quiet, debugging = bool(run.args["--quiet"]), bool(run.args["--debugging"])
     display = Display(sys.stderr, run.program, quiet, debugging)

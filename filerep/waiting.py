@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import select
 import socket
 
 from filerep.command import OK, UNAVAILABLE, Stop
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection
     from typing import Optional
 
+_PATIENCE = 5.0  # seconds
 _NONE_RUNS = "no file-replicator is running with these arguments; start one first"
 
 
@@ -118,14 +120,19 @@ def lock(path: str) -> int:
     return fd
 
 
-def wait(path: str) -> int:
-    """Ask the run that listens at ``path``; the exit status once it has answered."""
+def wait(path: str, say: Callable[[str], None]) -> int:
+    """Ask the run that listens at ``path``; the exit status once it has answered.
+
+    ``say`` is told if that takes long.
+    """
     with socket.socket(socket.AF_UNIX) as asking:
         try:
             _at(path, asking.connect)
         except (FileNotFoundError, ConnectionRefusedError):
             raise Stop(UNAVAILABLE, _NONE_RUNS) from None
         answer = b""
+        if not select.select([asking], [], [], _PATIENCE)[0]:
+            say("waiting for the one that runs, which says what it is doing")
         try:
             while not answer.endswith(b"\n"):
                 chunk = asking.recv(64)
@@ -141,7 +148,8 @@ def wait(path: str) -> int:
     if failing:
         paths = "one path" if failing == 1 else f"{failing:,} paths"
         said = (
-            f"{paths} could not be written at the far end; the running one says which"
+            f"{paths} could not be read here or written at the far end;"
+            " the running one says which"
         )
         raise Stop(UNAVAILABLE, said)
     return OK

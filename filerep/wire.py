@@ -117,10 +117,10 @@ class Conversation:
         self.state = state
         self.far = far
         self.options = options
+        self._on_error = on_error
         self.answers = answers
         self.out = out
         self.say = say
-        self.on_error = on_error
         self.report = report
         self.rules = rules
 
@@ -131,6 +131,7 @@ class Conversation:
         self.lots: list[tuple[float, Lot]] = []
         self.failing: dict[bytes, str] = {}
         self.said: set[str] = set()  # why, as far as the user was told
+        self.unread: set[bytes] = set()  # could not be read when they were last named
 
         can_list = options.initial and far.list != "none"
         self.listings = Listings(far, table, can_list and not far.empty)
@@ -140,11 +141,13 @@ class Conversation:
             options.delete,
             can_list,
             self.failing,
-            on_error,
+            self._unreadable,
             self._look_later,
             self._put_off,
         )
-        self.sender = Sender(source, table, far, out, on_error, self._look_later)
+        self.sender = Sender(
+            source, table, far, out, self._unreadable, self._look_later
+        )
 
         self.flight: list[Sent] = []
         self.number = 0
@@ -258,6 +261,7 @@ class Conversation:
         if path is None:
             self.say(f"not a path below the source: {quote(record)}")
         else:
+            self.unread.discard(path)
             self.urgent[path] = None
             # Behind what was named before: a mark must not overtake (see _mark).
             self.urgent.move_to_end(path)
@@ -397,7 +401,8 @@ class Conversation:
             return
         if self.marks and not self._lots_come_first():
             for _ in range(self.marks):
-                self.report({"is": "mark", "failing": len(self.failing)})
+                missing = len(self.failing) + len(self.unread)
+                self.report({"is": "mark", "failing": missing})
             self.marks = 0
         synced = not self.failing
         if synced:
@@ -614,7 +619,7 @@ class Conversation:
             # Together, as each is answered for alone: a thousand lots take their time.
             paths |= _inside(sent.paths, paths)
             self.plan.undo(sent, paths)
-            self._fails(sorted(paths.intersection(sent.paths)), words, sent.lot)
+            self._fails(sorted(paths.intersection(sent.paths)), words, sent)
             void |= paths
         self._keep(kept)
         if void:
@@ -668,19 +673,21 @@ class Conversation:
         for at in range(0, len(paths), size):
             # Once more at least: what failed may have been tar, and none of the paths.
             doubtful = len(paths) > 1 or sent.lot is None
-            self._fails(paths[at : at + size], words, sent.lot, doubtful)
+            self._fails(paths[at : at + size], words, sent, doubtful)
         took = time.monotonic() - sent.started
         self.next_lot = time.monotonic() + _LOT_PAUSE * took
 
     def _fails(
-        self, paths: list[bytes], words: str, lot: Optional[Lot], mixed: bool = False
+        self, paths: list[bytes], words: str, sent: Sent, mixed: bool = False
     ) -> None:
-        words = _plainly(words)
+        lot, words = sent.lot, _plainly(words)
         if words not in self.said:
             self.said.add(words)
             more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
+            gone = paths[0] in (*sent.batch.deletions, *sent.batch.removals)
             self.say(
-                f"cannot write {quote(paths[0])}{more} at the far end: {words};"
+                f"cannot {'remove' if gone else 'write'} {quote(paths[0])}{more}"
+                f" at the far end: {words};"
                 " it is tried again while this runs"
             )
         for path in paths:
@@ -847,6 +854,10 @@ class Conversation:
         self.big[path] = None
         return True
 
+    def _unreadable(self, action: str, path: bytes, error: OSError) -> None:
+        self.unread.add(path)
+        self._on_error(action, path, error)
+
     def _look_later(self, path: bytes, wait: float) -> None:
         heapq.heappush(self.later, (time.monotonic() + wait, path))
 
@@ -880,18 +891,21 @@ class Conversation:
         for member in batch.members:
             if member.path not in self.rehearsed:
                 self.rehearsed[member.path] = True
-                self.report({"is": "would", "send": quote(member.path)})
+                self._would("send", member.path)
                 self.files += 1
                 self.bytes += member.size
         for path in batch.deletions:
             if path not in self.rehearsed:
                 self.rehearsed[path] = False
                 self.removed += 1
-                self.report({"is": "would", "remove": quote(path)})
+                self._would("remove", path)
         for directory, mode in batch.directories:
             self.table.put_directory(
                 directory, tables.directory_entry(mode, tables.OURS)
             )
+
+    def _would(self, verb: str, path: bytes) -> None:
+        self.report({"is": "would", "do": verb, "path": quote(path)})
 
 
 def _read(fd: int) -> bytes:

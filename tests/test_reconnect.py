@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from farends import Docker, FarEnd, Network, Sshd, over_ssh, ssh_across, with_command
+from pipeline import name_of
 from programs import Running, Word, running, wait_for
 from trees import differences, plant, tree, without_empty
 
@@ -96,6 +97,16 @@ def test_whatever_is_killed_the_trees_are_equal_in_the_end(
         wait_for(
             lambda: not [pid for pid in family if os.path.exists(f"/proc/{pid}/cwd")]
         )
+
+
+def test_a_stage_that_is_asked_to_end_is_started_again(place: Path) -> None:
+    (place / "src").mkdir()
+    with running("file-replicator", place / "src", place / "far", "sh") as program:
+        program.says("in sync")
+        (pack,) = (pid for pid in program.family() if name_of(pid) == "fr-pack")
+        os.kill(pack, signal.SIGTERM)
+        program.says("lost (fr-pack was asked to end by a signal)")
+        program.says("in sync")
 
 
 def test_a_restarted_container_is_found_again(docker: Docker, source: Path) -> None:
