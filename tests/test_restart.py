@@ -460,7 +460,13 @@ class Chaos(Pipeline):
         words += [self.source, self.far.parent, *self.far.command]
         env = environment(XDG_STATE_HOME=str(self.place / "state"))
         done = run(words, env=env, timeout=timeout)
-        said = bytes(self.replicator.errors[-3000:]).decode(errors="backslashreplace")
+        said = bytes(self.replicator.errors).decode(errors="backslashreplace")
+        told = [
+            line for line in said.splitlines() if "cannot" in line or "lost" in line
+        ]
+        if done.returncode != OK:
+            keep(self, time.time(), [], said)
+        said = "\n".join([*told[-20:], said[-3000:]])
         ended = self.replicator.process.poll()
         assert done.returncode == OK, f"{done.stderr!r}, {ended}, it said: {said}"
 
