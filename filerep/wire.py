@@ -155,6 +155,8 @@ class Conversation:
         self.marks = 0
         self.rehearsed: dict[bytes, bool] = {}  # told of already; is it one to send?
         self.marked = 0.0
+        # How long a mark waits for what failed, once all else is done.
+        self.patient_until: Optional[float] = None
         self.awaited: Optional[float] = None  # since when _settled is waited for
         self.urgent_turns = 0
         self.tally = Tally(report, time.monotonic) if options.progress else None
@@ -440,7 +442,10 @@ class Conversation:
     def _lots_come_first(self) -> bool:
         """Before a mark is answered, what failed is tried once more, and the bad ones are
         found among what failed together: the cause may be mended, or have passed."""
-        if time.monotonic() - self.marked > _MARK_PATIENCE:
+        now = time.monotonic()
+        if self.patient_until is None:
+            self.patient_until = now + _MARK_PATIENCE
+        if now > self.patient_until:
             return False
         return self._hurry_lots() or bool(self.lots) and self.lots[0][0] <= self.marked
 
@@ -865,6 +870,7 @@ class Conversation:
         """A script waits for what was named before this; told once nothing is left."""
         self.marks += 1
         self.marked = self.next_lot = time.monotonic()
+        self.patient_until = None
         self.lots = [(self.marked, lot) for _, lot in self.lots]
         heapq.heapify(self.lots)
 

@@ -7,13 +7,14 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from programs import ROOT, environment, read_until
 
-from filerep import state
+from filerep import state, wire
 from filerep import table as tables
 
 FAR = "stage=.filerep-x tar=gnu list=find empty=1"
@@ -167,6 +168,21 @@ def test_a_mark_is_answered_once_what_failed_together_was_tried_alone(
         if b"\0batch 3 20\n" not in got:
             pack.batch()
         pack.answer(b"ok 3")
+    told = b""
+    while b'"mark"' not in told or not told.endswith(b"\n"):
+        told += read_until(pack.reports, b"\n")
+    assert b'{"is": "mark", "failing": 0}' in told
+
+
+def test_a_mark_is_patient_from_when_all_else_is_done(pack: Pack) -> None:
+    """Found by a hunt that kills, on a machine that was too busy: `--wait` ended with 69."""
+    (pack.source / "f").write_text("f")
+    pack.name(b"f", b".")
+    pack.batch()
+    time.sleep(wire._MARK_PATIENCE + 0.1)  # what a far end may take for one batch
+    pack.answer(b"failed 1 Killed")
+    pack.batch()
+    pack.answer(b"ok 2")
     told = b""
     while b'"mark"' not in told or not told.endswith(b"\n"):
         told += read_until(pack.reports, b"\n")
