@@ -424,8 +424,8 @@ def _converse(run: Command, root: bytes, source: Source, state: Optional[State])
         return command.UNAVAILABLE
     if conversation.stopping:
         return command.TERMINATED
-    if conversation.failing:
-        count = f"{len(conversation.failing):,}"
+    if conversation.failures:
+        count = f"{len(conversation.failures):,}"
         said = f"not in sync: {count} of the paths could not be written, see above"
         raise Stop(command.UNAVAILABLE, said)
     return run.status

@@ -26,23 +26,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterator
     from typing import Optional
 
+    from filerep.failures import Lot
     from filerep.rows import Paths
 
 # How long a file that was just emptied is given to be written, in seconds.
 EMPTIED_WAIT = 0.05
 _STALE_WAIT = 0.01
-
-
-class Lot:
-    """Paths that failed over there, to be tried again together after ``wait`` seconds."""
-
-    def __init__(self, paths: list[bytes], wait: float, mixed: bool = False) -> None:
-        self.paths = paths
-        self.wait = wait
-        self.mixed = mixed  # it may be that some of them, or all, are good
-
-    def __lt__(self, other: Lot) -> bool:
-        return id(self) < id(other)
 
 
 class Sent:

@@ -7,7 +7,7 @@ What is to be looked at waits in one of these places:
 * in the listings, until the directory it is in is listed.
 * ``later``: changed while it was read, or just emptied; looked at again in a moment.
 * ``big``: larger than a batch; when nothing else is to be done.
-* ``lots``: failed over there; each lot is tried as a batch of its own, more and more rarely.
+* in the failures: failed over there, tried again more and more rarely.
 
 A batch that failed is doubted and its paths looked at again; when the connection is lost, the
 table goes with this process. What outlives it, the state file, is written on acknowledgement
@@ -27,10 +27,11 @@ from filerep import mirror
 from filerep import table as tables
 from filerep.batch import Batch, Stanza, shell_quote
 from filerep.command import UNAVAILABLE, Stop
+from filerep.failures import Failures, Lot, plainly
 from filerep.link import STOPPED, Answers, Far, Output, silent
 from filerep.listings import Listings
 from filerep.pathstream import Decoder, normalize, quote
-from filerep.plan import Lot, Plan, Sent, directories
+from filerep.plan import Plan, Sent, directories
 from filerep.rows import Paths, Rows, in_rows
 from filerep.send import Sender
 from filerep.source import Source
@@ -58,15 +59,12 @@ FORGOTTEN = "what is removed while nothing runs will not be removed at the far e
 
 _BUFFERED = 4 << 20
 _SLOWEST = 32_768  # bytes a second
-_RETRY_WAIT = (0.5, 30.0)
-_LOT_PAUSE = 4.0  # times what the failure took, before the next lot is tried
 # Where changes never pause, so long is tried to reach a point with nothing under way.
 _QUIET_WAIT = 0.5
 _AHEAD_TIME = 0.005
 _MANY_FILES = 100
 _MANY_LISTINGS = 1000  # directories: others may be named before so few are asked for
 _URGENT_TURNS = 4  # batches for fr-watch, then one for fr-walk
-_MARK_PATIENCE = 3.0
 
 
 class Options:
@@ -128,9 +126,7 @@ class Conversation:
         self.bulk = Rows()
         self.big = Paths()
         self.later: list[tuple[float, bytes]] = []
-        self.lots: list[tuple[float, Lot]] = []
-        self.failing: dict[bytes, str] = {}
-        self.said: set[str] = set()  # why, as far as the user was told
+        self.failures = Failures(say)
         self.unread: set[bytes] = set()  # could not be read when they were last named
 
         can_list = options.initial and far.list != "none"
@@ -140,7 +136,7 @@ class Conversation:
             table,
             options.delete,
             can_list,
-            self.failing,
+            self.failures.why,
             self._unreadable,
             self._look_later,
             self._put_off,
@@ -154,9 +150,6 @@ class Conversation:
         self.limit = _LEAST_BYTES
         self.marks = 0
         self.rehearsed: dict[bytes, bool] = {}  # told of already; is it one to send?
-        self.marked = 0.0
-        # How long a mark waits for what failed, once all else is done.
-        self.patient_until: Optional[float] = None
         self.awaited: Optional[float] = None  # since when _settled is waited for
         self.urgent_turns = 0
         self.tally = Tally(report, time.monotonic) if options.progress else None
@@ -164,7 +157,6 @@ class Conversation:
         out.meanwhile = self._meanwhile
         if self.tally:
             out.written = self.tally.written
-        self.next_lot = 0.0
         self.bulk_open = True
         self.walked = False  # has fr-walk named anything?
         self.looking = False  # ahead, see _look_ahead
@@ -301,8 +293,9 @@ class Conversation:
         due = []
         if self.later:
             due.append(self.later[0][0])
-        if self.lots and self._may_send():
-            due.append(max(self.lots[0][0], self.next_lot))
+        retry = self.failures.due()
+        if retry is not None and self._may_send():
+            due.append(retry)
         if self.options.keepalive:
             due.append(self.heard + self._patience())
         if not due:
@@ -391,7 +384,7 @@ class Conversation:
                     "files": self.files,
                     "bytes": self.bytes,
                     "known": self.table.ours(),
-                    "failing": len(self.failing),
+                    "failing": len(self.failures),
                     "ms": (time.monotonic() - self.began) * 1000,
                 }
             )
@@ -401,19 +394,19 @@ class Conversation:
             command = b"hook " + shell_quote(self.options.on_sync)
             self._command(command)
             return
-        if self.marks and not self._lots_come_first():
+        if self.marks and not self.failures.before_mark():
             for _ in range(self.marks):
-                missing = len(self.failing) + len(self.unread)
+                missing = len(self.failures) + len(self.unread)
                 self.report({"is": "mark", "failing": missing})
             self.marks = 0
-        synced = not self.failing
+        synced = not self.failures
         if synced:
-            self.said.clear()
+            self.failures.all_well()
         if synced != self.synced:
             self.synced = synced
-            self.report({"is": "sync", "failing": len(self.failing)})
+            self.report({"is": "sync", "failing": len(self.failures)})
         if inputs_ended and not self.hook_runs and not self.finishing:
-            if not self._hurry_lots():
+            if not self.failures.hurry():
                 self._finish()
 
     def _queue_unseen(self) -> None:
@@ -438,31 +431,6 @@ class Conversation:
         for path in reversed(unseen):
             if path.endswith(b"/"):
                 self.bulk.add(tables.place(path)[0], [path[:-1]])
-
-    def _lots_come_first(self) -> bool:
-        """Before a mark is answered, what failed is tried once more, and the bad ones are
-        found among what failed together: the cause may be mended, or have passed."""
-        now = time.monotonic()
-        if self.patient_until is None:
-            self.patient_until = now + _MARK_PATIENCE
-        if now > self.patient_until:
-            return False
-        return self._hurry_lots() or bool(self.lots) and self.lots[0][0] <= self.marked
-
-    def _hurry_lots(self) -> bool:
-        """Before the end, find the bad ones among the paths of batches that failed whole."""
-        now = time.monotonic()
-        mixed = [
-            lot for _, lot in self.lots if lot.mixed and self._is_no_full_disk(lot)
-        ]
-        if mixed:
-            self.lots = [(now if lot in mixed else due, lot) for due, lot in self.lots]
-            heapq.heapify(self.lots)
-            self.next_lot = now
-        return bool(mixed)
-
-    def _is_no_full_disk(self, lot: Lot) -> bool:
-        return all(self.failing.get(path) != _DISK_FULL for path in lot.paths)
 
     def _mirror(self, rules: Rules) -> None:
         """Queue what only the far end has, or ask for more listings."""
@@ -657,7 +625,7 @@ class Conversation:
         """Directories that were not empty over there: still ours if something failed in
         them, else they hold what was made at the far end."""
         for path in directories:
-            if any(one.startswith(path + b"/") for one in self.failing):
+            if any(one.startswith(path + b"/") for one in self.failures.why):
                 entry = tables.directory_entry(0, tables.OURS | tables.UNSURE)
                 self.table.put_directory(path, entry)
             elif path.rpartition(b"/")[0] not in directories:
@@ -671,7 +639,7 @@ class Conversation:
         if sent.batch.commands == [b":"]:
             return  # a full disk, say; it has answered, which is all that was asked
         if not paths:
-            raise Stop(UNAVAILABLE, f"the far end failed: {_plainly(words)}")
+            raise Stop(UNAVAILABLE, f"the far end failed: {plainly(words)}")
         self.plan.undo(sent, set(paths))
         self._shake()
         size = -(-len(paths) // 8)
@@ -679,26 +647,14 @@ class Conversation:
             # Once more at least: what failed may have been tar, and none of the paths.
             doubtful = len(paths) > 1 or sent.lot is None
             self._fails(paths[at : at + size], words, sent, doubtful)
-        took = time.monotonic() - sent.started
-        self.next_lot = time.monotonic() + _LOT_PAUSE * took
+        self.failures.pause(time.monotonic() - sent.started)
 
     def _fails(
         self, paths: list[bytes], words: str, sent: Sent, mixed: bool = False
     ) -> None:
-        lot, words = sent.lot, _plainly(words)
-        if words not in self.said:
-            self.said.add(words)
-            more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
-            gone = paths[0] in (*sent.batch.deletions, *sent.batch.removals)
-            self.say(
-                f"cannot {'remove' if gone else 'write'} {quote(paths[0])}{more}"
-                f" at the far end: {words};"
-                " it is tried again while this runs"
-            )
-        for path in paths:
-            self.failing[path] = words
-        wait = min(lot.wait * 2 if lot else _RETRY_WAIT[0], _RETRY_WAIT[1])
-        heapq.heappush(self.lots, (time.monotonic() + wait, Lot(paths, wait, mixed)))
+        gone = paths[0] in (*sent.batch.deletions, *sent.batch.removals)
+        verb = "remove" if gone else "write"
+        self.failures.add(paths, words, verb, sent.lot, mixed)
 
     def _remember(
         self,
@@ -724,8 +680,6 @@ class Conversation:
         for path in paths:
             self.urgent[path] = None
 
-    # -- listing ----------------------------------------------------------------------
-
     # -- planning ---------------------------------------------------------------------
 
     def _send_what_can_be(self, more_may_come: bool) -> None:
@@ -738,8 +692,9 @@ class Conversation:
                     self._fill(sent, self.bulk)
                 self._send_planned(sent)
                 continue
-            if not self.urgent and self._lot_is_due():
-                self._try_lot(heapq.heappop(self.lots)[1])
+            due = self.failures.due()
+            if not self.urgent and due is not None and due <= time.monotonic():
+                self._try_lot(self.failures.take())
                 continue
             queue = self.urgent or self.bulk or self.big
             if not queue:
@@ -796,20 +751,13 @@ class Conversation:
             return True
         return self.tally is not None and self.tally.step()
 
-    def _lot_is_due(self) -> bool:
-        now = time.monotonic()
-        return bool(self.lots) and max(self.lots[0][0], self.next_lot) <= now
-
     def _try_lot(self, lot: Lot) -> None:
         """Look at what has failed once more, as a batch of its own."""
         queue = Paths((path, None) for path in lot.paths)
-        for path in lot.paths:
-            self.failing.pop(path, None)
         sent = Sent(self._new_batch(), lot)
         self._fill(sent, queue)
-        left = list(queue)
-        if left:
-            heapq.heappush(self.lots, (time.monotonic(), Lot(left, lot.wait)))
+        if queue:
+            self.failures.put_back(list(queue), lot)
         self._send_planned(sent)
 
     def _send_planned(self, sent: Sent) -> None:
@@ -869,10 +817,7 @@ class Conversation:
     def _mark(self) -> None:
         """A script waits for what was named before this; told once nothing is left."""
         self.marks += 1
-        self.marked = self.next_lot = time.monotonic()
-        self.patient_until = None
-        self.lots = [(self.marked, lot) for _, lot in self.lots]
-        heapq.heapify(self.lots)
+        self.failures.mark()
 
     def _send(self, sent: Sent) -> None:
         batch = sent.batch
@@ -931,21 +876,3 @@ def _read(fd: int) -> bytes:
 def _inside(paths: Iterable[bytes], tops: set[bytes]) -> set[bytes]:
     """Those of ``paths`` that are below one of ``tops``."""
     return {path for path in paths if not tops.isdisjoint(directories(path))}
-
-
-_DISK_FULL = "its disk is full"
-
-
-def _plainly(words: str) -> str:
-    """The far end's words, with what to do where a common cause is behind them."""
-    if "No space left" in words or "Wrote only " in words:  # the second is GNU tar's
-        return _DISK_FULL
-    if words.startswith("not writable by "):
-        who, _, line = words[len("not writable by ") :].partition(", ")
-        fields = line.split(None, 8)
-        if len(fields) == 9:
-            return (
-                f"directory {quote(fields[8])} belongs to {fields[2]}"
-                f" and cannot be written by {who or 'this user'}"
-            )
-    return words

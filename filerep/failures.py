@@ -1,0 +1,156 @@
+"""What failed at the far end: tried again in lots, each a batch of its own, more and more rarely.
+
+So one path that cannot be written holds up nothing else, and arrives by itself once it can.
+What failed together may be one bad path and many good ones, or a tar that was killed: such a
+lot is mixed, and does not wait when somebody needs to know.
+"""
+
+from __future__ import annotations
+
+import heapq
+import time
+
+from filerep.pathstream import quote
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import Optional
+
+# All in seconds.
+_RETRY_WAIT = (0.5, 30.0)
+_LOT_PAUSE = 4.0  # times what the failure took, before the next lot is tried
+MARK_PATIENCE = 3.0
+
+_DISK_FULL = "its disk is full"
+
+
+class Lot:
+    """Paths that failed over there, to be tried again together after ``wait`` seconds."""
+
+    def __init__(self, paths: list[bytes], wait: float, mixed: bool = False) -> None:
+        self.paths = paths
+        self.wait = wait
+        self.mixed = mixed  # it may be that some of them, or all, are good
+
+    def __lt__(self, other: Lot) -> bool:
+        return id(self) < id(other)
+
+
+class Failures:
+    """The paths the far end could not write or remove, and when they are tried again."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self.why: dict[bytes, str] = {}  # by path
+        self._say = say
+        self._said: set[str] = set()  # why, as far as the user was told
+        self._lots: list[tuple[float, Lot]] = []
+        self._next = 0.0  # not before this the next lot
+        self._marked = 0.0
+        # How long a mark waits for what failed, once all else is done.
+        self._patient_until: Optional[float] = None
+
+    def __len__(self) -> int:
+        return len(self.why)
+
+    def add(
+        self,
+        paths: list[bytes],
+        words: str,
+        verb: str,
+        lot: Optional[Lot],
+        mixed: bool = False,
+    ) -> None:
+        """``paths`` failed together, in the far end's ``words``; they were of ``lot``."""
+        words = plainly(words)
+        if words not in self._said:
+            self._said.add(words)
+            more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
+            self._say(
+                f"cannot {verb} {quote(paths[0])}{more} at the far end: {words};"
+                " it is tried again while this runs"
+            )
+        for path in paths:
+            self.why[path] = words
+        wait = min(lot.wait * 2 if lot else _RETRY_WAIT[0], _RETRY_WAIT[1])
+        self._push(wait, Lot(paths, wait, mixed))
+
+    def _push(self, wait: float, lot: Lot) -> None:
+        heapq.heappush(self._lots, (time.monotonic() + wait, lot))
+
+    def pause(self, took: float) -> None:
+        """What failed took so many seconds, in which nothing else went through."""
+        self._next = time.monotonic() + _LOT_PAUSE * took
+
+    def all_well(self) -> None:
+        """What fails from now on is told again."""
+        self._said.clear()
+
+    def due(self) -> Optional[float]:
+        """When the next lot is to be tried, by the monotonic clock."""
+        return max(self._lots[0][0], self._next) if self._lots else None
+
+    def take(self) -> Lot:
+        """The next lot, whose paths are about to be tried."""
+        lot = heapq.heappop(self._lots)[1]
+        for path in lot.paths:
+            self.why.pop(path, None)
+        return lot
+
+    def put_back(self, paths: list[bytes], lot: Lot) -> None:
+        """These of ``lot`` were not tried after all."""
+        self._push(0.0, Lot(paths, lot.wait))
+
+    def mark(self) -> None:
+        """Somebody waits for what was named before now: each lot is tried once more."""
+        self._marked = self._next = time.monotonic()
+        self._patient_until = None
+        self._make_due(lot for _, lot in self._lots)
+
+    def _make_due(self, lots: Iterable[Lot]) -> None:
+        hurried = set(map(id, lots))
+        now = self._next
+        self._lots = [
+            (now if id(lot) in hurried else due, lot) for due, lot in self._lots
+        ]
+        heapq.heapify(self._lots)
+
+    def before_mark(self) -> bool:
+        """Are there lots to be tried before a mark is answered?
+
+        The cause may be mended, or have passed, and the bad ones among what failed together
+        are to be found.
+        """
+        now = time.monotonic()
+        if self._patient_until is None:
+            self._patient_until = now + MARK_PATIENCE
+        if now > self._patient_until:
+            return False
+        return self.hurry() or bool(self._lots) and self._lots[0][0] <= self._marked
+
+    def hurry(self) -> bool:
+        """Have the bad ones found among what failed together; is there anything to find?"""
+        mixed = [lot for _, lot in self._lots if lot.mixed and not self._full(lot)]
+        if mixed:
+            self._next = time.monotonic()
+            self._make_due(mixed)
+        return bool(mixed)
+
+    def _full(self, lot: Lot) -> bool:
+        """Is a full disk behind it, which will be full for a while?"""
+        return any(self.why.get(path) == _DISK_FULL for path in lot.paths)
+
+
+def plainly(words: str) -> str:
+    """The far end's words, with what to do where a common cause is behind them."""
+    if "No space left" in words or "Wrote only " in words:  # the second is GNU tar's
+        return _DISK_FULL
+    if words.startswith("not writable by "):
+        who, _, line = words[len("not writable by ") :].partition(", ")
+        fields = line.split(None, 8)
+        if len(fields) == 9:
+            return (
+                f"directory {quote(fields[8])} belongs to {fields[2]}"
+                f" and cannot be written by {who or 'this user'}"
+            )
+    return words
