@@ -28,8 +28,8 @@
 #
 # Answers are lines on standard output: `ok N` or `failed N WHY` ends a batch; before it come
 # `bad N ID WHY` (one path), `lost N ID` (a directory that is none, or a symlink by now),
-# `there N ID` (a directory thought new), `kept N ID` (not empty), `aside N ID NAME` (moved out of
-# the way), and listings.
+# `there N ID` (a directory thought new), `kept N ID` (not empty), `mode N ID` (could not be set),
+# `aside N ID NAME` (moved out of the way), and listings.
 #
 # $1 nonce  $2 directory the destination is in  $3 its name  $4 the stage's name, less nonce
 # $5 clean, dry or nothing
@@ -135,8 +135,8 @@ del_one() { is_dir "$p" || words=$(rm -f "$p" 2>&1) || bad "${p%/*}"; }
 # rmd DIR...: remove directories, the inner ones first, unless something is left in them
 rmd() { rmdir "$@" 2>/dev/null || each rmd_one "$@"; }
 rmd_one() { ! is_dir "$p" || rmdir "$p" 2>/dev/null || tell "kept $n $i"; }
-# mod MODE: as far as we may; a directory of somebody else's keeps the bits it has
-mod() { chmod "$1" "$D" 2>/dev/null; }
+# mod MODE: of $D; a directory of somebody else's keeps the bits it has
+mod() { chmod "$1" "$D" 2>/dev/null || tell "mode $n $i"; }
 # link DIR...: put all that is staged under its own path into place, in one process; DIRs are the
 # directories that it goes into, and cp would make those that are gone. GNU cp, from 8.27
 # on, replaces by a link with a temporary name and a rename, and goes through no symlink. RACE:

@@ -127,6 +127,7 @@ class Conversation:
         self.big = Paths()
         self.later: list[tuple[float, bytes]] = []
         self.failures = Failures(say)
+        self.modes_told = False  # that some directories' cannot be changed
         self.unread: set[bytes] = set()  # could not be read when they were last named
 
         can_list = options.initial and far.list != "none"
@@ -491,7 +492,7 @@ class Conversation:
                     self.report({"is": "hook", "status": int(rest)})
             elif word == b"bye":
                 self.finished = True
-            elif word in (b"bad", b"lost", b"there", b"kept", b"aside"):
+            elif word in (b"bad", b"lost", b"there", b"kept", b"mode", b"aside"):
                 self._trouble(word.decode(), rest)
         if self.answers.ended and not self.finished:
             raise Stop(UNAVAILABLE, "it was closed")
@@ -568,11 +569,14 @@ class Conversation:
             self._again(void)
         numbered = sent.batch.numbered
         kept: list[bytes] = []
+        modes: list[bytes] = []
         bad: dict[str, set[bytes]] = {}
         for word, identity, words in sent.trouble:
             stanza, path = numbered[identity]
             if word == "kept":
                 kept.append(path)
+            elif word == "mode":
+                modes.append(path)
             elif word == "bad":
                 bad.setdefault(words, set()).add(path)
             elif word == "lost":
@@ -595,6 +599,7 @@ class Conversation:
             self._fails(sorted(paths.intersection(sent.paths)), words, sent)
             void |= paths
         self._keep(kept)
+        self._keep_modes(modes)
         if void:
             self._shake()
         return void
@@ -632,6 +637,16 @@ class Conversation:
                 self.say(
                     f"{quote(path)} stays at the far end: it holds files made there"
                 )
+
+    def _keep_modes(self, directories: list[bytes]) -> None:
+        """Said once, and not held to be out of step: it is no file, and would never end."""
+        if directories and not self.modes_told:
+            self.modes_told = True
+            more = f" and {len(directories) - 1} more" if len(directories) > 1 else ""
+            self.say(
+                f"cannot change the mode of directory {quote(directories[0])}{more} at the"
+                " far end, which belongs to somebody else there: such keep theirs"
+            )
 
     def _failed(self, sent: Sent, words: str) -> None:
         """All of a batch failed: tried again in parts, until the bad ones are alone."""

@@ -408,6 +408,27 @@ def test_a_directory_that_cannot_be_written_holds_up_nothing_else(
         ends_cleanly(program, far, source)
 
 
+def test_a_mode_that_cannot_be_set_is_said_once_and_holds_up_nothing(
+    far_end: Callable[[str], FarEnd], source: Path
+) -> None:
+    need_root()
+    far = far_end("sudo")
+    plant(source, {"d/f": "one", "e/f": "two"})
+    with replicating(far, source) as program:
+        os.chown(far.here / "project/d", 0, 0)
+        (source / "d").chmod(0o750)
+        program.says("cannot change the mode of directory 'd'")
+        (source / "d").chmod(0o700)
+        (source / "e/f").write_text("three")
+        program.wait_for(lambda: (far.here / "project/e/f").read_text() == "three")
+        assert program.errors.count(b"cannot") == 1
+        assert far.owner
+        os.chown(far.here / "project/d", *far.owner)
+        (source / "d").chmod(0o755)
+        converges(program, far, source)
+        ends_cleanly(program, far, source)
+
+
 @pytest.mark.parametrize("name", ["bash+gnu", "dash+bsdtar", "busybox+busybox"])
 def test_a_full_disk_is_said_and_overcome(
     name: str, far_end: Callable[[str], FarEnd], source: Path
