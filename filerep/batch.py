@@ -40,6 +40,13 @@ def shell_quote(word: bytes) -> bytes:
     return b"'" + word.replace(b"'", b"'\\''") + b"'"
 
 
+def shell_text(name: str) -> bytes:
+    """One of the scripts that the far end is sent."""
+    path = os.path.join(os.path.dirname(__file__), name + ".sh")
+    with open(path, "rb") as file:
+        return file.read()
+
+
 def _chain(directory: bytes) -> list[bytes]:
     """``a``, ``a/b`` and ``a/b/c`` for ``a/b/c``; the root is always there."""
     chain = []
@@ -276,7 +283,7 @@ class Batch:
         if self._linked and puts:
             into = {part for above in self._groups for part in _chain(above)}
             words = [b"link", *(shell_quote(b"./" + one) for one in sorted(into))]
-            puts = [b" ".join(words) + b" || {", *puts, b"}"]
+            puts = [shell_text("link"), b" ".join(words) + b" || {", *puts, b"}"]
         lines += puts
         if unfit:
             lines.append(b"dirty=1")

@@ -7,6 +7,7 @@ if command -v setsid >/dev/null; then session=-; fi
 hook() {
   : >"$S/.hook"
   (
+    exec 7>&- 8<&- # see mover.sh
     if [ "$locale" ]; then LC_ALL=$locale; else unset LC_ALL; fi
     ${session:+setsid} sh -c "$1" </dev/null >&2 &
     trap 'kill -s TERM -- "$session$!"; exit' TERM

@@ -1,8 +1,8 @@
 # shellcheck shell=sh
-# shellcheck disable=SC1091,SC2317 # `commit` comes later, and calls what nobody seems to
+# shellcheck disable=SC1091,SC2034,SC2154,SC2317 # others go before, and `commit` comes later
 {
-# The far end of file-replicator: POSIX sh, run from memory, nothing installed. where.sh has come
-# before it, hook.sh too if there is a command to run.
+# The far end of file-replicator: POSIX sh, run from memory, nothing installed. where.sh and
+# mover.sh have come before it, hook.sh too if there is a command to run.
 #
 # Reading ahead. This text arrives on the same standard input as the data that follows, and
 # dash and busybox sh read their script in pieces of up to 8192 bytes: what stands behind the
@@ -43,7 +43,7 @@ fail() { say error "$1"; exit 1; }
 try() { words=$("$@" 2>&1) || fail "${words%%"$nl"*}"; }
 exists() { [ -e "$1" ] || [ -L "$1" ]; }
 is_dir() { [ -d "$1" ] && [ ! -L "$1" ]; }
-drop() { [ ! -e "$S/.hook" ] || kill "$job"; rm -rf "$S"; }
+drop() { [ ! -e "$S/.hook" ] || kill "$job"; stop_mover; rm -rf "$S"; }
 
 command -v tar >/dev/null || fail 'there is no tar'
 if [ "$5" = dry ]; then # nothing is touched but a directory of our own, elsewhere
@@ -66,6 +66,7 @@ if [ "$5" != dry ]; then
   try mkdir -m 700 "$S"
 fi
 trap 'drop; exit 1' HUP INT TERM
+[ "$5" = dry ] || start_mover
 
 # What is here, and what with.
 empty=1 cp='' form=other list=none full='' job=''
@@ -114,7 +115,7 @@ each() {
   done
 }
 # put STAGED...: move into $D; what a rename cannot replace is got out of the way
-put() { mv -f "$@" "$D/" 2>/dev/null || each put_one "$@"; }
+put() { renamed "$@" || mv -f "$@" "$D/" 2>/dev/null || each put_one "$@"; }
 put_one() {
   exists "$p" || return # it went with the others
   f=$D/${p##*/}
@@ -137,20 +138,6 @@ rmd() { rmdir "$@" 2>/dev/null || each rmd_one "$@"; }
 rmd_one() { ! is_dir "$p" || rmdir "$p" 2>/dev/null || tell "kept $n $i"; }
 # mod MODE: of $D; a directory of somebody else's keeps the bits it has
 mod() { chmod "$1" "$D" 2>/dev/null || tell "mode $n $i"; }
-# link DIR...: put all that is staged under its own path into place, in one process; DIRs are the
-# directories that it goes into, and cp would make those that are gone. GNU cp, from 8.27
-# on, replaces by a link with a temporary name and a rename, and goes through no symlink. RACE:
-# killed in between, it leaves a file CuXXXXXX. Where it cannot, `at` and `put` follow, which find
-# out why. No other cp is known to replace by rename.
-link() {
-  dirty=1
-  for D; do is_dir "$D" || return; done
-  case ${cp:=$(cp --version 2>/dev/null)} in
-  *'(GNU coreutils) 8.2'[789]* | *'(GNU coreutils) 8.3'* | *'(GNU coreutils) '[91]*)
-    (umask 0; exec cp -rlfPT "$S/t" . 2>/dev/null) ;;
-  *) false ;;
-  esac
-}
 finish() { drop; echo bye; exit 0; }
 
 # unpack: the next archive into the stage

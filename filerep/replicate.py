@@ -196,7 +196,7 @@ class Job:
 
 def far_scripts(job: Job, nonce: str, first: bool) -> tuple[bytes, bytes]:
     """What is written to the connection: first the question where, then the receiver."""
-    from filerep.batch import shell_quote
+    from filerep.batch import shell_quote, shell_text
 
     if job.args["--dry-run"]:
         task = b"dry"
@@ -210,14 +210,9 @@ def far_scripts(job: Job, nonce: str, first: bool) -> tuple[bytes, bytes]:
         task,
     ]
     arguments = b"set -- " + b" ".join(map(shell_quote, words)) + b"\n"
-    hook = _shell_text("hook") if job.args["--on-sync"] else b""
-    return arguments + _shell_text("where"), hook + _shell_text("receiver")
-
-
-def _shell_text(name: str) -> bytes:
-    path = os.path.join(os.path.dirname(__file__), name + ".sh")
-    with open(path, "rb") as file:
-        return file.read()
+    hook = shell_text("hook") if job.args["--on-sync"] else b""
+    receiver = shell_text("mover") + shell_text("receiver")
+    return arguments + shell_text("where"), hook + receiver
 
 
 class Session:

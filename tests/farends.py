@@ -57,7 +57,8 @@ PACKAGES = {
 }
 
 # Shells that take a script on standard input, as the words of a command. There is no dash
-# where bash is tried, or the receiver would leave it.
+# where bash is tried, or the receiver would leave it, and no perl there and with busybox, so
+# that mv is tried as well.
 SHELLS = {
     "bash": ["bash"],
     "bash-dash": ["bash"],
@@ -239,8 +240,8 @@ def toolbox(tar: str, directory: Path) -> str:
     return f"{directory}:{SYSTEM_PATH}"
 
 
-def without_dash(directory: Path) -> str:
-    """A PATH like the system's in which there is no dash."""
+def without_dash_and_perl(directory: Path) -> str:
+    """A PATH like the system's in which neither of these is."""
     if directory.exists():
         return str(directory)
     directory.mkdir(parents=True)
@@ -248,6 +249,8 @@ def without_dash(directory: Path) -> str:
         for program in Path(place).glob("*"):
             (directory / program.name).unlink(missing_ok=True)
             (directory / program.name).symlink_to(program)
+    for program in directory.glob("perl*"):
+        program.unlink()
     (directory / "dash").unlink(missing_ok=True)
     return str(directory)
 
@@ -273,7 +276,8 @@ def local_shell(shell: str, tar: str, base: Path) -> FarEnd:
     (words[0],) = need(words[0])
     path = toolbox(tar, base / f"tools-{tar}")
     if shell in ("bash", "bash-posix"):
-        path = path.replace(SYSTEM_PATH, without_dash(base / "tools-but-dash"))
+        tools = without_dash_and_perl(base / "tools-but-dash-and-perl")
+        path = path.replace(SYSTEM_PATH, tools)
     here = base / "dest"
     here.mkdir(exist_ok=True)
     env = shutil.which("env") or "/usr/bin/env"

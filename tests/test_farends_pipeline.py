@@ -14,6 +14,7 @@ from pathlib import Path
 import farends
 import pytest
 from farends import FarEnd, mounted, need_root
+from pipeline import name_of
 from programs import Running, Word, environment, run, running, wait_for
 from trees import (
     HOSTILE_NAMES,
@@ -614,6 +615,59 @@ def test_a_far_end_without_tar_is_told_so(
     done = replicate(farends.with_command(far, command), source)
     assert done.returncode == UNAVAILABLE
     assert "tar" in complaint(done)
+
+
+@pytest.mark.parametrize("perl", ["exit 1", "echo new; yes ''"])
+def test_a_perl_that_is_no_good_is_not_needed(
+    perl: str, far_end: Callable[[str], FarEnd], source: Path, place: Path
+) -> None:
+    """It ends at once, or moves nothing (see mover.sh)."""
+    (place / "perl").write_text(f"#!/bin/sh\nPATH={farends.SYSTEM_PATH}\n{perl}\n")
+    (place / "perl").chmod(0o755)
+    far = far_end("dash+gnu")
+    command = ["/usr/bin/env", f"PATH={place}:{farends.SYSTEM_PATH}", "dash"]
+    small_tree(source)
+    with replicating(farends.with_command(far, command), source) as program:
+        (source / "new").write_text("1")
+        (source / "new").write_text("2")
+        converges(program, far, source)
+        ends_cleanly(program, far, source)
+
+
+def test_perl_renames_just_what_mv_would(
+    far_end: Callable[[str], FarEnd], source: Path
+) -> None:
+    """Onto files and symlinks; where directories stand in the way mv finds out more."""
+    far = far_end("dash+gnu")
+    names = ["a b", "new\nline", "-rf *", "$HOME", "'", "\\", "ä"]
+    plant(source, {f"d/{name}": name for name in names})
+    with replicating(far, source) as program:
+        there = far.here / "project/d"
+        assert [pid for pid in program.family() if name_of(pid) == "perl"]
+        (there / "a b").unlink()
+        (there / "a b").symlink_to("/etc/passwd")
+        (there / "'").unlink()
+        (there / "'").mkdir()
+        (there / "'/made there").write_text("stays")
+        for name in names:
+            (source / "d" / name).write_text(name + " again")
+        program.says(".kept-1")
+        for name in names:
+            program.wait_for(lambda: (there / name).read_text() == name + " again")
+        assert (there / "'.kept-1/made there").read_text() == "stays"
+
+
+def test_a_killed_perl_costs_a_connection(
+    far_end: Callable[[str], FarEnd], source: Path
+) -> None:
+    far = far_end("dash+gnu")
+    plant(source, {"f": "1"})
+    with replicating(far, source) as program:
+        (perl,) = (pid for pid in program.family() if name_of(pid) == "perl")
+        os.kill(perl, signal.SIGKILL)
+        (source / "f").write_text("2")
+        converges(program, far, source)
+        ends_cleanly(program, far, source)
 
 
 def test_a_parent_that_cannot_be_made_is_told_so(source: Path, place: Path) -> None:
