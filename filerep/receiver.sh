@@ -26,7 +26,7 @@
 # only `mv FILE... DIR/` is a plain rename: `mv FILE NAME` goes into a directory and through a
 # symlink that stands at NAME. When it fails, what is in the way is looked at.
 #
-# Answers are lines on standard output: `ok N` or `failed N WHY` ends a batch; before it come
+# Answers are lines on standard output: `ok N` or `failed N STATUS WHY` ends a batch; before it come
 # `bad N ID WHY` (one path), `lost N ID` (a directory that is none, or a symlink by now),
 # `there N ID` (a directory thought new), `kept N ID` (not empty), `mode N ID` (could not be set),
 # `aside N ID NAME` (moved out of the way), and listings.
@@ -169,7 +169,7 @@ while :; do
     . "$S/commit" </dev/null
     echo "ok $n"
   else
-    tell "failed $n ${words%%"$nl"*}"
+    tell "failed $n $code ${words%%"$nl"*}"
   fi
   if [ "$dirty" ]; then rm -rf "${S:?}"/*; else : >"$S/commit"; fi
 done

@@ -63,6 +63,7 @@ _SLOWEST = 32_768  # bytes a second
 _QUIET_WAIT = 0.5
 _AHEAD_TIME = 0.005
 _MANY_FILES = 100
+_KILLED_WAIT = 2.0
 _MANY_LISTINGS = 1000  # directories: others may be named before so few are asked for
 _URGENT_TURNS = 4  # batches for fr-watch, then one for fr-walk
 
@@ -485,7 +486,8 @@ class Conversation:
             elif word == b"failed":
                 sent, rest = self._answered(rest)
                 self.flight.pop(0)
-                self._failed(sent, rest.decode("utf-8", "replace"))
+                status, _, words = rest.partition(b" ")
+                self._failed(sent, int(status), words.decode("utf-8", "replace"))
             elif word == b"hook":
                 self.hook_runs = False
                 if not self.finishing:
@@ -648,8 +650,11 @@ class Conversation:
                 " far end, which belongs to somebody else there: such keep theirs"
             )
 
-    def _failed(self, sent: Sent, words: str) -> None:
-        """All of a batch failed: tried again in parts, until the bad ones are alone."""
+    def _failed(self, sent: Sent, status: int, words: str) -> None:
+        """All of a batch failed: tried again in parts, until the bad ones are alone.
+
+        ``status`` is tar's.
+        """
         paths = sent.paths
         if sent.batch.commands == [b":"]:
             return  # a full disk, say; it has answered, which is all that was asked
@@ -659,8 +664,10 @@ class Conversation:
         self._shake()
         size = -(-len(paths) // 8)
         for at in range(0, len(paths), size):
-            # Once more at least: what failed may have been tar, and none of the paths.
-            doubtful = len(paths) > 1 or sent.lot is None
+            # Once more at least: what failed may have been tar, and none of the paths. That
+            # is sure if it was killed, but a path may be what it is killed for each time.
+            killed = status > 128 and sent.lot and sent.lot.wait < _KILLED_WAIT
+            doubtful = len(paths) > 1 or sent.lot is None or bool(killed)
             self._fails(paths[at : at + size], words, sent, doubtful)
         self.failures.pause(time.monotonic() - sent.started)
 
