@@ -581,10 +581,10 @@ class Session:
                 continue
             good = status in (command.OK, command.SKIPPED)
             self.skipped = self.skipped or status == command.SKIPPED
-            if good and name == "fr-walk":
-                continue
+            if good and name != "fr-pack":
+                continue  # fr-watch too: its reader has gone, or ends for lack of it
             self._drain_stages()
-            if good and name == "fr-pack":
+            if good:
                 watch = self._children.get("fr-watch")
                 if watch is None:
                     return True
