@@ -66,7 +66,7 @@ class Command:
         try:
             sys.stderr.write(f"{self.program}: {message}\n")
             sys.stderr.flush()
-        except (OSError, ValueError):
+        except (OSError, ValueError, AttributeError):  # AttributeError: it is None
             pass
 
     def on_error(self, action: str, path: bytes, error: OSError) -> None:

@@ -12,6 +12,7 @@ import fcntl
 import os
 import signal
 import subprocess
+import sys
 import time
 
 from filerep.command import OS_ERROR, leave
@@ -37,7 +38,7 @@ class Stage:
         """Run ``body``, whose value is the exit status, on ``files`` as descriptors 0 to 2.
 
         ``name`` is what the system calls the process. Of the other descriptors it has only
-        ``keep``. Raises OSError.
+        ``keep``, none of which is below 3. Raises OSError.
         """
         self.returncode: Optional[int] = None
         # A signal in between would be handled over there as if it were meant for this one.
@@ -99,14 +100,27 @@ def _become(
             os.dup2(fd, standard)
         for fd in keep:
             os.set_inheritable(fd, False)
-        for word in os.listdir("/dev/fd"):
-            if int(word) > 2 and int(word) not in keep:
+        # The parent's may be None, where its user had closed it.
+        sys.stderr = open(2, "w", errors="backslashreplace", closefd=False)
+        for fd in _open_descriptors():
+            if fd > 2 and fd not in keep:
                 with contextlib.suppress(OSError):
-                    os.close(int(word))
+                    os.close(fd)
         with contextlib.suppress(OSError):
             with open("/proc/self/comm", "w") as comm:
                 comm.write(name)
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         leave(body())
+    except BaseException as error:
+        said = f"{name}: internal error, please report it: {error!r}\n"
+        os.write(2, said.encode(errors="backslashreplace"))
     finally:
         os._exit(OS_ERROR)
+
+
+def _open_descriptors() -> list[int]:
+    """Those that are, or where nobody tells those that may be."""
+    try:
+        return [int(name) for name in os.listdir("/dev/fd")]
+    except OSError:
+        return list(range(min(os.sysconf("SC_OPEN_MAX"), 1 << 16)))

@@ -6,6 +6,7 @@ import os
 import signal
 from pathlib import Path
 
+import farends
 import programs
 import pytest
 import trees
@@ -37,3 +38,15 @@ def test_nothing_is_left_after(
         programs.wait_for(lambda: not run.family(), what=run.family)
     assert os.listdir(place / "far/src") == ["f"]
     assert b"Traceback" not in run.errors
+
+
+def test_a_stage_can_speak_where_the_user_has_closed_stderr(place: Path) -> None:
+    """What it says goes nowhere, but it must not die of it."""
+    farends.need_root()
+    trees.plant(place / "src", {"f": b"x", "secret": b"x"})
+    os.chown(place / "src/secret", 1, 1)
+    (place / "src/secret").chmod(0)
+    once = [REPLICATE, "--no-replicate-on-change", place / "src", place / "far", "sh"]
+    closing = ["sh", "-c", 'exec "$@" 2>&-', "sh", *farends.without_rights(), *once]
+    assert programs.run(closing).returncode == 1
+    assert os.listdir(place / "far/src") == ["f"]
