@@ -355,7 +355,10 @@ class Tree:
             self._event(wd, name, *masks)
 
     def _event(self, wd: int, name: bytes, first: int, mask: int, last: int) -> None:
-        """``name`` in what ``wd`` watches had the events in ``mask``, from first to last."""
+        """``name`` in what ``wd`` watches had the events in ``mask``, from first to last.
+
+        The last tells whether to look at once; whether the file was written to, all do.
+        """
         if wd in self._above and (not name or mask & DELETE):
             self._root.check()
         if name in self._rule_files.get(wd, ()):

@@ -5,9 +5,10 @@ it. It is gone, and the far end has it: remove it. What is a directory here, and
 nothing there, needs nothing by itself: directories exist at the far end because files in
 them do.
 
-The table is changed when a batch is planned and sent, not when it is acknowledged, so that a
-path named twice is compared with what is under way. When a batch fails, what it changed is
-doubted (`undo`) and looked at again.
+The table is changed when a batch is planned (what it removes) and when it is about to be sent
+(what it puts there), not when it is acknowledged: a path named twice is compared with what is
+under way, and the next batch can be planned while this one is being sent. When a batch fails,
+what it changed is doubted (`undo`) and looked at again.
 """
 
 from __future__ import annotations
@@ -372,7 +373,11 @@ class Plan:
             path, directory = directory, directory.rpartition(b"/")[0]
         for above in self._table.claim_directories(path):
             value = self._table.get_directory(above)
-            status = self._source.look(above)
+            try:
+                status = self._source.look(above)
+            except OSError as error:
+                self._on_error("read", above, error)
+                continue
             if value is not None and kind(status) == stat.S_IFDIR:
                 assert status is not None
                 self._table.adopted.append((above + b"/", value))
@@ -429,10 +434,16 @@ class Plan:
     def undo(self, sent: Sent, void: set[bytes]) -> None:
         """Doubt what was thought to be there, or gone, since this batch was sent."""
         touched = {above for path in void for above in directories(path)} | void
-        for directory, _ in sent.batch.directories:
-            if directory in touched:
-                self._table.remove(directory)
         unsure = tables.directory_entry(0, tables.OURS | tables.UNSURE)
+        own = {path for path, _ in sent.entries}
+        for directory, _ in sent.batch.directories:
+            if directory not in touched:
+                continue
+            # What could not be removed from it before is still there, and so is it.
+            if all(path in own for path, _ in self._table.below(directory)):
+                self._table.remove(directory)
+            else:
+                self._table.put_directory(directory, unsure)
         for directory, _ in sent.batch.modes:
             if directory in void and directory in self._table.directories:
                 self._table.put_directory(directory, unsure)

@@ -73,11 +73,11 @@ class Sender:
             value = tables.directory_entry(mode, tables.OURS)
             self._table.put_directory(directory, value)
             sent.entries.append((directory + b"/", value))
-        before = self._enter(sent)
+        entered = self._enter(sent)
         self._out.add(headers)
         length = len(headers)
         unfit: set[bytes] = set()
-        for member, old in zip(batch.members, before):
+        for member, (old, new) in zip(batch.members, entered):
             if tally:
                 tally.begin(member.size)
             took, fit = self._send_member(member)
@@ -89,7 +89,9 @@ class Sender:
                     self._torn.pop(member.path, None)
             else:
                 unfit.add(member.path)
-                self._table.put_back(member.path, old)
+                # Unless something else was planned for it meanwhile, as the next batch was.
+                if self._table.get(member.path) == new:
+                    self._table.put_back(member.path, old)
                 self._put_off(member.path)
         script = batch.script(unfit)
         if records and self._archive(length, script) > records:
@@ -111,14 +113,13 @@ class Sender:
         if unfit:
             sent.entries = [pair for pair in sent.entries if pair[0] not in unfit]
 
-    def _enter(self, sent: Sent) -> list[Optional[bytes]]:
-        """Enter the files of a batch in the table; what it said of them before."""
-        before = []
+    def _enter(self, sent: Sent) -> list[tuple[Optional[bytes], bytes]]:
+        """Enter the files of a batch in the table; what it said of them, and says now."""
+        entered = []
         now = time.time_ns()
         # See table.py on ctimes that are younger than the clock that made them.
-        coarse, young = now - _COARSE_TICKS, (
-            now - self._ticks if self._ticks else now * 2
-        )
+        coarse = now - _COARSE_TICKS
+        young = now - self._ticks if self._ticks else 2 * now  # none is too young
         put = self._table.put
         for member in sent.batch.members:
             status, path = member.status, member.path
@@ -126,8 +127,8 @@ class Sender:
             sure = ctime <= coarse or ctime % _SECOND and ctime <= young
             value = tables.entry(status, tables.OURS if sure else _UNSURE)
             sent.entries.append((path, value))
-            before.append(put(path, value))
-        return before
+            entered.append((put(path, value), value))
+        return entered
 
     def _archive(self, length: int, script: bytes) -> int:
         """tar records an archive takes whose members before the commit take ``length``."""

@@ -108,14 +108,20 @@ class State:
 
     def intend(self, paths: Sequence[bytes]) -> None:
         """Remember that ``paths`` are about to be sent, a directory's ending in ``/``."""
-        records = [b"?%s\0" % path for path in paths]
-        self._room += _lasting(records)
-        self._write(records)
+        self._write([b"?%s\0" % path for path in paths])
 
-    def append(self, put: list[tuple[bytes, bytes]], removed: list[bytes]) -> None:
-        """Remember ``put``, pairs of path and entry, and forget ``removed``."""
+    def append(
+        self,
+        put: list[tuple[bytes, bytes]],
+        removed: list[bytes],
+        grown: Sequence[bytes] = (),
+    ) -> None:
+        """Remember ``put``, pairs of path and entry, and forget ``removed``.
+
+        Those of ``put`` in ``grown`` were intended, and not remembered before.
+        """
+        self._room += _lasting(grown) - _lasting(removed)
         records = [b"-%s\0" % path for path in removed]
-        self._room -= _lasting(records)
         records += [b"+%s%s\0" % (value, path) for path, value in put]
         self._write(records)
 
@@ -132,13 +138,13 @@ class State:
                 self.tidy()
 
 
-def _lasting(records: list[bytes]) -> int:
-    """Bytes that the two records of a path take which are there to stay, until it is removed.
+def _lasting(paths: Sequence[bytes]) -> int:
+    """Bytes that ``?`` and ``+`` of each path take, which are there to stay until it is removed.
 
     They leave the room as it is: to tidy a file that only grew would save little, and takes
     the memory of a second table.
     """
-    return 2 * sum(map(len, records)) + tables.ENTRY_BYTES * len(records)
+    return 2 * sum(map(len, paths)) + (4 + tables.ENTRY_BYTES) * len(paths)
 
 
 def _write_all(fd: int, data: bytes) -> None:

@@ -8,6 +8,9 @@ What is to be looked at waits in one of these places:
 * ``later``: changed while it was read, or just emptied; looked at again in a moment.
 * ``big``: larger than a batch; when nothing else is to be done.
 * in the failures: failed over there, tried again more and more rarely.
+* ``ahead``: looked at already, the next batch. It goes before everything that is named later, as
+  what it holds may be older than that; so it is planned from ``bulk`` only, and only while
+  nothing is urgent.
 
 A batch that failed is doubted and its paths looked at again; when the connection is lost, the
 table goes with this process. What outlives it, the state file, is written on acknowledgement
@@ -257,10 +260,17 @@ class Conversation:
         if path is None:
             self.say(f"not a path below the source: {quote(record)}")
         else:
-            self.unread.discard(path)
+            self._reread(path)
             self.urgent[path] = None
             # Behind what was named before: a mark must not overtake (see _mark).
             self.urgent.move_to_end(path)
+
+    def _reread(self, path: bytes) -> None:
+        """``path`` will be looked at again; so will be, if they count, those below ``d/``."""
+        if path.endswith(b"/"):
+            below = b"" if path == b"./" else path
+            self.unread = {one for one in self.unread if not one.startswith(below)}
+        self.unread.discard(path)
 
     def _measure(self, tally: Tally) -> None:
         """Find out how much is to be sent, once fr-walk has named all there is."""
@@ -522,7 +532,7 @@ class Conversation:
             # What was removed may be on its way again, which is remembered already.
             again = {path for other in self.flight for path in other.intended}
             forgotten = [path for path in removed if path not in again]
-            self._remember(entries, forgotten)
+            self._remember(entries, forgotten, grown=() if void else sent.intended)
         if sent.shaken:
             self._again(self.plan.restore(sent, void))
         if sent.lot:
@@ -683,13 +693,14 @@ class Conversation:
         entries: list[tuple[bytes, bytes]],
         removed: list[bytes],
         intended: Sequence[bytes] = (),
+        grown: Sequence[bytes] = (),
     ) -> None:
         """Enter it in the state file; without one, if that cannot be written."""
         if self.state is None:
             return
         try:
             self.state.intend(intended)
-            self.state.append(entries, removed)
+            self.state.append(entries, removed, grown)
             self.state.confirm(self.listings.confirmed)
             self.listings.confirmed.clear()
         except OSError as error:
@@ -708,7 +719,6 @@ class Conversation:
         self._list_if_many()
         while self._may_send() and not self.stopping:
             if self.ahead:
-                # Before anything named later, as it may be older than that.
                 sent, self.ahead = self.ahead, None
                 if not self.urgent:
                     self._fill(sent, self.bulk)
@@ -764,8 +774,9 @@ class Conversation:
             self.ahead = Sent(self._new_batch())
         elif self.ahead.batch.full:
             return False
+        before = self.ahead.taken
         self._fill(self.ahead, self.bulk, 1)
-        return True
+        return self.ahead.taken > before
 
     def _meanwhile(self) -> bool:
         """What to do while the connection takes no more; False: nothing left."""

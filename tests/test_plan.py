@@ -11,7 +11,11 @@ import pytest
 
 from filerep import table as tables
 from filerep.batch import Batch
+from filerep.link import Far
+from filerep.outbuffer import OutBuffer
 from filerep.plan import Plan, Sent
+from filerep.rows import Paths
+from filerep.send import Sender
 from filerep.source import Source
 
 
@@ -115,3 +119,31 @@ def test_what_changes_under_a_look_is_no_error(
     monkeypatch.setattr(case.source, "target", target)
     case.look(b"link")
     assert case.later == [b"link"] and not case.errors
+
+
+def test_what_is_planned_while_a_batch_is_sent_has_the_last_word(case: Case) -> None:
+    """A file that went while the batch it is in was sent, and came back as it had been."""
+    path = case.root / "came"
+    path.write_text("v1")
+    case.table.put(b"came", tables.entry(os.lstat(case.root / "d/x"), tables.LISTED))
+    batch, ahead = Sent(Batch(b".filerep-x")), Sent(Batch(b".filerep-x"))
+    assert case.plan.look(b"came", batch, Paths())
+
+    class Out(OutBuffer):
+        def add(self, piece: bytes) -> None:
+            if path.exists():  # as Conversation._meanwhile does
+                path.unlink()
+                assert case.plan.look(b"came", ahead, Paths())
+
+    far = Far("stage=.filerep-x tar=gnu list=find")
+    later: list[bytes] = []
+    Sender(
+        case.source,
+        case.table,
+        far,
+        Out(lambda data: None),  # type: ignore[arg-type]
+        lambda action, path, error: None,
+        lambda path, wait: later.append(path),
+    ).send(batch)
+    assert ahead.batch.deletions == later == [b"came"]
+    assert case.table.get(b"came") is None

@@ -387,9 +387,22 @@ def test_files_that_come_and_go_all_day_do_not_make_the_state_grow_for_ever(
     kept = state.State(path)
     kept.tidy().enter(tables.Table(), 0)
     for count in range(5_000):
-        kept.intend([b"new%d" % count])
-        kept.append([(b"new%d" % count, tables.entry(found(), tables.OURS))], [])
-        kept.append([], [b"new%d" % count])
+        name = b"new%d" % count
+        kept.intend([name])
+        kept.append([(name, tables.entry(found(), tables.OURS))], [], [name])
+        kept.append([], [name])
+    assert os.path.getsize(path) < 25_000
+
+
+def test_what_fails_all_day_does_not_make_the_state_grow_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(state, "_LEAST_ROOM", 10_000)
+    path = os.fsencode(tmp_path / "state")
+    kept = state.State(path)
+    kept.tidy().enter(tables.Table(), 0)
+    for _ in range(5_000):
+        kept.intend([b"d/", b"d/new"])
     assert os.path.getsize(path) < 25_000
 
 
@@ -402,8 +415,9 @@ def test_a_first_copy_is_not_held_up_to_tidy_what_only_grew(
     kept.tidy().enter(tables.Table(), 0)
     before = os.stat(tmp_path / "state").st_ino
     for count in range(5_000):
-        kept.intend([b"new%d" % count])
-        kept.append([(b"new%d" % count, tables.entry(found(), tables.OURS))], [])
+        name = b"new%d" % count
+        kept.intend([name])
+        kept.append([(name, tables.entry(found(), tables.OURS))], [], [name])
     assert os.stat(tmp_path / "state").st_ino == before
 
 

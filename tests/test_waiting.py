@@ -252,6 +252,28 @@ def test_what_cannot_be_read_here_fails_the_wait(place: Path) -> None:
         assert (pair.copy / "a").read_text() == "1"
 
 
+@pytest.mark.parametrize("how", ["moved away", "ignored"])
+def test_what_could_not_be_read_and_counts_no_more_fails_no_wait(
+    how: str, place: Path
+) -> None:
+    farends.need_root()
+    pair = Pair(place)
+    words = [*without_rights(), REPLICATOR, *pair.words]
+    with running(*words, env=pair.env) as program:
+        program.says("in sync")
+        (pair.source / "d").mkdir()
+        file = pair.source / "d/secret"
+        file.write_text("1")
+        os.chown(file, 1, 1)
+        file.chmod(0)
+        assert pair.wait().returncode == 69
+        if how == "ignored":
+            (pair.source / ".gitignore").write_text("secret\n")
+        else:
+            (pair.source / "d").rename(place / "elsewhere")
+        assert pair.wait().returncode == 0
+
+
 def test_a_second_run_of_the_same_is_refused_by_name(pair: Pair) -> None:
     with pair.replicated() as program:
         program.says("in sync")
