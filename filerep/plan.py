@@ -453,14 +453,13 @@ class Plan:
         for path in sent.removed:
             if path.rstrip(b"/") not in void:
                 continue
-            self._make_directories(path)
-            if not path.endswith(b"/"):
+            if self._make_directories(path) and not path.endswith(b"/"):
                 self._table.doubt(path)
 
     def restore(self, sent: Sent, void: set[bytes]) -> list[bytes]:
         """Doubt what ``sent`` has put in place and the table has lost since; those paths.
 
-        Not what is ``void``: that was not put in place.
+        Not what is ``void``: that was not put in place, or later batches remove it.
         """
         lost = []
         for path, _ in sent.entries:
@@ -468,18 +467,24 @@ class Plan:
                 path not in void
                 and not path.endswith(b"/")
                 and self._table.get(path) is None
+                and self._make_directories(path)
             ):
-                self._make_directories(path)
                 self._table.doubt(path)
                 lost.append(path)
         return lost
 
-    def _make_directories(self, path: bytes) -> None:
-        """The far end has the directories above ``path``, and they are ours."""
+    def _make_directories(self, path: bytes) -> bool:
+        """The far end has the directories above ``path``, and they are ours.
+
+        Unless a file was sent since that takes the place of one.
+        """
+        if any(self._table.get(above) is not None for above in directories(path)):
+            return False
         entry = tables.directory_entry(0, tables.OURS | tables.UNSURE)
         for above in directories(path):
             if above not in self._table.directories:
                 self._table.put_directory(above, entry)
+        return True
 
     def known_below(self, directory: bytes) -> list[bytes]:
         return [

@@ -534,7 +534,9 @@ class Conversation:
             forgotten = [path for path in removed if path not in again]
             self._remember(entries, forgotten, grown=() if void else sent.intended)
         if sent.shaken:
-            self._again(self.plan.restore(sent, void))
+            later = [*self.flight, self.ahead] if self.ahead else self.flight
+            gone = {path for other in later for path in other.removed}
+            self._again(self.plan.restore(sent, void | gone))
         if sent.lot:
             # A directory may have stayed only for the sake of what is removed now.
             self._again(path.rpartition(b"/")[0] for path in removed if b"/" in path)

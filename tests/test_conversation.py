@@ -209,3 +209,21 @@ def test_a_path_that_tar_is_always_killed_for_is_given_up(pack: Pack) -> None:
         pack.batch()
         pack.answer(b"failed %d 137 Killed" % number)
     assert pack.mark() == 1
+
+
+def test_what_a_later_batch_removes_is_not_doubted_by_an_earlier_one(
+    pack: Pack,
+) -> None:
+    """Found by a hunt: it was removed twice, and its directory with a file's name was, too."""
+    for name in "af":
+        (pack.source / name).write_text(name)
+        pack.name(name.encode())
+        pack.batch()
+    pack.answer(b"bad 1 1 Refused")
+    pack.answer(b"ok 1")
+    (pack.source / "f").unlink()
+    pack.name(b"f")
+    assert b"del './f'" in pack.batch()
+    pack.answer(b"ok 2")
+    pack.answer(b"ok 3")
+    assert b"del " not in pack.batch()
