@@ -453,7 +453,7 @@ class Plan:
         for path in sent.removed:
             if path.rstrip(b"/") not in void:
                 continue
-            if self._make_directories(path) and not path.endswith(b"/"):
+            if self._make_directories(path, own) and not path.endswith(b"/"):
                 self._table.doubt(path)
 
     def restore(self, sent: Sent, void: set[bytes]) -> list[bytes]:
@@ -462,24 +462,27 @@ class Plan:
         Not what is ``void``: that was not put in place, or later batches remove it.
         """
         lost = []
+        own = {path for path, _ in sent.entries}
         for path, _ in sent.entries:
             if (
                 path not in void
                 and not path.endswith(b"/")
                 and self._table.get(path) is None
-                and self._make_directories(path)
+                and self._make_directories(path, own)
             ):
                 self._table.doubt(path)
                 lost.append(path)
         return lost
 
-    def _make_directories(self, path: bytes) -> bool:
+    def _make_directories(self, path: bytes, own: Container[bytes]) -> bool:
         """The far end has the directories above ``path``, and they are ours.
 
-        Unless a file was sent since that takes the place of one.
+        Unless a file takes the place of one that is not of the same batch, ``own``, but was
+        sent since.
         """
-        if any(self._table.get(above) is not None for above in directories(path)):
-            return False
+        for above in directories(path):
+            if above not in own and self._table.get(above) is not None:
+                return False
         entry = tables.directory_entry(0, tables.OURS | tables.UNSURE)
         for above in directories(path):
             if above not in self._table.directories:

@@ -90,7 +90,7 @@ at() {
   i=$1
   shift
   for D; do
-    is_dir "$D" || { tell "lost $n $i"; return 1; }
+    is_dir "$D" || { lost=1; tell "lost $n $i"; return 1; }
     i=$((i + 1))
   done
 }
@@ -123,7 +123,8 @@ put_one() {
   # busybox mv cannot replace a symlink that leads to itself.
   if is_dir "$p" || [ -L "$f" ]; then rm -f "$f" 2>/dev/null
   elif is_dir "$f" && ! rmdir "$f" 2>/dev/null; then
-    # Ours are gone from it by now; the rest was made over here, and is kept.
+    # Ours are gone from it by now, unless there was trouble; the rest was made here, and is kept.
+    if [ "$lost" ]; then words='Directory not empty'; bad "$D"; return; fi
     k=1
     while exists "$f.kept-$k"; do k=$((k + 1)); done
     mv "$f" "$f.kept-$k" 2>/dev/null && tell "aside $n $i .kept-$k"
@@ -160,7 +161,7 @@ unpack() {
 say ready "empty=$empty tar=$form list=$list"
 n=0 blocks=20
 while :; do
-  n=$((n + 1)) dirty='' shut=''
+  n=$((n + 1)) dirty='' shut='' lost=''
   words=$(unpack 2>&1)
   code=$?
   if ! read -r line || [ "${line% *}" != "batch $n" ] || [ ! -d "$S" ]; then break; fi

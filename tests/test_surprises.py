@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 from pathlib import Path
 
 import farends
+import pipeline
 import programs
 import pytest
 import trees
@@ -45,6 +47,29 @@ def test_directories_removed_over_there_come_back_whole(
             )
 
         run.wait_for(lambda: not differences(), 30, differences)
+
+
+@pytest.mark.parametrize("shell", ["bash", "dash"])
+def test_ours_is_not_moved_aside_when_it_could_not_be_removed_before(
+    shell: str, place: Path
+) -> None:
+    """What was to be removed beside it was in a directory that is none any more over there."""
+    trees.plant(place / "src", {"d/x": b"1", "e/y": b"1", "f": b""})
+    far = place / "far/src"
+    with programs.running(REPLICATE, place / "src", place / "far", shell) as run:
+        run.says("watching")
+        stages = {pipeline.name_of(pid): pid for pid in run.family()}
+        os.kill(stages["fr-pack"], signal.SIGSTOP)
+        shutil.rmtree(far / "e")
+        (far / "e").symlink_to("/nonexistent")
+        shutil.rmtree(place / "src/d")
+        shutil.rmtree(place / "src/e")
+        (place / "src/d").write_bytes(b"a file")
+        (place / "src/f").write_bytes(b"2")
+        os.kill(stages["fr-watch"], signal.SIGUSR1)  # name it all together
+        os.kill(stages["fr-pack"], signal.SIGCONT)
+        run.wait_for(lambda: (far / "d").is_file() and (far / "f").read_bytes())
+        assert sorted(n for n in os.listdir(far) if n[0] != ".") == ["d", "e", "f"]
 
 
 def test_what_is_ignored_by_now_is_not_sent_because_it_once_was(place: Path) -> None:
