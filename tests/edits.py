@@ -74,7 +74,8 @@ class Editor:
         self.root = os.path.join(self.place, b"source")
         self.away = os.path.join(self.place, b"away")
         self.held: dict[int, int] = {}
-        self.shared: dict[int, int] = {}  # inodes written that have several names
+        # The names that inodes had which were written to by one of several.
+        self.shared: dict[int, set[bytes]] = {}
         for directory in (self.root, self.away):
             os.makedirs(directory, exist_ok=True)
 
@@ -109,7 +110,8 @@ class Editor:
         if stat.S_ISREG(status.st_mode) and status.st_nlink > 1:
             if path.startswith(b"away/"):
                 raise PermissionError(full)
-            self.shared[status.st_ino] = len(self.names(status.st_ino))
+            known = self.shared.setdefault(status.st_ino, set())
+            known.update(self.names(status.st_ino))
         return full
 
     def names(self, inode: int) -> list[bytes]:
@@ -122,9 +124,9 @@ class Editor:
 
         That is the audit's part too: the event came under a name that leads nowhere.
         """
-        for inode, count in self.shared.items():
+        for inode, before in self.shared.items():
             names = self.names(inode)
-            if names and len(names) < count:
+            if names and not before.issubset(names):
                 os.chmod(names[0], stat.S_IMODE(os.lstat(names[0]).st_mode))
         self.shared.clear()
 
