@@ -25,7 +25,8 @@ Options:
   --mirror                        At the start, also remove what only the destination has,
                                   except what is ignored. More than half of it: only when
                                   given twice.
-  --dry-run                       Say what would be sent and removed; change nothing.
+  --dry-run                       List on standard output what would be sent and removed;
+                                  change nothing.
   --on-sync COMMAND               Have sh run COMMAND in the destination directory after
                                   the first copy and after each change, one at a time.
   --wait                          Wait until the file-replicator that runs with the same
