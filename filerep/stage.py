@@ -12,7 +12,6 @@ import fcntl
 import os
 import signal
 import subprocess
-import sys
 import time
 
 from filerep.command import OS_ERROR, leave
@@ -100,8 +99,6 @@ def _become(
             os.dup2(fd, standard)
         for fd in keep:
             os.set_inheritable(fd, False)
-        # The parent's may be None, where its user had closed it.
-        sys.stderr = open(2, "w", errors="backslashreplace", closefd=False)
         for fd in _open_descriptors():
             if fd > 2 and fd not in keep:
                 with contextlib.suppress(OSError):

@@ -379,46 +379,45 @@ def test_a_file_saved_all_day_does_not_make_the_state_grow_for_ever(
     assert table.get(b"new4999") is not None
 
 
-def test_files_that_come_and_go_all_day_do_not_make_the_state_grow_for_ever(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> state.State:
+    """The file ``state``, which is tidied often."""
     monkeypatch.setattr(state, "_LEAST_ROOM", 10_000)
-    path = os.fsencode(tmp_path / "state")
-    kept = state.State(path)
-    kept.tidy().enter(tables.Table(), 0)
+    kept = state.State(os.fsencode(tmp_path / "state"))
+    kept.tidy()
+    return kept
+
+
+def send(kept: state.State, path: bytes) -> None:
+    kept.intend([path])
+    kept.append([(path, tables.entry(found(), tables.OURS))], [], [path])
+
+
+def test_files_that_come_and_go_all_day_do_not_make_the_state_grow_for_ever(
+    kept: state.State, tmp_path: Path
+) -> None:
     for count in range(5_000):
-        name = b"new%d" % count
-        kept.intend([name])
-        kept.append([(name, tables.entry(found(), tables.OURS))], [], [name])
-        kept.append([], [name])
-    assert os.path.getsize(path) < 25_000
+        send(kept, b"new%d" % count)
+        kept.append([], [b"new%d" % count])
+    assert (tmp_path / "state").stat().st_size < 25_000
 
 
 def test_what_fails_all_day_does_not_make_the_state_grow_for_ever(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kept: state.State, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(state, "_LEAST_ROOM", 10_000)
-    path = os.fsencode(tmp_path / "state")
-    kept = state.State(path)
-    kept.tidy().enter(tables.Table(), 0)
     for _ in range(5_000):
         kept.intend([b"d/", b"d/new"])
-    assert os.path.getsize(path) < 25_000
+    assert (tmp_path / "state").stat().st_size < 25_000
 
 
 def test_a_first_copy_is_not_held_up_to_tidy_what_only_grew(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kept: state.State, tmp_path: Path
 ) -> None:
     """It would take as much memory again as the table has."""
-    monkeypatch.setattr(state, "_LEAST_ROOM", 10_000)
-    kept = state.State(os.fsencode(tmp_path / "state"))
-    kept.tidy().enter(tables.Table(), 0)
-    before = os.stat(tmp_path / "state").st_ino
+    before = (tmp_path / "state").stat().st_ino
     for count in range(5_000):
-        name = b"new%d" % count
-        kept.intend([name])
-        kept.append([(name, tables.entry(found(), tables.OURS))], [], [name])
-    assert os.stat(tmp_path / "state").st_ino == before
+        send(kept, b"new%d" % count)
+    assert (tmp_path / "state").stat().st_ino == before
 
 
 @pytest.mark.parametrize("remembered", [True, False], ids=["an older one", "none"])
