@@ -170,7 +170,8 @@ class Plan:
             try:
                 status = os.stat(name, dir_fd=fd, follow_symlinks=False)
             except FileNotFoundError:
-                if value is not None or path in planned or not self._unknown(path):
+                here = value is not None or path in planned or path in staged
+                if here or not self._unknown(path):
                     break
                 done += 1
                 continue

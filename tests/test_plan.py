@@ -108,6 +108,16 @@ def test_a_path_is_planned_once_a_batch(case: Case) -> None:
     assert [member.path for member in sent.batch.members] == [b"new"]
 
 
+def test_a_new_directory_that_went_is_looked_at_after_it_was_sent(case: Case) -> None:
+    """Else it would stay at the far end, empty."""
+    (case.root / "new").mkdir()
+    (case.root / "new/f").write_text("f")
+    sent = Sent(Batch(b".filerep-x"))
+    assert case.plan.row(b"new", [b"new/f"], sent, Paths()) == 1
+    os.rename(case.root / "new", case.root.parent / "away")
+    assert case.plan.row(b"", [b"new"], sent, Paths()) == 0
+
+
 def test_what_changes_under_a_look_is_no_error(
     case: Case, monkeypatch: pytest.MonkeyPatch
 ) -> None:
