@@ -118,19 +118,14 @@ class LimitReached(Exception):
 
 
 def events(data: bytes) -> Iterator[tuple[int, int, bytes]]:
-    """The events in ``data`` as wd, mask and name; runs of equal ones come as one."""
-    unpack = _HEADER.unpack_from
-    position = 0
-    before = None
-    while position < len(data):
+    """The events in ``data`` as wd, mask and name, which NULs follow."""
+    unpack, size_of_header = _HEADER.unpack_from, _HEADER.size
+    position, end = 0, len(data)
+    while position < end:
         wd, mask, _, size = unpack(data, position)
-        position += 16
-        name = data[position : position + size].rstrip(b"\0") if size else b""
-        position += size
-        event = (wd, mask, name)
-        if event != before:
-            yield event
-        before = event
+        start = position + size_of_header
+        position = start + size
+        yield wd, mask, data[start:position]
 
 
 class Directory:
@@ -332,27 +327,29 @@ class Tree:
             pass
 
     def _handle(self, data: bytes) -> None:
-        # A save by rename has five events, and one look at each of two names is enough.
-        dirty: dict[tuple[int, bytes], tuple[int, int, int]] = {}
+        # A save by rename has five events, and one look at each of two names is enough: by
+        # watch and name, padded as it is, the first event, all of them, and the last.
+        dirty: dict[tuple[int, bytes], list[int]] = {}
         for wd, mask, name in events(data):
             if name and not mask & _WIDER:
-                key = (wd, name)
-                first, before, _ = dirty.get(key, (mask, 0, 0))
-                dirty[key] = (first, before | mask, mask)
+                seen = dirty.get((wd, name))
+                if seen is None:
+                    dirty[wd, name] = [mask, mask, mask]
+                else:
+                    seen[1] |= mask
+                    seen[2] = mask
                 continue
             self._handle_files(dirty)
             dirty = {}
             if mask & Q_OVERFLOW:
                 self._overflowed = True
             else:
-                self._event(wd, name, mask, mask, mask)
+                self._event(wd, name.rstrip(b"\0"), mask, mask, mask)
         self._handle_files(dirty)
 
-    def _handle_files(
-        self, dirty: dict[tuple[int, bytes], tuple[int, int, int]]
-    ) -> None:
-        for (wd, name), masks in dirty.items():
-            self._event(wd, name, *masks)
+    def _handle_files(self, dirty: dict[tuple[int, bytes], list[int]]) -> None:
+        for (wd, name), (first, mask, last) in dirty.items():
+            self._event(wd, name.rstrip(b"\0"), first, mask, last)
 
     def _event(self, wd: int, name: bytes, first: int, mask: int, last: int) -> None:
         """``name`` in what ``wd`` watches had the events in ``mask``, from first to last.
@@ -590,7 +587,7 @@ class Tree:
         """
         before = self._links.last_names(path) if self._links else []
         try:
-            status = os.lstat(os.path.join(self._root.path, path))
+            status = os.lstat(b"%s/%s" % (self._root.path, path))
         except OSError:
             return before
         if status.st_nlink < 2 or not stat.S_ISREG(status.st_mode):

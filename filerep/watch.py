@@ -131,20 +131,27 @@ def watch(
         if ready.get(out, 0) & select.POLLOUT:
             root.check()  # or all that was in it looks deleted
             try:
-                rest = _write(out, rest or pending.take(select.PIPE_BUF))
+                rest = _hand_over(out, rest, pending)
             except BrokenPipeError:
                 return
             except OSError as error:
                 raise OutputError(error) from None
 
 
-def _write(out: int, data: bytes) -> bytes:
-    """Write the beginning of ``data`` without waiting; returns the rest.
+def _hand_over(out: int, rest: bytes, pending: Pending) -> bytes:
+    """Write ``rest`` and what is pending, as much as goes without waiting; what is left over.
 
-    A pipe that poll calls writable takes PIPE_BUF bytes. O_NONBLOCK is no way: it belongs
-    to the open file, which others share, the user's terminal perhaps.
+    A pipe that poll calls writable, as ``out`` is now, takes PIPE_BUF bytes. O_NONBLOCK is
+    no way: it belongs to the open file, which others share, the user's terminal perhaps.
     """
-    return data[os.write(out, data[: select.PIPE_BUF]) :]
+    poller = select.poll()
+    poller.register(out, select.POLLOUT)
+    while rest or pending:
+        data = rest or pending.take(select.PIPE_BUF)
+        rest = data[os.write(out, data[: select.PIPE_BUF]) :]
+        if poller.poll(0) != [(out, select.POLLOUT)]:
+            break
+    return rest
 
 
 def _milliseconds(now: float, pending: Pending, tracker: Tracker) -> float | None:
