@@ -98,14 +98,15 @@ class Paths(_Ordered):
             return b"", [first]
         directory = first.rpartition(b"/")[0]
         row = [first]
-        while self and len(row) < _LONG_ROW:  # what is put back costs as much again
-            path = next(iter(self))
-            if path.endswith(b"/") or path == b".":
+        for path in self:
+            parent, _, name = path.rpartition(b"/")
+            if parent != directory or not name or name == b".":
                 break
-            if path.rpartition(b"/")[0] != directory:
+            if len(row) >= _LONG_ROW:  # what is put back costs as much again
                 break
-            del self[path]
             row.append(path)
+        for path in row[1:]:
+            del self[path]
         return directory, row
 
     def put_back(self, directory: bytes, row: list[bytes]) -> None:

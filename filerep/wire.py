@@ -260,7 +260,8 @@ class Conversation:
         if path is None:
             self.say(f"not a path below the source: {quote(record)}")
         else:
-            self._reread(path)
+            if self.unread:
+                self._reread(path)
             self.urgent[path] = None
             # Behind what was named before: a mark must not overtake (see _mark).
             self.urgent.move_to_end(path)
