@@ -21,6 +21,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from filerep.link import Far
+
 # The words of one call stay far below the 128 KiB that POSIX systems allow them in all.
 _CALL_BYTES = 48_000
 _CALL_NAMES = 1_000
@@ -30,6 +32,7 @@ _DIRECTORY_BITS = 0o777
 _OWNER_BITS = 0o700
 
 COMMIT = b"commit"
+MOVES = b"moves"
 LINKED = b"t"  # in the stage: what `link` puts into place
 
 # So many directories are filled by one mv each before that takes longer than one cp.
@@ -112,6 +115,10 @@ class Group:
         self.inner: list[bytes] = []  # their names in it
         self.prefix = b""  # where in the stage they are
 
+    def fit(self, unfit: set[bytes]) -> list[tuple[bytes, bytes]]:
+        """Paths and names, without those in ``unfit``."""
+        return [pair for pair in zip(self.paths, self.inner) if pair[0] not in unfit]
+
 
 class Shelf:
     """The place in the stage of what goes into one directory."""
@@ -176,6 +183,7 @@ class Batch:
         self._groups: dict[bytes, Group] = {}
         self._times: list[int] = []  # the mtimes of ``directories``, in ns
         self._linked = False
+        self._moved = False
 
     def __bool__(self) -> bool:
         return bool(
@@ -226,13 +234,16 @@ class Batch:
             group = self._groups[directory] = Group(directory, len(self._groups))
         return Shelf(self, group, b"")
 
-    def arrange(self, can_link: bool) -> None:
+    def arrange(self, far: Far) -> None:
         """Settle what each member is called in the archive; nothing is added afterwards.
 
-        One mv a directory is one process a directory. Where there are many, and cp may be
-        one that replaces by rename (see receiver.sh), all is staged under its own path.
+        One mv a directory is one process a directory. Without a mover, where there are many,
+        and cp may be one that replaces by rename (see link.sh), all is staged under its own
+        path.
         """
-        self._linked = can_link and len(self._groups) > _MOST_MOVES
+        self._moved = far.mover
+        many = len(self._groups) > _MOST_MOVES
+        self._linked = many and far.tar == "gnu" and not far.mover
         for group in self._groups.values():
             if not self._linked:
                 group.prefix = b"%d/" % group.number
@@ -254,11 +265,11 @@ class Batch:
             )
         return b"".join(headers)
 
-    def script(self, unfit: set[bytes]) -> bytes:
-        """The commit; ``unfit`` are paths that changed while they were read.
+    def scripts(self, unfit: set[bytes]) -> list[tuple[bytes, bytes]]:
+        """The members that come last, by name: the commit, and what it needs.
 
-        Those stay in the stage (or, in a new directory, are removed there first), and the
-        stage is cleared.
+        ``unfit`` are paths that changed while they were read. Those stay in the stage (or,
+        in a new directory, are removed there first), and the stage is cleared.
         """
         self.numbered = []
         lines: list[bytes] = [b"# %d" % self.number]
@@ -275,11 +286,19 @@ class Batch:
             if member.path in unfit and (self._linked or member.in_new_directory)
         ]
         lines += [b"rm -f " + b" ".join(some) for some in pieces(torn)]
-        puts = [
-            line
-            for group in self._groups.values()
-            for line in self._putting(group, unfit)
-        ]
+        found = []
+        if self._moved:
+            moves = b"".join(
+                self._moving(group, unfit) for group in self._groups.values()
+            )
+            found = [(MOVES, moves)] if moves else []
+            puts = [b"moved"] if moves else []
+        else:
+            puts = [
+                line
+                for group in self._groups.values()
+                for line in self._putting(group, unfit)
+            ]
         if self._linked and puts:
             into = {part for above in self._groups for part in _chain(above)}
             words = [b"link", *(shell_quote(b"./" + one) for one in sorted(into))]
@@ -287,7 +306,8 @@ class Batch:
         lines += puts
         if unfit:
             lines.append(b"dirty=1")
-        return b"\n".join(lines + self.commands) + b"\n"
+        found.append((COMMIT, b"\n".join(lines + self.commands) + b"\n"))
+        return found
 
     def _stanza(
         self,
@@ -297,13 +317,18 @@ class Batch:
         words: Iterable[bytes],
     ) -> bytes:
         """Its line; ``words`` are what the verb is given for ``paths``."""
-        stanza = Stanza(verb, paths)
         inside = b" ".join(shell_quote(b"./" + one) for one in directories) or b"."
-        line = b"at %d %s && %s %s"
-        line %= (len(self.numbered), inside, verb, b" ".join(words))
-        self.numbered.extend((stanza, path) for path in directories or [b"."])
-        self.numbered.extend((stanza, path) for path in paths)
-        return line
+        number = self._number(Stanza(verb, paths), directories)
+        return b"at %d %s && %s %s" % (number, inside, verb, b" ".join(words))
+
+    def _number(self, stanza: Stanza, directories: list[bytes]) -> int:
+        """Give ``directories`` and the paths of ``stanza`` their numbers; the first one."""
+        first = len(self.numbered)
+        for path in directories or [b"."]:
+            self.numbered.append((stanza, path))
+        for path in stanza.paths:
+            self.numbered.append((stanza, path))
+        return first
 
     def _removing(self, verb: bytes, paths: list[bytes]) -> Iterator[bytes]:
         for some in pieces(paths):
@@ -312,12 +337,25 @@ class Batch:
             words = (shell_quote(b"./" + path) for path in some)
             yield self._stanza(verb, sorted(checked), some, words)
 
+    def _moving(self, group: Group, unfit: set[bytes]) -> bytes:
+        """What mover.sh is told of ``group``."""
+        paths, names = group.paths, group.inner
+        if unfit:
+            fit = group.fit(unfit)
+            paths, names = [path for path, _ in fit], [name for _, name in fit]
+        if not names:
+            return b""
+        first = self._number(Stanza(b"put", paths), _chain(group.directory))
+        return b"%d\0%s\0%s\0%d\0%s\0" % (
+            first,
+            group.directory,
+            group.prefix,
+            len(names),
+            b"\0".join(names),
+        )
+
     def _putting(self, group: Group, unfit: set[bytes]) -> Iterator[bytes]:
-        fit = [
-            (path, inner)
-            for path, inner in zip(group.paths, group.inner)
-            if path not in unfit
-        ]
+        fit = group.fit(unfit)
         stage = b"./%s/%s" % (self.stage, group.prefix)
         for some in pieces([stage + inner for _, inner in fit]):
             paths = [path for path, _ in fit[: len(some)]]

@@ -33,6 +33,7 @@ class Far:
         self.tar = told.get("tar", "other")
         self.list = told.get("list", "none")
         self.empty = told.get("empty") == "1"
+        self.mover = told.get("mover") == "perl"
         self.counted = self.tar != "gnu"
         self.precise = self.tar in ("gnu", "bsd")
 

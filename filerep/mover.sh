@@ -1,33 +1,66 @@
-# shellcheck shell=sh disable=SC2034,SC2154 # it shares variables with the receiver, which follows
+# shellcheck shell=sh disable=SC2034,SC2154,SC2317 # it is part of the receiver, which follows
 # A mv takes longer to start than all the rest of a save. Where there is perl, one that runs all the
-# time renames instead: it reads a count, a directory and so many staged paths, each ended by
-# NUL, and answers with a line, which is empty unless all were renamed. What it cannot do is left
-# to mv. Its descriptors are 7 and 8; nothing that outlives a batch may have them, or it would not
-# see the end.
+# time puts what is staged into place instead: `moved` in a commit has it read the list `moves`
+# of the archive, and rename. It answers with the lines of a commit for what cannot be done so,
+# which find out why, and an empty one. Its descriptors are 7 and 8; nothing that outlives a
+# batch may have them, or it would not see the end.
+#
+# The list is words, each ended by NUL, for one directory of the destination after the other: the
+# number of the first (see `at`), its path, where in the stage its files are, how many these
+# are, and their names. RACE: as for `at`.
 mover='' perl=''
 start_mover() {
   if command -v perl >/dev/null && mkfifo -m 600 "$S/.to" "$S/.from" 2>/dev/null; then
     perl -e '
-      $/ = "\0"; $| = 1; binmode STDIN; print "new\n";
-      while (defined($count = <STDIN>)) {
-        chomp $count; chomp($directory = <STDIN>); $moved = 1;
-        for (1..$count) {
-          chomp($staged = <STDIN>);
-          ($name = $staged) =~ s{.*/}{}s;
-          rename $staged, "$directory/$name" or $moved = "";
+      sub word {
+        my $word = shift;
+        $word =~ s/\x27/\x27\\\x27\x27/g;
+        $word =~ s/\n/\x27"\$nl"\x27/g;
+        "\x27$word\x27";
+      }
+      $| = 1;
+      print "perl\n";
+      while (<STDIN>) {
+        open LIST, "<", "$ARGV[0]/moves" or exit;
+        binmode LIST;
+        @list = do { local $/; split /\0/, <LIST> };
+        %there = ();
+        while (@list) {
+          ($id, $directory, $from, $count) = splice @list, 0, 4;
+          ($at, @way) = ".";
+          push @way, $at .= "/$_" for split m{/}, $directory;
+          $good = !grep { !($there{$_} ||= lstat && -d _) } @way;
+          $number = $id + (@way || 1);
+          $trouble = "";
+          for (splice @list, 0, $count) {
+            $staged = "$ARGV[0]/$from$_";
+            if ($good && rename $staged, "$at/$_") {
+              print "$trouble\n" if $trouble;
+              $trouble = "";
+            } else {
+              $words = join " ", map { word($_) } @way ? @way : ".";
+              $trouble ||= "at $id $words && i=$number && each put_one";
+              $trouble .= " " . word $staged;
+            }
+            $number++;
+          }
+          print "$trouble\n" if $trouble;
         }
-        print "$moved\n";
-      }' <"$S/.to" >"$S/.from" 2>/dev/null &
-    perl=$! mover=started
+        print "\n";
+      }' "$S" <"$S/.to" >"$S/.from" 2>/dev/null &
+    perl=$!
     exec 7>"$S/.to" 8<"$S/.from"
+    read -r mover <&8 # it may have ended at once
   fi
 }
-# renamed STAGED...: are they in $D now?
-renamed() {
-  if [ "$mover" = started ]; then read -r mover <&8 || mover=''; fi # it may have ended at once
-  [ "$mover" ] || return
-  printf '%s\0' "$#" "$D" "$@" >&7
-  read -r moved <&8 && [ "$moved" ]
+moved() {
+  echo >&7
+  while read -r trouble <&8; do
+    [ "$trouble" ] || return 0
+    eval "$trouble"
+  done
+  drop
+  exit 1
 }
 stop_mover() {
   if [ "$perl" ]; then exec 7>&- 8<&-; wait "$perl"; fi

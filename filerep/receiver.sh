@@ -115,7 +115,7 @@ each() {
   done
 }
 # put STAGED...: move into $D; what a rename cannot replace is got out of the way
-put() { renamed "$@" || mv -f "$@" "$D/" 2>/dev/null || each put_one "$@"; }
+put() { mv -f "$@" "$D/" 2>/dev/null || each put_one "$@"; }
 put_one() {
   exists "$p" || return # it went with the others
   f=$D/${p##*/}
@@ -158,7 +158,7 @@ unpack() {
   }
 }
 
-say ready "empty=$empty tar=$form list=$list"
+say ready "empty=$empty tar=$form list=$list mover=$mover"
 n=0 blocks=20
 while :; do
   n=$((n + 1)) dirty='' shut='' lost=''

@@ -63,7 +63,7 @@ class Sender:
         batch = sent.batch
         if tally:
             tally.plan(batch.count, batch.bytes)
-        batch.arrange(self._far.tar == "gnu")
+        batch.arrange(self._far)
         records = self._records(batch) if self._far.counted else 0
         if records:
             self._out.add(b"%d\n" % records)
@@ -93,12 +93,11 @@ class Sender:
                 if self._table.get(member.path) == new:
                     self._table.put_back(member.path, old)
                 self._put_off(member.path)
-        script = batch.script(unfit)
-        if records and self._archive(length, script) > records:
-            script, sent.void = b"dirty=1\n", True
-        commit = tarstream.member(COMMIT, tarstream.FILE, 0o600, len(script))
-        self._out.add(commit + script + tarstream.padding(len(script)))
-        length += len(commit) + len(script) + len(tarstream.padding(len(script)))
+        scripts = _members(batch.scripts(unfit))
+        if records and _records_of(length + len(scripts)) > records:
+            scripts, sent.void = _members([(COMMIT, b"dirty=1\n")]), True
+        self._out.add(scripts)
+        length += len(scripts)
         end = tarstream.end(length, self._record)
         self._out.add(end)
         if records:
@@ -130,18 +129,12 @@ class Sender:
             entered.append((put(path, value), value))
         return entered
 
-    def _archive(self, length: int, script: bytes) -> int:
-        """tar records an archive takes whose members before the commit take ``length``."""
-        length += len(tarstream.member(COMMIT, tarstream.FILE, 0o600, len(script)))
-        length += len(script) + len(tarstream.padding(len(script)))
-        return (length + len(tarstream.end(length))) // tarstream.RECORD
-
     def _records(self, batch: Batch) -> int:
         length = len(batch.headers())
         for member in batch.members:
             length += len(member.header(self._far.precise))
             length += member.size + len(tarstream.padding(member.size))
-        return self._archive(length, batch.script(set()))
+        return _records_of(length + len(_members(batch.scripts(set()))))
 
     def _send_member(self, member: Member) -> tuple[int, bool]:
         """How many bytes of archive went out, and whether it may be put in place."""
@@ -197,3 +190,17 @@ class Sender:
             since, wait = self._torn.get(path, (time.monotonic(), _TORN_WAIT[0]))
             self._torn[path] = (since, min(2 * wait, _TORN_WAIT[1]))
             self._later(path, wait)
+
+
+def _members(scripts: list[tuple[bytes, bytes]]) -> bytes:
+    """Archive members, by name, with their data."""
+    members = []
+    for name, data in scripts:
+        members.append(tarstream.member(name, tarstream.FILE, 0o600, len(data)))
+        members += (data, tarstream.padding(len(data)))
+    return b"".join(members)
+
+
+def _records_of(length: int) -> int:
+    """tar records of an archive whose members take ``length`` bytes."""
+    return (length + len(tarstream.end(length))) // tarstream.RECORD

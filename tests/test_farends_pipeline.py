@@ -657,6 +657,44 @@ def test_perl_renames_just_what_mv_would(
         assert (there / "'.kept-1/made there").read_text() == "stays"
 
 
+@pytest.mark.parametrize(
+    "name", ["dash+gnu", "dash+bsdtar", "bash+gnu", "busybox+busybox"]
+)
+def test_what_stands_in_the_way_of_some_of_many(
+    name: str, far_end: Callable[[str], FarEnd], source: Path
+) -> None:
+    """Renamed by perl, linked by cp, moved by mv: a batch is one go, until it is not."""
+    far = far_end(name)
+    paths = [
+        f"{top}/o'dd {count}/f{file}"
+        for top in "ab"
+        for count in range(12)
+        for file in range(4)
+    ]
+    plant(source, {path: "1" for path in paths})
+    with replicating(far, source) as program:
+        there = far.here / "project"
+        outside = far.here / "outside"
+        plant(outside, {path: "1" for path in paths})
+        shutil.rmtree(there / "a/o'dd 3")
+        (there / "a/o'dd 3").symlink_to(outside / "a/o'dd 3")
+        shutil.rmtree(there / "a/o'dd 5")
+        (there / "b/o'dd 7/f1").unlink()
+        (there / "b/o'dd 7/f1").mkdir()
+        (there / "b/o'dd 7/f1/made there").write_text("stays")
+        (there / "b/o'dd 8/f0").unlink()
+        (there / "b/o'dd 8/f0").symlink_to(outside / "b/o'dd 8/f0")
+        for path in paths:
+            (source / path).write_text("22")
+        program.says(".kept-1")
+        arrived = lambda path: path.is_file() and path.stat().st_size == 2
+        program.wait_for(lambda: all(arrived(there / path) for path in paths))
+        assert not (there / "a/o'dd 3").is_symlink()
+        assert not (there / "b/o'dd 8/f0").is_symlink()
+        assert (there / "b/o'dd 7/f1.kept-1/made there").read_text() == "stays"
+        assert {path.read_text() for path in outside.rglob("f*")} == {"1"}
+
+
 def test_a_killed_perl_costs_a_connection(
     far_end: Callable[[str], FarEnd], source: Path
 ) -> None:
