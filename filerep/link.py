@@ -25,7 +25,7 @@ STOPPED = 1.0
 
 
 class Far:
-    """What the receiver's ready line told: which tar and lister, whether it is empty."""
+    """What it told of itself: which tar and lister, whether it is empty."""
 
     def __init__(self, words: str) -> None:
         told = dict(word.partition("=")[::2] for word in words.split())

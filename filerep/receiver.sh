@@ -1,8 +1,8 @@
 # shellcheck shell=sh
 # shellcheck disable=SC1091,SC2034,SC2154,SC2317 # others go before, and `commit` comes later
 {
-# The far end of file-replicator: POSIX sh, run from memory, nothing installed. where.sh and
-# mover.sh have come before it, hook.sh too if there is a command to run.
+# The far end of file-replicator: POSIX sh, run from memory, nothing installed. ask.sh has come
+# before it, and of the other scripts what this far end needs.
 #
 # Reading ahead. This text arrives on the same standard input as the data that follows, and
 # dash and busybox sh read their script in pieces of up to 8192 bytes: what stands behind the
@@ -12,11 +12,10 @@
 # tar take from standard input. `exit` at the end keeps the shell from reading data as script.
 #
 # The stream is a row of batches: an archive, padded to tar's records of 20 blocks, 10240 bytes,
-# then the line `batch N BLOCKS`. GNU tar stops reading just there; the line says of how many
-# blocks the next archive's records are. Every other tar reads on; there the number of records
-# comes first, in a line of its own, and dd hands over just so many. Any tar is started ahead of
-# the data, so that its own start costs no time. The line behind shows that both sides count
-# alike, and tells a lost connection (no line) from a tar that failed.
+# then the line `batch N BLOCKS`, which says of how many blocks the next archive's records are.
+# The tar is started ahead of the data (`unpack`, in gnu_tar.sh or any_tar.sh), so that its own
+# start costs no time. The line behind shows that both sides count alike, and tells a lost
+# connection (no line) from a tar that failed.
 #
 # An archive is unpacked into the stage, a hidden directory on the destination's file system.
 # Its last member is `commit`, a script the sender wrote, which calls the functions below to move
@@ -32,7 +31,7 @@
 # `aside N ID NAME` (moved out of the way), and listings.
 #
 # $1 nonce  $2 directory the destination is in  $3 its name  $4 the stage's name, less nonce
-# $5 clean, dry or nothing
+# $5 clean, dry or nothing; $form and $full are what ask.sh has found
 nl='
 '
 nonce=$1 dest=${2%/}/$3 S=./$4-$1
@@ -45,7 +44,6 @@ exists() { [ -e "$1" ] || [ -L "$1" ]; }
 is_dir() { [ -d "$1" ] && [ ! -L "$1" ]; }
 drop() { [ ! -e "$S/.hook" ] || kill "$job"; stop_mover; rm -rf "$S"; }
 
-command -v tar >/dev/null || fail 'there is no tar'
 if [ "$5" = dry ]; then # nothing is touched but a directory of our own, elsewhere
   S=${TMPDIR:-/tmp}/$4-$nonce
   try mkdir -m 700 "$S"
@@ -68,17 +66,10 @@ fi
 trap 'drop; exit 1' HUP INT TERM
 [ "$5" = dry ] || start_mover
 
-# What is here, and what with.
-empty=1 cp='' form=other list=none full='' job=''
+empty=1 cp='' job=''
 for f in * .[!.]* ..?*; do
   if exists "$f" && [ "./$f" != "$S" ]; then empty=0; break; fi
 done
-case $(tar --version 2>&1 </dev/null) in *'GNU tar'*) form=gnu ;; *bsdtar*) form=bsd ;; esac
-if [ $form != gnu ] && dd if=/dev/null bs=1 count=1 iflag=fullblock 2>/dev/null; then full=1; fi
-case $(find . -prune -printf '%y %m %s %T@' 2>/dev/null) in
-d*.*) list='find' ;;
-*) case $(find . -prune -exec stat -c '%f %s %Y %y %n//' {} + 2>/dev/null) in *.//) list='stat' ;; esac ;;
-esac
 
 # A line of a commit is mostly `at ID DIR... && VERB WORD...`: what a verb does is done in these
 # directories, the last of which is $D. Each must be a directory and no symlink. ID is the number
@@ -141,24 +132,7 @@ rmd_one() { ! is_dir "$p" || rmdir "$p" 2>/dev/null || tell "kept $n $i"; }
 mod() { chmod "$1" "$D" 2>/dev/null || tell "mode $n $i"; }
 finish() { drop; echo bye; exit 0; }
 
-# unpack: the next archive into the stage
-unpack() {
-  umask 0
-  if [ "$form" = gnu ]; then exec tar -b "$blocks" -xpof - -C "$S"; fi
-  {
-    read -r records || exit
-    if [ "$full" ]; then exec dd bs=10240 "count=$records" iflag=fullblock 2>/dev/null; fi
-    exec dd ibs=1 obs=10240 "count=$((records * 10240))" 2>/dev/null
-  } | {
-    tar -xpof - -C "$S"
-    code=$?
-    # What tar leaves must not be read as lines. bsdtar has read on, unless it gave up.
-    [ "$form$code" = bsd0 ] || cat >/dev/null
-    exit $code
-  }
-}
-
-say ready "empty=$empty tar=$form list=$list mover=$mover"
+say ready "empty=$empty mover=$mover"
 n=0 blocks=20
 while :; do
   n=$((n + 1)) dirty='' shut='' lost=''

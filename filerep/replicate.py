@@ -76,6 +76,7 @@ import time
 from importlib import import_module
 
 from filerep import command
+from filerep.batch import shell_quote, shell_text
 from filerep.command import Command, Stop
 from filerep.digest import digest
 from filerep.pathstream import quote
@@ -195,10 +196,8 @@ class Job:
         return os.path.join(directory, self.key + suffix)
 
 
-def far_scripts(job: Job, nonce: str, first: bool) -> tuple[bytes, bytes]:
-    """What is written to the connection: first the question where, then the receiver."""
-    from filerep.batch import shell_quote, shell_text
-
+def questions(job: Job, nonce: str, first: bool) -> bytes:
+    """What is written to the connection first: see ask.sh."""
     if job.args["--dry-run"]:
         task = b"dry"
     else:
@@ -211,9 +210,16 @@ def far_scripts(job: Job, nonce: str, first: bool) -> tuple[bytes, bytes]:
         task,
     ]
     arguments = b"set -- " + b" ".join(map(shell_quote, words)) + b"\n"
-    hook = shell_text("hook") if job.args["--on-sync"] else b""
-    receiver = shell_text("mover") + shell_text("receiver")
-    return arguments + shell_text("where"), hook + receiver
+    return arguments + shell_text("ask")
+
+
+def receiver(job: Job, told: dict[str, str]) -> bytes:
+    """What is written to the connection once it has answered so."""
+    found = f"form={told['tar']} full={told['full']}\n"
+    names = ["gnu_tar" if told["tar"] == "gnu" else "any_tar", "mover", "receiver"]
+    if job.args["--on-sync"]:
+        names.insert(0, "hook")
+    return found.encode() + b"".join(map(shell_text, names))
 
 
 class Session:
@@ -311,8 +317,7 @@ class Session:
         self._start_pack(mirrors)  # first, as it takes longest to be ready
         self._start_connection()
         nonce = os.urandom(8).hex()
-        where, receiver = far_scripts(self.job, nonce, first)
-        self._write_far(where)
+        self._write_far(questions(self.job, nonce, first))
         if self.job.watches:
             self._start_watch()
         else:
@@ -323,7 +328,7 @@ class Session:
             self._close(self._paths[1])
         if not self._walk_to_come():
             self._close(self._stage_errors[1])
-        return self._await_ready(nonce, receiver)
+        return self._await_ready(nonce)
 
     def _write_far(self, script: bytes) -> None:
         try:
@@ -331,9 +336,10 @@ class Session:
         except OSError:
             pass  # its end is seen where its answer is awaited, with its words
 
-    def _await_ready(self, nonce: str, receiver: bytes) -> str:
-        """What the receiver's ready line tells, found behind any other output."""
+    def _await_ready(self, nonce: str) -> str:
+        """What the far end tells of itself until it is ready, found behind any other output."""
         said = b""
+        told: dict[str, str] = {}
         mark = f"filerep-{nonce} ".encode()
         limit: Optional[float] = time.monotonic() + self.job.timeout
         while True:
@@ -344,11 +350,15 @@ class Session:
                 if word == "ready":
                     self.ready = True
                     rest = self._rehearsed_clean_out(rest)
-                    return f"{rest} stage=.filerep-{self.job.key[:8]}-{nonce}"
+                    tools = f"tar={told['tar']} list={told['list']}"
+                    return f"{tools} {rest} stage=.filerep-{self.job.key[:8]}-{nonce}"
                 if word != "here":
                     raise Lost(f"the far end refused: {_one_line(rest)}")
-                refuse_overlap(self.job, rest)
-                self._write_far(receiver)
+                told = dict(pair.partition("=")[::2] for pair in rest.split())
+                refuse_overlap(self.job, told)
+                if told["tar"] == "none":
+                    raise Lost("the far end refused: there is no tar")
+                self._write_far(receiver(self.job, told))
                 limit = None  # a shell, which may have much to clean out yet
                 continue
             if f"set -- '{nonce}'".encode() in said:
@@ -653,15 +663,14 @@ def _one_line(text: str) -> str:
     return "".join(c if c.isprintable() else "?" for c in " ".join(text.split()))
 
 
-def refuse_overlap(job: Job, far: str) -> None:
+def refuse_overlap(job: Job, told: dict[str, str]) -> None:
     """Raise ``Stop`` if the destination is inside the source, or the source inside it.
 
-    The receiver names the running kernel and the device and inode of each directory from
+    ask.sh names the running kernel and the device and inode of each directory from
     the root down to the destination, as far as there are any, and waits: nothing has been
     made or cleaned out yet. The same kernel and the same inode is the same directory, also
     when seen from a container.
     """
-    told = dict(word.partition("=")[::2] for word in far.split())
     try:
         with open("/proc/sys/kernel/random/boot_id") as file:
             here = file.read().strip()

@@ -1,8 +1,9 @@
 # shellcheck shell=sh
 # What the shell at the far end is told first: whether another shell is to go on, and to say
-# where the destination would be. On the same machine a copy into the source, or cleaning out the
-# source itself, must be refused, so nothing is touched before the sender knows that. It answers
-# with receiver.sh, which has the same arguments.
+# where the destination would be, and what there is to work with. On the same machine a copy into
+# the source, or cleaning out the source itself, must be refused, so nothing is touched before the
+# sender knows that. It answers with receiver.sh, which has the same arguments, and what that
+# needs here.
 
 # dash starts a process in less time than bash does, if it is the shell of that name. bash reads
 # its script one byte at a time, so all that follows this line is there for dash to read.
@@ -12,9 +13,10 @@ fi
 [ -z "${ZSH_VERSION-}" ] || emulate sh
 
 # Told are the running kernel, each directory down to the destination that is there, and
-# whether that is.
+# whether that is; which tar, whether dd can fill its blocks, and what can list.
 (
   LC_ALL=C
+  export LC_ALL
   nl='
 '
   nonce=$1 up=${2%/}/$3 boot='' ids='' there=''
@@ -26,5 +28,13 @@ fi
   set -- /
   while [ "$up" ]; do set -- "$@" "$up"; up=${up%/*}; done
   for id in $(stat -c %d:%i "$@" 2>/dev/null); do ids=$ids$id,; done
-  printf '%s\n' "filerep-$nonce here ids=$ids boot=$boot there=$there"
+  tar=other list=none full=''
+  command -v tar >/dev/null || tar=none
+  case $(tar --version 2>&1 </dev/null) in *'GNU tar'*) tar=gnu ;; *bsdtar*) tar=bsd ;; esac
+  if [ $tar != gnu ] && dd if=/dev/null bs=1 count=1 iflag=fullblock 2>/dev/null; then full=1; fi
+  case $(find / -prune -printf '%y %m %s %T@' 2>/dev/null) in
+  d*.*) list='find' ;;
+  *) case $(find / -prune -exec stat -c '%f %s %Y %y %n//' {} + 2>/dev/null) in *///) list='stat' ;; esac ;;
+  esac
+  printf '%s\n' "filerep-$nonce here ids=$ids boot=$boot there=$there tar=$tar list=$list full=$full"
 )

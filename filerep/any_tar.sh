@@ -1,0 +1,18 @@
+# shellcheck shell=sh disable=SC2154,SC2317 # it is part of the receiver, which follows
+# unpack: the next archive into the stage. A tar that is not GNU's reads on behind the archive. So
+# the number of records of 10240 bytes comes first, in a line of its own, and dd hands over just
+# so many; one byte at a time where it cannot tell how much it got ($full).
+unpack() {
+  umask 0
+  {
+    read -r records || exit
+    if [ "$full" ]; then exec dd bs=10240 "count=$records" iflag=fullblock 2>/dev/null; fi
+    exec dd ibs=1 obs=10240 "count=$((records * 10240))" 2>/dev/null
+  } | {
+    tar -xpof - -C "$S"
+    code=$?
+    # What tar leaves must not be read as lines. bsdtar has read on, unless it gave up.
+    [ "$form$code" = bsd0 ] || cat >/dev/null
+    exit $code
+  }
+}
