@@ -10,9 +10,9 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import select
 import signal
 import subprocess
-import time
 
 from filerep.command import OS_ERROR, leave
 
@@ -40,32 +40,45 @@ class Stage:
         ``keep``, none of which is below 3. Raises OSError.
         """
         self.returncode: Optional[int] = None
+        # Only the child has the other end, so this one can be read once it has ended.
+        self._life, life = os.pipe()
+        held = fcntl.fcntl(life, fcntl.F_DUPFD_CLOEXEC, 3)
+        os.close(life)
         # A signal in between would be handled over there as if it were meant for this one.
         before = signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals())
         try:
             self.pid = os.fork()
             if not self.pid:
-                _become(name, body, files, keep, before)
+                _become(name, body, files, (*keep, held), before)
+        except OSError:
+            os.close(self._life)
+            raise
         finally:
+            os.close(held)
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def poll(self) -> Optional[int]:
         """Its exit status, -N if signal N killed it, None while it runs."""
-        if self.returncode is None:
-            pid, status = os.waitpid(self.pid, os.WNOHANG)
-            if pid:
-                self.returncode = os.waitstatus_to_exitcode(status)
-        return self.returncode
+        return self._reap(os.WNOHANG)
 
     def wait(self, timeout: float = float("inf")) -> int:
-        """``poll`` until it has ended; raises ``subprocess.TimeoutExpired``."""
-        deadline, pause = time.monotonic() + timeout, 0.0005
-        while (status := self.poll()) is None:
-            if time.monotonic() > deadline:
+        """Its exit status, when it has ended; raises ``subprocess.TimeoutExpired``."""
+        if self.returncode is None:
+            poll = select.poll()
+            poll.register(self._life, select.POLLIN)
+            if not poll.poll(None if timeout == float("inf") else timeout * 1000):
                 raise subprocess.TimeoutExpired("", timeout)
-            time.sleep(pause)
-            pause = min(2 * pause, 0.02)
+        status = self._reap(0)
+        assert status is not None
         return status
+
+    def _reap(self, options: int) -> Optional[int]:
+        if self.returncode is None:
+            pid, status = os.waitpid(self.pid, options)
+            if pid:
+                self.returncode = os.waitstatus_to_exitcode(status)
+                os.close(self._life)
+        return self.returncode
 
     def send_signal(self, number: int) -> None:
         if self.poll() is None:
