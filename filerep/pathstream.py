@@ -7,11 +7,17 @@ at or below this path, find what has gone; ``./`` is the whole tree.
 
 from __future__ import annotations
 
+import os
+import select
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 WHOLE_TREE = b"./"
+
+_READ = 1 << 16
+_READS = 16
 
 
 def encode(paths: Iterable[bytes]) -> bytes:
@@ -39,6 +45,31 @@ class Decoder:
         rest = b"".join(self._rest)
         self._rest = []
         return rest
+
+
+class Records:
+    """A path stream, read from a descriptor as it comes."""
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd  # -1 for no stream, or one that has ended
+        self._decoder = Decoder()
+
+    def read(self) -> list[bytes]:
+        """The records that are there, up to a bound; to be called when ``fd`` is readable."""
+        chunk = os.read(self.fd, _READ)
+        data = [chunk]
+        poll = select.poll()
+        poll.register(self.fd, select.POLLIN)
+        # A writer may write a page at a time, and what one page names be little.
+        while chunk and len(data) < _READS and poll.poll(0):
+            chunk = os.read(self.fd, _READ)
+            data.append(chunk)
+        records = self._decoder.feed(b"".join(data))
+        if not chunk:
+            self.fd = -1
+            rest = self._decoder.close()
+            records += [rest] if rest else []
+        return records
 
 
 def normalize(record: bytes) -> bytes | None:

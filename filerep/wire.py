@@ -33,7 +33,7 @@ from filerep.command import UNAVAILABLE, Stop
 from filerep.failures import Failures, Lot, plainly
 from filerep.link import STOPPED, Answers, Far, Output, silent
 from filerep.listings import Listings
-from filerep.pathstream import Decoder, normalize, quote
+from filerep.pathstream import Records, normalize, quote
 from filerep.plan import Plan, Sent, directories
 from filerep.rows import Paths, Rows, in_rows
 from filerep.send import Sender
@@ -55,8 +55,6 @@ _MOST_BYTES = 1 << 26
 _MOST_PATHS = 4000
 _GOOD_TIME = 0.25
 _ALL_PATHS = 1 << 20  # read ahead, where somebody wants to know how long it will take
-
-_READ = 1 << 16
 
 FORGOTTEN = "what is removed while nothing runs will not be removed at the far end"
 
@@ -190,48 +188,24 @@ class Conversation:
 
         Raises ``OutputError``, ``RootGone`` and ``Stop``.
         """
-        decoders = {bulk_fd: Decoder(), urgent_fd: Decoder()}
-        self.bulk_open = bulk_fd >= 0
+        bulk, urgent = Records(bulk_fd), Records(urgent_fd)
+        self.bulk_open = bulk.fd >= 0
         if self.listings.needed:
             for directory in self.table.directories:
                 self.listings.ask(directory)
             self._list_if_many()
         while not self.finished:
-            poll = select.poll()
-            most = _ALL_PATHS if self.tally else _MOST_PATHS
-            if bulk_fd >= 0 and len(self.bulk) < most:
-                poll.register(bulk_fd, select.POLLIN)
-            if urgent_fd >= 0 and not self._holds_back():
-                poll.register(urgent_fd, select.POLLIN)
-            if not self.stopping:
-                poll.register(stop_fd, select.POLLIN)
-                if report_fd >= 0:
-                    poll.register(report_fd, 0)
-            poll.register(self.answers.fd, select.POLLIN)
-            timeout = self._timeout()
-            began = time.monotonic()
-            ready = dict(poll.poll(timeout))
-            late = time.monotonic() - began - (timeout or 0) / 1000
-            if timeout is not None and late > STOPPED:
-                self.heard += late
-            if self.answers.fd in ready:
-                self.answers.fill()
-                self.heard = time.monotonic()
-            for fd in (urgent_fd, bulk_fd):
-                if fd not in ready or fd < 0:
-                    continue
-                urgent = fd == urgent_fd
-                chunk = _read(fd)
-                records = decoders[fd].feed(chunk)
-                if not chunk:
-                    rest = decoders[fd].close()
-                    records = [rest] if rest else []
-                    if urgent:
-                        urgent_fd = -1
-                    else:
-                        bulk_fd, self.bulk_open = -1, False
-                self._take(records, urgent)
-            if stop_fd in ready or report_fd in ready:
+            asks_to_end = () if self.stopping else (stop_fd, report_fd)
+            ready = self._await(bulk, urgent, asks_to_end)
+            if urgent.fd in ready:
+                for record in urgent.read():
+                    self._name(record)
+            if bulk.fd in ready:
+                for directory, row in in_rows(bulk.read(), self._name):
+                    self.walked = True
+                    self.bulk.add(directory, row)
+                self.bulk_open = bulk.fd >= 0
+            if not ready.isdisjoint(asks_to_end):
                 self.stopping = True
             self.source.forget_directories()
             self._hear()
@@ -244,16 +218,32 @@ class Conversation:
             if self.stopping and not self.finishing:
                 self._finish()
             elif self._idle() and not self.bulk_open:
-                self._settled(urgent_fd < 0)
+                self._settled(urgent.fd < 0)
 
-    def _take(self, records: Iterable[bytes], urgent: bool) -> None:
-        if urgent:
-            for record in records:
-                self._name(record)
-        else:
-            for directory, row in in_rows(records, self._name):
-                self.walked = True
-                self.bulk.add(directory, row)
+    def _await(
+        self, bulk: Records, urgent: Records, asks_to_end: Iterable[int]
+    ) -> set[int]:
+        """Wait until something is due or can be read; which descriptors that is, if any."""
+        poll = select.poll()
+        most = _ALL_PATHS if self.tally else _MOST_PATHS
+        if bulk.fd >= 0 and len(self.bulk) < most:
+            poll.register(bulk.fd, select.POLLIN)
+        if urgent.fd >= 0 and not self._holds_back():
+            poll.register(urgent.fd, select.POLLIN)
+        for fd in asks_to_end:
+            if fd >= 0:
+                poll.register(fd, select.POLLIN)
+        poll.register(self.answers.fd, select.POLLIN)
+        timeout = self._timeout()
+        began = time.monotonic()
+        ready = {fd for fd, _ in poll.poll(timeout)}
+        late = time.monotonic() - began - (timeout or 0) / 1000
+        if timeout is not None and late > STOPPED:
+            self.heard += late
+        if self.answers.fd in ready:
+            self.answers.fill()
+            self.heard = time.monotonic()
+        return ready
 
     def _name(self, record: bytes) -> None:
         path = normalize(record)
@@ -893,20 +883,6 @@ class Conversation:
 
     def _would(self, verb: str, path: bytes) -> None:
         self.report({"is": "would", "do": verb, "path": quote(path)})
-
-
-def _read(fd: int) -> bytes:
-    """All that is there, up to a bound; ``b""`` at the end."""
-    chunk = os.read(fd, _READ)
-    poll = select.poll()
-    poll.register(fd, select.POLLIN)
-    # fr-watch writes a page at a time, and a batch of what one page names would be small.
-    while chunk and len(chunk) < 16 * _READ and poll.poll(0):
-        more = os.read(fd, _READ)
-        if not more:
-            break  # the end is met again at the next call
-        chunk += more
-    return chunk
 
 
 def _inside(paths: Iterable[bytes], tops: set[bytes]) -> set[bytes]:
