@@ -75,6 +75,7 @@ if TYPE_CHECKING:
     from filerep.ignore import Rules
     from filerep.link import Far
     from filerep.state import Remembered, State
+    from filerep.wire import Options
 
 _READ = 1 << 16
 
@@ -372,21 +373,12 @@ def _converse(run: Command, root: bytes, source: Source, state: Optional[State])
     from filerep import link, wire
     from filerep.state import Remembered
 
-    args = run.args
-    options = wire.Options(
-        delete=not args["--no-delete"],
-        initial=not args["--no-initial"],
-        dry_run=args["--dry-run"],
-        mirror=args["--mirror"],
-        keepalive=command.number(args["--keepalive"], "--keepalive"),
-        on_sync=os.fsencode(args["--on-sync"] or ""),
-        progress=args["--progress"],
-    )
+    options = _options(run)
     report_fd = _descriptor(run, "--report-fd")
     report = _reporter(report_fd)
     # All that takes time is done before there is a far end to wait for.
     try:
-        remembered = _remembered(args["--state"], state)
+        remembered = _remembered(run.args["--state"], state)
     except OSError as error:
         run.say(
             f"cannot write the state file, {command.reason(error)}: {wire.FORGOTTEN}"
@@ -429,6 +421,21 @@ def _converse(run: Command, root: bytes, source: Source, state: Optional[State])
         said = f"not in sync: {count} of the paths could not be written, see above"
         raise Stop(command.UNAVAILABLE, said)
     return run.status
+
+
+def _options(run: Command) -> Options:
+    from filerep.wire import Options
+
+    args = run.args
+    return Options(
+        delete=not args["--no-delete"],
+        initial=not args["--no-initial"],
+        dry_run=args["--dry-run"],
+        mirror=args["--mirror"],
+        keepalive=command.number(args["--keepalive"], "--keepalive"),
+        on_sync=os.fsencode(args["--on-sync"] or ""),
+        progress=args["--progress"],
+    )
 
 
 def _recall(
