@@ -28,13 +28,14 @@ import time
 
 from filerep import mirror
 from filerep import table as tables
-from filerep.batch import Batch, Stanza, shell_quote
+from filerep.batch import Batch, shell_quote
 from filerep.command import UNAVAILABLE, Stop
-from filerep.failures import Failures, Lot, plainly
+from filerep.failures import Failures, Lot
 from filerep.link import STOPPED, Answers, Far, Output, silent
 from filerep.listings import Listings
+from filerep.mend import Mender
 from filerep.pathstream import Records, normalize, quote
-from filerep.plan import Plan, Sent, directories
+from filerep.plan import Plan, Sent
 from filerep.rows import Paths, Rows, in_rows
 from filerep.send import Sender
 from filerep.source import Source
@@ -64,7 +65,6 @@ _SLOWEST = 32_768  # bytes a second
 _QUIET_WAIT = 0.5
 _AHEAD_TIME = 0.005
 _MANY_FILES = 100
-_KILLED_WAIT = 2.0
 _MANY_LISTINGS = 1000  # directories: others may be named before so few are asked for
 _URGENT_TURNS = 4  # batches for fr-watch, then one for fr-walk
 
@@ -129,7 +129,6 @@ class Conversation:
         self.big = Paths()
         self.later: list[tuple[float, bytes]] = []
         self.failures = Failures(say)
-        self.modes_told = False  # that some directories' cannot be changed
         self.unread: set[bytes] = set()  # could not be read when they were last named
 
         can_list = options.initial and far.list != "none"
@@ -143,6 +142,9 @@ class Conversation:
             self._unreadable,
             self._look_later,
             self._put_off,
+        )
+        self.mender = Mender(
+            self.plan, table, self.listings, self.failures, say, self._again
         )
         self.sender = Sender(
             source, table, far, out, self._unreadable, self._look_later
@@ -488,7 +490,8 @@ class Conversation:
                 sent, rest = self._answered(rest)
                 self.flight.pop(0)
                 status, _, words = rest.partition(b" ")
-                self._failed(sent, int(status), words.decode("utf-8", "replace"))
+                self.mender.failed(sent, int(status), words.decode("utf-8", "replace"))
+                self._shake()
             elif word == b"hook":
                 self.hook_runs = False
                 if not self.finishing:
@@ -514,7 +517,9 @@ class Conversation:
         sent.trouble.append((word, int(identity), words.decode("utf-8", "replace")))
 
     def _acknowledged(self, sent: Sent) -> None:
-        void = self._mend(sent)
+        void = self.mender.mend(sent)
+        if void:
+            self._shake()
         entries, removed = sent.entries, sent.removed
         if void:
             entries = [pair for pair in entries if pair[0].rstrip(b"/") not in void]
@@ -565,121 +570,12 @@ class Conversation:
             }
         )
 
-    def _mend(self, sent: Sent) -> set[bytes]:
-        """Act on what the far end could not do; the paths of the batch that are void."""
-        void: set[bytes] = set()
-        if sent.void:
-            void = set(sent.paths)
-            self.plan.undo(sent, void)
-            self._again(void)
-        numbered = sent.batch.numbered
-        kept: list[bytes] = []
-        modes: list[bytes] = []
-        bad: dict[str, set[bytes]] = {}
-        for word, identity, words in sent.trouble:
-            stanza, path = numbered[identity]
-            if word == "kept":
-                kept.append(path)
-            elif word == "mode":
-                modes.append(path)
-            elif word == "bad":
-                bad.setdefault(words, set()).add(path)
-            elif word == "lost":
-                void |= self._lost(sent, stanza, path)
-            elif word == "there":
-                # Thought new, but it is there: its files go into it one by one.
-                void |= (inside := _inside(sent.paths, {path}))
-                self.plan.undo(sent, inside | {path})
-                self.table.put_directory(path, tables.directory_entry(0, tables.UNSURE))
-                self._again(inside)
-            elif word == "aside":
-                self.say(
-                    f"a directory was in the way of {quote(path)} at the far end;"
-                    f" it is {quote(path + words.encode())} there now"
-                )
-        for words, paths in bad.items():
-            # Together, as each is answered for alone: a thousand lots take their time.
-            paths |= _inside(sent.paths, paths)
-            self.plan.undo(sent, paths)
-            self._fails(sorted(paths.intersection(sent.paths)), words, sent)
-            void |= paths
-        self._keep(kept)
-        self._keep_modes(modes)
-        if void:
-            self._shake()
-        return void
-
     def _shake(self) -> None:
         """What was planned since took for done what was not."""
         for later in self.flight:
             later.shaken = True
         if self.ahead:
             self.ahead.shaken = True
-
-    def _lost(self, sent: Sent, stanza: Stanza, path: bytes) -> set[bytes]:
-        """No directory is at ``path``, or a symlink: nothing below it is what was sent.
-
-        None of the stanza was done. What it was to remove below ``path`` is gone with it.
-        """
-        void = set(stanza.paths) | _inside(sent.paths, set(stanza.paths))
-        if stanza.verb != b"put":
-            void -= _inside(sent.paths, {path})
-        self.plan.undo(sent, void)
-        known = self.plan.known_below(path)
-        self.table.remove(path)
-        self.listings.doubt()
-        self._again([*known, *void])
-        return void
-
-    def _keep(self, directories: list[bytes]) -> None:
-        """Directories that were not empty over there: still ours if something failed in
-        them, else they hold what was made at the far end."""
-        for path in directories:
-            if any(one.startswith(path + b"/") for one in self.failures.why):
-                entry = tables.directory_entry(0, tables.OURS | tables.UNSURE)
-                self.table.put_directory(path, entry)
-            elif path.rpartition(b"/")[0] not in directories:
-                self.say(
-                    f"{quote(path)} stays at the far end: it holds files made there"
-                )
-
-    def _keep_modes(self, directories: list[bytes]) -> None:
-        """Said once, and not held to be out of step: it is no file, and would never end."""
-        if directories and not self.modes_told:
-            self.modes_told = True
-            more = f" and {len(directories) - 1} more" if len(directories) > 1 else ""
-            self.say(
-                f"cannot change the mode of directory {quote(directories[0])}{more} at the"
-                " far end, which belongs to somebody else there: such keep theirs"
-            )
-
-    def _failed(self, sent: Sent, status: int, words: str) -> None:
-        """All of a batch failed: tried again in parts, until the bad ones are alone.
-
-        ``status`` is tar's.
-        """
-        paths = sent.paths
-        if sent.batch.commands == [b":"]:
-            return  # a full disk, say; it has answered, which is all that was asked
-        if not paths:
-            raise Stop(UNAVAILABLE, f"the far end failed: {plainly(words)}")
-        self.plan.undo(sent, set(paths))
-        self._shake()
-        size = -(-len(paths) // 8)
-        for at in range(0, len(paths), size):
-            # Once more at least: what failed may have been tar, and none of the paths. That
-            # is sure if it was killed, but a path may be what it is killed for each time.
-            killed = status > 128 and sent.lot and sent.lot.wait < _KILLED_WAIT
-            doubtful = len(paths) > 1 or sent.lot is None or bool(killed)
-            self._fails(paths[at : at + size], words, sent, doubtful)
-        self.failures.pause(time.monotonic() - sent.started)
-
-    def _fails(
-        self, paths: list[bytes], words: str, sent: Sent, mixed: bool = False
-    ) -> None:
-        gone = paths[0] in (*sent.batch.deletions, *sent.batch.removals)
-        verb = "remove" if gone else "write"
-        self.failures.add(paths, words, verb, sent.lot, mixed)
 
     def _remember(
         self,
@@ -883,8 +779,3 @@ class Conversation:
 
     def _would(self, verb: str, path: bytes) -> None:
         self.report({"is": "would", "do": verb, "path": quote(path)})
-
-
-def _inside(paths: Iterable[bytes], tops: set[bytes]) -> set[bytes]:
-    """Those of ``paths`` that are below one of ``tops``."""
-    return {path for path in paths if not tops.isdisjoint(directories(path))}
