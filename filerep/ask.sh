@@ -13,7 +13,8 @@ fi
 [ -z "${ZSH_VERSION-}" ] || emulate sh
 
 # Told are the running kernel, each directory down to the destination that is there, and
-# whether that is; which tar, whether dd can fill its blocks, and what can list.
+# whether that is; which tar, whether dd can fill its blocks, and what can list. Only what find
+# says counts: its status is bad where it may not come back to the directory it was started in.
 (
   LC_ALL=C
   export LC_ALL

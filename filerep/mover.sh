@@ -7,16 +7,22 @@
 #
 # The list is words, each ended by NUL, for one directory of the destination after the other: the
 # number of the first (see `at`), its path, where in the stage its files are, how many these
-# are, and their names. RACE: as for `at`.
+# are, and their names. RACE: as for `at`. Names are bytes, whatever the user's settings for perl are.
 mover='' perl=''
 start_mover() {
   if command -v perl >/dev/null && mkfifo -m 600 "$S/.to" "$S/.from" 2>/dev/null; then
-    perl -e '
+    PERL5OPT='' perl -C0 -e '
       sub word {
         my $word = shift;
         $word =~ s/\x27/\x27\\\x27\x27/g;
         $word =~ s/\n/\x27"\$nl"\x27/g;
         "\x27$word\x27";
+      }
+      sub flush {
+        return unless $staged;
+        $words = join " ", map { word($_) } @way ? @way : ".";
+        print "at $id $words && i=$first && put$staged\n";
+        $staged = "";
       }
       $| = 1;
       print "perl\n";
@@ -31,20 +37,17 @@ start_mover() {
           push @way, $at .= "/$_" for split m{/}, $directory;
           $good = !grep { !($there{$_} ||= lstat && -d _) } @way;
           $number = $id + (@way || 1);
-          $trouble = "";
           for (splice @list, 0, $count) {
-            $staged = "$ARGV[0]/$from$_";
-            if ($good && rename $staged, "$at/$_") {
-              print "$trouble\n" if $trouble;
-              $trouble = "";
+            if ($good && rename "$ARGV[0]/$from$_", "$at/$_") {
+              flush();
             } else {
-              $words = join " ", map { word($_) } @way ? @way : ".";
-              $trouble ||= "at $id $words && i=$number && each put_one";
-              $trouble .= " " . word $staged;
+              flush() if length $staged > 48_000;
+              $first = $number unless $staged;
+              $staged .= " " . word "$ARGV[0]/$from$_";
             }
             $number++;
           }
-          print "$trouble\n" if $trouble;
+          flush();
         }
         print "\n";
       }' "$S" <"$S/.to" >"$S/.from" 2>/dev/null &

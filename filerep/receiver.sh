@@ -108,8 +108,11 @@ each() {
 # put STAGED...: move into $D; what a rename cannot replace is got out of the way
 put() { mv -f "$@" "$D/" 2>/dev/null || each put_one "$@"; }
 put_one() {
-  exists "$p" || return # it went with the others
   f=$D/${p##*/}
+  if ! exists "$p"; then # it went with the others
+    exists "$f" || { words='it was unpacked, and is gone'; bad "$D"; }
+    return
+  fi
   if is_dir "$p" && is_dir "$f"; then tell "there $n $i"; return; fi
   # busybox mv cannot replace a symlink that leads to itself.
   if is_dir "$p" || [ -L "$f" ]; then rm -f "$f" 2>/dev/null

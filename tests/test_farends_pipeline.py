@@ -617,11 +617,11 @@ def test_a_far_end_without_tar_is_told_so(
     assert "tar" in complaint(done)
 
 
-@pytest.mark.parametrize("perl", ["exit 1", "echo new; yes ''"])
+@pytest.mark.parametrize("perl", ["exit 1", "echo new; cat >/dev/null"])
 def test_a_perl_that_is_no_good_is_not_needed(
     perl: str, far_end: Callable[[str], FarEnd], source: Path, place: Path
 ) -> None:
-    """It ends at once, or moves nothing (see mover.sh)."""
+    """It ends at once, or is none (see mover.sh)."""
     (place / "perl").write_text(f"#!/bin/sh\nPATH={farends.SYSTEM_PATH}\n{perl}\n")
     (place / "perl").chmod(0o755)
     far = far_end("dash+gnu")
@@ -634,11 +634,15 @@ def test_a_perl_that_is_no_good_is_not_needed(
         ends_cleanly(program, far, source)
 
 
+@pytest.mark.parametrize(
+    "setting", ["PERL_UNICODE=", "PERL_UNICODE=SDA", "PERL5OPT=-Mopen=:std,:utf8 -CSDA"]
+)
 def test_perl_renames_just_what_mv_would(
-    far_end: Callable[[str], FarEnd], source: Path
+    setting: str, far_end: Callable[[str], FarEnd], source: Path
 ) -> None:
     """Onto files and symlinks; where directories stand in the way mv finds out more."""
     far = far_end("dash+gnu")
+    far = farends.with_command(far, ["/usr/bin/env", setting, *far.command])
     names = ["a b", "new\nline", "-rf *", "$HOME", "'", "\\", "ä"]
     plant(source, {f"d/{name}": name for name in names})
     with replicating(far, source) as program:
@@ -646,15 +650,35 @@ def test_perl_renames_just_what_mv_would(
         assert [pid for pid in program.family() if name_of(pid) == "perl"]
         (there / "a b").unlink()
         (there / "a b").symlink_to("/etc/passwd")
-        (there / "'").unlink()
-        (there / "'").mkdir()
-        (there / "'/made there").write_text("stays")
+        for name in ("'", "ä"):
+            (there / name).unlink()
+            (there / name).mkdir()
+            (there / name / "made there").write_text("stays")
         for name in names:
             (source / "d" / name).write_text(name + " again")
-        program.says(".kept-1")
+        program.says("'.kept-1")
+        program.says("ä.kept-1")
         for name in names:
             program.wait_for(lambda: (there / name).read_text() == name + " again")
         assert (there / "'.kept-1/made there").read_text() == "stays"
+        assert (there / "ä.kept-1/made there").read_text() == "stays"
+
+
+def test_a_file_system_mounted_within_the_destination(
+    far_end: Callable[[str], FarEnd], source: Path
+) -> None:
+    """What cannot be renamed into it is copied, by one mv for many."""
+    far = far_end("dash+gnu")
+    names = [f"o'dd\n{number}" for number in range(3000)]
+    (far.here / "project").mkdir()
+    with mounted(far.here / "project/d", "size=64m"):
+        plant(source, {f"d/{name}": name for name in names})
+        with replicating(far, source) as program:
+            converges(program, far, source)
+            for name in names:
+                (source / "d" / name).write_text(name + " again")
+            converges(program, far, source)
+            ends_cleanly(program, far, source)
 
 
 @pytest.mark.parametrize(
