@@ -23,14 +23,14 @@ SIZE = 1 << 18
 _ZEROS = bytes(512)
 
 
-def widen(fd: int) -> None:
+def widen(fd: int, size: int = SIZE) -> None:
     """Let a pipe hold all that is written at once, so that its writer need not wait.
 
     What is no pipe, or cannot be changed (the user's pipes are used up), stays as it is.
     """
     try:
-        if fcntl is not None and fcntl(fd, F_GETPIPE_SZ) < SIZE:
-            fcntl(fd, F_SETPIPE_SZ, SIZE)
+        if fcntl is not None and fcntl(fd, F_GETPIPE_SZ) < size:
+            fcntl(fd, F_SETPIPE_SZ, size)
     except OSError:
         pass
 

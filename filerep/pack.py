@@ -65,6 +65,7 @@ from filerep.command import Command, OutputError, Stop
 from filerep.outbuffer import SIZE, OutBuffer, widen
 from filerep.pathstream import Decoder, normalize, quote
 from filerep.rows import in_rows
+from filerep.second import SHARE, Second, usable
 from filerep.source import OPEN_FILE, RootGone, Source, changed_meanwhile, same
 
 TYPE_CHECKING = False
@@ -77,7 +78,7 @@ if TYPE_CHECKING:
     from filerep.state import Remembered, State
     from filerep.wire import Options
 
-_READ = 1 << 16
+_READ = 1 << 18
 
 
 def pack(
@@ -93,9 +94,11 @@ def pack(
 
     With a ``table``, what it says is there already is left out, and what is sent is entered
     and, with a ``state``, remembered. A path that cannot be read goes to ``on_error``,
-    what names nothing below the source to ``on_bad_record``; ``OutputError`` escapes.
+    what names nothing below the source to ``on_bad_record``; ``OutputError`` escapes. Without
+    a ``table`` a second process takes half of many paths.
     """
-    packer = _Packer(source, archive, on_error, on_bad_record, table, state)
+    write = lambda data: command.write_all(archive, data)
+    packer = _Packer(source, write, on_error, on_bad_record, table, state)
     decoder = Decoder()
     waiting = select.poll()
     waiting.register(records, select.POLLIN)
@@ -119,28 +122,65 @@ class _Packer:
     def __init__(
         self,
         source: Source,
-        archive: int,
+        write: Callable[[memoryview], None],
         on_error: Callable[[str, bytes, OSError], None],
         on_bad_record: Callable[[bytes], None],
-        table: Optional[tables.Table],
-        state: Optional[State],
+        table: Optional[tables.Table] = None,
+        state: Optional[State] = None,
     ) -> None:
         self._source = source
         self._on_error = on_error
         self._on_bad_record = on_bad_record
         self._table = table
         self._state = state
-        self._out = OutBuffer(lambda data: command.write_all(archive, data))
+        self._out = OutBuffer(write)
         self._length = 0
         self._entered: list[tuple[bytes, bytes]] = []
+        self._alone = table is not None or not usable()
+        self._second: Optional[Second] = None
 
     def pack(self, records: list[bytes]) -> None:
         """Write a member for what is at each of these paths now."""
+        if len(records) > SHARE and not self._alone and self._second is None:
+            try:
+                self._second = Second(self._prepare_second)
+            except OSError:
+                self._alone = True
+        second = self._second
+        if len(records) <= SHARE or second is None:
+            self._pack_all(records)
+            return
+        for begin in range(0, len(records), 2 * SHARE):
+            middle = begin + SHARE
+            second.begin(records[middle : middle + SHARE])
+            self._pack_all(records[begin:middle])
+            length, left = second.finish(self._out)
+            self._length += length
+            self._pack_all(left)
+
+    def _prepare_second(
+        self, write: Callable[[memoryview], None]
+    ) -> Callable[[list[bytes]], list[bytes]]:
+        """See second.py."""
+        left: list[bytes] = []
+        on_error = lambda _, path, __: left.append(path)
+        packer = _Packer(self._source, write, on_error, left.append)
+
+        def pack(records: list[bytes]) -> list[bytes]:
+            self._source.forget_directories()
+            left.clear()
+            left.extend(packer._pack(records))
+            packer._flush()
+            return left
+
+        return pack
+
+    def _pack_all(self, records: list[bytes]) -> None:
         torn = self._pack(records)
         self._pack(torn, patient=True)
 
     def _pack(self, records: list[bytes], patient: bool = False) -> list[bytes]:
-        """As ``pack``; the paths of files that changed while they were read.
+        """Write members; the paths of files that changed while they were read.
 
         ``patient``: such a file is sent as it was read.
         """
@@ -250,6 +290,8 @@ class _Packer:
     def close(self) -> None:
         self._add(tarstream.end(self._length))
         self._flush()
+        if self._second is not None:
+            self._second.end()
 
     def _flush(self) -> None:
         """Write all; only what was written is remembered."""

@@ -175,6 +175,14 @@ def stop(process: subprocess.Popen[bytes], timeout: float = 20) -> None:
             process.wait()
 
 
+def alive(pid: int) -> bool:
+    """It runs: not gone, and no zombie whose new parent has yet to notice."""
+    with contextlib.suppress(OSError):
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        return state not in "ZX"
+    return False
+
+
 def wait_for(
     condition: Callable[[], T],
     timeout: float = 20,

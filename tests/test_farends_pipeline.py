@@ -15,7 +15,7 @@ import farends
 import pytest
 from farends import FarEnd, mounted, need_root
 from pipeline import name_of
-from programs import Running, Word, environment, run, running, wait_for
+from programs import Running, Word, alive, environment, run, running, wait_for
 from trees import (
     HOSTILE_NAMES,
     assert_same,
@@ -85,14 +85,6 @@ def ends_cleanly(program: Running, far: FarEnd, source: Path) -> None:
     # The far end of a ssh or docker exec cleans up on its own, a moment later.
     wait_for(lambda: not staging(far, source))
     assert not what_differs(far, source)
-
-
-def alive(pid: int) -> bool:
-    """It runs: not gone, and no zombie whose new parent has yet to notice."""
-    with contextlib.suppress(OSError):
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-        return state not in "ZX"
-    return False
 
 
 def staging(far: FarEnd, source: Path) -> list[str]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pty
+import signal
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import farends
@@ -15,6 +18,7 @@ import trees
 from filerep import pack, pathstream
 from filerep.command import OutputError
 from filerep.outbuffer import SIZE
+from filerep.second import SHARE, usable
 from filerep.source import RootGone, Source
 
 FR_PACK = str(programs.ROOT / "bin" / "fr-pack")
@@ -224,14 +228,18 @@ def test_a_full_disk_is_an_error_and_a_closed_reader_is_not(place: Path) -> None
     assert (result.returncode, result.stderr) == (0, b"")
 
 
+@pytest.mark.parametrize("before", [0, SHARE + 1])
 def test_a_file_that_shrinks_while_it_is_read_does_not_break_the_stream(
-    place: Path, monkeypatch: pytest.MonkeyPatch
+    before: int, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The size in the header is kept, and the file follows again as it is then."""
+    """The size in the header is kept, and the file follows again as it is then.
+
+    Behind many others it falls to the second process.
+    """
     trees.plant(place / "src", {"log": b"x" * 100_000, "next": b"n"})
     source = Source(os.fsencode(place / "src"))
     records, archive = os.pipe(), os.pipe()
-    os.write(records[1], b"log\0next\0")
+    os.write(records[1], b"gone\0" * before + b"log\0next\0")
     os.close(records[1])
     plain = os.readv
     cut = []
@@ -252,6 +260,67 @@ def test_a_file_that_shrinks_while_it_is_read_does_not_break_the_stream(
     assert tar.wait(10) == 0 and cut
     assert (place / "log").read_bytes() == b"x" * 10
     assert (place / "next").read_bytes() == b"n"
+
+
+def test_a_second_process_makes_no_other_archive(place: Path) -> None:
+    """By one processor or by two: the same members in order, the same messages."""
+    names = {f"d{number % 7}/f{number}": b"%d" % number for number in range(3000)}
+    trees.plant(place / "src", {**names, "large": bytes(3 * SIZE)})
+    os.symlink("d1", place / "src/link")
+    for number in range(0, 3000, 100):
+        os.chmod(place / f"src/d{number % 7}/f{number}", 0)
+    some = [os.fsencode(name) for name in names]
+    some[300:300] = [b"link", b"../up", b"large", b"d1/", b"gone", b"d9/f", b"large"]
+    argv = [*farends.without_rights(), FR_PACK, place / "src"]
+    records = pathstream.encode(some) + b"link"
+    by_two = programs.run(argv, stdin=records)
+    one = {min(os.sched_getaffinity(0))}
+    by_one = programs.run(
+        argv, stdin=records, preexec_fn=lambda: os.sched_setaffinity(0, one)
+    )
+    assert by_two.returncode == by_one.returncode == 1
+    assert by_two.stdout == by_one.stdout
+    messages = by_one.stderr.splitlines()
+    assert len(messages) == 31
+    assert sorted(by_two.stderr.splitlines()) == sorted(messages)
+
+
+def test_the_second_process_ends_with_the_first(place: Path) -> None:
+    trees.plant(place / "src", {"f": b"1" * 1000})
+    with packing(place) as (packer, second):
+        packer.process.kill()
+        programs.wait_for(lambda: not any(map(programs.alive, second)))
+    with packing(place) as (packer, second):
+        assert packer.process.stdin is not None
+        packer.process.stdin.close()
+        assert packer.end() == 0
+        assert not any(map(programs.alive, second))
+
+
+def test_a_killed_second_process_is_no_success(place: Path) -> None:
+    trees.plant(place / "src", {"f": b"1" * 1000})
+    with packing(place) as (packer, second):
+        for pid in second:
+            os.kill(pid, signal.SIGKILL)
+        programs.wait_for(lambda: not any(map(programs.alive, second)))
+        assert packer.process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):  # it may have noticed by now
+            packer.process.stdin.write(b"f\0" * 2 * SHARE)
+            packer.process.stdin.close()
+        status = packer.end()
+        words = b"fr-pack: its second process was killed\n"
+        assert (status, packer.errors) == ((71, words) if second else (0, b""))
+
+
+@contextlib.contextmanager
+def packing(place: Path) -> Iterator[tuple[programs.Running, list[int]]]:
+    """fr-pack in the middle of its work, and its second process, if there are processors."""
+    with programs.running(FR_PACK, place / "src", stdin=subprocess.PIPE) as packer:
+        assert packer.process.stdin is not None
+        packer.process.stdin.write(b"f\0" * 2 * SHARE)
+        packer.process.stdin.flush()
+        packer.wait_for(lambda: len(packer.family()) == usable())
+        yield packer, packer.family()
 
 
 def test_files_about_as_long_as_the_buffer_come_out_whole(place: Path) -> None:
