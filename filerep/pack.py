@@ -9,7 +9,8 @@ sent as symlinks, owners are not sent, set-id bits are left out.
 
 Whenever the input pauses, all that was read so far is written at once and padded to tar's
 record of 10240 bytes, so that a plain `tar -x` at the other end of the pipe applies it
-immediately. A record may come late, twice, or for a path that is gone.
+immediately. A record may come late, twice, or for a path that is gone. Where many come
+at once, a second process packs half of them.
 
   path    this path may have changed: it is sent if it is there
   path/   something at or below it may have gone; ./ is the whole tree. A tar archive

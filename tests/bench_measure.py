@@ -326,6 +326,14 @@ def most_resident(pid: int) -> float:
     return _kilobytes(pid, "status", "VmHWM") / 1000
 
 
+def children(pid: int) -> list[int]:
+    try:
+        text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+    except OSError:
+        return []
+    return [int(word) for word in text.split()]
+
+
 def _kilobytes(pid: int, file: str, field: str) -> float:
     try:
         text = Path(f"/proc/{pid}/{file}").read_text()
@@ -338,14 +346,15 @@ def _kilobytes(pid: int, file: str, field: str) -> float:
 def peak(
     words: Sequence[Word], env: Mapping[str, str], **files: int
 ) -> tuple[float, Cost]:
-    """The most megabytes that one program had resident, and what its run cost.
+    """The most megabytes that a program and its children had resident, and what it cost.
 
     Looked at while it runs: wait4(2) counts what the parent held before exec as well.
     """
     before, start, held = child_cpu(), time.perf_counter(), 0.0
     process = subprocess.Popen(words, env=env, **files)  # type: ignore[call-overload]
     while process.poll() is None:
-        held = max(held, most_resident(process.pid))
+        pids = [process.pid, *children(process.pid)]
+        held = max(held, sum(map(most_resident, pids)))
         pause(0.002)
     assert process.returncode == 0, words
     return held, Cost(time.perf_counter() - start, child_cpu() - before)
