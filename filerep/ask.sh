@@ -31,11 +31,13 @@ fi
   for id in $(stat -c %d:%i "$@" 2>/dev/null); do ids=$ids$id,; done
   tar=other list=none full=''
   command -v tar >/dev/null || tar=none
-  case $(tar --version 2>&1 </dev/null) in *'GNU tar'*) tar=gnu ;; *bsdtar*) tar=bsd ;; esac
+  version=$(tar --version 2>&1 </dev/null)
+  [ $? -le 128 ] || exit # killed: another connection asks again
+  case $version in *'GNU tar'*) tar=gnu ;; *bsdtar*) tar=bsd ;; esac
   if [ $tar != gnu ] && dd if=/dev/null bs=1 count=1 iflag=fullblock 2>/dev/null; then full=1; fi
   case $(find / -prune -printf '%y %m %s %T@' 2>/dev/null) in
   d*.*) list='find' ;;
   *) case $(find / -prune -exec stat -c '%f %s %Y %y %n//' {} + 2>/dev/null) in *///) list='stat' ;; esac ;;
   esac
   printf '%s\n' "filerep-$nonce here ids=$ids boot=$boot there=$there tar=$tar list=$list full=$full"
-)
+) || exit

@@ -711,6 +711,30 @@ def test_what_stands_in_the_way_of_some_of_many(
         assert {path.read_text() for path in outside.rglob("f*")} == {"1"}
 
 
+def test_a_tar_killed_while_it_is_asked_for_its_version_is_asked_again(
+    far_end: Callable[[str], FarEnd], source: Path, place: Path
+) -> None:
+    """Found by a hunt: it was taken for one that cannot set fractions of a second."""
+    kill = place / "kill"
+    (place / "tar").write_text(
+        "#!/bin/sh\n"
+        f'if [ "$1" = --version ] && rm {kill} 2>/dev/null; then kill -KILL $$; fi\n'
+        f'PATH={farends.SYSTEM_PATH} exec tar "$@"\n'
+    )
+    (place / "tar").chmod(0o755)
+    far = far_end("dash+gnu")
+    command = ["/usr/bin/env", f"PATH={place}:{farends.SYSTEM_PATH}", "dash"]
+    plant(source, {"f": "1"})
+    with replicating(farends.with_command(far, command), source) as program:
+        kill.touch()
+        (perl,) = (pid for pid in program.family() if name_of(pid) == "perl")
+        os.kill(perl, signal.SIGKILL)
+        (source / "f").write_text("2")
+        converges(program, far, source)
+        assert not kill.exists()
+        ends_cleanly(program, far, source)
+
+
 def test_a_killed_perl_costs_a_connection(
     far_end: Callable[[str], FarEnd], source: Path
 ) -> None:
