@@ -105,11 +105,16 @@ class Mender:
 
     def _keep(self, directories: list[bytes]) -> None:
         """Directories that were not empty over there: still ours if something failed in
-        them, else they hold what was made at the far end."""
+        them, else they hold what was made at the far end.
+
+        Not if the table has it again: an earlier batch did not do what it was to remove.
+        """
         for path in directories:
             if any(one.startswith(path + b"/") for one in self._failures.why):
                 entry = tables.directory_entry(0, tables.OURS | tables.UNSURE)
                 self._table.put_directory(path, entry)
+            elif path in self._table.directories:
+                self._again([path])
             elif path.rpartition(b"/")[0] not in directories:
                 self._say(
                     f"{quote(path)} stays at the far end: it holds files made there"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -222,3 +223,28 @@ def test_what_a_later_batch_removes_is_not_doubted_by_an_earlier_one(
     pack.answer(b"ok 2")
     pack.answer(b"ok 3")
     assert b"del " not in pack.batch()
+
+
+def test_a_directory_kept_by_what_an_earlier_batch_did_not_remove_goes_later(
+    pack: Pack,
+) -> None:
+    """Found by a hunt: it was taken for one that holds files made over there."""
+    for name in ("d/f", "d/x/f", "e/y/f"):
+        (pack.source / name).parent.mkdir(parents=True, exist_ok=True)
+        (pack.source / name).write_text("f")
+    pack.name(b"d/f", b"d/x/f", b"e/y/f")
+    pack.batch()
+    pack.answer(b"ok 1")
+    shutil.rmtree(pack.source / "d/x")
+    shutil.rmtree(pack.source / "e")
+    pack.name(b"d/x/", b"e/")
+    assert b"at 6 './d' './e' && rmd './e/y' './e' './d/x'" in pack.batch()
+    shutil.rmtree(pack.source / "d")
+    pack.name(b"d/")
+    assert b"at 2 . && rmd './d'" in pack.batch()
+    pack.answer(b"lost 2 7")  # e had gone over there, so d/x was not tried
+    pack.answer(b"ok 2")
+    pack.answer(b"kept 3 3")  # for the sake of d/x
+    pack.answer(b"ok 3")
+    while b" './d'\n" not in pack.batch():
+        pass
