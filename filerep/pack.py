@@ -461,7 +461,9 @@ def _converse(run: Command, root: bytes, source: Source, state: Optional[State])
         return command.TERMINATED
     if conversation.failures:
         count = f"{len(conversation.failures):,}"
-        said = f"not in sync: {count} of the paths could not be written, see above"
+        said = (
+            f"not in sync: {count} of the paths could not be written; why is said above"
+        )
         raise Stop(command.UNAVAILABLE, said)
     return run.status
 

@@ -5,9 +5,10 @@ Usage:
                   SRC_DIR DEST_PARENT_DIR CONNECTION_COMMAND...
 
 Copies SRC_DIR to DEST_PARENT_DIR at the far end, under its own name, then watches it and
-sends each change at once, until Ctrl-C. CONNECTION_COMMAND is any command that gives a
-shell on its standard input: bash, ssh host sh, docker exec -i my_container sh. A `--` may
-stand before it. Nothing is installed at the far end; it needs a POSIX shell and a tar.
+sends each change at once, until Ctrl-C. DEST_PARENT_DIR is an absolute path.
+CONNECTION_COMMAND is any command that gives a shell on its standard input: bash, ssh host
+sh, docker exec -i my_container sh. A `--` may stand before it. Nothing is installed at the
+far end; it needs a POSIX shell and a tar.
 
 Options stand before SRC_DIR, or anywhere before a `--`.
 
@@ -54,7 +55,7 @@ Exit status:
        that could be waited for, or another runs already
   70   a bug
   71   the system refused (no process, no descriptor)
-  130  after Ctrl-C; 143 after SIGTERM
+  130  after Ctrl-C; 143 after SIGTERM, 129 after SIGHUP
 
 Files:
   $XDG_STATE_HOME/file-replicator  (~/.local/state) what was sent, so that what is removed
@@ -152,8 +153,11 @@ class Job:
         args = run.args
         self.run = run
         self.args = args
-        self.source = os.path.realpath(command.source_root(args["SRC_DIR"]))
-        self.name = os.path.basename(self.source)
+        typed = command.source_root(args["SRC_DIR"])
+        self.source = os.path.realpath(typed)
+        self.name = os.path.basename(typed.rstrip(b"/"))  # a link's own, too
+        if self.name in (b"", b".", b".."):
+            self.name = os.path.basename(self.source)
         self.parent = _plain_path(os.fsencode(args["DEST_PARENT_DIR"]))
         self.connection: list[str] = args["CONNECTION_COMMAND"]
         if not self.name:
@@ -175,7 +179,8 @@ class Job:
         self.key = self._key()
 
     def _key(self) -> str:
-        parts = [self.source, self.parent, *map(os.fsencode, self.connection)]
+        there = self.parent + b"/" + self.name
+        parts = [self.source, there, *map(os.fsencode, self.connection)]
         return digest(b"\0".join(parts)).hex()
 
     def rules(self) -> list[str]:

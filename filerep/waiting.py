@@ -149,7 +149,7 @@ def wait(path: str, say: Callable[[str], None]) -> int:
         paths = "one path" if failing == 1 else f"{failing:,} paths"
         said = (
             f"{paths} could not be read here or written at the far end;"
-            " the running one says which"
+            " the running one says why"
         )
         raise Stop(UNAVAILABLE, said)
     return OK

@@ -485,6 +485,25 @@ def test_a_file_with_no_permissions_at_all_arrives(
         converges(program, far, source)
 
 
+@pytest.mark.parametrize(
+    "typed, name",
+    [("link", "link"), ("link/", "link"), (".", "project"), ("src/..", "project")],
+)
+def test_the_copy_is_called_what_the_source_was_called(
+    typed: str, name: str, far_end: Callable[[str], FarEnd], source: Path
+) -> None:
+    """Also by a link's own name; `.` and `..` are none."""
+    far = far_end("bash+gnu")
+    small_tree(source)
+    link = source.parent / "link"
+    link.symlink_to(source)
+    directory = source.parent if "link" in typed else source
+    done = run(["file-replicator", ONCE, typed, far.parent, "bash"], cwd=directory)
+    assert done.returncode == OK, done.stderr
+    assert os.listdir(far.here) == [name]
+    assert_same(source, far.here / name)
+
+
 @pytest.mark.parametrize("options", [(), ("--clean-out-first",)], ids=["", "clean"])
 @pytest.mark.parametrize("parent", ["..", ".", "src", "new/and/deep", "link"])
 @pytest.mark.parametrize("shell", ["bash", "dash", "busybox sh", "mksh", "zsh"])

@@ -140,7 +140,7 @@ def test_the_first_command(world: World) -> None:
     one = block("Install and run")
     command = one.text.rpartition("venv/bin/")[2]
     (world.work / "my_project_dir").symlink_to("my_project")
-    place = Path("/tmp/my_project")
+    place = Path("/tmp/my_project_dir")  # what was typed, though a link
     shutil.rmtree(place, ignore_errors=True)
     try:
         replicated(
