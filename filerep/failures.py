@@ -28,9 +28,12 @@ _DISK_FULL = "its disk is full"
 class Lot:
     """Paths that failed over there, to be tried again together after ``wait`` seconds."""
 
-    def __init__(self, paths: list[bytes], wait: float, mixed: bool = False) -> None:
+    def __init__(
+        self, paths: list[bytes], wait: float, words: str, mixed: bool = False
+    ) -> None:
         self.paths = paths
         self.wait = wait
+        self.words = words  # why
         self.mixed = mixed  # it may be that some of them, or all, are good
 
     def __lt__(self, other: Lot) -> bool:
@@ -73,7 +76,7 @@ class Failures:
         for path in paths:
             self.why[path] = words
         wait = min(lot.wait * 2 if lot else _RETRY_WAIT[0], _RETRY_WAIT[1])
-        self._push(wait, Lot(paths, wait, mixed))
+        self._push(wait, Lot(paths, wait, words, mixed))
 
     def _push(self, wait: float, lot: Lot) -> None:
         heapq.heappush(self._lots, (time.monotonic() + wait, lot))
@@ -99,7 +102,27 @@ class Failures:
 
     def put_back(self, paths: list[bytes], lot: Lot) -> None:
         """These of ``lot`` were not tried after all."""
-        self._push(0.0, Lot(paths, lot.wait))
+        self._push(0.0, Lot(paths, lot.wait, lot.words))
+
+    def tried(self, lot: Lot) -> None:
+        """``lot`` was tried. If it went through, so may what failed for the same reason.
+
+        Twice as much of that is tried next, and at once: room on a disk may be scarce.
+        """
+        if not self.why.keys().isdisjoint(lot.paths):
+            return
+        paths: list[bytes] = []
+        mixed = False
+        for entry in sorted(self._lots):
+            other = entry[1]
+            if other.words == lot.words and len(paths) < 2 * len(lot.paths):
+                self._lots.remove(entry)
+                paths += other.paths
+                mixed = mixed or other.mixed
+        heapq.heapify(self._lots)
+        if paths:
+            self._next = time.monotonic()
+            self._push(0.0, Lot(paths, lot.wait, lot.words, mixed))
 
     def mark(self) -> None:
         """Somebody waits for what was named before now: each lot is tried once more."""

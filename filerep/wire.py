@@ -534,6 +534,7 @@ class Conversation:
             gone = {path for other in later for path in other.removed}
             self._again(self.plan.restore(sent, void | gone))
         if sent.lot:
+            self.failures.tried(sent.lot)
             # A directory may have stayed only for the sake of what is removed now.
             self._again(path.rpartition(b"/")[0] for path in removed if b"/" in path)
         took = time.monotonic() - sent.started

@@ -248,3 +248,22 @@ def test_a_directory_kept_by_what_an_earlier_batch_did_not_remove_goes_later(
     pack.answer(b"ok 3")
     while b" './d'\n" not in pack.batch():
         pass
+
+
+def test_what_was_tried_one_by_one_comes_together_once_one_goes_through(
+    pack: Pack,
+) -> None:
+    names = [b"f%d" % number for number in range(8)]
+    for name in names:
+        (pack.source / name.decode()).write_text("f")
+    pack.name(*names)
+    pack.batch()
+    pack.answer(b"failed 1 2 No space left on device")
+    arrived: list[bytes] = []
+    last = 1
+    while len(arrived) < len(names):
+        for last, inside in enumerate(pack.batch().split(b"\0batch ")[:-1], last + 1):
+            arrived += re.findall(rb"\d/(f\d)\0", inside)
+            pack.answer(b"ok %d" % last)
+    assert sorted(arrived) == names
+    assert last < 1 + len(names)
