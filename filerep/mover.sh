@@ -11,7 +11,7 @@
 mover='' perl=''
 start_mover() {
   if command -v perl >/dev/null && mkfifo -m 600 "$S/.to" "$S/.from" 2>/dev/null; then
-    PERL5OPT='' perl -C0 -e '
+    PERL5OPT='' PERLIO='' perl -C0 -e '
       sub word {
         my $word = shift;
         $word =~ s/\x27/\x27\\\x27\x27/g;
@@ -25,6 +25,7 @@ start_mover() {
         $staged = "";
       }
       $| = 1;
+      binmode $_ for *STDIN, *STDOUT;
       print "perl\n";
       while (<STDIN>) {
         open LIST, "<", "$ARGV[0]/moves" or exit;

@@ -1,5 +1,5 @@
 # shellcheck shell=sh
-# shellcheck disable=SC1091,SC2034,SC2154,SC2317 # others go before, and `commit` comes later
+# shellcheck disable=SC1091,SC2034,SC2154,SC2317,SC3013 # others go before, and `commit` comes later
 {
 # The far end of file-replicator: POSIX sh, run from memory, nothing installed. ask.sh has come
 # before it, and of the other scripts what this far end needs.
@@ -87,10 +87,11 @@ at() {
 }
 # tell WORD...: answer for one path; something may be left in the stage
 tell() { dirty=1; printf '%s\n' "$*"; }
-# bad DIR: what was said of a path in DIR ($words, kept off a disk that may be full), or who owns
-# a DIR that is closed to us, asked once for all that goes there
+# bad DIR: what was said of a path in DIR ($words, kept off a disk that may be full), without the
+# names in front; or who owns a DIR that is closed to us, asked once for all that goes there
 bad() {
-  if [ ! -w "$1" ]; then
+  words=${words##*: }
+  if [ -e "$1" ] && [ ! -w "$1" ]; then
     [ "$1" = "$shut" ] || shut=$1 who="$(id -un 2>/dev/null), $(ls -ld "$1" 2>/dev/null)"
     words="not writable by $who"
   fi
@@ -106,13 +107,17 @@ each() {
   done
 }
 # put STAGED...: move into $D; what a rename cannot replace is got out of the way
-put() { mv -f "$@" "$D/" 2>/dev/null || each put_one "$@"; }
+put() {
+  all=1
+  for p; do exists "$p" || all=''; done
+  mv -f "$@" "$D/" 2>/dev/null || each put_one "$@"
+}
 put_one() {
   f=$D/${p##*/}
-  if ! exists "$p"; then # it went with the others
-    exists "$f" || { words='it was unpacked, and is gone'; bad "$D"; }
-    return
-  fi
+  # It went with the others, if it was there.
+  exists "$p" || { [ "$all" ] || { words='it was unpacked, and is gone'; bad "$D"; }; return; }
+  # Where link.sh has come so far, mv finds two names of one file.
+  if [ ! -L "$f" ] && [ "$p" -ef "$f" ]; then return; fi
   if is_dir "$p" && is_dir "$f"; then tell "there $n $i"; return; fi
   # busybox mv cannot replace a symlink that leads to itself.
   if is_dir "$p" || [ -L "$f" ]; then rm -f "$f" 2>/dev/null
@@ -147,6 +152,7 @@ while :; do
     . "$S/commit" </dev/null
     echo "ok $n"
   else
+    case $words in *'No space left'* | *'Wrote only '*) words='No space left on device' ;; esac
     tell "failed $n $code ${words%%"$nl"*}"
   fi
   if [ "$dirty" ]; then rm -rf "${S:?}"/*; else : >"$S/commit"; fi

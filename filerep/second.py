@@ -92,7 +92,10 @@ class Second:
     def end(self) -> None:
         os.close(self._share)
         os.close(self._packed)
-        os.waitpid(self._pid, 0)
+        try:
+            os.waitpid(self._pid, 0)
+        except ChildProcessError:
+            pass  # who ignores SIGCHLD is told of none
 
 
 def _serve(share: int, packed: int, prepare: Callable[[Write], Pack]) -> NoReturn:

@@ -646,7 +646,14 @@ def test_a_perl_that_is_no_good_is_not_needed(
 
 
 @pytest.mark.parametrize(
-    "setting", ["PERL_UNICODE=", "PERL_UNICODE=SDA", "PERL5OPT=-Mopen=:std,:utf8 -CSDA"]
+    "setting",
+    [
+        "PERL_UNICODE=",
+        "PERL_UNICODE=SDA",
+        "PERL5OPT=-Mopen=:std,:utf8 -CSDA",
+        "PERLIO=:utf8",
+        "PERLIO=:crlf",
+    ],
 )
 def test_perl_renames_just_what_mv_would(
     setting: str, far_end: Callable[[str], FarEnd], source: Path
@@ -730,6 +737,27 @@ def test_what_stands_in_the_way_of_some_of_many(
         assert {path.read_text() for path in outside.rglob("f*")} == {"1"}
 
 
+@pytest.mark.parametrize("name", ["dash+gnu", "bash+gnu"])
+def test_one_directory_in_the_way_of_many_is_no_trouble_for_the_others(
+    name: str, far_end: Callable[[str], FarEnd], source: Path
+) -> None:
+    """cp has put some into place before it fails, and mv will not have one file twice."""
+    far = far_end(name)
+    paths = [f"d{count}/f{file}" for count in range(12) for file in range(4)]
+    plant(source, {path: "1" for path in paths})
+    assert replicate(far, source).returncode == OK
+    there = far.here / "project"
+    (there / "d6/f1").unlink()
+    plant(there, {"d6/f1/made there": "stays"})
+    for path in paths:
+        (source / path).write_text("22")
+    done = replicate(far, source)
+    assert done.returncode == OK, done.stderr
+    assert b"cannot write" not in done.stderr
+    assert {(there / path).read_text() for path in paths} == {"22"}
+    assert (there / "d6/f1.kept-1/made there").read_text() == "stays"
+
+
 def test_a_tar_killed_while_it_is_asked_for_its_version_is_asked_again(
     far_end: Callable[[str], FarEnd], source: Path, place: Path
 ) -> None:
@@ -752,6 +780,68 @@ def test_a_tar_killed_while_it_is_asked_for_its_version_is_asked_again(
         converges(program, far, source)
         assert not kill.exists()
         ends_cleanly(program, far, source)
+
+
+@pytest.mark.parametrize("name", ["dash+gnu", "bash+gnu"])
+def test_a_file_that_goes_between_unpacking_and_moving_is_sent_again(
+    name: str, far_end: Callable[[str], FarEnd], source: Path, place: Path
+) -> None:
+    """As when somebody clears the hidden directory away: the old one is no proof."""
+    far = far_end(name)
+    lose = place / "lose"
+    (place / "tar").write_text(
+        f'#!/bin/sh\n{shutil.which("tar")} "$@" || exit\n'
+        f"! rm {lose} 2>/dev/null || rm ./.filerep-*/0/f1\n"
+    )
+    (place / "tar").chmod(0o755)
+    plant(source, {f"f{number}": "1" for number in range(3)})
+    command = [word.replace("PATH=", f"PATH={place}:") for word in far.command]
+    with replicating(farends.with_command(far, command), source) as program:
+        (source / "f0").write_text("not lost")
+        converges(program, far, source)
+        lose.touch()
+        for number in range(3):
+            (source / f"f{number}").write_text("saved again")
+        converges(program, far, source)
+        assert not lose.exists()
+
+
+@pytest.mark.parametrize("name", ["bash+gnu", "dash+gnu", "busybox+busybox"])
+def test_a_reason_is_told_once_for_many_whatever_they_are_called(
+    name: str, far_end: Callable[[str], FarEnd], source: Path
+) -> None:
+    far = far_end(name)
+    with mounted(far.here, "size=3m"):
+        ballast = far.here / "ballast"
+        ballast.write_bytes(b"x" * 2_000_000)
+        with replicating(far, source) as program:
+            odd = {f"a\n'{number}: b\n": b"y" * 20_000 for number in range(100)}
+            plant(source, odd)
+            program.says("cannot write")
+            ballast.unlink()
+            converges(program, far, source)
+            assert program.errors.count(b"cannot write") == 1
+            assert program.errors.count(b"disk is full") == 1
+
+
+def test_files_of_somebody_else_are_told_of_together(
+    far_end: Callable[[str], FarEnd], source: Path
+) -> None:
+    """In a directory that all may write, as /tmp, only their owner may replace them."""
+    far = far_end("sudo")
+    plant(source, {f"d/f{number}": "1" for number in range(50)})
+    with replicating(far, source) as program:
+        converges(program, far, source)
+        there = far.here / "project/d"
+        for path in [there, *there.iterdir()]:
+            os.chown(path, 0, 0)
+        there.chmod(0o1777)
+        for number in range(50):
+            (source / f"d/f{number}").write_text("2")
+        program.says("Operation not permitted")
+        (source / "e").write_text("e")
+        program.says("sent 'e'")
+        assert program.errors.count(b"Operation not permitted") == 1
 
 
 def test_a_killed_perl_costs_a_connection(

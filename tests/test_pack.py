@@ -312,6 +312,17 @@ def test_a_killed_second_process_is_no_success(place: Path) -> None:
         assert (status, packer.errors) == ((71, words) if second else (0, b""))
 
 
+def test_it_ends_well_where_nobody_is_told_of_ended_processes(place: Path) -> None:
+    """Daemons start programs with SIGCHLD ignored."""
+    trees.plant(place / "src", {"f": b"1" * 1000})
+    done = programs.run(
+        [FR_PACK, place / "src"],
+        stdin=b"f\0" * 2 * SHARE,
+        preexec_fn=lambda: signal.signal(signal.SIGCHLD, signal.SIG_IGN),
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
 @contextlib.contextmanager
 def packing(place: Path) -> Iterator[tuple[programs.Running, list[int]]]:
     """fr-pack in the middle of its work, and its second process, if there are processors."""
