@@ -117,7 +117,7 @@ put_one() {
   # It went with the others, if it was there.
   exists "$p" || { [ "$all" ] || { words='it was unpacked, and is gone'; bad "$D"; }; return; }
   # Where link.sh has come so far, mv finds two names of one file.
-  if [ ! -L "$f" ] && [ "$p" -ef "$f" ]; then return; fi
+  [ -L "$p" ] || [ -L "$f" ] || [ ! "$p" -ef "$f" ] || return
   if is_dir "$p" && is_dir "$f"; then tell "there $n $i"; return; fi
   # busybox mv cannot replace a symlink that leads to itself.
   if is_dir "$p" || [ -L "$f" ]; then rm -f "$f" 2>/dev/null
