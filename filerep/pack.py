@@ -313,6 +313,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _main(run: Command) -> int:
     root = command.source_root(run.args["SRC"])
+    try:
+        os.fstat(0)
+    except OSError:  # the next file to be opened would be taken for it
+        raise Stop(command.NO_INPUT, "standard input is closed") from None
     source = _open_source(root)
     table = tables.Table() if run.args["--listing"] or run.args["--state"] else None
     state = None if run.args["--dry-run"] else _open_state(run.args["--state"])

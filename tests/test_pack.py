@@ -203,6 +203,13 @@ def test_an_archive_is_not_written_to_a_terminal(place: Path) -> None:
     assert result.stderr == b"fr-pack: will not write an archive to a terminal\n"
 
 
+def test_a_closed_standard_input_is_told(place: Path) -> None:
+    command = f'exec "{FR_PACK}" "$0" <&- | cat'
+    result = programs.run(["bash", "-o", "pipefail", "-c", command, place])
+    assert result.returncode == 66
+    assert result.stderr == b"fr-pack: standard input is closed\n"
+
+
 def test_a_full_disk_is_an_error_and_a_closed_reader_is_not(place: Path) -> None:
     trees.plant(place / "src", {"f": bytes(1 << 20)})
     with open("/dev/full", "wb") as full:
