@@ -105,24 +105,23 @@ class Failures:
         self._push(0.0, Lot(paths, lot.wait, lot.words))
 
     def tried(self, lot: Lot) -> None:
-        """``lot`` was tried. If it went through, so may what failed for the same reason.
+        """``lot`` was tried. If it went through, a disk that was full has room again.
 
-        Twice as much of that is tried next, and at once: room on a disk may be scarce.
+        Of what was tried one by one since, twice as much is tried next, and at once: room may
+        be scarce. Another cause may be one path's own, which would spoil it for the others.
         """
-        if not self.why.keys().isdisjoint(lot.paths):
+        if lot.words != _DISK_FULL or not self.why.keys().isdisjoint(lot.paths):
             return
         paths: list[bytes] = []
-        mixed = False
         for entry in sorted(self._lots):
             other = entry[1]
-            if other.words == lot.words and len(paths) < 2 * len(lot.paths):
+            alone = other.words == lot.words and len(other.paths) == 1
+            if alone and len(paths) < 2 * len(lot.paths):
                 self._lots.remove(entry)
                 paths += other.paths
-                mixed = mixed or other.mixed
         heapq.heapify(self._lots)
         if paths:
-            self._next = time.monotonic()
-            self._push(0.0, Lot(paths, lot.wait, lot.words, mixed))
+            self._push(0.0, Lot(paths, _RETRY_WAIT[0], lot.words))
 
     def mark(self) -> None:
         """Somebody waits for what was named before now: each lot is tried once more."""

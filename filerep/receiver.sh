@@ -41,6 +41,7 @@ say() { printf '%s\n' "filerep-$nonce $*"; }
 fail() { say error "$1"; exit 1; }
 try() { words=$("$@" 2>&1) || fail "${words%%"$nl"*}"; }
 exists() { [ -e "$1" ] || [ -L "$1" ]; }
+closed() { [ -e "$1" ] && [ ! -w "$1" ]; }
 is_dir() { [ -d "$1" ] && [ ! -L "$1" ]; }
 drop() { [ ! -e "$S/.hook" ] || kill "$job"; stop_mover; rm -rf "$S"; }
 
@@ -91,7 +92,7 @@ tell() { dirty=1; printf '%s\n' "$*"; }
 # names in front; or who owns a DIR that is closed to us, asked once for all that goes there
 bad() {
   words=${words##*: }
-  if [ -e "$1" ] && [ ! -w "$1" ]; then
+  if closed "$1"; then
     [ "$1" = "$shut" ] || shut=$1 who="$(id -un 2>/dev/null), $(ls -ld "$1" 2>/dev/null)"
     words="not writable by $who"
   fi
@@ -114,7 +115,7 @@ put() {
 }
 put_one() {
   f=$D/${p##*/}
-  # It went with the others, if it was there.
+  # It went with the others, if all were there.
   exists "$p" || { [ "$all" ] || { words='it was unpacked, and is gone'; bad "$D"; }; return; }
   # Where link.sh has come so far, mv finds two names of one file.
   [ -L "$p" ] || [ -L "$f" ] || [ ! "$p" -ef "$f" ] || return
@@ -128,7 +129,8 @@ put_one() {
     while exists "$f.kept-$k"; do k=$((k + 1)); done
     mv "$f" "$f.kept-$k" 2>/dev/null && tell "aside $n $i .kept-$k"
   fi
-  { [ -w "$D" ] && words=$(mv -f "$p" "$D/" 2>&1); } || bad "$D"
+  closed "$D" || { words=$(mv -f "$p" "$D/" 2>&1) && return; }
+  bad "$D"
 }
 # del PATH...: remove files; a directory that stands there by now is none of ours
 del() { rm -f "$@" 2>/dev/null || each del_one "$@"; }

@@ -5,10 +5,11 @@ Usage:
                   SRC_DIR DEST_PARENT_DIR CONNECTION_COMMAND...
 
 Copies SRC_DIR to DEST_PARENT_DIR at the far end, under its own name, then watches it and
-sends each change at once, until Ctrl-C. DEST_PARENT_DIR is an absolute path.
-CONNECTION_COMMAND is any command that gives a shell on its standard input: bash, ssh host
-sh, docker exec -i my_container sh. A `--` may stand before it. Nothing is installed at the
-far end; it needs a POSIX shell and a tar.
+sends each change at once, until Ctrl-C. A link's own name counts; `.` and a `/` behind mean
+the real name of the directory. DEST_PARENT_DIR is an absolute path. CONNECTION_COMMAND is
+any command that gives a shell on its standard input: bash, ssh host sh, docker exec -i
+my_container sh. A `--` may stand before it. Nothing is installed at the far end; it needs a
+POSIX shell and a tar.
 
 Options stand before SRC_DIR, or anywhere before a `--`.
 
@@ -155,7 +156,7 @@ class Job:
         self.args = args
         typed = command.source_root(args["SRC_DIR"])
         self.source = os.path.realpath(typed)
-        self.name = os.path.basename(typed.rstrip(b"/"))  # a link's own, too
+        self.name = os.path.basename(typed)  # a link's own, without a / behind it
         if self.name in (b"", b".", b".."):
             self.name = os.path.basename(self.source)
         self.parent = _plain_path(os.fsencode(args["DEST_PARENT_DIR"]))
