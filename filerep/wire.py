@@ -540,7 +540,9 @@ class Conversation:
         took = time.monotonic() - sent.started
         if sent.batch.bytes >= self.limit // 2:
             if took < _GOOD_TIME:
-                self.limit = min(self.limit * 2, _MOST_BYTES)
+                # Eight times as much would still take a good time.
+                times = 8 if took < _GOOD_TIME / 8 else 2
+                self.limit = min(self.limit * times, _MOST_BYTES)
             elif took > 4 * _GOOD_TIME:
                 self.limit = max(self.limit // 2, _LEAST_BYTES)
         self._tell(sent, took, void)
