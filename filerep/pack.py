@@ -66,8 +66,8 @@ from filerep.command import Command, OutputError, Stop
 from filerep.outbuffer import SIZE, OutBuffer, widen
 from filerep.pathstream import Decoder, normalize, quote
 from filerep.rows import in_rows
-from filerep.second import SHARE, Second, usable
 from filerep.source import OPEN_FILE, RootGone, Source, changed_meanwhile, same
+from filerep.worker import SHARE, Worker, usable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -138,31 +138,31 @@ class _Packer:
         self._length = 0
         self._entered: list[tuple[bytes, bytes]] = []
         self._alone = table is not None or not usable()
-        self._second: Optional[Second] = None
+        self._worker: Optional[Worker] = None
 
     def pack(self, records: list[bytes]) -> None:
         """Write a member for what is at each of these paths now."""
-        if len(records) > SHARE and not self._alone and self._second is None:
+        if len(records) > SHARE and not self._alone and self._worker is None:
             try:
-                self._second = Second(self._prepare_second)
+                self._worker = Worker(self._prepare_worker)
             except OSError:
                 self._alone = True
-        second = self._second
-        if len(records) <= SHARE or second is None:
+        worker = self._worker
+        if len(records) <= SHARE or worker is None:
             self._pack_all(records)
             return
         for begin in range(0, len(records), 2 * SHARE):
             middle = begin + SHARE
-            second.begin(records[middle : middle + SHARE])
+            worker.begin(records[middle : middle + SHARE])
             self._pack_all(records[begin:middle])
-            length, left = second.finish(self._out)
+            length, left = worker.finish(self._out)
             self._length += length
             self._pack_all(left)
 
-    def _prepare_second(
+    def _prepare_worker(
         self, write: Callable[[memoryview], None]
     ) -> Callable[[list[bytes]], list[bytes]]:
-        """See second.py."""
+        """See worker.py."""
         left: list[bytes] = []
         on_error = lambda _, path, __: left.append(path)
         packer = _Packer(self._source, write, on_error, left.append)
@@ -291,8 +291,8 @@ class _Packer:
     def close(self) -> None:
         self._add(tarstream.end(self._length))
         self._flush()
-        if self._second is not None:
-            self._second.end()
+        if self._worker is not None:
+            self._worker.end()
 
     def _flush(self) -> None:
         """Write all; only what was written is remembered."""

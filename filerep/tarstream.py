@@ -15,9 +15,7 @@ from zlib import adler32 as _adler32
 
 BLOCK = 512
 RECORD = 10240  # tar reads and writes 20 blocks at a time, unless told otherwise
-LARGE_RECORD = (
-    262_144  # as much as fr-pack writes at once; half or twice that is slower
-)
+LARGE_RECORD = 262_144  # what fr-pack writes at once; half or twice that is slower
 
 FILE = b"0"
 SYMLINK = b"2"

@@ -18,8 +18,8 @@ import trees
 from filerep import pack, pathstream
 from filerep.command import OutputError
 from filerep.outbuffer import SIZE
-from filerep.second import SHARE, usable
 from filerep.source import RootGone, Source
+from filerep.worker import SHARE, usable
 
 FR_PACK = str(programs.ROOT / "bin" / "fr-pack")
 FR_WALK = str(programs.ROOT / "bin" / "fr-walk")
@@ -315,7 +315,7 @@ def test_a_killed_second_process_is_no_success(place: Path) -> None:
             packer.process.stdin.write(b"f\0" * 2 * SHARE)
             packer.process.stdin.close()
         status = packer.end()
-        words = b"fr-pack: its second process was killed\n"
+        words = b"fr-pack: its worker process was killed\n"
         assert (status, packer.errors) == ((71, words) if second else (0, b""))
 
 

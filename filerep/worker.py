@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 SHARE = 256
 _ROOM = 1 << 20  # bytes; what an unprivileged user can have
 
-_KILLED = "its second process was killed"
+_KILLED = "its worker process was killed"
 
 # How many bytes follow: of archive, or, less than none, of the paths handed back and of one
 # that is not there. These end a share.
@@ -44,8 +44,8 @@ def usable() -> bool:
         return (os.cpu_count() or 1) > 1
 
 
-class Second:
-    """The process, and the pipes to and from it."""
+class Worker:
+    """The second process, and the pipes to and from it."""
 
     def __init__(self, prepare: Callable[[Write], Pack]) -> None:
         """Start it; raises OSError. In it, ``prepare`` is given what to write an archive with.
