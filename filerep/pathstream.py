@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 WHOLE_TREE = b"./"
 
 _READ = 1 << 16
+# So much at a time is some thousand paths: work for a while, and soon begun.
+_ENOUGH = 1 << 17
 _READS = 16
 
 
@@ -57,13 +59,14 @@ class Records:
     def read(self) -> list[bytes]:
         """The records that are there, up to a bound; to be called when ``fd`` is readable."""
         chunk = os.read(self.fd, _READ)
-        data = [chunk]
+        data, size = [chunk], len(chunk)
         poll = select.poll()
         poll.register(self.fd, select.POLLIN)
         # A writer may write a page at a time, and what one page names be little.
-        while chunk and len(data) < _READS and poll.poll(0):
+        while chunk and size < _ENOUGH and len(data) < _READS and poll.poll(0):
             chunk = os.read(self.fd, _READ)
             data.append(chunk)
+            size += len(chunk)
         records = self._decoder.feed(b"".join(data))
         if not chunk:
             self.fd = -1
