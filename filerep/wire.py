@@ -166,7 +166,7 @@ class Conversation:
         self.walked = False  # has fr-walk named anything?
         self.looking = False  # ahead, see _look_ahead
         self.planning = False  # ahead, see _plan_ahead
-        self.unseen_queued = False
+        self.unseen_queued = far.empty  # nothing of an earlier run is there, then
         self.initial_done = False
         self.stopping = False
         self.finishing = False
@@ -526,7 +526,8 @@ class Conversation:
             removed = [path for path in removed if path.rstrip(b"/") not in void]
         if self.state is not None:
             # What was removed may be on its way again, which is remembered already.
-            again = {path for other in self.flight for path in other.intended}
+            flight = self.flight if removed else ()
+            again = {path for other in flight for path in other.intended}
             forgotten = [path for path in removed if path not in again]
             self._remember(entries, forgotten, grown=() if void else sent.intended)
         if sent.shaken:
@@ -695,6 +696,7 @@ class Conversation:
     def _fill(self, sent: Sent, queue: Rows | Paths, rows: int = 1 << 62) -> None:
         """Take from ``queue`` what makes a batch, or all of it that needs nothing."""
         again = self.urgent if isinstance(queue, Rows) else queue
+        sent.batch.limit = self.limit  # it may have grown since this was planned ahead
         left = 4 * _MOST_PATHS
         while queue and left > 0 and rows > 0 and not sent.batch.full:
             directory, row = queue.take()
