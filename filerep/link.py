@@ -15,13 +15,20 @@ import time
 from filerep import listing
 from filerep.command import UNAVAILABLE, OutputError, Stop
 from filerep.outbuffer import OutBuffer
+from filerep.pool import Pool
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from typing import Optional
 
 # Longer than poll(2) was asked to wait by this: the machine or this process was stopped.
 STOPPED = 1.0
+
+# From so many bytes on a batch is sent from a pool: a smaller one gains little by it.
+_LARGE = 4 << 20
+# How splice(2) refuses: what is no pipe, or at all.
+_CANNOT_LEND = (errno.EINVAL, errno.ENOSYS, errno.EPERM)
 
 
 class Far:
@@ -75,6 +82,18 @@ class Answers:
             del self._data[at : end + 1]
             self._searched = min(self._searched, at)
 
+    def told(self, number: int) -> bool:
+        """Is the answer to batch ``number`` among what is there, and not taken yet?
+
+        Not to be asked while a listing is under way, which may hold anything.
+        """
+        poll = select.poll()
+        poll.register(self.fd, select.POLLIN)
+        if poll.poll(0):
+            self.fill()
+        lines = b"\n%s" % self._data
+        return b"\nok %d\n" % number in lines or b"\nfailed %d " % number in lines
+
     def take(self) -> Iterator[tuple[str, bytes]]:
         """("line", text) or ("listing", data) for each answer that is there whole."""
         while self._aside:
@@ -101,7 +120,10 @@ class Answers:
 
 
 class Output(OutBuffer):
-    """Standard output, buffered; while it takes no more, answers are read."""
+    """Standard output, buffered; while it takes no more, answers are read.
+
+    Large batches are sent from a pool, as long as it has anything that is not lent.
+    """
 
     def __init__(self, fd: int, answers: Answers, patience: float) -> None:
         """``patience``: seconds without a byte taken after which the far end is given up."""
@@ -111,8 +133,83 @@ class Output(OutBuffer):
         # What to do with the time while waiting, a little a call; False: nothing left.
         self.meanwhile: Callable[[], bool] = bool
         self.written: Callable[[int], object] = bool  # told of each write
+        # To give back to the pool what was answered meanwhile, if anything was.
+        self.reclaim: Callable[[], object] = bool
         super().__init__(self.write)
+        self._own = self._memory
+        self._pool: Optional[Pool] = None
+        self._no_pool = False
+        self._large = False
+        self._slot: Optional[int] = None  # of the pool, which is filled now
+        self._lent: list[int] = []
         os.set_blocking(fd, False)
+
+    def begin(self, size: int) -> None:
+        """A batch of ``size`` bytes follows, roughly."""
+        if size < _LARGE or self._no_pool:
+            return
+        try:
+            self._pool = self._pool or Pool()
+        except OSError:
+            self._no_pool = True
+            return
+        self._large = True
+        self._take_slot(self._pool)
+
+    def end(self) -> list[int]:
+        """That was the batch; what is to be given back once it is answered."""
+        self._large = False
+        self.flush()
+        if self._slot is not None:
+            self.give_back([self._slot])
+            self._slot, self._memory = None, self._own
+        lent, self._lent = self._lent, []
+        return lent
+
+    def give_back(self, lent: list[int]) -> None:
+        if self._pool is not None:
+            self._pool.give_back(lent)
+
+    def free(self) -> None:
+        """Nothing is under way: leave the memory to others that only large batches need."""
+        if self._pool is not None:
+            self._pool.close()
+            self._pool = None
+
+    def flush(self) -> None:
+        if self._pool is None or self._slot is None:
+            super().flush()
+        elif self._used:
+            slot, used = self._slot, self._used
+            self._lend(self._pool, slot, used)
+            self._lent.append(slot)
+            self._slot, self._memory, self._used = None, self._own, 0
+        if self._large and self._pool is not None and self._slot is None:
+            self._take_slot(self._pool)
+
+    def _take_slot(self, pool: Pool) -> None:
+        """Fill a slot that is not lent from now on, if there is one."""
+        slot = pool.take()
+        if slot is None and self.reclaim():
+            slot = pool.take()
+        if slot is not None:
+            self._slot, self._memory = slot, pool.memory(slot)
+
+    def _lend(self, pool: Pool, slot: int, size: int) -> None:
+        start = 0
+        while start < size:
+            try:
+                count = pool.lend(self.fd, slot, start, size)
+                start += count
+                self.written(count)
+            except BlockingIOError:
+                self._wait()
+            except OSError as error:
+                if error.errno not in _CANNOT_LEND:
+                    raise OutputError(error) from None
+                self._large, self._no_pool = False, True
+                self.write(pool.memory(slot)[start:size])
+                return
 
     def write(self, data: bytes | memoryview) -> None:
         view = memoryview(data)

@@ -50,6 +50,7 @@ class Sent:
         self.shaken = False  # trouble with an earlier batch may have undone this one
         self.claimed: Optional[bytes] = b""  # the directory that was last, to save time
         self.taken = 0  # paths that were looked at for it
+        self.lent: list[int] = []  # memory it is sent from, see pool.py
         self.started = 0.0  # monotonic seconds
         self.trouble: list[tuple[str, int, str]] = []
 

@@ -64,6 +64,7 @@ class Sender:
         if tally:
             tally.plan(batch.count, batch.bytes)
         batch.arrange(self._far)
+        self._out.begin(batch.bytes)
         records = self._records(batch) if self._far.counted else 0
         if records:
             self._out.add(b"%d\n" % records)
@@ -108,7 +109,7 @@ class Sender:
         self._record = tarstream.LARGE_RECORD if large else tarstream.RECORD
         blocks = self._record // tarstream.BLOCK
         self._out.add(b"batch %d %d\n" % (batch.number, blocks))
-        self._out.flush()
+        sent.lent = self._out.end()
         if unfit:
             sent.entries = [pair for pair in sent.entries if pair[0] not in unfit]
 

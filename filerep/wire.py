@@ -50,9 +50,10 @@ if TYPE_CHECKING:
     from filerep.state import State
 
 # A batch is at least so large where there is more to send, and grows while the far end keeps
-# up, so that a save made meanwhile waits for a fraction of a second and not for a minute.
+# up, so that a save made meanwhile waits for a fraction of a second and not for a minute. The
+# most is what a pool can lend (see pool.py): twice that is slower, and so is half of it.
 _LEAST_BYTES = 1 << 20
-_MOST_BYTES = 1 << 26
+_MOST_BYTES = 1 << 24
 _MOST_PATHS = 4000
 _GOOD_TIME = 0.25
 _ALL_PATHS = 1 << 20  # read ahead, where somebody wants to know how long it will take
@@ -160,6 +161,7 @@ class Conversation:
         self.tally = Tally(report, time.monotonic) if options.progress else None
         self.ahead: Optional[Sent] = None  # the next batch, as far as it is planned
         out.meanwhile = self._meanwhile
+        out.reclaim = self._reclaim
         if self.tally:
             out.written = self.tally.written
         self.bulk_open = True
@@ -368,6 +370,7 @@ class Conversation:
 
     def _settled(self, inputs_ended: bool) -> None:
         """Nothing to do: look at what only earlier runs knew, say so, end if asked."""
+        self.out.free()
         if not self.unseen_queued:
             self.unseen_queued = True
             self._queue_unseen()
@@ -484,11 +487,11 @@ class Conversation:
             word, _, rest = data.partition(b" ")
             if word == b"ok":
                 sent = self._answered(rest)[0]
-                self.flight.pop(0)
+                self._landed(sent)
                 self._acknowledged(sent)
             elif word == b"failed":
                 sent, rest = self._answered(rest)
-                self.flight.pop(0)
+                self._landed(sent)
                 status, _, words = rest.partition(b" ")
                 self.mender.failed(sent, int(status), words.decode("utf-8", "replace"))
                 self._shake()
@@ -509,6 +512,23 @@ class Conversation:
         if not self.flight or number != b"%d" % self.flight[0].batch.number:
             raise Stop(UNAVAILABLE, "the far end answers out of order")
         return self.flight[0], rest
+
+    def _landed(self, sent: Sent) -> None:
+        """The first batch under way is no more."""
+        self.flight.pop(0)
+        self.out.give_back(sent.lent)
+
+    def _reclaim(self) -> bool:
+        """Give back what batches were sent from whose answer is there, to be heard later."""
+        landed = [
+            sent
+            for sent in self.flight
+            if sent.lent and self.answers.told(sent.batch.number)
+        ]
+        for sent in landed:
+            self.out.give_back(sent.lent)
+            sent.lent = []
+        return bool(landed)
 
     def _trouble(self, word: str, rest: bytes) -> None:
         """One line about one path of the batch that is about to be acknowledged."""

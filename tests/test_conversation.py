@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import shutil
 import signal
 import subprocess
 import sys
+import tarfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -60,6 +62,14 @@ class Pack:
         while not re.search(rb"\0batch \d+ \d+\n$", got):
             got += read_until(self.process.stdout.fileno(), b"\n")
         return got
+
+    def large_batch(self) -> bytes:
+        """The next batch, of many bytes."""
+        assert self.process.stdout
+        got = bytearray()
+        while not re.search(rb"\0batch \d+ \d+\n$", got[-40:]):
+            got += os.read(self.process.stdout.fileno(), 1 << 20)
+        return bytes(got)
 
     def answer(self, line: bytes) -> None:
         os.write(self.answers, line + b"\n")
@@ -267,3 +277,42 @@ def test_what_was_tried_one_by_one_comes_together_once_one_goes_through(
             pack.answer(b"ok %d" % last)
     assert sorted(arrived) == names
     assert last < 1 + len(names)
+
+
+def unpacked(archive: bytes, name: str) -> bytes:
+    with tarfile.open(fileobj=io.BytesIO(archive)) as members:
+        member = members.extractfile(name)
+        assert member
+        return member.read()
+
+
+@pytest.mark.skipif(not hasattr(os, "splice"), reason="all is copied before 3.10")
+def test_what_was_sent_does_not_change_before_it_is_answered(pack: Pack) -> None:
+    """Who carries it may pass on pages as they are, and be slow: what is lent stays lent."""
+    assert pack.process.stdout
+    contents = {name: os.urandom(24 << 20) for name in ("f", "g", "h")}
+    for name, content in contents.items():
+        (pack.source / name).write_bytes(content)
+    carrier, pages = os.pipe()
+    try:
+        pack.name(b"f")
+        held = os.splice(pack.process.stdout.fileno(), pages, 1 << 16)
+        rest = pack.large_batch()
+        pack.name(b"g")
+        second = pack.large_batch()
+        first = os.read(carrier, held) + rest
+    finally:
+        os.close(carrier)
+        os.close(pages)
+    assert unpacked(first, "0/f") == contents["f"]
+    assert unpacked(second, "0/g") == contents["g"]
+    for number in (1, 2):
+        pack.answer(b"ok %d" % number)
+    pack.name(b"h")
+    assert unpacked(pack.large_batch(), "0/h") == contents["h"]
+    maps = Path(f"/proc/{pack.process.pid}/maps")
+    assert "memfd:fr-pack" in maps.read_text()
+    pack.answer(b"ok 3")
+    pack.name(b".")
+    assert pack.mark() == 0
+    assert "memfd:fr-pack" not in maps.read_text(), "kept by who has nothing to send"
