@@ -11,8 +11,7 @@ import pytest
 
 from filerep import table as tables
 from filerep.batch import Batch
-from filerep.link import Far
-from filerep.outbuffer import OutBuffer
+from filerep.link import Answers, Far, Output
 from filerep.plan import Plan, Sent
 from filerep.rows import Paths
 from filerep.send import Sender
@@ -139,7 +138,7 @@ def test_what_is_planned_while_a_batch_is_sent_has_the_last_word(case: Case) -> 
     batch, ahead = Sent(Batch(b".filerep-x")), Sent(Batch(b".filerep-x"))
     assert case.plan.look(b"came", batch, Paths())
 
-    class Out(OutBuffer):
+    class Out(Output):
         def add(self, piece: bytes) -> None:
             if path.exists():  # as Conversation._meanwhile does
                 path.unlink()
@@ -147,13 +146,14 @@ def test_what_is_planned_while_a_batch_is_sent_has_the_last_word(case: Case) -> 
 
     far = Far("stage=.filerep-x tar=gnu list=find")
     later: list[bytes] = []
-    Sender(
-        case.source,
-        case.table,
-        far,
-        Out(lambda data: None),  # type: ignore[arg-type]
-        lambda action, path, error: None,
-        lambda path, wait: later.append(path),
-    ).send(batch)
+    with open(os.devnull, "r+b") as nowhere:
+        Sender(
+            case.source,
+            case.table,
+            far,
+            Out(nowhere.fileno(), Answers(nowhere.fileno(), far), 0),
+            lambda action, path, error: None,
+            lambda path, wait: later.append(path),
+        ).send(batch)
     assert ahead.batch.deletions == later == [b"came"]
     assert case.table.get(b"came") is None
