@@ -78,11 +78,14 @@ class Mender:
                     f"a directory was in the way of {quote(path)} at the far end;"
                     f" it is {quote(path + words.encode())} there now"
                 )
+        # Some of it may be bad for what was lost alone: what was to make room was not removed.
+        lost = any(word == "lost" for word, _, _ in sent.trouble)
+        mixed = lost and sent.lot is None
         for words, paths in bad.items():
             # Together, as each is answered for alone: a thousand lots take their time.
             paths |= _inside(sent.paths, paths)
             self._plan.undo(sent, paths)
-            self._fails(sorted(paths.intersection(sent.paths)), words, sent)
+            self._fails(sorted(paths.intersection(sent.paths)), words, sent, mixed)
             void |= paths
         self._keep(kept)
         self._keep_modes(modes)
