@@ -27,8 +27,6 @@ STOPPED = 1.0
 
 # From so many bytes on a batch is sent from a pool: a smaller one gains little by it.
 _LARGE = 4 << 20
-# How splice(2) refuses: what is no pipe, or at all.
-_CANNOT_LEND = (errno.EINVAL, errno.ENOSYS, errno.EPERM)
 
 
 class Far:
@@ -204,9 +202,7 @@ class Output(OutBuffer):
                 self.written(count)
             except BlockingIOError:
                 self._wait()
-            except OSError as error:
-                if error.errno not in _CANNOT_LEND:
-                    raise OutputError(error) from None
+            except OSError:  # no pipe, or not allowed; else write says it, too
                 self._large, self._no_pool = False, True
                 self.write(pool.memory(slot)[start:size])
                 return

@@ -3,7 +3,8 @@
 File data is read straight into it, behind the header, and goes out from it: one copy in
 each direction and no memory that was not touched before, which on a virtual machine costs
 more than the copying. sendfile(2) would save the copies, but pages it puts into a pipe are
-still the file's: a write to it shows in what was already sent, and checked.
+still the file's: a write to it shows in what was already sent, and checked. (For large
+batches the second copy is saved: see pool.py.)
 """
 
 from __future__ import annotations

@@ -4,11 +4,11 @@ write(2) takes new pages from the system for all it puts into a pipe, and copies
 copy that is a third of fr-pack's time. splice(2) lends the pipe the pages of a file: here
 of one in memory, which is mapped and filled like any buffer.
 
-A page that was lent must not change before everybody has read it, and who reads the pipe may
-pass it on in the same way, to where nothing tells how long it waits. But the far end's answer
-to a batch does, as it has read all of it by then. So what a batch was sent from is used again
-once it is answered, and not before. Pages of the files themselves are never lent: a write to
-one would show in what was already sent, and checked.
+A page that was lent must not change before the far end has read it, and who carries it there
+may pass it on in the same way, and be slow. Only the far end's answer to a batch tells that it
+has read all of that. So what a batch was sent from is used again once it is answered, and not
+before. Pages of the files themselves are never lent: a write to one would show in what was
+already sent, and checked.
 """
 
 from __future__ import annotations
@@ -23,12 +23,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Optional
 
-# Enough for one of the largest batches (see wire.py), and for what is sent of the next until
-# the answer comes. More is slower, as less of it stays in the processor's caches.
+# Enough for most of the largest batches (see wire.py) and for what is sent of the next until the
+# answer comes. More is slower, as less of it stays in the processor's caches.
 _SLOTS = (20 << 20) // SIZE
 
-# Not Linux, or Python 3.9.
+# Both are Linux's; the first came with Python 3.10, the second with glibc 2.27.
 _splice = getattr(os, "splice", None)
+_create = getattr(os, "memfd_create", None)
 
 
 class Pool:
@@ -36,13 +37,13 @@ class Pool:
 
     def __init__(self) -> None:
         """Raises OSError where there is no splice(2), or no memory."""
-        if _splice is None:
+        if _splice is None or _create is None:
             raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
         import mmap  # for those who send much only
 
         self._made = 0
         self._free: list[int] = []
-        self._fd = os.memfd_create("fr-pack")
+        self._fd = _create("fr-pack")
         try:
             os.ftruncate(self._fd, _SLOTS * SIZE)
             self._memory = memoryview(mmap.mmap(self._fd, _SLOTS * SIZE))
@@ -51,7 +52,7 @@ class Pool:
             raise
 
     def close(self) -> None:
-        """What is lent stays as it is until it is read."""
+        """Be done; the memory goes with its last view, and what is lent once it is read."""
         os.close(self._fd)
 
     def take(self) -> Optional[int]:
@@ -74,11 +75,17 @@ class Pool:
     def lend(self, pipe: int, slot: int, start: int, stop: int) -> int:
         """Put bytes ``start`` to ``stop`` of a slot into ``pipe``; how many fitted.
 
-        Raises OSError, as write(2) does or for what is no pipe.
+        Does not wait; raises OSError, BlockingIOError if nothing fits.
         """
         assert _splice is not None
-        begin = slot * SIZE
-        count = _splice(self._fd, pipe, stop - start, offset_src=begin + start)
+        # The flag: before Linux 5.1 it is not enough that the pipe does not block.
+        count = _splice(
+            self._fd,
+            pipe,
+            stop - start,
+            offset_src=slot * SIZE + start,
+            flags=os.SPLICE_F_NONBLOCK,
+        )
         return int(count)
 
     def give_back(self, slots: Iterable[int]) -> None:

@@ -51,7 +51,8 @@ if TYPE_CHECKING:
 
 # A batch is at least so large where there is more to send, and grows while the far end keeps
 # up, so that a save made meanwhile waits for a fraction of a second and not for a minute. The
-# most is what a pool can lend (see pool.py): twice that is slower, and so is half of it.
+# most is such that a pool can lend nearly all of it (see pool.py): twice as much is slower,
+# and so is half of it.
 _LEAST_BYTES = 1 << 20
 _MOST_BYTES = 1 << 24
 _MOST_PATHS = 4000
@@ -566,6 +567,8 @@ class Conversation:
                 self.limit = min(self.limit * times, _MOST_BYTES)
             elif took > 4 * _GOOD_TIME:
                 self.limit = max(self.limit // 2, _LEAST_BYTES)
+            if self.ahead:
+                self.ahead.batch.limit = self.limit
         self._tell(sent, took, void)
 
     def _tell(self, sent: Sent, took: float, undone: set[bytes]) -> None:
@@ -712,11 +715,11 @@ class Conversation:
         self.table.adopted.clear()
         if sent.batch:
             self._send(sent)
+            self._hear()  # what came while it went out: nothing else would tell of it
 
     def _fill(self, sent: Sent, queue: Rows | Paths, rows: int = 1 << 62) -> None:
         """Take from ``queue`` what makes a batch, or all of it that needs nothing."""
         again = self.urgent if isinstance(queue, Rows) else queue
-        sent.batch.limit = self.limit  # it may have grown since this was planned ahead
         left = 4 * _MOST_PATHS
         while queue and left > 0 and rows > 0 and not sent.batch.full:
             directory, row = queue.take()
