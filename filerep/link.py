@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 # Longer than poll(2) was asked to wait by this: the machine or this process was stopped.
 STOPPED = 1.0
 
-# From so many bytes on a batch is sent from a pool: a smaller one gains little by it.
-_LARGE = 4 << 20
+# From so many bytes on a batch is sent from a pool. Smaller ones come alone, mostly, and memory
+# that is used once costs what copying does.
+_LARGE = 10 << 20
 
 
 class Far:

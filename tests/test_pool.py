@@ -18,7 +18,7 @@ from filerep.link import Answers, Far, Output
 FAR = Far("stage=.filerep-x tar=gnu list=find")
 
 # A small one between two that are large enough.
-BATCHES = [os.urandom(9 << 20), os.urandom(1000), os.urandom((9 << 20) + 1)]
+BATCHES = [os.urandom(11 << 20), os.urandom(1000), os.urandom((11 << 20) + 1)]
 
 
 class Carrier:
