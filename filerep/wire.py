@@ -219,6 +219,7 @@ class Conversation:
                 self._measure(self.tally)
             self.looking = self.listings.under_way and self._look_ahead()
             self._send_what_can_be(bool(ready))
+            self._hear()  # what came meanwhile: nothing else would tell of it
             self.planning = len(self.flight) > 1 and self._plan_ahead()
             if self.stopping and not self.finishing:
                 self._finish()
@@ -715,7 +716,6 @@ class Conversation:
         self.table.adopted.clear()
         if sent.batch:
             self._send(sent)
-            self._hear()  # what came while it went out: nothing else would tell of it
 
     def _fill(self, sent: Sent, queue: Rows | Paths, rows: int = 1 << 62) -> None:
         """Take from ``queue`` what makes a batch, or all of it that needs nothing."""
