@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import array
+import fcntl
 import io
 import os
 import re
@@ -10,12 +12,13 @@ import signal
 import subprocess
 import sys
 import tarfile
+import termios
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from programs import ROOT, environment, read_until
+from programs import ROOT, environment, read_until, wait_for
 
 from filerep import failures, state
 from filerep import table as tables
@@ -42,7 +45,7 @@ class Pack:
         words += ["--report-fd", str(reports)]
         self.process = subprocess.Popen(
             [sys.executable, *words, str(self.source)],
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             pass_fds=(far, answers, urgent, reports),
             env=environment(),
@@ -51,6 +54,12 @@ class Pack:
         os.close(answers)
         os.close(urgent)
         os.close(reports)
+
+    def walk(self, *paths: bytes) -> None:
+        """All that fr-walk names."""
+        assert self.process.stdin
+        self.process.stdin.write(b"".join(path + b"\0" for path in paths))
+        self.process.stdin.close()
 
     def name(self, *paths: bytes) -> None:
         os.write(self.urgent, b"".join(path + b"\0" for path in paths))
@@ -73,6 +82,16 @@ class Pack:
 
     def answer(self, line: bytes) -> None:
         os.write(self.answers, line + b"\n")
+
+    def reads(self) -> None:
+        """Wait until it has read all answers."""
+        unread = array.array("i", [1])
+
+        def all_read() -> bool:
+            fcntl.ioctl(self.answers, termios.FIONREAD, unread)
+            return not unread[0]
+
+        wait_for(all_read)
 
     def mark(self) -> int:
         """How many paths fail when the mark is answered."""
@@ -103,10 +122,17 @@ class Pack:
 
 
 @pytest.fixture
-def pack(tmp_path: Path) -> Iterator[Pack]:
+def walked(tmp_path: Path) -> Iterator[Pack]:
+    """Before fr-walk has named anything."""
     program = Pack(tmp_path)
     yield program
     program.close()
+
+
+@pytest.fixture
+def pack(walked: Pack) -> Pack:
+    walked.walk()
+    return walked
 
 
 def test_what_is_under_way_is_remembered_before_it_is_answered(pack: Pack) -> None:
@@ -310,6 +336,23 @@ def unpacked(archive: bytes, name: str) -> bytes:
         member = members.extractfile(name)
         assert member
         return member.read()
+
+
+def test_a_save_goes_before_what_is_left_of_a_first_copy(walked: Pack) -> None:
+    """However fast the far end answers."""
+    names = [b"f%d" % count for count in range(200)]
+    for name in names:
+        (walked.source / os.fsdecode(name)).write_bytes(bytes(1 << 19))
+    (walked.source / "saved").write_text("saved")
+    walked.walk(*names)
+    walked.large_batch()
+    walked.name(b"saved")
+    after = []
+    for number in range(1, 4):
+        walked.answer(b"ok %d" % number)
+        walked.reads()  # the answer, while the next one goes out
+        after.append(b"0/saved\0" in walked.large_batch())
+    assert any(after)
 
 
 def large_file(pack: Pack, name: str) -> bytes:
