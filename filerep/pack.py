@@ -60,24 +60,24 @@ import select
 from stat import S_ISLNK, S_ISREG
 
 from filerep import command
-from filerep import table as tables
-from filerep import tarstream
+from filerep.archive import tarstream
+from filerep.archive.outbuffer import SIZE, OutBuffer, widen
+from filerep.archive.worker import SHARE, Worker, usable
 from filerep.command import Command, OutputError, Stop
-from filerep.outbuffer import SIZE, OutBuffer, widen
 from filerep.pathstream import Decoder, normalize, quote
-from filerep.rows import in_rows
+from filerep.replica import table as tables
+from filerep.replica.queues import in_rows
 from filerep.source import OPEN_FILE, RootGone, Source, changed_meanwhile, same
-from filerep.worker import SHARE, Worker, usable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Optional
 
-    from filerep.ignore import Rules
-    from filerep.link import Far
-    from filerep.state import Remembered, State
-    from filerep.wire import Options
+    from filerep.farend.connection import Far
+    from filerep.replica.conversation import Options
+    from filerep.replica.state import Remembered, State
+    from filerep.rules.ignore import Rules
 
 _READ = 1 << 18
 
@@ -352,7 +352,7 @@ def _open_source(root: bytes) -> Source:
 def _open_state(path: Optional[str]) -> Optional[State]:
     if not path:
         return None
-    from filerep.state import Busy, State
+    from filerep.replica.state import Busy, State
 
     try:
         return State(os.fsencode(path))
@@ -374,7 +374,7 @@ def _tidied(state: State) -> Remembered:
 
 def _remembered(path: Optional[str], state: Optional[State]) -> Remembered:
     """What the state file says; ``state`` is None in a dry run, which leaves it as it is."""
-    from filerep.state import Remembered, parse
+    from filerep.replica.state import Remembered, parse
 
     if state is not None:
         return state.tidy()
@@ -387,7 +387,7 @@ def _remembered(path: Optional[str], state: Optional[State]) -> Remembered:
 
 def _read_listing(path: str, table: tables.Table) -> None:
     """Enter a whole listing; directories first, which find names before what is in them."""
-    from filerep import listing
+    from filerep.farend import listing
 
     try:
         with open(path, "rb") as file:
@@ -403,7 +403,7 @@ def _read_listing(path: str, table: tables.Table) -> None:
 
 def _rules(run: Command, root: bytes) -> Rules:
     """What --mirror leaves alone at the far end, by the same rules as fr-walk."""
-    from filerep import ignore
+    from filerep.rules import ignore
 
     return ignore.load(
         root,
@@ -416,9 +416,10 @@ def _rules(run: Command, root: bytes) -> Rules:
 
 
 def _converse(run: Command, root: bytes, source: Source, state: Optional[State]) -> int:
-    """The wire mode: see wire.py."""
-    from filerep import link, wire
-    from filerep.state import Remembered
+    """The wire mode: see conversation.py."""
+    from filerep.farend import connection
+    from filerep.replica import conversation
+    from filerep.replica.state import Remembered
 
     options = _options(run)
     report_fd = _descriptor(run, "--report-fd")
@@ -428,7 +429,7 @@ def _converse(run: Command, root: bytes, source: Source, state: Optional[State])
         remembered = _remembered(run.args["--state"], state)
     except OSError as error:
         run.say(
-            f"cannot write the state file, {command.reason(error)}: {wire.FORGOTTEN}"
+            f"cannot write the state file, {command.reason(error)}: {conversation.FORGOTTEN}"
         )
         remembered, state = Remembered(), None
     rules = _rules(run, root) if options.mirror else None
@@ -436,16 +437,16 @@ def _converse(run: Command, root: bytes, source: Source, state: Optional[State])
         line = told.readline()
     if not line:
         return command.UNAVAILABLE  # the wrapper says why
-    far = link.Far(os.fsdecode(line))
-    answers = link.Answers(_descriptor(run, "--answers-fd"), far)
-    conversation = wire.Conversation(
+    far = connection.Far(os.fsdecode(line))
+    answers = connection.Answers(_descriptor(run, "--answers-fd"), far)
+    talk = conversation.Conversation(
         source,
         _recall(remembered, state, far, options.initial),
         state,
         far,
         options,
         answers,
-        link.Output(1, answers, 3 * options.keepalive),
+        connection.Output(1, answers, 3 * options.keepalive),
         run.say,
         run.on_error,
         report,
@@ -453,18 +454,18 @@ def _converse(run: Command, root: bytes, source: Source, state: Optional[State])
     )
     bulk_fd, urgent_fd = 0 if options.initial else -1, _descriptor(run, "--urgent-fd")
     try:
-        conversation.run(bulk_fd, urgent_fd, _terminated(), report_fd)
+        talk.run(bulk_fd, urgent_fd, _terminated(), report_fd)
     except (OutputError, Stop) as error:
         if report_fd < 0:
             raise Stop(command.UNAVAILABLE, str(error)) from None
         # The wrapper says it, together with what it does about it.
-        refused = isinstance(error, wire.Refused)
+        refused = isinstance(error, conversation.Refused)
         report({"is": "refused" if refused else "lost", "why": str(error)})
         return command.UNAVAILABLE
-    if conversation.stopping:
+    if talk.stopping:
         return command.TERMINATED
-    if conversation.failures:
-        count = f"{len(conversation.failures):,}"
+    if talk.failures:
+        count = f"{len(talk.failures):,}"
         said = (
             f"not in sync: {count} of the paths could not be written; why is said above"
         )
@@ -473,7 +474,7 @@ def _converse(run: Command, root: bytes, source: Source, state: Optional[State])
 
 
 def _options(run: Command) -> Options:
-    from filerep.wire import Options
+    from filerep.replica.conversation import Options
 
     args = run.args
     return Options(

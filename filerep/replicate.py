@@ -78,13 +78,13 @@ import time
 from importlib import import_module
 
 from filerep import command
-from filerep.batch import shell_quote, shell_text
 from filerep.command import Command, Stop
 from filerep.digest import digest
+from filerep.farend.batch import shell_quote, shell_text
 from filerep.pathstream import quote
-from filerep.progress import Display, duration
-from filerep.stage import Stage
-from filerep.waiting import Waiters, lock, wait
+from filerep.wrapper.display import Display, duration
+from filerep.wrapper.stage import Stage
+from filerep.wrapper.waiting import Waiters, lock, wait
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -203,7 +203,7 @@ class Job:
 
 
 def questions(job: Job, nonce: str, first: bool) -> bytes:
-    """What is written to the connection first: see ask.sh."""
+    """What is written to the connection first: see probe.sh."""
     if job.args["--dry-run"]:
         task = b"dry"
     else:
@@ -216,15 +216,16 @@ def questions(job: Job, nonce: str, first: bool) -> bytes:
         task,
     ]
     arguments = b"set -- " + b" ".join(map(shell_quote, words)) + b"\n"
-    return arguments + shell_text("ask")
+    return arguments + shell_text("probe")
 
 
 def receiver(job: Job, told: dict[str, str]) -> bytes:
     """What is written to the connection once it has answered so."""
     found = f"form={told['tar']} full={told['full']}\n"
-    names = ["gnu_tar" if told["tar"] == "gnu" else "any_tar", "mover", "receiver"]
+    unpack = "unpack_gnu" if told["tar"] == "gnu" else "unpack_counted"
+    names = [unpack, "rename_by_perl", "receiver"]
     if job.args["--on-sync"]:
-        names.insert(0, "hook")
+        names.insert(0, "on_sync")
     return found.encode() + b"".join(map(shell_text, names))
 
 
@@ -672,7 +673,7 @@ def _one_line(text: str) -> str:
 def refuse_overlap(job: Job, told: dict[str, str]) -> None:
     """Raise ``Stop`` if the destination is inside the source, or the source inside it.
 
-    ask.sh names the running kernel and the device and inode of each directory from
+    probe.sh names the running kernel and the device and inode of each directory from
     the root down to the destination, as far as there are any, and waits: nothing has been
     made or cleaned out yet. The same kernel and the same inode is the same directory, also
     when seen from a container.

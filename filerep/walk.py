@@ -50,15 +50,16 @@ import os
 import stat
 from itertools import islice
 
-from filerep import command, ignore
+from filerep import command
 from filerep.pathstream import normalize, quote
+from filerep.rules import ignore
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from filerep.ignore import OnError, Rule, Rules
-    from filerep.repository import Tree
+    from filerep.rules.ignore import OnError, Rule, Rules
+    from filerep.rules.repository import Tree
 
     OnOther = Callable[[bytes], None]
 

@@ -70,16 +70,17 @@ import select
 import signal
 import time
 
-from filerep import command, ignore
+from filerep import command
 from filerep.command import OutputError, Stop
-from filerep.inotify import LimitReached, NoInotify, Tree
-from filerep.limits import explain
-from filerep.mounts import shared_type
 from filerep.pathstream import WHOLE_TREE, quote
-from filerep.pending import Pending
-from filerep.polling import DEFAULT_SECONDS, Snapshots
-from filerep.roots import Root
+from filerep.rules import ignore
 from filerep.source import RootGone
+from filerep.watching.inotify import LimitReached, NoInotify, Tree
+from filerep.watching.limits import explain
+from filerep.watching.mounts import shared_type
+from filerep.watching.pending import Pending
+from filerep.watching.polling import DEFAULT_SECONDS, Snapshots
+from filerep.watching.roots import Root
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ if TYPE_CHECKING:
     from typing import Union
 
     from filerep.command import Command
-    from filerep.ignore import Rules
+    from filerep.rules.ignore import Rules
 
     Tracker = Union[Tree, Snapshots]
 

@@ -1,0 +1,379 @@
+"""One batch for the receiver: which members it has, and the script that puts them in place.
+
+receiver.sh tells how a batch is applied. What is decided here: each directory of the
+destination that gets something has a numbered directory in the stage, which holds its new
+files under their own names; a directory the destination lacks is staged whole and moved as
+one. All names in the script are in single quotes and begin with ``./``.
+
+A stanza is one line, ``at ... && put ...``: ``at`` checks the directories, what follows works
+in them. Every directory and path of a batch has a number, by which the receiver's answers name
+it: those of a stanza follow each other, the directories first.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from filerep.archive import tarstream
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from filerep.farend.connection import Far
+
+# The words of one call stay far below the 128 KiB that POSIX systems allow them in all.
+_CALL_BYTES = 48_000
+_CALL_NAMES = 1_000
+
+# Of a directory's mode these are sent, and its owner can always write into it.
+_DIRECTORY_BITS = 0o777
+_OWNER_BITS = 0o700
+
+COMMIT = b"commit"
+MOVES = b"moves"
+LINKED = b"t"  # in the stage: what `link` puts into place
+
+# So many directories are filled by one mv each before that takes longer than one cp.
+_MOST_MOVES = 8
+
+
+def shell_quote(word: bytes) -> bytes:
+    return b"'" + word.replace(b"'", b"'\\''") + b"'"
+
+
+def shell_text(name: str) -> bytes:
+    """One of the scripts that the far end is sent."""
+    path = os.path.join(os.path.dirname(__file__), "scripts", name + ".sh")
+    with open(path, "rb") as file:
+        return file.read()
+
+
+def _chain(directory: bytes) -> list[bytes]:
+    """``a``, ``a/b`` and ``a/b/c`` for ``a/b/c``; the root is always there."""
+    chain = []
+    while directory:
+        chain.append(directory)
+        directory = directory.rpartition(b"/")[0]
+    return chain[::-1]
+
+
+def directory_mode(status: os.stat_result) -> int:
+    return status.st_mode & _DIRECTORY_BITS | _OWNER_BITS
+
+
+class Member:
+    """A file or symlink to send: where it is, as what it was looked at, where it is staged."""
+
+    __slots__ = ("path", "status", "target", "group", "inner", "size")
+
+    def __init__(
+        self,
+        path: bytes,
+        status: os.stat_result,
+        target: bytes,
+        group: Group,
+        inner: bytes,
+    ) -> None:
+        self.path = path
+        self.status = status
+        self.target = target
+        self.group = group
+        self.inner = inner
+        # Bytes of file data, without padding.
+        self.size = 0 if stat.S_ISLNK(status.st_mode) else status.st_size
+
+    @property
+    def name(self) -> bytes:
+        """Its name in the archive, good once the batch is arranged."""
+        return self.group.prefix + self.inner
+
+    @property
+    def in_new_directory(self) -> bool:
+        return b"/" in self.inner
+
+    def header(self, precise: bool) -> bytes:
+        name, status = self.group.prefix + self.inner, self.status
+        if not self.target:
+            return tarstream.file_member(name, status, precise)
+        mtime_ns, target = status.st_mtime_ns, self.target
+        return tarstream.member(
+            name, tarstream.SYMLINK, 0o777, 0, mtime_ns, target, precise
+        )
+
+
+class Group:
+    """What goes into one directory of the destination: whole new directories and files."""
+
+    __slots__ = ("directory", "number", "paths", "inner", "prefix")
+
+    def __init__(self, directory: bytes, number: int) -> None:
+        self.directory = directory
+        self.number = number
+        self.paths: list[bytes] = []
+        self.inner: list[bytes] = []  # their names in it
+        self.prefix = b""  # where in the stage they are
+
+    def fit(self, unfit: set[bytes]) -> list[tuple[bytes, bytes]]:
+        """Paths and names, without those in ``unfit``."""
+        return [pair for pair in zip(self.paths, self.inner) if pair[0] not in unfit]
+
+
+class Shelf:
+    """The place in the stage of what goes into one directory."""
+
+    __slots__ = ("_batch", "_group", "_above")
+
+    def __init__(self, batch: Batch, group: Group, above: bytes) -> None:
+        self._batch = batch
+        self._group = group
+        self._above = above  # the new directory it is in, with a slash; or nothing
+
+    def put(
+        self, name: bytes, path: bytes, status: os.stat_result, target: bytes = b""
+    ) -> None:
+        """Send ``path``, which is called ``name`` there."""
+        member = Member(path, status, target, self._group, self.enter(name, path))
+        batch = self._batch
+        batch.members.append(member)
+        batch.bytes += member.size
+
+    def enter(self, name: bytes, path: bytes) -> bytes:
+        """Its name in the group. What is not inside a new directory is put by name."""
+        if self._above:
+            return self._above + name
+        group = self._group
+        group.paths.append(path)
+        group.inner.append(name)
+        return name
+
+    def stage(self, name: bytes, path: bytes) -> tuple[Group, bytes]:
+        return self._group, self.enter(name, path)
+
+
+class Stanza:
+    """``put``, ``del``, ``rmd`` or ``mod`` of ``paths``, if their directories are as thought."""
+
+    __slots__ = ("verb", "paths")
+
+    def __init__(self, verb: bytes, paths: list[bytes]) -> None:
+        self.verb = verb
+        self.paths = paths
+
+
+class Batch:
+    """What is sent, removed and changed together, and acknowledged as ``ok NUMBER``."""
+
+    def __init__(self, stage: bytes, limit: int = 1 << 62, most: int = 1 << 62) -> None:
+        """``limit`` bytes or ``most`` files are enough for it."""
+        self.number = 0  # given when it is sent
+        self.stage = stage
+        self.limit = limit
+        self.most = most
+        self.members: list[Member] = []
+        self.directories: list[tuple[bytes, int]] = []  # new ones, the outer first
+        self.deletions: list[bytes] = []
+        self.removals: list[bytes] = []  # directories, to be removed if empty
+        self.modes: list[tuple[bytes, int]] = []
+        self.bytes = 0
+        self.numbered: list[tuple[Stanza, bytes]] = []
+        self.commands: list[bytes] = []  # what else the script does: list, hook, finish
+        self.staged: dict[bytes, tuple[Group, bytes]] = {}  # new directories
+        self._groups: dict[bytes, Group] = {}
+        self._times: list[int] = []  # the mtimes of ``directories``, in ns
+        self._linked = False
+        self._moved = False
+
+    def __bool__(self) -> bool:
+        return bool(
+            self.members
+            or self.deletions
+            or self.removals
+            or self.modes
+            or self.commands
+        )
+
+    @property
+    def count(self) -> int:
+        """How many files are sent or removed."""
+        return len(self.members) + len(self.deletions)
+
+    @property
+    def room(self) -> tuple[int, int]:
+        """How many bytes and files are wanted yet."""
+        return self.limit - self.bytes, self.most - self.count
+
+    @property
+    def full(self) -> bool:
+        return self.bytes >= self.limit or self.count >= self.most
+
+    def add(
+        self,
+        path: bytes,
+        status: os.stat_result,
+        target: bytes,
+        new_directories: list[tuple[bytes, os.stat_result]],
+    ) -> None:
+        """Send ``path``; ``new_directories`` are those above it the far end lacks, top first."""
+        for directory, found in new_directories:
+            parent, _, name = directory.rpartition(b"/")
+            self.staged[directory] = self.shelf(parent).stage(name, directory)
+            self.directories.append((directory, directory_mode(found)))
+            self._times.append(found.st_mtime_ns)
+        parent, _, name = path.rpartition(b"/")
+        self.shelf(parent).put(name, path, status, target)
+
+    def shelf(self, directory: bytes) -> Shelf:
+        """Where what goes into ``directory`` is staged, which is there or new by now."""
+        above = self.staged.get(directory)
+        if above is not None:
+            return Shelf(self, above[0], above[1] + b"/")
+        group = self._groups.get(directory)
+        if group is None:
+            group = self._groups[directory] = Group(directory, len(self._groups))
+        return Shelf(self, group, b"")
+
+    def arrange(self, far: Far) -> None:
+        """Settle what each member is called in the archive; nothing is added afterwards.
+
+        One mv a directory is one process a directory. Without a mover, where there are many,
+        and cp may be one that replaces by rename (see place_by_cp.sh), all is staged under its own
+        path.
+        """
+        self._moved = far.mover
+        many = len(self._groups) > _MOST_MOVES
+        self._linked = many and far.tar == "gnu" and not far.mover
+        for group in self._groups.values():
+            if not self._linked:
+                group.prefix = b"%d/" % group.number
+            elif group.directory:
+                group.prefix = b"%s/%s/" % (LINKED, group.directory)
+            else:
+                group.prefix = LINKED + b"/"
+
+    def headers(self) -> bytes:
+        """The members that are directories; they come before what is in them."""
+        headers = []
+        for (directory, mode), mtime_ns in zip(self.directories, self._times):
+            group, inner = self.staged[directory]
+            name = group.prefix + inner + b"/"
+            headers.append(
+                tarstream.member(
+                    name, tarstream.DIRECTORY, mode, 0, mtime_ns, precise=False
+                )
+            )
+        return b"".join(headers)
+
+    def scripts(self, unfit: set[bytes]) -> list[tuple[bytes, bytes]]:
+        """The members that come last, by name: the commit, and what it needs.
+
+        ``unfit`` are paths that changed while they were read. Those stay in the stage (or,
+        in a new directory, are removed there first), and the stage is cleared.
+        """
+        self.numbered = []
+        lines: list[bytes] = [b"# %d" % self.number]
+        lines += self._removing(b"del", sorted(self.deletions))
+        # The inner directories first: b"a/b" sorts behind b"a".
+        lines += self._removing(b"rmd", sorted(self.removals, reverse=True))
+        for directory, mode in self.modes:
+            lines.append(
+                self._stanza(b"mod", _chain(directory), [directory], [b"%o" % mode])
+            )
+        torn = [
+            shell_quote(b"./" + self.stage + b"/" + member.name)
+            for member in self.members
+            if member.path in unfit and (self._linked or member.in_new_directory)
+        ]
+        lines += [b"rm -f " + b" ".join(some) for some in pieces(torn)]
+        found = []
+        if self._moved:
+            moves = b"".join(
+                self._moving(group, unfit) for group in self._groups.values()
+            )
+            found = [(MOVES, moves)] if moves else []
+            puts = [b"moved"] if moves else []
+        else:
+            puts = [
+                line
+                for group in self._groups.values()
+                for line in self._putting(group, unfit)
+            ]
+        if self._linked and puts:
+            into = {part for above in self._groups for part in _chain(above)}
+            words = [b"link", *(shell_quote(b"./" + one) for one in sorted(into))]
+            puts = [shell_text("place_by_cp"), b" ".join(words) + b" || {", *puts, b"}"]
+        lines += puts
+        if unfit:
+            lines.append(b"dirty=1")
+        found.append((COMMIT, b"\n".join(lines + self.commands) + b"\n"))
+        return found
+
+    def _stanza(
+        self,
+        verb: bytes,
+        directories: list[bytes],
+        paths: list[bytes],
+        words: Iterable[bytes],
+    ) -> bytes:
+        """Its line; ``words`` are what the verb is given for ``paths``."""
+        inside = b" ".join(shell_quote(b"./" + one) for one in directories) or b"."
+        number = self._number(Stanza(verb, paths), directories)
+        return b"at %d %s && %s %s" % (number, inside, verb, b" ".join(words))
+
+    def _number(self, stanza: Stanza, directories: list[bytes]) -> int:
+        """Give ``directories`` and the paths of ``stanza`` their numbers; the first one."""
+        first = len(self.numbered)
+        for path in directories or [b"."]:
+            self.numbered.append((stanza, path))
+        for path in stanza.paths:
+            self.numbered.append((stanza, path))
+        return first
+
+    def _removing(self, verb: bytes, paths: list[bytes]) -> Iterator[bytes]:
+        for some in pieces(paths):
+            above = {path.rpartition(b"/")[0] for path in some}
+            checked = {part for directory in above for part in _chain(directory)}
+            words = (shell_quote(b"./" + path) for path in some)
+            yield self._stanza(verb, sorted(checked), some, words)
+
+    def _moving(self, group: Group, unfit: set[bytes]) -> bytes:
+        """What rename_by_perl.sh is told of ``group``."""
+        paths, names = group.paths, group.inner
+        if unfit:
+            fit = group.fit(unfit)
+            paths, names = [path for path, _ in fit], [name for _, name in fit]
+        if not names:
+            return b""
+        first = self._number(Stanza(b"put", paths), _chain(group.directory))
+        return b"%d\0%s\0%s\0%d\0%s\0" % (
+            first,
+            group.directory,
+            group.prefix,
+            len(names),
+            b"\0".join(names),
+        )
+
+    def _putting(self, group: Group, unfit: set[bytes]) -> Iterator[bytes]:
+        fit = group.fit(unfit)
+        stage = b"./%s/%s" % (self.stage, group.prefix)
+        for some in pieces([stage + inner for _, inner in fit]):
+            paths = [path for path, _ in fit[: len(some)]]
+            del fit[: len(some)]
+            yield self._stanza(
+                b"put", _chain(group.directory), paths, map(shell_quote, some)
+            )
+
+
+def pieces(paths: list[bytes]) -> Iterator[list[bytes]]:
+    """``paths`` in rows short enough for one call."""
+    some: list[bytes] = []
+    length = 0
+    for path in paths:
+        if some and (length + len(path) > _CALL_BYTES or len(some) >= _CALL_NAMES):
+            yield some
+            some, length = [], 0
+        some.append(path)
+        length += len(path) + 40
+    if some:
+        yield some

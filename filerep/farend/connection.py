@@ -1,0 +1,242 @@
+"""The connection as fr-pack holds it: answers come in, batches go out.
+
+Both directions are pipes. Were one end to write only, and the other to answer at length, both
+would block: so standard output is written without blocking, and while it is full the answers
+are read.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import time
+
+from filerep.archive.lentpages import Pool
+from filerep.archive.outbuffer import OutBuffer
+from filerep.command import UNAVAILABLE, OutputError, Stop
+from filerep.farend import listing
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import Optional
+
+# Longer than poll(2) was asked to wait by this: the machine or this process was stopped.
+STOPPED = 1.0
+
+# From so many bytes on a batch is sent from a pool. Smaller ones come alone, mostly, and memory
+# that is used once costs what copying does.
+_LARGE = 10 << 20
+
+
+class Far:
+    """What it told of itself: which tar and lister, whether it is empty."""
+
+    def __init__(self, words: str) -> None:
+        told = dict(word.partition("=")[::2] for word in words.split())
+        self.stage = os.fsencode(told["stage"])
+        self.tar = told.get("tar", "other")
+        self.list = told.get("list", "none")
+        self.empty = told.get("empty") == "1"
+        self.mover = told.get("mover") == "perl"
+        self.counted = self.tar != "gnu"
+        self.precise = self.tar in ("gnu", "bsd")
+
+
+class Answers:
+    """The receiver's answers: lines, and now and then a listing.
+
+    The end of an --on-sync command is told by a line of its own process, which may fall
+    anywhere into a listing. Such a line is written at once, so it is always whole, and
+    nobody else knows the number in it: it is cut out wherever it turns up.
+    """
+
+    def __init__(self, fd: int, far: Far) -> None:
+        self.fd = fd
+        self.ended = False
+        self._form = far.list
+        self._hook = b"filerep-" + far.stage.rpartition(b"-")[2] + b" "
+        self._aside: list[bytes] = []
+        self._data = bytearray()
+        self._listing = False
+        self._searched = 0
+
+    def fill(self) -> None:
+        """Read what is there; to be called when ``fd`` is readable."""
+        try:
+            chunk = os.read(self.fd, 1 << 20)
+        except OSError as error:
+            if error.errno == errno.EINTR:
+                return
+            chunk = b""
+        start = max(0, len(self._data) - len(self._hook) - 12)
+        self._data += chunk
+        self.ended = self.ended or not chunk
+        while (at := self._data.find(self._hook, start)) >= 0:
+            end = self._data.find(b"\n", at)
+            if end < 0:
+                break
+            self._aside.append(bytes(self._data[at + len(self._hook) : end]))
+            del self._data[at : end + 1]
+            self._searched = min(self._searched, at)
+
+    def told(self, number: int) -> bool:
+        """Is the answer to batch ``number`` among what is there, and not taken yet?
+
+        Not to be asked while a listing is under way, which may hold anything.
+        """
+        poll = select.poll()
+        poll.register(self.fd, select.POLLIN)
+        if poll.poll(0):
+            self.fill()
+        lines = b"\n%s" % self._data
+        return b"\nok %d\n" % number in lines or b"\nfailed %d " % number in lines
+
+    def take(self) -> Iterator[tuple[str, bytes]]:
+        """("line", text) or ("listing", data) for each answer that is there whole."""
+        while self._aside:
+            yield "line", self._aside.pop(0)
+        while True:
+            if self._listing:
+                at = listing.find_end(self._form, self._data, self._searched)
+                if at < 0:
+                    self._searched = len(self._data)
+                    return
+                self._listing = False
+                yield "listing", bytes(self._data[:at])
+                del self._data[: at + len(listing.ENDS[self._form])]
+                continue
+            at = self._data.find(b"\n")
+            if at < 0:
+                return
+            line = bytes(self._data[:at])
+            del self._data[: at + 1]
+            if line == b"listing":
+                self._listing, self._searched = True, 0
+            else:
+                yield "line", line
+
+
+class Output(OutBuffer):
+    """Standard output, buffered; while it takes no more, answers are read.
+
+    Large batches are sent from a pool, as long as it has anything that is not lent.
+    """
+
+    def __init__(self, fd: int, answers: Answers, patience: float) -> None:
+        """``patience``: seconds without a byte taken after which the far end is given up."""
+        self.fd = fd
+        self._answers = answers
+        self._patience = patience or None
+        # What to do with the time while waiting, a little a call; False: nothing left.
+        self.meanwhile: Callable[[], bool] = bool
+        self.written: Callable[[int], object] = bool  # told of each write
+        # To give back to the pool what was answered meanwhile, if anything was.
+        self.reclaim: Callable[[], object] = bool
+        super().__init__(self.write)
+        self._own = self._memory
+        self._pool: Optional[Pool] = None
+        self._no_pool = False
+        self._large = False
+        self._slot: Optional[int] = None  # of the pool, which is filled now
+        self._lent: list[int] = []
+        os.set_blocking(fd, False)
+
+    def begin(self, size: int) -> None:
+        """A batch of ``size`` bytes follows, roughly."""
+        if size < _LARGE or self._no_pool:
+            return
+        try:
+            self._pool = self._pool or Pool()
+        except OSError:
+            self._no_pool = True
+            return
+        self._large = True
+        self._take_slot(self._pool)
+
+    def end(self) -> list[int]:
+        """That was the batch; what is to be given back once it is answered."""
+        self._large = False
+        self.flush()
+        if self._slot is not None:
+            self.give_back([self._slot])
+            self._slot, self._memory = None, self._own
+        lent, self._lent = self._lent, []
+        return lent
+
+    def give_back(self, lent: list[int]) -> None:
+        if self._pool is not None:
+            self._pool.give_back(lent)
+
+    def free(self) -> None:
+        """Nothing is under way: leave the memory to others that only large batches need."""
+        if self._pool is not None:
+            self._pool.close()
+            self._pool = None
+
+    def flush(self) -> None:
+        if self._pool is None or self._slot is None:
+            super().flush()
+        elif self._used:
+            slot, used = self._slot, self._used
+            self._lend(self._pool, slot, used)
+            self._lent.append(slot)
+            self._slot, self._memory, self._used = None, self._own, 0
+        if self._large and self._pool is not None and self._slot is None:
+            self._take_slot(self._pool)
+
+    def _take_slot(self, pool: Pool) -> None:
+        """Fill a slot that is not lent from now on, if there is one."""
+        slot = pool.take()
+        if slot is None and self.reclaim():
+            slot = pool.take()
+        if slot is not None:
+            self._slot, self._memory = slot, pool.memory(slot)
+
+    def _lend(self, pool: Pool, slot: int, size: int) -> None:
+        start = 0
+        while start < size:
+            try:
+                count = pool.lend(self.fd, slot, start, size)
+                start += count
+                self.written(count)
+            except BlockingIOError:
+                self._wait()
+            except OSError:  # no pipe, or not allowed; else write says it, too
+                self._large, self._no_pool = False, True
+                self.write(pool.memory(slot)[start:size])
+                return
+
+    def write(self, data: bytes | memoryview) -> None:
+        view = memoryview(data)
+        while view:
+            try:
+                count = os.write(self.fd, view)
+                view = view[count:]
+                self.written(count)
+            except BlockingIOError:
+                self._wait()
+            except OSError as error:
+                raise OutputError(error) from None
+
+    def _wait(self) -> None:
+        poll = select.poll()
+        poll.register(self.fd, select.POLLOUT)
+        if not self._answers.ended:
+            poll.register(self._answers.fd, select.POLLIN)
+        while not poll.poll(0) and self.meanwhile():
+            pass
+        began = time.monotonic()
+        ready = poll.poll(self._patience and self._patience * 1000)
+        if not ready and time.monotonic() - began > (self._patience or 0) + STOPPED:
+            return
+        if not ready:
+            raise Stop(UNAVAILABLE, silent(self._patience or 0))
+        for fd, _ in ready:
+            if fd == self._answers.fd:
+                self._answers.fill()
+
+
+def silent(seconds: float) -> str:
+    return f"no sign of life from the far end for {seconds:g} s"

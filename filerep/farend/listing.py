@@ -1,0 +1,142 @@
+"""What the far end says it holds, when asked by the commands below.
+
+The directories asked for are named with ``/.`` behind. Two forms, by what is there, which
+probe.sh tells. With GNU find, each directory's own path stands alone, behind two NULs, and in
+front of two fields for each entry. busybox and other systems have ``stat -c``; no path holds
+``//``, so that ends a record, and that of a directory asked for ends in ``/.//``.
+"""
+
+from __future__ import annotations
+
+import stat
+
+from filerep.farend.batch import pieces, shell_quote
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from filerep.replica.table import Listed
+
+_SECOND = 1_000_000_000
+_LETTERS = {stat.S_IFREG: b"f", stat.S_IFLNK: b"l", stat.S_IFDIR: b"d"}
+
+# stat(1) tells no target in a form that can be parsed; no symlink has this one.
+_UNKNOWN_TARGET = b""
+
+_LIST = {
+    "find": rb"-path '*/.' -printf '\0\0%p\0' -o -printf '%y %m %s %T@ %f\0%l\0'",
+    "stat": b"-exec stat -c '%f %s %Y %y %n//' {} +",
+}
+
+# Two NULs in a row are met behind an empty target only, so `end` is no target here.
+ENDS = {"find": b"\0\0end\0", "stat": b"end//\n"}
+_SAY_END = {"find": rb"printf '\0\0end\0'", "stat": b"echo end//"}
+_BEFORE_END = {"find": b"", "stat": b"//\n"}
+
+
+# No listing goes through a symlink: once one stands where a directory was, each part of each
+# path is looked at. All that is above a directory is asked for before it.
+_FUNCTIONS = rb"""
+real() { p=${1%%/.}; until [ "$p" = . ]; do [ ! -L "$p" ] || return; p=${p%%/*}; done; }
+look() { find "$@" -maxdepth 1 %s 2>/dev/null; }
+list() {
+  for d; do [ ! -L "${d%%/.}" ] || links=1; done
+  if [ -z "$links" ]; then look "$@"; return; fi
+  for d; do if real "$d"; then look "$d"; fi; done
+}
+links="""
+
+
+def commands(form: str, directories: Iterable[bytes]) -> list[bytes]:
+    """What has a shell list ``directories``, sorted, and say the end mark."""
+    words = [shell_quote(b"./%s/." % one if one else b"./.") for one in directories]
+    lists = [b"list " + b" ".join(some) for some in pieces(words)]
+    return [_FUNCTIONS % _LIST[form], *lists, _SAY_END[form]]
+
+
+def find_end(form: str, data: bytes | bytearray, start: int) -> int:
+    """Where the end mark behind a listing begins in ``data``, -1 if not there yet.
+
+    It stands at the very beginning or behind a record's end, which no name can hold.
+    """
+    if data.startswith(ENDS[form]):
+        return 0
+    mark = _BEFORE_END[form] + ENDS[form]
+    at = data.find(mark, max(0, start - len(mark)))
+    return at if at < 0 else at + len(_BEFORE_END[form])
+
+
+def bodies(form: str, data: bytes) -> dict[bytes, bytes]:
+    """What was said of each directory that is there; `parse` reads it.
+
+    It is the same while the directory holds the same, except for the order of its names,
+    which a file system may change as it likes.
+    """
+    return dict(_split_stat(data) if form == "stat" else _split_find(data))
+
+
+def _split_find(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    for part in data.split(b"\0\0\0"):  # a target may have been empty, or not
+        top, _, body = part.lstrip(b"\0").partition(b"\0")
+        if top:
+            yield top[2:-2], body.rstrip(b"\0")
+
+
+def _split_stat(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    parts = data.split(b"/.//\n")
+    for part, following in zip(parts, parts[1:]):
+        # Behind the last record that is whole, the next directory's own begins.
+        top = part.rpartition(b"//\n")[2].split(b" ", 6)[-1]
+        yield top[2:], following.rpartition(b"//\n")[0]
+
+
+def parse(form: str, body: bytes) -> list[Listed]:
+    """Each entry's name, type letter, permissions, size, mtime in ns, and target.
+
+    What cannot be parsed (a line of an error) is left out, and is sent then.
+    """
+    return list(_parse_stat(body) if form == "stat" else _parse_find(body))
+
+
+def parse_find(data: bytes) -> dict[bytes, list[Listed]]:
+    """The same for each directory in the output of ``find``, as given to --listing::
+
+    find . -printf '%y %m %s %T@ %p\\0%l\\0'
+    """
+    found: dict[bytes, list[Listed]] = {b"": []}
+    for path, letter, mode, size, mtime, target in _parse_find(data):
+        directory, _, name = path.rpartition(b"/")
+        if name != b".":
+            row = found.setdefault(directory[2:], [])  # there is a ./ in front
+            row.append((name, letter, mode, size, mtime, target))
+    return found
+
+
+def _parse_find(data: bytes) -> Iterator[Listed]:
+    fields = data.split(b"\0")
+    fields.append(b"")  # the last target, if it was empty and cut off
+    for head, target in zip(fields[0::2], fields[1::2]):
+        try:
+            letter, mode, size, time, name = head.split(b" ", 4)
+            seconds, _, fraction = time.partition(b".")
+            # Before 1970 too: find writes -2.5 for a second and a half before it.
+            mtime = int(seconds) * _SECOND + int(fraction[:9].ljust(9, b"0"))
+            yield name, letter, int(mode, 8), int(size), mtime, target
+        except ValueError:
+            continue
+
+
+def _parse_stat(data: bytes) -> Iterator[Listed]:
+    for record in data.split(b"//\n"):
+        try:
+            raw, size, seconds, _, clock, _, path = record.split(b" ", 6)
+            mode = int(raw, 16)
+            fraction = clock.partition(b".")[2]
+            mtime = int(seconds) * _SECOND + int(fraction[:9].ljust(9, b"0"))
+            letter = _LETTERS.get(stat.S_IFMT(mode), b"?")
+            target = _UNKNOWN_TARGET if letter == b"l" else b""
+            name = path.rpartition(b"/")[2]
+            yield name, letter, mode & 0o7777, int(size), mtime, target
+        except ValueError:
+            continue

@@ -1,0 +1,507 @@
+"""What follows from a look: what to send, what to remove, and what the table says then.
+
+The one rule: look at the path now. It is there, and the far end has something else: send
+it. It is gone, and the far end has it: remove it. What is a directory here, and was a file or
+nothing there, needs nothing by itself: directories exist at the far end because files in
+them do.
+
+The table is changed when a batch is planned (what it removes) and when it is about to be sent
+(what it puts there), not when it is acknowledged: a path named twice is compared with what is
+under way, and the next batch can be planned while this one is being sent. When a batch fails,
+what it changed is doubted (`undo`) and looked at again.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+
+from filerep.farend.batch import Batch, directory_mode
+from filerep.replica import table as tables
+from filerep.replica.inventory import STAGE_PREFIX
+from filerep.source import Source, changed_meanwhile, kind
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Container, Iterator
+    from typing import Optional
+
+    from filerep.replica.queues import Paths
+    from filerep.replica.retries import Lot
+
+# How long a file that was just emptied is given to be written, in seconds.
+EMPTIED_WAIT = 0.05
+_STALE_WAIT = 0.01
+
+
+class Sent:
+    """A batch under way: what it changed in the table, to be remembered or doubted."""
+
+    def __init__(self, batch: Batch, lot: Optional[Lot] = None) -> None:
+        self.batch = batch
+        self.lot = lot
+        self.entries: list[tuple[bytes, bytes]] = []
+        self.removed: list[bytes] = []
+        self.intended: list[bytes] = []  # new to the state file
+        self.planned: set[bytes] = set()
+        self.emptied: set[bytes] = set()  # directories looked through for it
+        self.void = False  # nothing of it was put in place
+        self.shaken = False  # trouble with an earlier batch may have undone this one
+        self.claimed: Optional[bytes] = b""  # the directory that was last, to save time
+        self.taken = 0  # paths that were looked at for it
+        self.lent: list[int] = []  # memory it is sent from, see lentpages.py
+        self.started = 0.0  # monotonic seconds
+        self.trouble: list[tuple[str, int, str]] = []
+
+    @property
+    def paths(self) -> list[bytes]:
+        """All the batch is about, as records to look at once more."""
+        batch = self.batch
+        return (
+            [member.path for member in batch.members]
+            + batch.deletions
+            + batch.removals
+            + [directory for directory, _ in batch.modes]
+        )
+
+
+class _Planned(Exception):
+    """A path that this batch deals with already is in the way."""
+
+
+class Plan:
+    """Looks at paths and puts what follows into a batch.
+
+    ``failing`` are paths that have a time of their own to be tried. ``later(path, wait)``
+    has a path looked at again in ``wait`` seconds; ``too_big(path, size, sent, queue)`` may
+    take a file away from this batch.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        table: tables.Table,
+        deletes: bool,
+        complete: bool,
+        failing: Container[bytes],
+        on_error: Callable[[str, bytes, OSError], None],
+        later: Callable[[bytes, float], None],
+        too_big: Callable[[bytes, int, Sent, Paths], bool],
+    ) -> None:
+        self._source = source
+        self._table = table
+        self._deletes = deletes
+        self._complete = complete  # is what the table has not got not there?
+        self._failing = failing
+        self._on_error = on_error
+        self._later = later
+        self._too_big = too_big
+
+    def verify(self, record: bytes, queue: Paths) -> None:
+        """Look at what has gone of ours at or below ``record``, files before directories.
+
+        What is there is passed over: if it changed, a record of its own says so, unless the
+        rules ignore it by now, and then it must not be sent.
+        """
+        directory = b"" if record == b"./" else record[:-1]
+        inner = []
+        for path, value in self._table.below(directory):
+            if tables.marks(value) & tables.OURS:
+                if path.endswith(b"/"):
+                    inner.append(path[:-1])
+                elif not self.is_there(path):
+                    queue[path] = None
+        for path in reversed(inner):
+            queue.pop(path, None)
+            queue[path] = None
+        if directory:
+            queue.pop(directory, None)
+            queue[directory] = None
+
+    def is_there(self, path: bytes) -> bool:
+        """Is a file or symlink at ``path``? False also if it cannot be told."""
+        try:
+            return kind(self._source.look(path)) in (stat.S_IFREG, stat.S_IFLNK)
+        except OSError:
+            return False
+
+    def row(
+        self, directory: bytes, paths: list[bytes], sent: Sent, queue: Paths
+    ) -> int:
+        """Look at ``paths``, all in ``directory``, until the batch is full; at how many?"""
+        done = 0
+        while done < len(paths) and not sent.batch.full:
+            done = self._plain(directory, paths, done, sent)
+            if done == len(paths) or sent.batch.full:
+                break
+            if not self.look(paths[done], sent, queue):
+                break
+            done += 1
+        return done
+
+    def _plain(
+        self, directory: bytes, paths: list[bytes], start: int, sent: Sent
+    ) -> int:
+        """Look at ``paths`` from ``start`` on while they are plain; where that ends.
+
+        Plain are files that are as the table says, and others, unless they were emptied,
+        that are in a directory the far end has or is about to get: nearly all there are.
+        What follows is what `look` does, at a third of the cost.
+        """
+        names = self._table.directories.get(directory)
+        batch, failing, planned = sent.batch, self._failing, sent.planned
+        staged = batch.staged
+        if names is None:
+            if directory not in staged:
+                return start
+            names = {}
+        try:
+            fd = self._source.directory(directory)
+        except OSError:
+            return start
+        begin = len(directory) + 1 if directory else 0
+        room, count = batch.room
+        shelf = None
+        done, end = start, len(paths)
+        while done < end:
+            path = paths[done]
+            name = path[begin:]
+            value = names.get(name)
+            try:
+                status = os.stat(name, dir_fd=fd, follow_symlinks=False)
+            except FileNotFoundError:
+                here = value is not None or path in planned or path in staged
+                if here or not self._unknown(path):
+                    break
+                done += 1
+                continue
+            except OSError:
+                break
+            if value is not None and self._table.same_file(
+                names, name, path, value, status
+            ):
+                done += 1
+                continue
+            if (
+                stat.S_IFMT(status.st_mode) != stat.S_IFREG
+                or status.st_size > batch.limit
+                or not status.st_size
+                and value is not None
+                or path in planned
+                or path in failing
+                or path in staged
+                or name + b"/" in names
+                or not directory
+                and name.startswith(STAGE_PREFIX)
+            ):
+                break
+            if shelf is None:
+                shelf = batch.shelf(directory)
+            shelf.put(name, path, status)
+            planned.add(path)
+            if value is None or not value[-1] & tables.OURS:
+                sent.intended.append(path)
+            done += 1
+            room -= status.st_size
+            count -= 1
+            if room <= 0 or count <= 0:
+                break
+        if done > start:
+            self._see(directory, fd)
+            self._claim(paths[start], sent)
+        return done
+
+    def _unknown(self, path: bytes) -> bool:
+        """Does the far end, for all we know, have nothing at ``path``?"""
+        table = self._table
+        return (
+            self._complete and table.get(path) is None and path not in table.directories
+        )
+
+    def _see(self, directory: bytes, fd: int) -> None:
+        """``directory``, open as ``fd``, is there; if it is as remembered, that was all."""
+        value = self._table.get_directory(directory)
+        if value is None or tables.marks(value) != tables.OURS | tables.UNSEEN:
+            return
+        if directory_mode(os.fstat(fd)) == tables.mode_of(value) & 0o777:
+            self._table.see_directory(directory)
+
+    def altered(self, directory: bytes, paths: list[bytes]) -> list[bytes]:
+        """Those of ``paths``, all in ``directory``, that are not as the table says."""
+        names = self._table.directories.get(directory)
+        if names is None:
+            return paths
+        try:
+            fd = self._source.directory(directory)
+        except OSError:
+            return paths
+        begin = len(directory) + 1 if directory else 0
+        altered = []
+        for path in paths:
+            name = path[begin:]
+            value = names.get(name)
+            try:
+                status = os.stat(name, dir_fd=fd, follow_symlinks=False)
+            except OSError:
+                value = None
+            if value is None or not self._table.same_file(
+                names, name, path, value, status
+            ):
+                altered.append(path)
+        self._see(directory, fd)
+        return altered
+
+    def look(self, path: bytes, sent: Sent, queue: Paths) -> bool:
+        """Look at ``path`` and plan what follows from it; False: not in this batch.
+
+        One batch has one plan for a path. Were there two, what came of them could not be
+        told apart: one torn, say, and one whole.
+        """
+        if b"/" not in path and path.startswith(STAGE_PREFIX):
+            return True
+        if path in sent.planned or path in sent.batch.staged:
+            return False
+        try:
+            status = self._source.look(path)
+            found = kind(status)
+            if found == stat.S_IFREG or found == stat.S_IFLNK:
+                assert status is not None
+                if path in self._failing:
+                    return True  # it has its own time
+                self._plan_file(path, status, sent, queue)
+            elif found == stat.S_IFDIR:
+                assert status is not None
+                self._plan_directory(path, status, sent)
+            else:
+                self._plan_absent(path, sent, queue)
+        except _Planned:
+            return False
+        except OSError as error:
+            if changed_meanwhile(error):
+                self._later(path, EMPTIED_WAIT)
+            else:
+                self._on_error("read", path, error)
+        return True
+
+    def _ours_below(self, path: bytes) -> bool:
+        return any(
+            tables.marks(value) & tables.OURS
+            for inner, value in self._table.below(path)
+            if not inner.endswith(b"/")
+        )
+
+    def _plan_file(
+        self,
+        path: bytes,
+        status: os.stat_result,
+        sent: Sent,
+        queue: Paths,
+    ) -> None:
+        link = stat.S_ISLNK(status.st_mode)
+        target = b""
+        if link:
+            target = self._source.target(path)
+        if self._table.unchanged(path, status, target):
+            self._claim(path, sent)
+            return
+        if path in self._table.directories:
+            # A directory was here: what came from here goes first, then itself.
+            if self._deletes and self._ours_below(path):
+                self._empty(path, sent, queue)
+                return
+            if self._deletes:
+                self._remove_directory(path, sent)
+            self._table.remove(path)
+        if not link and status.st_size == 0:
+            before = self._table.get(path)
+            age = time.time_ns() - status.st_mtime_ns
+            if before is not None and tables.size_of(before) and 0 <= age < 5e7:
+                # Emptied a moment ago: most programs that save in place write next.
+                self._later(path, EMPTIED_WAIT)
+                return
+        new = self._new_directories(path, sent)
+        if new is None:
+            return
+        if not link and self._too_big(path, status.st_size, sent, queue):
+            return
+        sent.batch.add(path, status, target, new)
+        sent.planned.add(path)
+        sent.intended += [directory + b"/" for directory, _ in new]
+        if not self._table.remembered(path):
+            sent.intended.append(path)
+        self._claim(path, sent)
+
+    def _empty(self, path: bytes, sent: Sent, queue: Paths) -> None:
+        """Look at all that is ours in ``path``, no directory any more, and at it again.
+
+        RACE: what is in it may still be seen, through a descriptor that was opened before
+        it went (see `Source.forget_directories`), or wait for a listing. So once a batch,
+        as nothing else is read meanwhile; then it is looked at in a moment.
+        """
+        if path in sent.emptied:
+            self._later(path, _STALE_WAIT)
+        else:
+            sent.emptied.add(path)
+            self.verify(path + b"/", queue)
+
+    def _new_directories(
+        self, path: bytes, sent: Sent
+    ) -> Optional[list[tuple[bytes, os.stat_result]]]:
+        """Directories above ``path`` that the far end lacks, top first; None: gone here."""
+        new: list[tuple[bytes, os.stat_result]] = []
+        directory = path.rpartition(b"/")[0]
+        known, staged = self._table.directories, sent.batch.staged
+        while directory not in known and directory not in staged:
+            status = self._source.look(directory)
+            if directory in sent.planned:
+                raise _Planned
+            if kind(status) != stat.S_IFDIR:
+                return None  # its own record comes, or came before this one
+            assert status is not None
+            if self._table.get(directory) is not None:
+                self._delete(directory, sent)
+            new.append((directory, status))
+            directory = directory.rpartition(b"/")[0]
+        return new[::-1]
+
+    def _claim(self, path: bytes, sent: Sent) -> None:
+        """The directories above are ours now, and have our permission bits."""
+        directory = path.rpartition(b"/")[0]
+        if directory == sent.claimed:
+            return
+        sent.claimed = directory
+        while directory not in self._table.directories:
+            path, directory = directory, directory.rpartition(b"/")[0]
+        for above in self._table.claim_directories(path):
+            value = self._table.get_directory(above)
+            try:
+                status = self._source.look(above)
+            except OSError as error:
+                self._on_error("read", above, error)
+                continue
+            if value is not None and kind(status) == stat.S_IFDIR:
+                assert status is not None
+                self._table.adopted.append((above + b"/", value))
+                self._plan_directory(above, status, sent)
+
+    def _plan_directory(self, path: bytes, status: os.stat_result, sent: Sent) -> None:
+        if self._table.get(path) is not None and self._deletes:
+            self._delete(path, sent)
+        value = self._table.get_directory(path)
+        if value is None or not tables.marks(value) & tables.OURS:
+            return
+        mode = directory_mode(status)
+        if tables.marks(value) & tables.UNSEEN:
+            value = tables.marked(value, tables.marks(value) & ~tables.UNSEEN)
+            self._table.put_directory(path, value)
+        if tables.marks(value) & tables.UNSURE or tables.mode_of(value) & 0o777 != mode:
+            value = tables.directory_entry(mode, tables.OURS)
+            self._table.put_directory(path, value)
+            sent.entries.append((path + b"/", value))
+            sent.batch.modes.append((path, mode))
+            sent.planned.add(path)
+
+    def _plan_absent(self, path: bytes, sent: Sent, queue: Paths) -> None:
+        if not self._deletes:
+            return
+        if path in self._table.directories:
+            if self._ours_below(path):
+                self._empty(path, sent, queue)
+            else:
+                self._remove_directory(path, sent)
+        if self._table.get(path) is not None or not self._complete:
+            self._delete(path, sent)
+
+    def _delete(self, path: bytes, sent: Sent) -> None:
+        if path.rpartition(b"/")[0] in self._table.directories or not self._complete:
+            sent.batch.deletions.append(path)
+            sent.planned.add(path)
+            sent.removed.append(path)
+        parent, _, name = path.rpartition(b"/")
+        self._table.directories.get(parent, {}).pop(name, None)
+
+    def _remove_directory(self, path: bytes, sent: Sent) -> None:
+        value = self._table.get_directory(path)
+        if value is not None and tables.marks(value) & tables.OURS:
+            for inner, mark in self._table.below(path):
+                if inner.endswith(b"/") and tables.marks(mark) & tables.OURS:
+                    sent.batch.removals.append(inner[:-1])
+                    sent.removed.append(inner)
+            sent.batch.removals.append(path)
+            sent.removed.append(path + b"/")
+            sent.planned.add(path)
+            self._table.remove(path)
+
+    def undo(self, sent: Sent, void: set[bytes]) -> None:
+        """Doubt what was thought to be there, or gone, since this batch was sent."""
+        touched = {above for path in void for above in directories(path)} | void
+        unsure = tables.directory_entry(0, tables.OURS | tables.UNSURE)
+        own = {path for path, _ in sent.entries}
+        for directory, _ in sent.batch.directories:
+            if directory not in touched:
+                continue
+            # What could not be removed from it before is still there, and so is it.
+            if all(path in own for path, _ in self._table.below(directory)):
+                self._table.remove(directory)
+            else:
+                self._table.put_directory(directory, unsure)
+        for directory, _ in sent.batch.modes:
+            if directory in void and directory in self._table.directories:
+                self._table.put_directory(directory, unsure)
+        for path, _ in sent.entries:
+            if path in void:
+                self._table.doubt(path)
+        for path in sent.removed:
+            if path.rstrip(b"/") not in void:
+                continue
+            if self._make_directories(path, own) and not path.endswith(b"/"):
+                self._table.doubt(path)
+
+    def restore(self, sent: Sent, void: set[bytes]) -> list[bytes]:
+        """Doubt what ``sent`` has put in place and the table has lost since; those paths.
+
+        Not what is ``void``: that was not put in place, or later batches remove it.
+        """
+        lost = []
+        own = {path for path, _ in sent.entries}
+        for path, _ in sent.entries:
+            if (
+                path not in void
+                and not path.endswith(b"/")
+                and self._table.get(path) is None
+                and self._make_directories(path, own)
+            ):
+                self._table.doubt(path)
+                lost.append(path)
+        return lost
+
+    def _make_directories(self, path: bytes, own: Container[bytes]) -> bool:
+        """The far end has the directories above ``path``, and they are ours.
+
+        Unless a file takes the place of one that is not of the same batch, ``own``, but was
+        sent since.
+        """
+        for above in directories(path):
+            if above not in own and self._table.get(above) is not None:
+                return False
+        entry = tables.directory_entry(0, tables.OURS | tables.UNSURE)
+        for above in directories(path):
+            if above not in self._table.directories:
+                self._table.put_directory(above, entry)
+        return True
+
+    def known_below(self, directory: bytes) -> list[bytes]:
+        return [
+            path
+            for path, value in self._table.below(directory)
+            if tables.marks(value) & tables.OURS and not path.endswith(b"/")
+        ]
+
+
+def directories(path: bytes) -> Iterator[bytes]:
+    """The directories above ``path``, from the top."""
+    at = path.find(b"/")
+    while at >= 0:
+        yield path[:at]
+        at = path.find(b"/", at + 1)

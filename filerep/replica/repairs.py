@@ -1,0 +1,166 @@
+"""What the far end could not do: what of it to doubt, to look at again, and to tell.
+
+The receiver answers for single paths of a batch that it has put in place otherwise (see
+receiver.sh), or for a batch of which nothing is in place.
+"""
+
+from __future__ import annotations
+
+import time
+
+from filerep.command import UNAVAILABLE, Stop
+from filerep.pathstream import quote
+from filerep.replica import table as tables
+from filerep.replica.plan import Plan, Sent, directories
+from filerep.replica.retries import Failures, plainly
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from filerep.farend.batch import Stanza
+    from filerep.replica.inventory import Listings
+
+_KILLED_WAIT = 2.0
+
+
+class Mender:
+    """Puts the table right; ``again`` has paths looked at once more."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        table: tables.Table,
+        listings: Listings,
+        failures: Failures,
+        say: Callable[[str], None],
+        again: Callable[[Iterable[bytes]], None],
+    ) -> None:
+        self._plan = plan
+        self._table = table
+        self._listings = listings
+        self._failures = failures
+        self._say = say
+        self._again = again
+        self._modes_told = False  # that some directories' cannot be changed
+
+    def mend(self, sent: Sent) -> set[bytes]:
+        """Act on what the far end could not do; the paths of the batch that are void."""
+        void: set[bytes] = set()
+        if sent.void:
+            void = set(sent.paths)
+            self._plan.undo(sent, void)
+            self._again(void)
+        numbered = sent.batch.numbered
+        kept: list[bytes] = []
+        modes: list[bytes] = []
+        bad: dict[str, set[bytes]] = {}
+        for word, identity, words in sent.trouble:
+            stanza, path = numbered[identity]
+            if word == "kept":
+                kept.append(path)
+            elif word == "mode":
+                modes.append(path)
+            elif word == "bad":
+                bad.setdefault(words, set()).add(path)
+            elif word == "lost":
+                void |= self._lost(sent, stanza, path)
+            elif word == "there":
+                # Thought new, but it is there: its files go into it one by one.
+                void |= (inside := _inside(sent.paths, {path}))
+                self._plan.undo(sent, inside | {path})
+                self._table.put_directory(
+                    path, tables.directory_entry(0, tables.UNSURE)
+                )
+                self._again(inside)
+            elif word == "aside":
+                self._say(
+                    f"a directory was in the way of {quote(path)} at the far end;"
+                    f" it is {quote(path + words.encode())} there now"
+                )
+        # Some of it may be bad for what was lost alone: what was to make room was not removed.
+        lost = any(word == "lost" for word, _, _ in sent.trouble)
+        mixed = lost and sent.lot is None
+        for words, paths in bad.items():
+            # Together, as each is answered for alone: a thousand lots take their time.
+            paths |= _inside(sent.paths, paths)
+            self._plan.undo(sent, paths)
+            self._fails(sorted(paths.intersection(sent.paths)), words, sent, mixed)
+            void |= paths
+        self._keep(kept)
+        self._keep_modes(modes)
+        return void
+
+    def _lost(self, sent: Sent, stanza: Stanza, path: bytes) -> set[bytes]:
+        """No directory is at ``path``, or a symlink: nothing below it is what was sent.
+
+        None of the stanza was done. What it was to remove below ``path`` is gone with it.
+        """
+        void = set(stanza.paths) | _inside(sent.paths, set(stanza.paths))
+        if stanza.verb != b"put":
+            void -= _inside(sent.paths, {path})
+        self._plan.undo(sent, void)
+        known = self._plan.known_below(path)
+        self._table.remove(path)
+        self._listings.doubt()
+        self._again([*known, *void])
+        return void
+
+    def _keep(self, directories: list[bytes]) -> None:
+        """Directories that were not empty over there: still ours if something failed in
+        them, else they hold what was made at the far end.
+
+        Not if the table has it again: an earlier batch did not do what it was to remove.
+        """
+        for path in directories:
+            if any(one.startswith(path + b"/") for one in self._failures.why):
+                entry = tables.directory_entry(0, tables.OURS | tables.UNSURE)
+                self._table.put_directory(path, entry)
+            elif path in self._table.directories:
+                self._again([path])
+            elif path.rpartition(b"/")[0] not in directories:
+                self._say(
+                    f"{quote(path)} stays at the far end: it holds files made there"
+                )
+
+    def _keep_modes(self, directories: list[bytes]) -> None:
+        """Said once, and not held to be out of step: it is no file, and would never end."""
+        if directories and not self._modes_told:
+            self._modes_told = True
+            more = f" and {len(directories) - 1} more" if len(directories) > 1 else ""
+            self._say(
+                f"cannot change the mode of directory {quote(directories[0])}{more} at the"
+                " far end, which belongs to somebody else there: such keep theirs"
+            )
+
+    def failed(self, sent: Sent, status: int, words: str) -> None:
+        """All of a batch failed: tried again in parts, until the bad ones are alone.
+
+        ``status`` is tar's. Raises ``Stop`` if there is nothing to try again.
+        """
+        paths = sent.paths
+        if sent.batch.commands == [b":"]:
+            return  # a full disk, say; it has answered, which is all that was asked
+        if not paths:
+            raise Stop(UNAVAILABLE, f"the far end failed: {plainly(words)}")
+        self._plan.undo(sent, set(paths))
+        size = -(-len(paths) // 8)
+        for at in range(0, len(paths), size):
+            # Once more at least: what failed may have been tar, and none of the paths. That
+            # is sure if it was killed, but a path may be what it is killed for each time.
+            killed = status > 128 and sent.lot and sent.lot.wait < _KILLED_WAIT
+            doubtful = len(paths) > 1 or sent.lot is None or bool(killed)
+            self._fails(paths[at : at + size], words, sent, doubtful)
+        self._failures.pause(time.monotonic() - sent.started)
+
+    def _fails(
+        self, paths: list[bytes], words: str, sent: Sent, mixed: bool = False
+    ) -> None:
+        gone = paths[0] in (*sent.batch.deletions, *sent.batch.removals)
+        verb = "remove" if gone else "write"
+        self._failures.add(paths, words, verb, sent.lot, mixed)
+
+
+def _inside(paths: Iterable[bytes], tops: set[bytes]) -> set[bytes]:
+    """Those of ``paths`` that are below one of ``tops``."""
+    return {path for path in paths if not tops.isdisjoint(directories(path))}

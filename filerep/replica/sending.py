@@ -1,0 +1,207 @@
+"""One batch as bytes: its members, the commit, and the line behind.
+
+What matters here is that no torn file is put in place: a file counts as read whole if, behind
+the last byte, its status is still what it was when it was looked at. One that is not stays
+in the stage, or is taken back from the buffer, and is looked at again in a moment.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import time
+
+from filerep.archive import tarstream
+from filerep.archive.outbuffer import SIZE
+from filerep.farend.batch import COMMIT, Batch, Member
+from filerep.replica import table as tables
+from filerep.source import changed_meanwhile, same
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Optional
+
+    from filerep.farend.connection import Far, Output
+    from filerep.replica.plan import Sent
+    from filerep.replica.tally import Tally
+    from filerep.source import Source
+
+_TORN_WAIT = (0.02, 2.0)  # seconds, growing
+_TORN_PATIENCE = 10.0
+_SECOND = 1_000_000_000
+_COARSE_TICKS = 2_100_000_000  # ns; for stamps in whole seconds, or FAT's two
+_UNSURE = tables.OURS | tables.UNSURE
+
+
+class Sender:
+    """Writes batches to the connection, and enters in the table what was sent."""
+
+    def __init__(
+        self,
+        source: Source,
+        table: tables.Table,
+        far: Far,
+        out: Output,
+        on_error: Callable[[str, bytes, OSError], None],
+        later: Callable[[bytes, float], None],
+    ) -> None:
+        self._source = source
+        self._table = table
+        self._far = far
+        self._out = out
+        self._on_error = on_error
+        self._later = later
+        self._ticks = tables.ticks(source.device, os.uname().release)
+        self._torn: dict[bytes, tuple[float, float]] = {}  # path: since when, next wait
+        self._unreadable: set[bytes] = set()
+        self._record = tarstream.RECORD  # bytes, of the next archive
+
+    def send(self, sent: Sent, tally: Tally | None = None, much: bool = False) -> None:
+        """``much``: the next batch is a large one."""
+        batch = sent.batch
+        if tally:
+            tally.plan(batch.count, batch.bytes)
+        batch.arrange(self._far)
+        self._out.begin(batch.bytes)
+        records = self._records(batch) if self._far.counted else 0
+        if records:
+            self._out.add(b"%d\n" % records)
+        headers = batch.headers()
+        # What is planned from here on looks at the table as it will be.
+        for directory, mode in batch.directories:
+            value = tables.directory_entry(mode, tables.OURS)
+            self._table.put_directory(directory, value)
+            sent.entries.append((directory + b"/", value))
+        entered = self._enter(sent)
+        self._out.add(headers)
+        length = len(headers)
+        unfit: set[bytes] = set()
+        for member, (old, new) in zip(batch.members, entered):
+            if tally:
+                tally.begin(member.size)
+            took, fit = self._send_member(member)
+            if tally:
+                tally.end(fit)
+            length += took
+            if fit:
+                if self._torn:
+                    self._torn.pop(member.path, None)
+            else:
+                unfit.add(member.path)
+                # Unless something else was planned for it meanwhile, as the next batch was.
+                if self._table.get(member.path) == new:
+                    self._table.put_back(member.path, old)
+                self._put_off(member.path)
+        scripts = _members(batch.scripts(unfit))
+        if records and _records_of(length + len(scripts)) > records:
+            scripts, sent.void = _members([(COMMIT, b"dirty=1\n")]), True
+        self._out.add(scripts)
+        length += len(scripts)
+        end = tarstream.end(length, self._record)
+        self._out.add(end)
+        if records:
+            self._out.add(bytes(records * tarstream.RECORD - length - len(end)))
+        # GNU tar takes two thirds of the time if it reads many blocks at once. It is started
+        # ahead, so it must be told how many before anybody knows what it will get.
+        large = much and self._far.tar == "gnu"
+        self._record = tarstream.LARGE_RECORD if large else tarstream.RECORD
+        blocks = self._record // tarstream.BLOCK
+        self._out.add(b"batch %d %d\n" % (batch.number, blocks))
+        sent.lent = self._out.end()
+        if unfit:
+            sent.entries = [pair for pair in sent.entries if pair[0] not in unfit]
+
+    def _enter(self, sent: Sent) -> list[tuple[Optional[bytes], bytes]]:
+        """Enter the files of a batch in the table; what it said of them, and says now."""
+        entered = []
+        now = time.time_ns()
+        # See table.py on ctimes that are younger than the clock that made them.
+        coarse = now - _COARSE_TICKS
+        young = now - self._ticks if self._ticks else 2 * now  # none is too young
+        put = self._table.put
+        for member in sent.batch.members:
+            status, path = member.status, member.path
+            ctime = status.st_ctime_ns
+            sure = ctime <= coarse or ctime % _SECOND and ctime <= young
+            value = tables.entry(status, tables.OURS if sure else _UNSURE)
+            sent.entries.append((path, value))
+            entered.append((put(path, value), value))
+        return entered
+
+    def _records(self, batch: Batch) -> int:
+        length = len(batch.headers())
+        for member in batch.members:
+            length += len(member.header(self._far.precise))
+            length += member.size + len(tarstream.padding(member.size))
+        return _records_of(length + len(_members(batch.scripts(set()))))
+
+    def _send_member(self, member: Member) -> tuple[int, bool]:
+        """How many bytes of archive went out, and whether it may be put in place."""
+        header = member.header(self._far.precise)
+        status, size, out = member.status, member.size, self._out
+        if stat.S_ISLNK(status.st_mode):
+            out.add(header)
+            return len(header), True
+        patient = bool(self._torn) and self._waited_long(member.path)
+        took = 0
+        try:
+            fd = self._source.open(member.path)
+            try:
+                if not patient and len(header) + size + tarstream.BLOCK <= SIZE:
+                    took = out.add_whole(header, fd, status)
+                    return took, took > 0
+                if not (patient or same(os.fstat(fd), status)):
+                    return 0, False
+                padding = tarstream.padding(size)
+                took = len(header) + size + len(padding)
+                out.add(header)
+                try:
+                    whole = out.read(fd, size) == size
+                finally:
+                    out.add(padding)
+                unchanged = same(os.fstat(fd), status)
+                if patient and unchanged and not whole:
+                    # A size that is no promise, as below /sys: it will never be whole.
+                    raise OSError(errno.EIO, os.strerror(errno.EIO))
+                return took, whole and (patient or unchanged)
+            finally:
+                os.close(fd)
+        except OSError as error:
+            if not changed_meanwhile(error):
+                self._on_error("read", member.path, error)
+                self._unreadable.add(member.path)
+            return took, False
+
+    def _waited_long(self, path: bytes) -> bool:
+        """Was ``path`` torn again and again?
+
+        RACE: a file that does not rest for ten seconds (a log, a disk image) is sent as
+        it is read, which may be a mix of two versions, rather than never.
+        """
+        since = self._torn.get(path)
+        return since is not None and time.monotonic() - since[0] > _TORN_PATIENCE
+
+    def _put_off(self, path: bytes) -> None:
+        """It was not sent: when to look again."""
+        if path in self._unreadable:
+            self._unreadable.remove(path)  # said once, and looked at when named again
+        else:
+            since, wait = self._torn.get(path, (time.monotonic(), _TORN_WAIT[0]))
+            self._torn[path] = (since, min(2 * wait, _TORN_WAIT[1]))
+            self._later(path, wait)
+
+
+def _members(scripts: list[tuple[bytes, bytes]]) -> bytes:
+    """Archive members, by name, with their data."""
+    members = []
+    for name, data in scripts:
+        members.append(tarstream.member(name, tarstream.FILE, 0o600, len(data)))
+        members += (data, tarstream.padding(len(data)))
+    return b"".join(members)
+
+
+def _records_of(length: int) -> int:
+    """tar records of an archive whose members take ``length`` bytes."""
+    return (length + len(tarstream.end(length))) // tarstream.RECORD

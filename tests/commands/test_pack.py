@@ -1,0 +1,390 @@
+"""fr-pack by hand: path streams in, a tar any tar unpacks out."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pty
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import farends
+import programs
+import pytest
+import trees
+
+from filerep import pack, pathstream
+from filerep.archive.outbuffer import SIZE
+from filerep.archive.worker import SHARE, usable
+from filerep.command import OutputError
+from filerep.source import RootGone, Source
+
+FR_PACK = str(programs.ROOT / "bin" / "fr-pack")
+FR_WALK = str(programs.ROOT / "bin" / "fr-walk")
+
+
+def packed(
+    root: Path, records: bytes, *options: str
+) -> subprocess.CompletedProcess[bytes]:
+    return programs.run([FR_PACK, *options, root], stdin=records)
+
+
+def unpacked(archive: bytes, into: Path, tar: str = "tar") -> None:
+    into.mkdir(exist_ok=True)
+    subprocess.run(
+        [tar, "-xpf", "-", "-C", into],
+        input=archive,
+        check=True,
+        preexec_fn=lambda: os.umask(0o022),
+    )
+
+
+def test_a_hostile_tree_comes_out_as_it_went_in(place: Path) -> None:
+    trees.hostile_tree(place / "src")
+    walked = programs.run([FR_WALK, place / "src"])
+    result = packed(place / "src", walked.stdout)
+    assert (result.returncode, result.stderr) == (0, b"")
+    unpacked(result.stdout, place / "out")
+    trees.assert_same(place / "src", place / "out")
+
+
+def test_bsdtar_gets_names_that_look_like_drives_and_backslashes(place: Path) -> None:
+    names = [b"c:drive", b"\\\\server", b"\\", b"c:"]
+    trees.plant(place / "src", {name: b"x" for name in names})
+    result = packed(place / "src", pathstream.encode(names))
+    unpacked(result.stdout, place / "out", "bsdtar")
+    assert sorted(os.listdir(os.fsencode(place / "out"))) == sorted(names)
+
+
+@pytest.mark.parametrize(
+    "record", [b"a/f", b"./a/f", b"a//f", b"a/./f"], ids=lambda record: record.decode()
+)
+def test_a_path_is_taken_however_find_or_a_person_spells_it(
+    record: bytes, place: Path
+) -> None:
+    trees.plant(place / "src", {"a/f": b"hello"})
+    unpacked(packed(place / "src", record + b"\0").stdout, place / "out")
+    assert (place / "out/a/f").read_bytes() == b"hello"
+
+
+def test_an_odd_spelling_is_seen_also_behind_neighbours(place: Path) -> None:
+    trees.plant(place / "src", {"a/f": b"1", "a/g": b"2", "a/.h": b"3", "i": b"4"})
+    odd = [b"a/f", b"a/..", b"a/.", b"a/", b"/a/g", b"a//g", b"a/.h", b"a/../i", b"/i"]
+    result = packed(place / "src", pathstream.encode(odd))
+    assert result.stderr.count(b"not a path below SRC") == 4
+    unpacked(result.stdout, place / "out")
+    assert sorted(path.name for path in (place / "out").rglob("*")) == [
+        ".h",
+        "a",
+        "f",
+        "g",
+    ]
+
+
+@pytest.mark.parametrize("record", [b"/etc/passwd", b"../up", b"a/../../up", b".."])
+def test_what_lies_outside_is_refused_with_a_message(
+    record: bytes, place: Path
+) -> None:
+    trees.plant(place / "src", {"f": b""})
+    result = packed(place / "src", record + b"\0f\0")
+    assert result.returncode == 1
+    assert result.stderr.startswith(b"fr-pack: not a path below SRC: '")
+    unpacked(result.stdout, place / "out")
+    assert os.listdir(place / "out") == ["f"]
+
+
+def test_gone_paths_directories_and_hints_send_nothing(place: Path) -> None:
+    trees.plant(place / "src", {"d/f": b""})
+    result = packed(place / "src", b"gone\0d\0d/\0./\0.\0\0no/such/dir\0d/f/below\0")
+    assert (result.returncode, result.stderr) == (0, b"")
+    unpacked(result.stdout, place / "out")
+    assert os.listdir(place / "out") == []
+
+
+def test_nothing_is_read_through_a_directory_that_became_a_symlink(
+    place: Path,
+) -> None:
+    trees.plant(place / "src", {"real/f": b"secret"})
+    os.symlink("real", place / "src/link")
+    result = packed(place / "src", b"link/f\0link\0")
+    unpacked(result.stdout, place / "out")
+    assert os.listdir(place / "out") == ["link"]
+    assert os.readlink(place / "out/link") == "real"
+
+
+def test_set_id_bits_and_owners_are_left_out(place: Path) -> None:
+    trees.plant(place / "src", {"f": b""})
+    os.chmod(place / "src/f", 0o6755)
+    unpacked(packed(place / "src", b"f\0").stdout, place / "out")
+    assert os.stat(place / "out/f").st_mode & 0o7777 == 0o755
+
+
+def test_an_unreadable_file_costs_one_message(
+    place: Path,
+) -> None:
+    trees.plant(place / "src", {"a b": b"", "c": b"x"})
+    os.chmod(place / "src/a b", 0)
+    result = programs.run(
+        [*farends.without_rights(), FR_PACK, place / "src"], stdin=b"a b\0c\0"
+    )
+    assert result.returncode == 1
+    assert result.stderr == b"fr-pack: cannot read 'a b': Permission denied\n"
+    unpacked(result.stdout, place / "out")
+    assert os.listdir(place / "out") == ["c"]
+
+
+def test_a_pause_in_the_input_lets_tar_apply_what_came_so_far(place: Path) -> None:
+    trees.plant(place / "src", {"first": b"1", "second": b"2"})
+    (place / "out").mkdir()
+    packer = subprocess.Popen(
+        [FR_PACK, place / "src"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=programs.environment(),
+    )
+    tar = subprocess.Popen(["tar", "-xC", place / "out"], stdin=packer.stdout)
+    assert packer.stdin is not None and packer.stdout is not None
+    packer.stdout.close()
+    for name in ("first", "second"):
+        packer.stdin.write(os.fsencode(name) + b"\0")
+        packer.stdin.flush()
+        programs.wait_for((place / "out" / name).exists)
+    packer.stdin.close()
+    assert packer.wait(10) == 0 and tar.wait(10) == 0
+
+
+def test_a_listing_of_the_other_end_leaves_out_what_it_has(place: Path) -> None:
+    trees.plant(place / "src", {"same": b"1", "d/changed": b"2", "d/new": b"3"})
+    subprocess.run(["cp", "-a", place / "src", place / "out"], check=True)
+    (place / "src/d/changed").write_bytes(b"4")
+    (place / "out/d/new").unlink()
+    form = "%y %m %s %T@ %p\\0%l\\0"
+    listing = subprocess.run(
+        ["find", ".", "-printf", form], cwd=place / "out", stdout=subprocess.PIPE
+    )
+    (place / "listing").write_bytes(listing.stdout)
+    walked = programs.run([FR_WALK, place / "src"])
+    result = packed(place / "src", walked.stdout, "--listing", str(place / "listing"))
+    names = subprocess.run(["tar", "-t"], input=result.stdout, stdout=subprocess.PIPE)
+    assert sorted(names.stdout.split()) == [b"d/changed", b"d/new"]
+
+
+def test_a_state_file_makes_the_next_archive_hold_only_what_changed(
+    place: Path,
+) -> None:
+    trees.plant(place / "src", {"a": b"1", "b": b"2"})
+    options = ("--state", str(place / "state"))
+    first = packed(place / "src", b"a\0b\0", *options)
+    (place / "src/b").write_bytes(b"3")
+    second = packed(place / "src", b"a\0b\0", *options)
+    for result, expected in ((first, b"a\nb\n"), (second, b"b\n")):
+        names = subprocess.run(
+            ["tar", "-t"], input=result.stdout, stdout=subprocess.PIPE
+        )
+        assert names.stdout == expected
+
+
+def test_an_archive_is_not_written_to_a_terminal(place: Path) -> None:
+    master, slave = pty.openpty()
+    try:
+        result = subprocess.run(
+            [FR_PACK, place],
+            stdin=subprocess.DEVNULL,
+            stdout=slave,
+            stderr=subprocess.PIPE,
+            env=programs.environment(),
+        )
+    finally:
+        os.close(master)
+        os.close(slave)
+    assert result.returncode == 64
+    assert result.stderr == b"fr-pack: will not write an archive to a terminal\n"
+
+
+def test_a_closed_standard_input_is_told(place: Path) -> None:
+    command = f'exec "{FR_PACK}" "$0" <&- | cat'
+    result = programs.run(["bash", "-o", "pipefail", "-c", command, place])
+    assert result.returncode == 66
+    assert result.stderr == b"fr-pack: standard input is closed\n"
+
+
+def test_a_full_disk_is_an_error_and_a_closed_reader_is_not(place: Path) -> None:
+    trees.plant(place / "src", {"f": bytes(1 << 20)})
+    with open("/dev/full", "wb") as full:
+        result = subprocess.run(
+            [FR_PACK, place / "src"],
+            input=b"f\0",
+            stdout=full,
+            stderr=subprocess.PIPE,
+            env=programs.environment(),
+        )
+    assert result.returncode == 74
+    assert result.stderr == b"fr-pack: cannot write output: No space left on device\n"
+    reader, writer = os.pipe()
+    os.close(reader)
+    result = subprocess.run(
+        [FR_PACK, place / "src"],
+        input=b"f\0",
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        env=programs.environment(),
+    )
+    os.close(writer)
+    assert (result.returncode, result.stderr) == (0, b"")
+
+
+@pytest.mark.parametrize("before", [0, SHARE + 1])
+def test_a_file_that_shrinks_while_it_is_read_does_not_break_the_stream(
+    before: int, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The size in the header is kept, and the file follows again as it is then.
+
+    Behind many others it falls to the second process.
+    """
+    trees.plant(place / "src", {"log": b"x" * 100_000, "next": b"n"})
+    source = Source(os.fsencode(place / "src"))
+    records, archive = os.pipe(), os.pipe()
+    os.write(records[1], b"gone\0" * before + b"log\0next\0")
+    os.close(records[1])
+    plain = os.readv
+    cut = []
+
+    def shrinking(fd: int, buffers: list[memoryview]) -> int:
+        if not cut:
+            cut.append(fd)
+            os.truncate(place / "src/log", 10)
+        return plain(fd, buffers)
+
+    monkeypatch.setattr(os, "readv", shrinking)
+    tar = subprocess.Popen(
+        ["tar", "-xC", place], stdin=archive[0], pass_fds=[archive[0]]
+    )
+    os.close(archive[0])
+    pack.pack(source, records[0], archive[1], no_error, no_record)
+    os.close(archive[1])
+    assert tar.wait(10) == 0 and cut
+    assert (place / "log").read_bytes() == b"x" * 10
+    assert (place / "next").read_bytes() == b"n"
+
+
+def test_a_second_process_makes_no_other_archive(place: Path) -> None:
+    """By one processor or by two: the same members in order, the same messages."""
+    names = {f"d{number % 7}/f{number}": b"%d" % number for number in range(3000)}
+    trees.plant(place / "src", {**names, "large": bytes(3 * SIZE)})
+    os.symlink("d1", place / "src/link")
+    for number in range(0, 3000, 100):
+        os.chmod(place / f"src/d{number % 7}/f{number}", 0)
+    some = [os.fsencode(name) for name in names]
+    some[300:300] = [b"link", b"../up", b"large", b"d1/", b"gone", b"d9/f", b"large"]
+    argv = [*farends.without_rights(), FR_PACK, place / "src"]
+    records = pathstream.encode(some) + b"link"
+    by_two = programs.run(argv, stdin=records)
+    one = {min(os.sched_getaffinity(0))}
+    by_one = programs.run(
+        argv, stdin=records, preexec_fn=lambda: os.sched_setaffinity(0, one)
+    )
+    assert by_two.returncode == by_one.returncode == 1
+    assert by_two.stdout == by_one.stdout
+    messages = by_one.stderr.splitlines()
+    assert len(messages) == 31
+    assert sorted(by_two.stderr.splitlines()) == sorted(messages)
+
+
+def test_the_second_process_ends_with_the_first(place: Path) -> None:
+    trees.plant(place / "src", {"f": b"1" * 1000})
+    with packing(place) as (packer, second):
+        packer.process.kill()
+        programs.wait_for(lambda: not any(map(programs.alive, second)))
+    with packing(place) as (packer, second):
+        assert packer.process.stdin is not None
+        packer.process.stdin.close()
+        assert packer.end() == 0
+        assert not any(map(programs.alive, second))
+
+
+def test_a_killed_second_process_is_no_success(place: Path) -> None:
+    trees.plant(place / "src", {"f": b"1" * 1000})
+    with packing(place) as (packer, second):
+        for pid in second:
+            os.kill(pid, signal.SIGKILL)
+        programs.wait_for(lambda: not any(map(programs.alive, second)))
+        assert packer.process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):  # it may have noticed by now
+            packer.process.stdin.write(b"f\0" * 2 * SHARE)
+            packer.process.stdin.close()
+        status = packer.end()
+        words = b"fr-pack: its worker process was killed\n"
+        assert (status, packer.errors) == ((71, words) if second else (0, b""))
+
+
+def test_it_ends_well_where_nobody_is_told_of_ended_processes(place: Path) -> None:
+    """Daemons start programs with SIGCHLD ignored."""
+    trees.plant(place / "src", {"f": b"1" * 1000})
+    done = programs.run(
+        [FR_PACK, place / "src"],
+        stdin=b"f\0" * 2 * SHARE,
+        preexec_fn=lambda: signal.signal(signal.SIGCHLD, signal.SIG_IGN),
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+@contextlib.contextmanager
+def packing(place: Path) -> Iterator[tuple[programs.Running, list[int]]]:
+    """fr-pack in the middle of its work, and its second process, if there are processors."""
+    with programs.running(FR_PACK, place / "src", stdin=subprocess.PIPE) as packer:
+        assert packer.process.stdin is not None
+        packer.process.stdin.write(b"f\0" * 2 * SHARE)
+        packer.process.stdin.flush()
+        packer.wait_for(lambda: len(packer.family()) == usable())
+        yield packer, packer.family()
+
+
+def test_files_about_as_long_as_the_buffer_come_out_whole(place: Path) -> None:
+    sizes = [SIZE - 1537, SIZE - 1536, SIZE - 1535, SIZE, SIZE + 1, 0, 1]
+    trees.plant(place / "src", {f"f{size}": os.urandom(size) for size in sizes})
+    records = b"".join(b"f%d\0" % size for size in sizes)
+    unpacked(packed(place / "src", records).stdout, place / "out")
+    trees.assert_same(place / "src", place / "out")
+
+
+def no_error(action: str, path: bytes, error: OSError) -> None:
+    raise error
+
+
+def no_record(record: bytes) -> None:
+    raise AssertionError(record)
+
+
+def test_the_root_is_known_again_only_while_its_name_leads_to_it(place: Path) -> None:
+    trees.plant(place / "src", {"f": b""})
+    source = Source(os.fsencode(place / "src"))
+    source.check()
+    os.rename(place / "src", place / "away")
+    with pytest.raises(RootGone):
+        source.check()
+    trees.plant(place / "src", {"f": b""})
+    with pytest.raises(RootGone):
+        source.check()
+
+
+def test_paths_longer_than_path_max_are_looked_at(place: Path) -> None:
+    name = b"d" * 250
+    directory = os.open(place, os.O_RDONLY)
+    for _ in range(20):
+        os.mkdir(name, dir_fd=directory)
+        inner = os.open(name, os.O_RDONLY, dir_fd=directory)
+        os.close(directory)
+        directory = inner
+    os.close(os.open(b"f", os.O_CREAT | os.O_WRONLY, dir_fd=directory))
+    os.close(directory)
+    source = Source(os.fsencode(place))
+    path = b"/".join([name] * 20 + [b"f"])
+    assert source.look(path) is not None
+    assert source.look(path + b"x") is None
+
+
+def test_an_output_error_names_its_cause() -> None:
+    error = OutputError(OSError(28, "No space left on device"))
+    assert str(error) == "No space left on device"

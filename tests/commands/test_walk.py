@@ -1,0 +1,324 @@
+"""fr-walk: its generator, and the program as a process."""
+
+from __future__ import annotations
+
+import os
+import resource
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from ignoretrees import as_ordinary_user, fail, write
+
+from filerep import walk
+from filerep.rules import ignore
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+FR_WALK: list[str | bytes | Path] = [
+    sys.executable,
+    os.fspath(ROOT / "bin" / "fr-walk"),
+]
+
+
+def rules(root: bytes) -> ignore.Rules:
+    return ignore.load(root, on_error=fail)
+
+
+def paths(root: bytes) -> list[bytes]:
+    return list(walk.walk(root, rules(root), fail))
+
+
+def run(
+    *words: str | bytes | Path, **more: object
+) -> subprocess.CompletedProcess[bytes]:
+    env = {**os.environ, "PYTHONPATH": os.fspath(ROOT)}
+    argv = [*FR_WALK, *words]
+    return subprocess.run(argv, capture_output=True, env=env, timeout=60, **more)  # type: ignore[call-overload,no-any-return]
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> bytes:
+    for name in ("a", "d/b", "d/e/c"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(name)
+    return os.fsencode(tmp_path)
+
+
+# -- the generator
+
+
+def test_files_and_links_are_named_directories_are_not(tree: bytes) -> None:
+    os.symlink(b"d", tree + b"/link")
+    os.symlink(b"nowhere", tree + b"/d/dangling")
+    os.mkdir(tree + b"/empty")
+    expected = {b"a", b"link", b"d/b", b"d/dangling", b"d/e/c"}
+    assert set(paths(tree)) == expected
+    assert len(paths(tree)) == len(expected)
+
+
+def test_a_directory_s_own_files_come_before_what_is_below(tree: bytes) -> None:
+    order = paths(tree)
+    assert order.index(b"a") < order.index(b"d/b") < order.index(b"d/e/c")
+
+
+def test_links_that_lead_in_circles_do_no_harm(tree: bytes) -> None:
+    os.symlink(b"..", tree + b"/d/up")
+    os.symlink(b"self", tree + b"/self")
+    assert set(paths(tree)) == {b"a", b"d/b", b"d/e/c", b"d/up", b"self"}
+
+
+def test_the_source_itself_may_be_a_link(tree: bytes) -> None:
+    os.symlink(tree + b"/d", tree + b"/link")
+    assert set(paths(tree + b"/link")) == {b"b", b"e/c"}
+
+
+def test_names_of_every_kind(tree: bytes) -> None:
+    names = [
+        b"-rf",
+        b"*",
+        b"a\nb",
+        b"a\\b",
+        b"'",
+        b'"',
+        b" ",
+        b"\xff\xfe",
+        b"\x01\x1b",
+        b"\xc3\xa9",
+    ]
+    names += [b"x" * 255, b"\xed\xa0\x80", b"..."]
+    os.mkdir(tree + b"/\xffdir")
+    for name in names:
+        write(os.path.join(tree, b"\xffdir", name), b"")
+    assert {b"\xffdir/" + name for name in names} < set(paths(tree))
+
+
+def test_paths_far_beyond_path_max(tree: bytes) -> None:
+    name = b"n" * 200
+    top = fd = os.open(tree, os.O_RDONLY)
+    held = [fd]
+    for depth in range(150):
+        os.mkdir(name, dir_fd=fd)
+        fd = os.open(name, os.O_RDONLY, dir_fd=fd)
+        held.append(fd)
+        if depth % 10 == 9:
+            for file in (b"a", b"z"):
+                os.close(os.open(file, os.O_CREAT | os.O_WRONLY, dir_fd=fd))
+            os.mkdir(b"side", dir_fd=fd)
+            side = os.open(b"side", os.O_RDONLY, dir_fd=fd)
+            os.close(os.open(b"s", os.O_CREAT | os.O_WRONLY, dir_fd=side))
+            os.close(side)
+    for fd in held:
+        os.close(fd)
+    before = set(os.listdir("/proc/self/fd"))
+    found = set(paths(tree))
+    assert set(os.listdir("/proc/self/fd")) == before
+    for depth in range(10, 151, 10):
+        prefix = (name + b"/") * depth
+        assert {prefix + b"a", prefix + b"z", prefix + b"side/s"} <= found
+    assert len(found) == 3 + 15 * 3
+    assert top
+    subprocess.run([b"rm", b"-rf", tree + b"/" + name], check=True)
+
+
+def test_few_descriptors_for_a_deep_tree(tree: bytes) -> None:
+    deep = tree + b"/" + b"d/" * 300
+    os.makedirs(deep)
+    write(deep + b"x", b"")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        others = max(
+            map(int, os.listdir("/proc/self/fd"))
+        )  # of the tests before this one
+        limit = others + walk.KEPT_OPEN + 40
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+        assert b"d/" * 300 + b"x" in paths(tree)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_a_directory_of_more_entries_than_a_slice(
+    tree: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(walk, "SLICE", 7)
+    names = {b"%d" % number for number in range(100)}
+    for name in names:
+        write(tree + b"/d/e/" + name, b"")
+    for number in range(20):
+        os.mkdir(tree + b"/d/e/dir%d" % number)
+        write(tree + b"/d/e/dir%d/x" % number, b"")
+    write(tree + b"/d/e/.gitignore", b"[0-9]\ndir1?\n")
+    found = paths(tree)
+    assert len(found) == len(set(found)) == 3 + 90 + 10 + 1
+
+
+def test_what_vanishes_meanwhile_is_no_error(tree: bytes) -> None:
+    walking = walk.walk(tree, rules(tree), fail)
+    assert next(walking) == b"a"
+    os.unlink(tree + b"/d/e/c")
+    os.rmdir(tree + b"/d/e")
+    assert set(walking) == {b"d/b"}
+
+
+def test_a_directory_that_became_a_link_is_not_entered(tree: bytes) -> None:
+    walking = walk.walk(tree, rules(tree), fail)
+    assert next(walking) == b"a"
+    os.rename(tree + b"/d", tree + b"/gone")
+    os.symlink(b"gone", tree + b"/d")
+    assert set(walking) == set()
+
+
+def test_nothing_stays_open_when_a_walk_is_given_up(tree: bytes) -> None:
+    before = set(os.listdir("/proc/self/fd"))
+    walking = walk.walk(tree, rules(tree), fail)
+    for _ in range(2):
+        next(walking)
+    assert isinstance(walking, Iterator)
+    walking.close()  # type: ignore[attr-defined]
+    assert set(os.listdir("/proc/self/fd")) == before
+
+
+def test_the_listing_of_one_directory(tree: bytes) -> None:
+    write(tree + b"/.gitignore", b"x\n")
+    write(tree + b"/x", b"")
+    fd = os.open(tree, os.O_RDONLY)
+    files, dirs = walk.listing(fd, b".", rules(tree), fail)
+    os.close(fd)
+    assert (sorted(files), dirs) == ([b".gitignore", b"a"], [b"d"])
+
+
+# -- the program
+
+
+def test_paths_come_one_a_record(tree: bytes) -> None:
+    done = run(tree)
+    assert done.returncode == 0 and done.stderr == b""
+    assert sorted(done.stdout.split(b"\0")) == [b"", b"a", b"d/b", b"d/e/c"]
+
+
+def test_an_empty_source_prints_nothing(tmp_path: Path) -> None:
+    done = run(tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+
+
+def test_an_unreadable_directory_costs_one_line(tmp_path: Path) -> None:
+    with as_ordinary_user() as place:
+        for name in (b"shut/x", b"open/y"):
+            os.makedirs(os.path.dirname(os.path.join(place, name)))
+            write(os.path.join(place, name), b"")
+        os.chmod(place + b"/shut", 0)
+        told: list[tuple[str, bytes]] = []
+        own = ignore.load(place, on_error=fail, environ={})
+        found = list(walk.walk(place, own, lambda *what: told.append(what[:2])))
+        os.chmod(place + b"/shut", 0o700)
+    assert found == [b"open/y"]
+    assert told == [("open", b"shut")]
+
+
+def test_an_unreadable_source_costs_one_line(tmp_path: Path) -> None:
+    with as_ordinary_user() as place:
+        os.chmod(place, 0o300)
+        told: list[tuple[str, bytes]] = []
+        own = ignore.load(
+            place, on_error=lambda *what: told.append(what[:2]), environ={}
+        )
+        assert not list(walk.walk(place, own, lambda *what: told.append(what[:2])))
+        os.chmod(place, 0o700)
+    assert told == [("open", b".")]
+
+
+def test_others_are_named_when_asked(tree: bytes) -> None:
+    os.mkfifo(tree + b"/d/pipe")
+    with socket.socket(socket.AF_UNIX) as listener:
+        os.chdir(tree)
+        listener.bind("sock")
+        assert run(tree).stderr == b""
+        done = run("--verbose", "--exclude", "sock", tree)
+    assert b"pipe" not in done.stdout and done.returncode == 0
+    words = b"fr-walk: left out 'd/pipe': not a file, directory or symbolic link\n"
+    assert done.stderr == words
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "said"),
+    [
+        (
+            ["/nonexistent"],
+            66,
+            b"cannot open '/nonexistent': No such file or directory",
+        ),
+        ([os.fspath(ROOT / "LICENSE")], 66, b"Not a directory"),
+        ([], 64, b"expected: fr-walk"),
+        (["--git", "."], 64, b"unknown option '--git'"),
+        (["--exclude"], 64, b"--exclude"),
+        (["--why", "../x", "."], 64, b"--why takes a path below SRC, not '../x'"),
+        (["--why", "", "."], 64, b"--why"),
+    ],
+)
+def test_wrong_usage(words: list[str], status: int, said: bytes) -> None:
+    done = run(*words)
+    assert done.returncode == status and done.stdout == b""
+    assert done.stderr.startswith(b"fr-walk: ") and done.stderr.count(b"\n") == 1
+    assert said in done.stderr
+
+
+def test_options(tree: bytes) -> None:
+    write(tree + b"/.gitignore", b"a\nd/\n")
+    assert run(tree).stdout == b".gitignore\0"
+    everything = {b"", b".gitignore", b"a", b"d/b", b"d/e/c"}
+    assert set(run("--no-gitignore", tree).stdout.split(b"\0")) == everything
+    more = ["--exclude", ".git*", "--include=/d/e/c", "--include", "a"]
+    assert set(run(*more, tree).stdout.split(b"\0")) == {b"", b"a", b"d/e/c"}
+    assert run("--why", "d/b", tree).stdout == b".gitignore:2:d/\td/b\n"
+    assert run("--why", "a", "--include", "a", tree).stdout == b"--include:1:a\ta\n"
+
+
+def test_a_full_device_is_an_error(tree: bytes) -> None:
+    with open("/dev/full", "wb") as full:
+        argv: list[str | bytes | Path] = [*FR_WALK, tree]
+        env = {**os.environ, "PYTHONPATH": os.fspath(ROOT)}
+        done = subprocess.run(argv, stdout=full, stderr=subprocess.PIPE, env=env)
+    assert done.returncode == 74
+    assert done.stderr == b"fr-walk: cannot write output: No space left on device\n"
+
+
+def test_a_reader_that_has_enough_is_no_error(tree: bytes) -> None:
+    for number in range(3000):
+        write(tree + b"/" + b"x" * 200 + b"%d" % number, b"")
+    env = {**os.environ, "PYTHONPATH": os.fspath(ROOT)}
+    argv: list[str | bytes | Path] = [*FR_WALK, tree]
+    with subprocess.Popen(argv, stdout=-1, stderr=-1, env=env) as process:
+        assert process.stdout and process.stderr
+        assert process.stdout.read(1)
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 0
+
+
+def test_help_and_version() -> None:
+    assert b"Usage:\n  fr-walk" in run("--help").stdout
+    assert run("--version").stdout.startswith(b"fr-walk ")
+
+
+def test_memory_does_not_grow_with_the_tree(tmp_path: Path) -> None:
+    place = os.fsencode(tmp_path)
+    for number in range(200):
+        os.mkdir(place + b"/%d" % number)
+        write(place + b"/%d/.gitignore" % number, b"*.o\n/x%d\n" % number)
+        for name in range(40):
+            write(place + b"/%d/%d" % (number, name), b"")
+    code = (
+        "import re, sys; from filerep.walk import main; main(sys.argv[1:]);"
+        "found = re.search('VmHWM:[^0-9]*([0-9]+)', open('/proc/self/status').read());"
+        "sys.stderr.write(found.group(1))"
+    )
+    env = {**os.environ, "PYTHONPATH": os.fspath(ROOT)}
+
+    def peak(path: bytes) -> int:
+        argv: list[str | bytes | Path] = [sys.executable, "-c", code, path]
+        return int(subprocess.run(argv, capture_output=True, env=env).stderr)
+
+    small, large = peak(place + b"/1"), peak(place)
+    assert large < 40_000 and large - small < 4_000

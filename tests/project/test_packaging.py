@@ -1,0 +1,221 @@
+"""The package is built, installed elsewhere and used from there."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import farends
+import pytest
+from programs import ROOT, run, running
+from trees import plant
+
+COMMANDS = ["file-replicator", "fr-pack", "fr-walk", "fr-watch"]
+# What a build or a test run leaves in a checkout.
+LITTER = shutil.ignore_patterns(
+    ".git", "venv", "build", "dist", "*.egg-info", "__pycache__", ".*_cache"
+)
+
+
+def pythons() -> list[str]:
+    """The one that runs this and each other minor version from 3.9 on this machine."""
+    found = {sys.version_info.minor: sys.executable}
+    places = [*os.environ.get("PATH", "").split(os.pathsep)]
+    places += map(str, Path.home().glob(".pyenv/versions/*/bin"))
+    for minor in range(9, 20):
+        for place in places:
+            path = os.path.join(place, f"python3.{minor}")
+            # One of pyenv's own stands in for versions that are not chosen, and fails.
+            if minor not in found and os.path.exists(path) and runs(path):
+                found[minor] = path
+    return list(found.values())
+
+
+def runs(python: str) -> bool:
+    words = [python, "-c", "import venv, ensurepip, ssl"]
+    return subprocess.run(words, capture_output=True).returncode == 0
+
+
+def environment_of(python: str, where: Path) -> Path:
+    """A new virtual environment; its bin directory."""
+    subprocess.run([python, "-m", "venv", str(where)], check=True)
+    return where / "bin"
+
+
+def clean_environment() -> dict[str, str]:
+    """Without the checkout on any path."""
+    environment = dict(os.environ, PIP_DISABLE_PIP_VERSION_CHECK="1")
+    environment.pop("PYTHONPATH", None)
+    return environment
+
+
+def pip_install(bin_directory: Path, what: str | Path) -> None:
+    words = [str(bin_directory / "pip"), "install", "-q", str(what)]
+    done = run(words, env=clean_environment(), timeout=110, cwd="/")
+    assert done.returncode == 0, done.stderr.decode()
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the checkout: a build writes into the tree it builds."""
+    copy = tmp_path_factory.mktemp("checkout") / "file-replicator"
+    shutil.copytree(ROOT, copy, symlinks=True, ignore=LITTER)
+    return copy
+
+
+@pytest.fixture(scope="module")
+def built(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with an sdist and the wheel that was built from the sdist."""
+    out = tmp_path_factory.mktemp("dist")
+    words = [sys.executable, "-m", "build", "--outdir", str(out), str(checkout)]
+    done = run(words, env=clean_environment(), timeout=110)
+    assert done.returncode == 0, (done.stdout + done.stderr).decode()
+    return out
+
+
+@pytest.fixture(scope="module")
+def installed(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bin directory of an environment in which the wheel, and nothing else, is."""
+    where = environment_of(sys.executable, tmp_path_factory.mktemp("env") / "venv")
+    pip_install(where, wheel(built))
+    return where
+
+
+def wheel(built: Path) -> Path:
+    (path,) = built.glob("*.whl")
+    return path
+
+
+def test_the_wheel_holds_the_package_and_its_commands(built: Path) -> None:
+    names = set(zipfile.ZipFile(wheel(built)).namelist())
+    in_package = {name for name in names if name.startswith("filerep/")}
+    kept = {str(path.relative_to(ROOT)) for path in (ROOT / "filerep").rglob("*.*")}
+    assert in_package == kept
+    scripts = {os.path.basename(name) for name in names if "/scripts/" in name}
+    assert scripts == set(COMMANDS)
+    assert "LICENSE" in {os.path.basename(name) for name in names}
+
+
+def test_the_sdist_holds_what_builds_it(built: Path) -> None:
+    (path,) = built.glob("*.tar.gz")
+    with tarfile.open(path) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    assert {"pyproject.toml", "setup.cfg", "README.md", "LICENSE"} <= names
+    assert {f"bin/{command}" for command in COMMANDS} <= names
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_an_installed_command_tells_its_version(installed: Path, command: str) -> None:
+    done = run([installed / command, "--version"], env=clean_environment(), cwd="/")
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert re.fullmatch(rf"{command} \d+\.\d+\.\d+\n", done.stdout.decode())
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_an_installed_command_tells_its_usage(installed: Path, command: str) -> None:
+    done = run([installed / command, "--help"], env=clean_environment(), cwd="/")
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout.decode().startswith(f"{command}") or b"sage:" in done.stdout
+
+
+def test_the_sdist_installs(built: Path, tmp_path: Path) -> None:
+    where = environment_of(sys.executable, tmp_path / "venv")
+    (path,) = built.glob("*.tar.gz")
+    pip_install(where, path)
+    done = run([where / "fr-walk", "."], env=clean_environment(), cwd=str(tmp_path))
+    assert done.returncode == 0
+    assert b"venv/bin/fr-walk" in done.stdout.split(b"\0")
+
+
+@pytest.mark.parametrize("python", pythons())
+def test_it_runs_on_every_python_here(python: str, built: Path, tmp_path: Path) -> None:
+    where = environment_of(python, tmp_path / "venv")
+    pip_install(where, wheel(built))
+    plant(tmp_path, {"tree/a/b": "b", "tree/link": ("->", "a/b"), "tree/c": "c"})
+    (tmp_path / "copy").mkdir()
+    pipeline = f"{where}/fr-walk tree | {where}/fr-pack tree | tar -x -C copy"
+    done = run(
+        ["bash", "-o", "pipefail", "-c", pipeline],
+        env=clean_environment(),
+        cwd=tmp_path,
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert (tmp_path / "copy/a/b").read_text() == "b"
+    assert os.readlink(tmp_path / "copy/link") == "a/b"
+    for command in COMMANDS:
+        done = run([where / command, "--help"], env=clean_environment(), cwd="/")
+        assert (done.returncode, done.stderr) == (0, b""), command
+
+
+def test_it_imports_where_there_is_no_inotify(tmp_path: Path) -> None:
+    """As on macOS, where inotify_simple is not installed at all."""
+    plant(tmp_path, {"inotify_simple.py": "raise ImportError('no inotify here')\n"})
+    modules = sorted(path.stem for path in (ROOT / "filerep").glob("*.py"))
+    script = "".join(
+        f"import filerep.{name}\n" for name in modules if name != "__init__"
+    )
+    path = os.pathsep.join([str(tmp_path), str(ROOT)])
+    environment = {**clean_environment(), "PYTHONPATH": path}
+    done = run([sys.executable, "-c", script], env=environment)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_ci_installs_every_package_that_a_test_names() -> None:
+    listed = (ROOT / ".ci/run").read_text().split("packages=(")[1].split("\n)")[0]
+    installed = set(re.sub(r"#.*", "", listed).split())
+    needed = set(farends.PACKAGES.values())
+    for path in (ROOT / "tests").glob("*.py"):
+        needed.update(re.findall(r"apt-get install ([a-z0-9.+-]+)", path.read_text()))
+    # Marked essential or required by Debian, or there before Python can be.
+    needed -= {"bash", "mount", "tar", "util-linux", "passwd"}
+    assert needed <= installed
+
+
+# --- README ---------------------------------------------------------------------------
+
+
+def readme_command(word: str) -> str:
+    """The first command in README that contains ``word``."""
+    lines = (ROOT / "README.md").read_text().splitlines()
+    return next(line for line in lines if word in line and "pip install" in line)
+
+
+@pytest.fixture
+def private_tmp() -> Iterator[list[str]]:
+    """What to put before a command to give it a /tmp of its own."""
+    farends.need_root()
+    (unshare,) = farends.need("unshare")
+    mount = 'mount -t tmpfs tmpfs /tmp && exec "$@"'
+    yield [unshare, "-m", "--propagation", "private", "sh", "-c", mount, "sh"]
+
+
+@pytest.mark.timeout(300)
+def test_the_first_command_in_readme_works_as_printed(
+    checkout: Path, place: Path, private_tmp: list[str]
+) -> None:
+    command = readme_command("file-replicator my_project_dir")
+    # Outside /tmp, which the command is given anew.
+    work = Path("/var/tmp") / place.name
+    shutil.copytree(checkout, work, symlinks=True)
+    try:
+        plant(work, {"my_project_dir/src/main.py": "print('hello')\n"})
+        with running(
+            *private_tmp, "bash", "-c", command, cwd=work, env=clean_environment()
+        ) as program:
+            copy = Path(f"/proc/{program.process.pid}/root/tmp/my_project_dir")
+            program.wait_for((copy / "src/main.py").exists, timeout=200)
+            plant(work, {"my_project_dir/later": "saved\n"})
+            program.wait_for(lambda: holds(copy / "later", "saved\n"))
+    finally:
+        shutil.rmtree(work)
+
+
+def holds(path: Path, text: str) -> bool:
+    return path.exists() and path.read_text() == text

@@ -1,0 +1,159 @@
+"""What follows from a look, where the source changes between two looks."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections import OrderedDict
+from pathlib import Path
+
+import pytest
+
+from filerep.farend.batch import Batch
+from filerep.farend.connection import Answers, Far, Output
+from filerep.replica import table as tables
+from filerep.replica.plan import Plan, Sent
+from filerep.replica.queues import Paths
+from filerep.replica.sending import Sender
+from filerep.source import Source
+
+
+class Case:
+    """A source of one directory ``d`` with the files ``x`` and ``y``, all of it sent."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root / "source"
+        (self.root / "d").mkdir(parents=True)
+        self.table = tables.Table()
+        self.table.put_directory(b"d", tables.directory_entry(0o755, tables.OURS))
+        for name in ("x", "y"):
+            (self.root / "d" / name).write_text(name)
+            status = os.lstat(self.root / "d" / name)
+            path = f"d/{name}".encode()
+            self.table.put(path, tables.entry(status, tables.OURS))
+        self.source = Source(os.fsencode(self.root))
+        self.later: list[bytes] = []
+        self.errors: list[bytes] = []
+        self.plan = Plan(
+            self.source,
+            self.table,
+            deletes=True,
+            complete=True,
+            failing=(),
+            on_error=lambda action, path, error: self.errors.append(path),
+            later=lambda path, wait: self.later.append(path),
+            too_big=lambda *_: False,
+        )
+
+    def look(self, *paths: bytes) -> Batch:
+        """One batch of ``paths`` and what they lead to; what has to wait is in ``later``."""
+        queue = OrderedDict.fromkeys(paths)
+        sent = Sent(Batch(b".filerep-x"))
+        for _ in range(100):
+            if not queue:
+                return sent.batch
+            path = queue.popitem(last=False)[0]
+            if not self.plan.look(path, sent, queue):
+                self.later.append(path)
+        raise AssertionError(f"endless: {queue}")
+
+
+@pytest.fixture
+def case(tmp_path: Path) -> Case:
+    return Case(tmp_path)
+
+
+def test_a_directory_that_went_takes_its_files_along(case: Case) -> None:
+    os.rename(case.root / "d", case.root.parent / "away")
+    batch = case.look(b"d")
+    assert sorted(batch.deletions) == [b"d/x", b"d/y"]
+    assert batch.removals == [b"d"]
+
+
+def test_a_directory_that_goes_between_two_looks_is_looked_at_later(case: Case) -> None:
+    """Its files are still seen by its descriptor, which ends when new records are read."""
+    case.look(b"d/x")
+    os.rename(case.root / "d", case.root.parent / "away")
+    case.look(b"d")
+    assert case.later == [b"d"]
+    case.source.forget_directories()
+    assert case.look(b"d").removals == [b"d"]
+
+
+def test_a_directory_that_became_a_file_between_two_looks(case: Case) -> None:
+    case.look(b"d/x")
+    os.rename(case.root / "d", case.root.parent / "away")
+    (case.root / "d").write_text("a file")
+    case.look(b"d")
+    assert case.later == [b"d"]
+    case.source.forget_directories()
+    batch = case.look(b"d")
+    assert batch.removals == [b"d"]
+    assert [member.path for member in batch.members] == [b"d"]
+
+
+def test_a_path_is_planned_once_a_batch(case: Case) -> None:
+    """Once torn and once whole, nobody could tell what the far end has."""
+    (case.root / "new").write_text("new")
+    queue: OrderedDict[bytes, None] = OrderedDict()
+    sent = Sent(Batch(b".filerep-x"))
+    assert case.plan.look(b"new", sent, queue)
+    (case.root / "new").write_text("newer")
+    assert not case.plan.look(b"new", sent, queue)
+    (case.root / "new").unlink()
+    (case.root / "new").mkdir()
+    (case.root / "new/f").write_text("below")
+    assert not case.plan.look(b"new/f", sent, queue)
+    assert [member.path for member in sent.batch.members] == [b"new"]
+
+
+def test_a_new_directory_that_went_is_looked_at_after_it_was_sent(case: Case) -> None:
+    """Else it would stay at the far end, empty."""
+    (case.root / "new").mkdir()
+    (case.root / "new/f").write_text("f")
+    sent = Sent(Batch(b".filerep-x"))
+    assert case.plan.row(b"new", [b"new/f"], sent, Paths()) == 1
+    os.rename(case.root / "new", case.root.parent / "away")
+    assert case.plan.row(b"", [b"new"], sent, Paths()) == 0
+
+
+def test_what_changes_under_a_look_is_no_error(
+    case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (case.root / "link").symlink_to("x")
+
+    def target(path: bytes) -> bytes:
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+
+    monkeypatch.setattr(case.source, "target", target)
+    case.look(b"link")
+    assert case.later == [b"link"] and not case.errors
+
+
+def test_what_is_planned_while_a_batch_is_sent_has_the_last_word(case: Case) -> None:
+    """A file that went while the batch it is in was sent, and came back as it had been."""
+    path = case.root / "came"
+    path.write_text("v1")
+    case.table.put(b"came", tables.entry(os.lstat(case.root / "d/x"), tables.LISTED))
+    batch, ahead = Sent(Batch(b".filerep-x")), Sent(Batch(b".filerep-x"))
+    assert case.plan.look(b"came", batch, Paths())
+
+    class Out(Output):
+        def add(self, piece: bytes) -> None:
+            if path.exists():  # as Conversation._meanwhile does
+                path.unlink()
+                assert case.plan.look(b"came", ahead, Paths())
+
+    far = Far("stage=.filerep-x tar=gnu list=find")
+    later: list[bytes] = []
+    with open(os.devnull, "r+b") as nowhere:
+        Sender(
+            case.source,
+            case.table,
+            far,
+            Out(nowhere.fileno(), Answers(nowhere.fileno(), far), 0),
+            lambda action, path, error: None,
+            lambda path, wait: later.append(path),
+        ).send(batch)
+    assert ahead.batch.deletions == later == [b"came"]
+    assert case.table.get(b"came") is None

@@ -1,0 +1,59 @@
+"""How far the first copy has come: a sum that is right whatever happens in which order."""
+
+from __future__ import annotations
+
+import random
+from collections import OrderedDict
+from typing import Any
+
+import pytest
+
+from filerep.replica.tally import Tally
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_total_is_right_however_sending_and_measuring_alternate(seed: int) -> None:
+    chance = random.Random(seed)
+    sizes = {b"%d" % number: chance.randrange(1000) for number in range(400)}
+    skipped = {path for path in sizes if chance.random() < 0.2}
+    waiting = OrderedDict.fromkeys(sizes)
+    told: list[dict[str, Any]] = []
+    tally = Tally(told.append, lambda: 0.0)
+    started = False
+    while waiting or tally.measuring():
+        if waiting and chance.random() < 0.5:
+            batch = [
+                waiting.popitem(last=False)[0] for _ in range(min(9, len(waiting)))
+            ]
+            batch = [path for path in batch if path not in skipped]
+            tally.plan(len(batch), sum(sizes[path] for path in batch))
+            for path in batch:
+                tally.begin(sizes[path])
+                tally.written(chance.randrange(2000))
+                tally.end(True)
+        elif not started:
+            started = True
+            size = lambda path: None if path in skipped else sizes[path]
+            tally.start(list(waiting), waiting.__len__, size)
+        else:
+            tally.step()
+    wanted = [path for path in sizes if path not in skipped]
+    assert (tally.files, tally.bytes) == (
+        len(wanted),
+        sum(sizes[path] for path in wanted),
+    )
+    if started:
+        assert (tally.of_files, tally.of_bytes) == (tally.files, tally.bytes)
+
+
+def test_it_tells_ten_times_a_second_at_most() -> None:
+    now = 0.0
+    told: list[dict[str, Any]] = []
+    tally = Tally(told.append, lambda: now)
+    for _ in range(1000):
+        now += 0.003
+        tally.begin(10)
+        tally.written(10)
+        tally.end(True)
+    assert 25 <= len(told) <= 30
+    assert told[-1]["bytes"] <= 10_000
