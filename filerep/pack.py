@@ -64,9 +64,8 @@ from filerep.archive import tarstream
 from filerep.archive.outbuffer import SIZE, OutBuffer, widen
 from filerep.archive.worker import SHARE, Worker, usable
 from filerep.command import Command, OutputError, Stop
-from filerep.pathstream import Decoder, normalize, quote
+from filerep.pathstream import Decoder, in_rows, normalize, quote
 from filerep.replica import table as tables
-from filerep.replica.queues import in_rows
 from filerep.source import OPEN_FILE, RootGone, Source, changed_meanwhile, same
 
 TYPE_CHECKING = False
@@ -74,7 +73,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Optional
 
-    from filerep.farend.connection import Far
+    from filerep.farend.abilities import Far
     from filerep.replica.conversation import Options
     from filerep.replica.state import Remembered, State
     from filerep.rules.ignore import Rules
@@ -418,6 +417,7 @@ def _rules(run: Command, root: bytes) -> Rules:
 def _converse(run: Command, root: bytes, source: Source, state: Optional[State]) -> int:
     """The wire mode: see conversation.py."""
     from filerep.farend import connection
+    from filerep.farend.abilities import Far
     from filerep.replica import conversation
     from filerep.replica.state import Remembered
 
@@ -437,7 +437,7 @@ def _converse(run: Command, root: bytes, source: Source, state: Optional[State])
         line = told.readline()
     if not line:
         return command.UNAVAILABLE  # the wrapper says why
-    far = connection.Far(os.fsdecode(line))
+    far = Far(os.fsdecode(line))
     answers = connection.Answers(_descriptor(run, "--answers-fd"), far)
     talk = conversation.Conversation(
         source,

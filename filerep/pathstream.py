@@ -12,7 +12,10 @@ import select
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Iterator
+    from typing import Tuple
+
+    Row = Tuple[bytes, "list[bytes]"]  # a directory, and paths of what is in it
 
 WHOLE_TREE = b"./"
 
@@ -20,6 +23,7 @@ _READ = 1 << 16
 # So much at a time is some thousand paths: work for a while, and soon begun.
 _ENOUGH = 1 << 17
 _READS = 16
+_NO_NAMES = (b"", b".", b"..")
 
 
 def encode(paths: Iterable[bytes]) -> bytes:
@@ -94,6 +98,34 @@ def normalize(record: bytes) -> bytes | None:
     if b".." in kept:
         return None
     return (b"/".join(kept) or b".") + tail
+
+
+def in_rows(records: Iterable[bytes], odd: Callable[[bytes], None]) -> Iterator[Row]:
+    """``records`` normalized, in rows; those that say more or less than "look" go to ``odd``.
+
+    These are `.`, those that end in ``/``, and those that name nothing below the root.
+    """
+    directory = b""
+    row: list[bytes] = []
+    above = None  # what stands in front of a name that needs no closer look
+    for record in records:
+        parent, _, name = record.rpartition(b"/")
+        if parent == above and name not in _NO_NAMES:
+            row.append(record)
+            continue
+        path = normalize(record)
+        if path is None or path.endswith(b"/") or path == b".":
+            odd(record)
+            continue
+        parent = path.rpartition(b"/")[0]
+        if row and parent != directory:
+            yield directory, row
+            row = []
+        row.append(path)
+        directory = parent
+        above = parent or None
+    if row:
+        yield directory, row
 
 
 def quote(path: bytes | str) -> str:

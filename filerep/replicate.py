@@ -80,7 +80,7 @@ from importlib import import_module
 from filerep import command
 from filerep.command import Command, Stop
 from filerep.digest import digest
-from filerep.farend.batch import shell_quote, shell_text
+from filerep.farend.shell import script_text, shell_quote
 from filerep.pathstream import quote
 from filerep.wrapper.display import Display, duration
 from filerep.wrapper.stage import Stage
@@ -216,7 +216,7 @@ def questions(job: Job, nonce: str, first: bool) -> bytes:
         task,
     ]
     arguments = b"set -- " + b" ".join(map(shell_quote, words)) + b"\n"
-    return arguments + shell_text("probe")
+    return arguments + script_text("probe")
 
 
 def receiver(job: Job, told: dict[str, str]) -> bytes:
@@ -226,7 +226,7 @@ def receiver(job: Job, told: dict[str, str]) -> bytes:
     names = [unpack, "rename_by_perl", "receiver"]
     if job.args["--on-sync"]:
         names.insert(0, "on_sync")
-    return found.encode() + b"".join(map(shell_text, names))
+    return found.encode() + b"".join(map(script_text, names))
 
 
 class Session:

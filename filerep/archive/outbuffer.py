@@ -37,7 +37,7 @@ def widen(fd: int, size: int = SIZE) -> None:
 
 
 class OutBuffer:
-    """Collects pieces, and hands them to ``write`` when full or told to."""
+    """Collects in_calls, and hands them to ``write`` when full or told to."""
 
     def __init__(self, write: Callable[[memoryview], None]) -> None:
         self._write = write

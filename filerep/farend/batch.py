@@ -16,16 +16,13 @@ import os
 import stat
 
 from filerep.archive import tarstream
+from filerep.farend.shell import in_calls, script_text, shell_quote
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from filerep.farend.connection import Far
-
-# The words of one call stay far below the 128 KiB that POSIX systems allow them in all.
-_CALL_BYTES = 48_000
-_CALL_NAMES = 1_000
+    from filerep.farend.abilities import Far
 
 # Of a directory's mode these are sent, and its owner can always write into it.
 _DIRECTORY_BITS = 0o777
@@ -37,17 +34,6 @@ LINKED = b"t"  # in the stage: what `link` puts into place
 
 # So many directories are filled by one mv each before that takes longer than one cp.
 _MOST_MOVES = 8
-
-
-def shell_quote(word: bytes) -> bytes:
-    return b"'" + word.replace(b"'", b"'\\''") + b"'"
-
-
-def shell_text(name: str) -> bytes:
-    """One of the scripts that the far end is sent."""
-    path = os.path.join(os.path.dirname(__file__), "scripts", name + ".sh")
-    with open(path, "rb") as file:
-        return file.read()
 
 
 def _chain(directory: bytes) -> list[bytes]:
@@ -285,7 +271,7 @@ class Batch:
             for member in self.members
             if member.path in unfit and (self._linked or member.in_new_directory)
         ]
-        lines += [b"rm -f " + b" ".join(some) for some in pieces(torn)]
+        lines += [b"rm -f " + b" ".join(some) for some in in_calls(torn)]
         found = []
         if self._moved:
             moves = b"".join(
@@ -302,7 +288,12 @@ class Batch:
         if self._linked and puts:
             into = {part for above in self._groups for part in _chain(above)}
             words = [b"link", *(shell_quote(b"./" + one) for one in sorted(into))]
-            puts = [shell_text("place_by_cp"), b" ".join(words) + b" || {", *puts, b"}"]
+            puts = [
+                script_text("place_by_cp"),
+                b" ".join(words) + b" || {",
+                *puts,
+                b"}",
+            ]
         lines += puts
         if unfit:
             lines.append(b"dirty=1")
@@ -331,7 +322,7 @@ class Batch:
         return first
 
     def _removing(self, verb: bytes, paths: list[bytes]) -> Iterator[bytes]:
-        for some in pieces(paths):
+        for some in in_calls(paths):
             above = {path.rpartition(b"/")[0] for path in some}
             checked = {part for directory in above for part in _chain(directory)}
             words = (shell_quote(b"./" + path) for path in some)
@@ -357,23 +348,9 @@ class Batch:
     def _putting(self, group: Group, unfit: set[bytes]) -> Iterator[bytes]:
         fit = group.fit(unfit)
         stage = b"./%s/%s" % (self.stage, group.prefix)
-        for some in pieces([stage + inner for _, inner in fit]):
+        for some in in_calls([stage + inner for _, inner in fit]):
             paths = [path for path, _ in fit[: len(some)]]
             del fit[: len(some)]
             yield self._stanza(
                 b"put", _chain(group.directory), paths, map(shell_quote, some)
             )
-
-
-def pieces(paths: list[bytes]) -> Iterator[list[bytes]]:
-    """``paths`` in rows short enough for one call."""
-    some: list[bytes] = []
-    length = 0
-    for path in paths:
-        if some and (length + len(path) > _CALL_BYTES or len(some) >= _CALL_NAMES):
-            yield some
-            some, length = [], 0
-        some.append(path)
-        length += len(path) + 40
-    if some:
-        yield some

@@ -22,26 +22,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Optional
 
+    from filerep.farend.abilities import Far
+
 # Longer than poll(2) was asked to wait by this: the machine or this process was stopped.
 STOPPED = 1.0
 
 # From so many bytes on a batch is sent from a pool. Smaller ones come alone, mostly, and memory
 # that is used once costs what copying does.
 _LARGE = 10 << 20
-
-
-class Far:
-    """What it told of itself: which tar and lister, whether it is empty."""
-
-    def __init__(self, words: str) -> None:
-        told = dict(word.partition("=")[::2] for word in words.split())
-        self.stage = os.fsencode(told["stage"])
-        self.tar = told.get("tar", "other")
-        self.list = told.get("list", "none")
-        self.empty = told.get("empty") == "1"
-        self.mover = told.get("mover") == "perl"
-        self.counted = self.tar != "gnu"
-        self.precise = self.tar in ("gnu", "bsd")
 
 
 class Answers:

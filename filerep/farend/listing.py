@@ -10,13 +10,15 @@ from __future__ import annotations
 
 import stat
 
-from filerep.farend.batch import pieces, shell_quote
+from filerep.farend.shell import in_calls, shell_quote
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from typing import Tuple
 
-    from filerep.replica.table import Listed
+    # name, type letter, permission bits, size, mtime in ns, symlink target
+    Listed = Tuple[bytes, bytes, int, int, int, bytes]
 
 _SECOND = 1_000_000_000
 _LETTERS = {stat.S_IFREG: b"f", stat.S_IFLNK: b"l", stat.S_IFDIR: b"d"}
@@ -51,7 +53,7 @@ links="""
 def commands(form: str, directories: Iterable[bytes]) -> list[bytes]:
     """What has a shell list ``directories``, sorted, and say the end mark."""
     words = [shell_quote(b"./%s/." % one if one else b"./.") for one in directories]
-    lists = [b"list " + b" ".join(some) for some in pieces(words)]
+    lists = [b"list " + b" ".join(some) for some in in_calls(words)]
     return [_FUNCTIONS % _LIST[form], *lists, _SAY_END[form]]
 
 

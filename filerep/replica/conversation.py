@@ -27,14 +27,16 @@ import stat
 import time
 
 from filerep.command import UNAVAILABLE, Stop
-from filerep.farend.batch import Batch, shell_quote
-from filerep.farend.connection import STOPPED, Answers, Far, Output, silent
-from filerep.pathstream import Records, normalize, quote
+from filerep.farend.abilities import Far
+from filerep.farend.batch import Batch
+from filerep.farend.connection import STOPPED, Answers, Output, silent
+from filerep.farend.shell import shell_quote
+from filerep.pathstream import Records, in_rows, normalize, quote
 from filerep.replica import mirror
 from filerep.replica import table as tables
 from filerep.replica.inventory import Listings
 from filerep.replica.plan import Plan, Sent
-from filerep.replica.queues import Paths, Rows, in_rows
+from filerep.replica.queues import Paths, Rows
 from filerep.replica.repairs import Mender
 from filerep.replica.retries import Failures, Lot
 from filerep.replica.sending import Sender

@@ -14,7 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from filerep.farend.connection import Far
+    from filerep.farend.abilities import Far
     from filerep.replica.table import Table
 
 STAGE_PREFIX = b".filerep-"

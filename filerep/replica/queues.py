@@ -8,45 +8,11 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 
-from filerep.pathstream import normalize
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
-    from typing import Tuple
+    from filerep.pathstream import Row
 
-    Row = Tuple[bytes, "list[bytes]"]  # a directory, and paths of what is in it
-
-_NO_NAMES = (b"", b".", b"..")
 _LONG_ROW = 1000
-
-
-def in_rows(records: Iterable[bytes], odd: Callable[[bytes], None]) -> Iterator[Row]:
-    """``records`` normalized, in rows; those that say more or less than "look" go to ``odd``.
-
-    These are `.`, those that end in ``/``, and those that name nothing below the root.
-    """
-    directory = b""
-    row: list[bytes] = []
-    above = None  # what stands in front of a name that needs no closer look
-    for record in records:
-        parent, _, name = record.rpartition(b"/")
-        if parent == above and name not in _NO_NAMES:
-            row.append(record)
-            continue
-        path = normalize(record)
-        if path is None or path.endswith(b"/") or path == b".":
-            odd(record)
-            continue
-        parent = path.rpartition(b"/")[0]
-        if row and parent != directory:
-            yield directory, row
-            row = []
-        row.append(path)
-        directory = parent
-        above = parent or None
-    if row:
-        yield directory, row
 
 
 class Rows:

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Optional
 
-    from filerep.farend.connection import Far, Output
+    from filerep.farend.abilities import Far
+    from filerep.farend.connection import Output
     from filerep.replica.plan import Sent
     from filerep.replica.tally import Tally
     from filerep.source import Source

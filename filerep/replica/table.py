@@ -36,10 +36,9 @@ import struct
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from typing import Optional, Tuple
+    from typing import Optional
 
-    # name, type letter, permission bits, size, mtime in ns, symlink target
-    Listed = Tuple[bytes, bytes, int, int, int, bytes]
+    from filerep.farend.listing import Listed
 
 OURS = 1
 LISTED = 2

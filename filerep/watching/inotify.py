@@ -42,8 +42,8 @@ import time
 from filerep.pathstream import WHOLE_TREE
 from filerep.rules import repository
 from filerep.rules.ignore import rule_file
+from filerep.rules.walking import listing
 from filerep.source import RootGone
-from filerep.walk import listing
 from filerep.watching.limits import queue_limit
 from filerep.watching.mounts import Mounts
 from filerep.watching.pending import SETTLE_SECONDS, Holds

@@ -18,7 +18,7 @@ from array import array
 
 from filerep.pathstream import WHOLE_TREE
 from filerep.rules import repository
-from filerep.walk import listing
+from filerep.rules.walking import listing
 from filerep.watching.roots import ABSENT, Descent
 
 TYPE_CHECKING = False

@@ -13,7 +13,8 @@ import pytest
 from programs import wait_for
 
 from filerep.archive import lentpages
-from filerep.farend.connection import Answers, Far, Output
+from filerep.farend.abilities import Far
+from filerep.farend.connection import Answers, Output
 
 FAR = Far("stage=.filerep-x tar=gnu list=find")
 

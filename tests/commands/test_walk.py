@@ -13,8 +13,7 @@ from pathlib import Path
 import pytest
 from ignoretrees import as_ordinary_user, fail, write
 
-from filerep import walk
-from filerep.rules import ignore
+from filerep.rules import ignore, walking
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 FR_WALK: list[str | bytes | Path] = [
@@ -28,7 +27,7 @@ def rules(root: bytes) -> ignore.Rules:
 
 
 def paths(root: bytes) -> list[bytes]:
-    return list(walk.walk(root, rules(root), fail))
+    return list(walking.walk(root, rules(root), fail))
 
 
 def run(
@@ -132,7 +131,7 @@ def test_few_descriptors_for_a_deep_tree(tree: bytes) -> None:
         others = max(
             map(int, os.listdir("/proc/self/fd"))
         )  # of the tests before this one
-        limit = others + walk.KEPT_OPEN + 40
+        limit = others + walking.KEPT_OPEN + 40
         resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
         assert b"d/" * 300 + b"x" in paths(tree)
     finally:
@@ -142,7 +141,7 @@ def test_few_descriptors_for_a_deep_tree(tree: bytes) -> None:
 def test_a_directory_of_more_entries_than_a_slice(
     tree: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(walk, "SLICE", 7)
+    monkeypatch.setattr(walking, "SLICE", 7)
     names = {b"%d" % number for number in range(100)}
     for name in names:
         write(tree + b"/d/e/" + name, b"")
@@ -155,28 +154,28 @@ def test_a_directory_of_more_entries_than_a_slice(
 
 
 def test_what_vanishes_meanwhile_is_no_error(tree: bytes) -> None:
-    walking = walk.walk(tree, rules(tree), fail)
-    assert next(walking) == b"a"
+    going = walking.walk(tree, rules(tree), fail)
+    assert next(going) == b"a"
     os.unlink(tree + b"/d/e/c")
     os.rmdir(tree + b"/d/e")
-    assert set(walking) == {b"d/b"}
+    assert set(going) == {b"d/b"}
 
 
 def test_a_directory_that_became_a_link_is_not_entered(tree: bytes) -> None:
-    walking = walk.walk(tree, rules(tree), fail)
-    assert next(walking) == b"a"
+    going = walking.walk(tree, rules(tree), fail)
+    assert next(going) == b"a"
     os.rename(tree + b"/d", tree + b"/gone")
     os.symlink(b"gone", tree + b"/d")
-    assert set(walking) == set()
+    assert set(going) == set()
 
 
 def test_nothing_stays_open_when_a_walk_is_given_up(tree: bytes) -> None:
     before = set(os.listdir("/proc/self/fd"))
-    walking = walk.walk(tree, rules(tree), fail)
+    going = walking.walk(tree, rules(tree), fail)
     for _ in range(2):
-        next(walking)
-    assert isinstance(walking, Iterator)
-    walking.close()  # type: ignore[attr-defined]
+        next(going)
+    assert isinstance(going, Iterator)
+    going.close()  # type: ignore[attr-defined]
     assert set(os.listdir("/proc/self/fd")) == before
 
 
@@ -184,7 +183,7 @@ def test_the_listing_of_one_directory(tree: bytes) -> None:
     write(tree + b"/.gitignore", b"x\n")
     write(tree + b"/x", b"")
     fd = os.open(tree, os.O_RDONLY)
-    files, dirs = walk.listing(fd, b".", rules(tree), fail)
+    files, dirs = walking.listing(fd, b".", rules(tree), fail)
     os.close(fd)
     assert (sorted(files), dirs) == ([b".gitignore", b"a"], [b"d"])
 
@@ -211,7 +210,7 @@ def test_an_unreadable_directory_costs_one_line(tmp_path: Path) -> None:
         os.chmod(place + b"/shut", 0)
         told: list[tuple[str, bytes]] = []
         own = ignore.load(place, on_error=fail, environ={})
-        found = list(walk.walk(place, own, lambda *what: told.append(what[:2])))
+        found = list(walking.walk(place, own, lambda *what: told.append(what[:2])))
         os.chmod(place + b"/shut", 0o700)
     assert found == [b"open/y"]
     assert told == [("open", b"shut")]
@@ -224,7 +223,7 @@ def test_an_unreadable_source_costs_one_line(tmp_path: Path) -> None:
         own = ignore.load(
             place, on_error=lambda *what: told.append(what[:2]), environ={}
         )
-        assert not list(walk.walk(place, own, lambda *what: told.append(what[:2])))
+        assert not list(walking.walk(place, own, lambda *what: told.append(what[:2])))
         os.chmod(place, 0o700)
     assert told == [("open", b".")]
 

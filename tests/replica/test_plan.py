@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from filerep.farend.abilities import Far
 from filerep.farend.batch import Batch
-from filerep.farend.connection import Answers, Far, Output
+from filerep.farend.connection import Answers, Output
 from filerep.replica import table as tables
 from filerep.replica.plan import Plan, Sent
 from filerep.replica.queues import Paths

@@ -6,8 +6,9 @@ import random
 
 import pytest
 
+from filerep.pathstream import in_rows
 from filerep.replica import queues
-from filerep.replica.queues import Paths, in_rows
+from filerep.replica.queues import Paths
 
 Row = tuple[bytes, list[bytes]]
 

@@ -14,7 +14,7 @@ import pytest
 from ignoretrees import Tree, World, as_ordinary_user, fail, write
 
 from filerep import walk
-from filerep.rules import ignore, repository, wildmatch
+from filerep.rules import ignore, repository, walking, wildmatch
 
 
 @pytest.fixture
@@ -68,7 +68,7 @@ def found(
         on_note=said.notes.append,
         environ=world.environ,
     )
-    paths = list(walk.walk(os.path.join(world.top, below), rules, said.on_error))
+    paths = list(walking.walk(os.path.join(world.top, below), rules, said.on_error))
     assert len(paths) == len(set(paths))
     return set(paths)
 

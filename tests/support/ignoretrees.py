@@ -16,8 +16,7 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 
-from filerep import walk
-from filerep.rules import ignore
+from filerep.rules import ignore, walking
 
 Tree = dict[bytes, bytes]  # path to contents; a path that ends in "/" is a directory
 
@@ -201,7 +200,7 @@ class World:
     def ours(self, below: bytes = b"", exclude: Sequence[bytes] = ()) -> set[bytes]:
         place = os.path.join(self.top, below)
         rules = ignore.load(place, on_error=fail, environ=self.environ, exclude=exclude)
-        found = list(walk.walk(place, rules, fail))
+        found = list(walking.walk(place, rules, fail))
         assert len(found) == len(set(found)), "a path came twice"
         return set(found)
 

@@ -16,8 +16,8 @@ from operations import KINDS, NAMES, Hands, Operation
 from sink import Sink, tree
 
 from filerep.rules import ignore
+from filerep.rules.walking import walk
 from filerep.source import RootGone
-from filerep.walk import walk
 from filerep.watching import inotify
 from filerep.watching.inotify import Tree
 from filerep.watching.pending import SETTLE_SECONDS, Holds, Pending

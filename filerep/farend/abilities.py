@@ -1,0 +1,19 @@
+"""What a far end can do, as it told when it was connected."""
+
+from __future__ import annotations
+
+import os
+
+
+class Far:
+    """What it told of itself: which tar and lister, whether it is empty."""
+
+    def __init__(self, words: str) -> None:
+        told = dict(word.partition("=")[::2] for word in words.split())
+        self.stage = os.fsencode(told["stage"])
+        self.tar = told.get("tar", "other")
+        self.list = told.get("list", "none")
+        self.empty = told.get("empty") == "1"
+        self.mover = told.get("mover") == "perl"
+        self.counted = self.tar != "gnu"
+        self.precise = self.tar in ("gnu", "bsd")

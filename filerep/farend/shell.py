@@ -1,0 +1,38 @@
+"""Words for a shell, and the scripts that the far end is sent."""
+
+from __future__ import annotations
+
+import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# The words of one call stay far below the 128 KiB that POSIX systems allow them in all.
+_CALL_BYTES = 48_000
+_CALL_NAMES = 1_000
+
+
+def shell_quote(word: bytes) -> bytes:
+    return b"'" + word.replace(b"'", b"'\\''") + b"'"
+
+
+def script_text(name: str) -> bytes:
+    """One of the scripts that the far end is sent."""
+    path = os.path.join(os.path.dirname(__file__), "scripts", name + ".sh")
+    with open(path, "rb") as file:
+        return file.read()
+
+
+def in_calls(paths: list[bytes]) -> Iterator[list[bytes]]:
+    """``paths`` in rows short enough for one call."""
+    some: list[bytes] = []
+    length = 0
+    for path in paths:
+        if some and (length + len(path) > _CALL_BYTES or len(some) >= _CALL_NAMES):
+            yield some
+            some, length = [], 0
+        some.append(path)
+        length += len(path) + 40
+    if some:
+        yield some

@@ -1,0 +1,295 @@
+"""The way down a tree by its rules: every path that counts."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from itertools import islice
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from filerep.rules.ignore import OnError, Rule, Rules
+    from filerep.rules.repository import Tree
+
+    OnOther = Callable[[bytes], None]
+
+OPEN_DIR = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+# Entries taken from a directory at a time: what is held of a huge one stays small.
+SLICE = 8192
+
+# Descriptors of directories on the way down that are kept open. A deeper way (paths may
+# be far longer than PATH_MAX) is opened again from the nearest that still is.
+KEPT_OPEN = 64
+
+# What a directory that was listed a moment ago may fail with because it has gone, or is
+# something else now. That is no error: whoever watches will name it again.
+GONE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}
+
+
+def scan(dir_fd: int) -> Iterator[tuple[bytes, bytes, bytes]]:
+    """An open directory's entries, a slice at a time, joined; raises OSError.
+
+    Yields regular files and symbolic links, directories, and all others.
+    """
+    with os.scandir(dir_fd) as entries:
+        while True:
+            found = list(islice(entries, SLICE))
+            files = [e.name for e in found if e.is_file(follow_symlinks=False)]
+            dirs: list[str] = []
+            others: list[str] = []
+            if len(files) < len(found):
+                dirs = [e.name for e in found if e.is_dir(follow_symlinks=False)]
+                if len(files) + len(dirs) < len(found):
+                    files += [e.name for e in found if e.is_symlink()]
+                    known = {*files, *dirs}
+                    others = [e.name for e in found if e.name not in known]
+            yield join(files), join(dirs), join(others)
+            if len(found) < SLICE:
+                return
+
+
+def join(names: list[str]) -> bytes:
+    # scandir gives bytes only for a path, and a path may be too long or lead elsewhere
+    # by now. One conversion of all names costs a tenth of one of each.
+    return os.fsencode("\0%s\0" % "\0".join(names)) if names else b""
+
+
+def split(joined: bytes) -> list[bytes]:
+    return joined[1:-1].split(b"\0") if joined else []
+
+
+def listing(
+    dir_fd: int, path: bytes, rules: Rules, on_error: OnError
+) -> tuple[list[bytes], list[bytes]]:
+    """The names in the open directory ``path`` that count: files and links, directories."""
+    found: tuple[list[bytes], list[bytes]] = ([], [])
+    try:
+        for files, dirs, _ in scan(dir_fd):
+            found[0].extend(rules.pick(split(files), files, False))
+            found[1].extend(rules.pick(split(dirs), dirs, True))
+    except OSError as error:
+        on_error("read", path, error)
+    return found
+
+
+def walk(
+    root: bytes,
+    rules: Rules,
+    on_error: OnError,
+    on_other: OnOther | None = None,
+) -> Iterator[bytes]:
+    """Every file and symbolic link below ``root`` that counts, each directory's own first.
+
+    What cannot be read goes to ``on_error`` and is passed over. ``on_other`` gets the
+    paths of fifos, sockets and devices.
+    """
+    for prefix, names in directories(root, rules, on_error, on_other):
+        for name in names:
+            yield prefix + name
+
+
+def directories(
+    root: bytes,
+    rules: Rules,
+    on_error: OnError,
+    on_other: OnOther | None = None,
+) -> Iterator[tuple[bytes, list[bytes]]]:
+    """As ``walk``, by directory: its path with a last ``/``, and names in it.
+
+    git may still be looking for tracked files that the rules ignore; these come last.
+    """
+    bare = rules.without_tracked()
+    try:
+        root_fd = os.open(root, OPEN_DIR & ~os.O_NOFOLLOW)
+    except OSError as error:
+        on_error("open", b".", error)
+        return
+    try:
+        yield from Descent(Place(b"", b"", bare, root_fd), on_error, on_other)
+        tree = rules.tracked_tree()
+        if tree:
+            yield from only_tracked(root_fd, b"", rules, bare, tree)
+    finally:
+        os.close(root_fd)
+
+
+class Place:
+    """A directory on the way down, and the names in it that are still to be entered."""
+
+    __slots__ = ("name", "prefix", "rules", "fd", "dirs")
+
+    def __init__(self, name: bytes, prefix: bytes, rules: Rules, fd: int) -> None:
+        self.name = name
+        self.prefix = prefix
+        self.rules = rules
+        self.fd = fd
+        self.dirs: list[bytes] = []
+
+
+class Descent:
+    """Goes through a tree depth first, each directory opened from the one above it."""
+
+    def __init__(
+        self, root: Place, on_error: OnError, on_other: OnOther | None
+    ) -> None:
+        """``root`` is open, and stays so."""
+        self._root = root
+        self._on_error = on_error
+        self._on_other = on_other
+        self._stack: list[Place] = []
+
+    def __iter__(self) -> Iterator[tuple[bytes, list[bytes]]]:
+        try:
+            self._stack.append(self._root)
+            yield from self._list(self._root)
+            while self._stack:
+                above = self._stack[-1]
+                if not above.dirs:
+                    self._leave()
+                    continue
+                place = self._enter(above, above.dirs.pop())
+                if place:
+                    self._push(place)
+                    yield from self._list(place)
+        finally:
+            for place in self._stack[1:]:
+                if place.fd >= 0:
+                    os.close(place.fd)
+
+    def _push(self, place: Place) -> None:
+        self._stack.append(place)
+        if len(self._stack) > KEPT_OPEN + 1:
+            far = self._stack[-KEPT_OPEN]
+            if far.fd >= 0:
+                os.close(far.fd)
+                far.fd = -1
+
+    def _leave(self) -> None:
+        place = self._stack.pop()
+        if place.fd >= 0 and place is not self._root:
+            os.close(place.fd)
+
+    def _enter(self, above: Place, name: bytes) -> Place | None:
+        path = above.prefix + name
+        try:
+            if above.fd < 0:
+                self._reopen()
+            fd = os.open(name, OPEN_DIR, dir_fd=above.fd)
+        except OSError as error:
+            if error.errno not in GONE:
+                self._on_error("open", path, error)
+            return None
+        return Place(name, path + b"/", above.rules, fd)
+
+    def _reopen(self) -> None:
+        """Open the last place again, by way of those above it; raises OSError."""
+        at = len(self._stack) - 1
+        while self._stack[at].fd < 0:
+            at -= 1
+        passing = -1
+        for near, place in enumerate(self._stack[at + 1 :], at + 1):
+            fd = self._stack[near - 1].fd if passing < 0 else passing
+            try:
+                fd = os.open(place.name, OPEN_DIR, dir_fd=fd)
+            finally:
+                if passing >= 0:
+                    os.close(passing)
+                    passing = -1
+            if len(self._stack) - near < KEPT_OPEN // 2:
+                place.fd = fd
+            else:
+                passing = fd
+
+    def _list(self, place: Place) -> Iterator[tuple[bytes, list[bytes]]]:
+        """Yield the files of ``place``, remember its directories, make its rules."""
+        above = place.rules
+        first = True
+        try:
+            for files, dirs, others in scan(place.fd):
+                if first and place is not self._root:
+                    # A first slice that is not full is the whole directory.
+                    whole = files.count(b"\0") + dirs.count(b"\0") < SLICE
+                    joined = files + dirs + others if whole else None
+                    place.rules = above.enter(place.name, place.fd, joined)
+                first = False
+                if dirs:
+                    place.dirs += place.rules.pick(split(dirs), dirs, True)
+                names = place.rules.pick(split(files), files, False)
+                if names:
+                    yield place.prefix, names
+                if others and self._on_other:
+                    for name in place.rules.pick(split(others), others, False):
+                        self._on_other(place.prefix + name)
+        except OSError as error:
+            self._on_error("read", place.prefix[:-1] or b".", error)
+        place.dirs.reverse()
+
+
+def only_tracked(
+    dir_fd: int, prefix: bytes, rules: Rules, bare: Rules | None, tree: Tree
+) -> Iterator[tuple[bytes, list[bytes]]]:
+    """What of ``tree`` counts by ``rules``, and did not by ``bare``, as ``directories``.
+
+    ``bare`` is None where nothing has counted yet.
+    """
+    files = []
+    for name, below in tree.items():
+        try:
+            fd = os.open(name, OPEN_DIR, dir_fd=dir_fd)
+        except OSError:
+            if is_file(name, dir_fd) and rules.counts(name, False):
+                if not (bare and bare.counts(name, False)):
+                    files.append(name)
+            continue
+        try:
+            if not rules.counts(name, True):
+                continue
+            inner = rules.enter(name, fd)
+            seen = bare.enter(name, fd) if bare and bare.counts(name, True) else None
+            path = prefix + name + b"/"
+            if below:
+                yield from only_tracked(fd, path, inner, seen, below)
+            elif not seen:  # a submodule
+                yield from Descent(Place(b"", path, inner, fd), lambda *_: None, None)
+        finally:
+            os.close(fd)
+    if files:
+        yield prefix, files
+
+
+def is_file(name: bytes, dir_fd: int) -> bool:
+    try:
+        mode = os.lstat(name, dir_fd=dir_fd).st_mode
+    except OSError:
+        return False
+    return stat.S_ISREG(mode) or stat.S_ISLNK(mode)
+
+
+def explain(root: bytes, path: bytes, rules: Rules) -> tuple[Rule | None, bytes]:
+    """The rule that decides about ``path``, and the part of the path that it matches."""
+    names = path.rstrip(b"/").split(b"/")
+    held: Rule | None = None
+    fd = os.open(root, OPEN_DIR & ~os.O_NOFOLLOW)
+    try:
+        for at, name in enumerate(names, 1):
+            here = b"/".join(names[:at])
+            try:
+                above, fd = fd, os.open(name, OPEN_DIR, dir_fd=fd)
+                os.close(above)
+            except OSError:  # not a directory, or not there: by its spelling
+                is_dir = at < len(names) or path.endswith(b"/")
+                return rules.why(name, is_dir) or held, here
+            rule = rules.why(name, True)
+            if at == len(names) or not rules.counts(name, True):
+                return rule or held, here
+            # An include holds for all below; so does what leaves a directory out that
+            # is entered for the sake of an include or a tracked file.
+            held = rule if rule and not rule.keep else held
+            rules = rules.enter(name, fd)
+    finally:
+        os.close(fd)
+    return held, path
