@@ -96,9 +96,13 @@ def wheel(built: Path) -> Path:
 def test_the_wheel_holds_the_package_and_its_commands(built: Path) -> None:
     names = set(zipfile.ZipFile(wheel(built)).namelist())
     in_package = {name for name in names if name.startswith("filerep/")}
-    kept = {str(path.relative_to(ROOT)) for path in (ROOT / "filerep").rglob("*.*")}
+    kept = {
+        str(path.relative_to(ROOT))
+        for path in (ROOT / "filerep").rglob("*")
+        if path.suffix and "__pycache__" not in path.parts
+    }
     assert in_package == kept
-    scripts = {os.path.basename(name) for name in names if "/scripts/" in name}
+    scripts = {os.path.basename(name) for name in names if ".data/scripts/" in name}
     assert scripts == set(COMMANDS)
     assert "LICENSE" in {os.path.basename(name) for name in names}
 
