@@ -1,4 +1,4 @@
-"""What a far end can do, as it told when it was connected."""
+"""What a far end can do, as it told in the words that PROTOCOL.md lists."""
 
 from __future__ import annotations
 

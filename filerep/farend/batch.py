@@ -1,13 +1,8 @@
 """One batch for the receiver: which members it has, and the script that puts them in place.
 
-receiver.sh tells how a batch is applied. What is decided here: each directory of the
-destination that gets something has a numbered directory in the stage, which holds its new
-files under their own names; a directory the destination lacks is staged whole and moved as
-one. All names in the script are in single quotes and begin with ``./``.
-
-A stanza is one line, ``at ... && put ...``: ``at`` checks the directories, what follows works
-in them. Every directory and path of a batch has a number, by which the receiver's answers name
-it: those of a stanza follow each other, the directories first.
+PROTOCOL.md says what both mean. What is decided here: each directory of the destination that
+gets something has a numbered directory in the stage, which holds its new files under their own
+names; a directory the destination lacks is staged whole and moved as one.
 """
 
 from __future__ import annotations
@@ -329,7 +324,7 @@ class Batch:
             yield self._stanza(verb, sorted(checked), some, words)
 
     def _moving(self, group: Group, unfit: set[bytes]) -> bytes:
-        """What rename_by_perl.sh is told of ``group``."""
+        """What the mover is told of ``group``."""
         paths, names = group.paths, group.inner
         if unfit:
             fit = group.fit(unfit)

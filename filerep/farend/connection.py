@@ -1,8 +1,7 @@
-"""The connection as fr-pack holds it: answers come in, batches go out.
+"""The connection as fr-pack holds it: answers come in, batches go out, as PROTOCOL.md has it.
 
-Both directions are pipes. Were one end to write only, and the other to answer at length, both
-would block: so standard output is written without blocking, and while it is full the answers
-are read.
+Standard output is written without blocking, and while it is full the answers are read: else
+each end could wait for the other to read.
 """
 
 from __future__ import annotations

@@ -1,10 +1,4 @@
-"""What the far end says it holds, when asked by the commands below.
-
-The directories asked for are named with ``/.`` behind. Two forms, by what is there, which
-probe.sh tells. With GNU find, each directory's own path stands alone, behind two NULs, and in
-front of two fields for each entry. busybox and other systems have ``stat -c``; no path holds
-``//``, so that ends a record, and that of a directory asked for ends in ``/.//``.
-"""
+"""What the far end says it holds, when asked by the commands below; PROTOCOL.md has both forms."""
 
 from __future__ import annotations
 

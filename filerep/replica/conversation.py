@@ -1,4 +1,4 @@
-"""fr-pack's side of the conversation with receiver.sh: when to look at what, and what came of it.
+"""fr-pack's side of the conversation that farend/PROTOCOL.md describes: when to look at what.
 
 What is to be looked at waits in one of these places:
 

@@ -12,9 +12,8 @@ if [ "${BASH_VERSION-}" ] && [ "$(command dash -c 'echo dash' 2>/dev/null </dev/
 fi
 [ -z "${ZSH_VERSION-}" ] || emulate sh
 
-# Told are the running kernel, each directory down to the destination that is there, and
-# whether that is; which tar, whether dd can fill its blocks, and what can list. Only what find
-# says counts: its status is bad where it may not come back to the directory it was started in.
+# What is told is listed in PROTOCOL.md. Only what find says counts: its status is bad where it may
+# not come back to the directory it was started in.
 (
   LC_ALL=C
   export LC_ALL

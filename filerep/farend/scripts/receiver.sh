@@ -1,34 +1,17 @@
 # shellcheck shell=sh
 # shellcheck disable=SC1091,SC2034,SC2154,SC2317,SC3013 # others go before, and `commit` comes later
 {
-# The far end of file-replicator: POSIX sh, run from memory, nothing installed. probe.sh has come
-# before it, and of the other scripts what this far end needs.
+# The far end of file-replicator: POSIX sh, run from memory, nothing installed. PROTOCOL.md, one
+# directory up, says what comes and what is answered; probe.sh has come before this, and of the
+# other scripts what this far end needs.
 #
-# Reading ahead. This text arrives on the same standard input as the data that follows, and
-# dash and busybox sh read their script in pieces of up to 8192 bytes: what stands behind the
-# script in such a piece never reaches a child. So the sender sends nothing before it has seen
-# the line `ready`, and all of this is one compound command, which no shell starts before it
-# has read its end. From then on only `read` (one byte at a time on a pipe, in every shell) and
-# tar take from standard input. `exit` at the end keeps the shell from reading data as script.
+# All of it is one compound command, which no shell starts before it has read its end: what a
+# shell reads ahead of a script on standard input is lost to the processes it starts. `exit` at
+# the end keeps it from reading data as script.
 #
-# The stream is a row of batches: an archive, padded to tar's records of 20 blocks, 10240 bytes,
-# then the line `batch N BLOCKS`, which says of how many blocks the next archive's records are.
-# The tar is started ahead of the data (`unpack`, in unpack_gnu.sh or unpack_counted.sh), so that its own
-# start costs no time. The line behind shows that both sides count alike, and tells a lost
-# connection (no line) from a tar that failed.
-#
-# An archive is unpacked into the stage, a hidden directory on the destination's file system.
-# Its last member is `commit`, a script the sender wrote, which calls the functions below to move
-# things into place. A tar whose input is cut between two members exits 0, and bsdtar fills up
-# a cut file: so both a status of 0 and a commit are needed before anything is moved. Directories
-# 0, 1, ... of the stage each hold what goes into one directory of the destination, because
-# only `mv FILE... DIR/` is a plain rename: `mv FILE NAME` goes into a directory and through a
-# symlink that stands at NAME. When it fails, what is in the way is looked at.
-#
-# Answers are lines on standard output: `ok N` or `failed N STATUS WHY` ends a batch; before it come
-# `bad N ID WHY` (one path), `lost N ID` (a directory that is none, or a symlink by now),
-# `there N ID` (a directory thought new), `kept N ID` (not empty), `mode N ID` (could not be set),
-# `aside N ID NAME` (moved out of the way), and listings.
+# What is staged goes into place by `mv FILE... DIR/`, a plain rename; `mv FILE NAME` goes into a
+# directory and through a symlink that stands at NAME. When it fails, what is in the way is
+# looked at.
 #
 # $1 nonce  $2 directory the destination is in  $3 its name  $4 the stage's name, less nonce
 # $5 clean, dry or nothing; $form and $full are what probe.sh has found
@@ -72,11 +55,8 @@ for f in * .[!.]* ..?*; do
   if exists "$f" && [ "./$f" != "$S" ]; then empty=0; break; fi
 done
 
-# A line of a commit is mostly `at ID DIR... && VERB WORD...`: what a verb does is done in these
-# directories, the last of which is $D. Each must be a directory and no symlink. ID is the number
-# of the first; the others have the next ones, and after them the paths that the verb is given.
-# RACE: a directory that is swapped for a symlink after this look and before the rename, a
-# moment later, is followed.
+# at ID DIR...: the directories of a stanza are as thought; $D is the last of them.
+# RACE: one that is swapped for a symlink after this look is followed.
 at() {
   [ -d "$S" ] || exit 1 # another receiver has begun: what it has listed is its own now
   i=$1

@@ -1,13 +1,9 @@
 # shellcheck shell=sh disable=SC2034,SC2154,SC2317 # it is part of the receiver, which follows
-# A mv takes longer to start than all the rest of a save. Where there is perl, one that runs all the
-# time puts what is staged into place instead: `moved` in a commit has it read the list `moves`
-# of the archive, and rename. It answers with the lines of a commit for what cannot be done so,
-# which find out why, and an empty one. Its descriptors are 7 and 8; nothing that outlives a
-# batch may have them, or it would not see the end.
-#
-# The list is words, each ended by NUL, for one directory of the destination after the other: the
-# number of the first (see `at`), its path, where in the stage its files are, how many these
-# are, and their names. RACE: as for `at`. Names are bytes, whatever the user's settings for perl are.
+# The mover: `moved` in a commit has a perl that runs all the time read the list `moves` and rename;
+# PROTOCOL.md has the list. It answers with lines of a commit for what cannot be done so, which find
+# out why, and an empty one. Its descriptors are 7 and 8; nothing that outlives a batch may have
+# them, or it would not see the end. RACE: as for `at`. Names are bytes, whatever the user's
+# settings for perl are.
 mover='' perl=''
 start_mover() {
   if command -v perl >/dev/null && mkfifo -m 600 "$S/.to" "$S/.from" 2>/dev/null; then

@@ -1,0 +1,45 @@
+"""PROTOCOL.md has every word that either end says."""
+
+from __future__ import annotations
+
+import re
+
+from programs import ROOT
+
+from filerep.farend.shell import script_text
+
+FAREND = ROOT / "filerep/farend"
+PAGE = (FAREND / "PROTOCOL.md").read_text()
+SCRIPTS = "".join(path.read_text() for path in sorted(FAREND.glob("scripts/*.sh")))
+
+
+def first_words(heading: str) -> set[str]:
+    """The first word of each row of the tables below ``heading``."""
+    section = PAGE.partition(f"\n## {heading}")[2].partition("\n## ")[0]
+    return set(re.findall(r"^\| `(?:filerep-NONCE )?(\w+)", section, re.M))
+
+
+def test_each_answer_of_the_receiver_is_in_the_protocol() -> None:
+    said = set(re.findall(r'(?:tell|echo) "?(?:-s )?(\w+) \$n', SCRIPTS))
+    said |= set(re.findall(r"\becho (bye)\b", SCRIPTS))
+    assert {"ok", "failed", "bad", "lost", "there", "kept", "bye"} <= said
+    assert said <= first_words("5. ")
+
+
+def test_each_word_that_is_told_at_the_start_is_in_the_protocol() -> None:
+    said = set()
+    for line in re.findall(r'"filerep-\$nonce here (.*)"|say ready "(.*)"', SCRIPTS):
+        said |= set(re.findall(r"(\w+)=", "".join(line)))
+    assert {"ids", "tar", "empty"} <= said
+    assert said <= first_words("2. ")
+
+
+def test_each_verb_of_a_commit_is_in_the_protocol() -> None:
+    batch = (FAREND / "batch.py").read_text()
+    verbs = set(re.findall(r'_removing\(b"(\w+)"|_stanza\(\s*b"(\w+)"', batch))
+    words = {word for pair in verbs for word in pair if word}
+    assert {"del", "rmd", "mod", "put"} <= words
+    section = PAGE.partition("\n## 4. ")[2].partition("\n## ")[0]
+    for word in words:
+        assert f"&& {word} " in section
+        assert f"\n{word}() " in script_text("receiver").decode()
