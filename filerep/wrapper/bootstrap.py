@@ -1,0 +1,137 @@
+"""The first words with the far end: what is asked of it, and the scripts that it needs."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from filerep import command
+from filerep.command import Stop
+from filerep.farend.shell import script_text, shell_quote
+from filerep.wrapper.endings import Lost, one_line
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Optional
+
+    from filerep.wrapper.job import Job
+
+
+class Bootstrap:
+    """Leads the far end from its first answer to its ready line.
+
+    It is fed what the far end says on stdout, and writes back by ``write``.
+    """
+
+    def __init__(self, job: Job, write: Callable[[bytes], None]) -> None:
+        self._job = job
+        self._write = write
+        self._nonce = os.urandom(8).hex()
+        self._said = b""
+        self._told: dict[str, str] = {}
+        self.deadline: Optional[float] = None  # of the answer that is awaited
+
+    def ask(self, first: bool) -> None:
+        """Begin. Nothing has been connected before if ``first``."""
+        self.deadline = time.monotonic() + self._job.timeout
+        self._write(questions(self._job, self._nonce, first))
+
+    def hear(self, chunk: bytes) -> Optional[str]:
+        """What the far end tells of itself once it is ready, found behind any other output.
+
+        Raises ``Lost`` with the reason in words, and ``Stop``.
+        """
+        self._said += chunk
+        mark = f"filerep-{self._nonce} ".encode()
+        while b"\n" in (line := self._said.partition(mark)[2]):
+            line, _, self._said = line.partition(b"\n")
+            word, _, rest = os.fsdecode(line).partition(" ")
+            if word == "ready":
+                tools = f"tar={self._told['tar']} list={self._told['list']}"
+                stage = f".filerep-{self._job.key[:8]}-{self._nonce}"
+                return f"{tools} {rest} stage={stage}"
+            if word != "here":
+                raise Lost(f"the far end refused: {one_line(rest)}")
+            self._answer(rest)
+        if f"set -- '{self._nonce}'".encode() in self._said:
+            raise Lost(
+                "the connection command sends back what it is sent: it is no shell,"
+                " or has a terminal (use docker exec -i without -t, ssh without -t)"
+            )
+        return None
+
+    def _answer(self, here: str) -> None:
+        """Send the receiver to who has told ``here``."""
+        self._told = dict(pair.partition("=")[::2] for pair in here.split())
+        refuse_overlap(self._job, self._told)
+        if self._told["tar"] == "none":
+            raise Lost("the far end refused: there is no tar")
+        self._write(receiver(self._job, self._told))
+        self.deadline = None  # a shell, which may have much to clean out yet
+
+    def late(self) -> Lost:
+        """What it means that ``deadline`` has passed."""
+        return Lost(
+            f"no shell answered within {self._job.timeout:g} s: the connection"
+            " command must give a shell on its standard input"
+        )
+
+
+def questions(job: Job, nonce: str, first: bool) -> bytes:
+    """What is written to the connection first: see probe.sh."""
+    if job.args["--dry-run"]:
+        task = b"dry"
+    else:
+        task = b"clean" if job.args["--clean-out-first"] and first else b""
+    words = [
+        nonce.encode(),
+        job.parent,
+        job.name,
+        b".filerep-" + job.key[:8].encode(),
+        task,
+    ]
+    arguments = b"set -- " + b" ".join(map(shell_quote, words)) + b"\n"
+    return arguments + script_text("probe")
+
+
+def receiver(job: Job, told: dict[str, str]) -> bytes:
+    """What is written to the connection once it has answered so."""
+    found = f"form={told['tar']} full={told['full']}\n"
+    unpack = "unpack_gnu" if told["tar"] == "gnu" else "unpack_counted"
+    names = [unpack, "rename_by_perl", "receiver"]
+    if job.args["--on-sync"]:
+        names.insert(0, "on_sync")
+    return found.encode() + b"".join(map(script_text, names))
+
+
+def refuse_overlap(job: Job, told: dict[str, str]) -> None:
+    """Raise ``Stop`` if the destination is inside the source, or the source inside it.
+
+    probe.sh names the running kernel and the device and inode of each directory from
+    the root down to the destination, as far as there are any, and waits: nothing has been
+    made or cleaned out yet. The same kernel and the same inode is the same directory, also
+    when seen from a container.
+    """
+    try:
+        with open("/proc/sys/kernel/random/boot_id") as file:
+            here = file.read().strip()
+    except OSError:
+        return
+    if not here or told.get("boot") != here:
+        return
+    ids = [one for one in told.get("ids", "").split(",") if one]
+    source = os.stat(job.source)
+    if f"{source.st_dev}:{source.st_ino}" in ids:
+        if told.get("there") and ids[1:2] == [f"{source.st_dev}:{source.st_ino}"]:
+            raise Stop(command.USAGE, "the destination is SRC_DIR itself")
+        said = "the destination is inside SRC_DIR: each change would cause the next"
+        raise Stop(command.USAGE, said)
+    if not told.get("there"):
+        return
+    above = job.source
+    while ids and above != b"/":
+        above = os.path.dirname(above)
+        status = os.stat(above)
+        if len(ids) > 1 and f"{status.st_dev}:{status.st_ino}" == ids[1]:
+            raise Stop(command.USAGE, "SRC_DIR is inside the destination")

@@ -1,0 +1,143 @@
+"""The processes of one connection, and the descriptors that join them."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import subprocess
+import time
+
+from filerep import command
+from filerep.command import Stop
+from filerep.pathstream import quote
+from filerep.wrapper.stage import Stage
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from typing import Optional
+
+PIPE_BYTES = 1 << 20
+
+
+class Processes:
+    """Starts the connection command and the stages, owns what joins them, and ends all."""
+
+    def __init__(self) -> None:
+        self._children: dict[str, subprocess.Popen[bytes] | Stage] = {}
+        self._fds: set[int] = set()
+
+    # -- descriptors ------------------------------------------------------------------
+
+    def nothing(self) -> int:
+        """A descriptor that is at its end."""
+        fd = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        self._fds.add(fd)
+        return fd
+
+    def pipe(self, size: int = 0) -> tuple[int, int]:
+        """A reader and a writer, which has room for ``size`` bytes if the system gives it."""
+        reader, writer = os.pipe()
+        self._fds |= {reader, writer}
+        if size and hasattr(fcntl, "F_SETPIPE_SZ"):
+            try:
+                fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, size)
+            except OSError:
+                pass  # the user's pipes are used up: the usual size will do
+        return reader, writer
+
+    def close(self, *fds: int) -> None:
+        """Close those of ``fds`` that are open."""
+        for fd in fds:
+            if fd in self._fds:
+                self._fds.remove(fd)
+                os.close(fd)
+
+    def open(self, fds: Iterable[int]) -> list[int]:
+        """Those of ``fds`` that are open."""
+        return [fd for fd in fds if fd in self._fds]
+
+    # -- processes --------------------------------------------------------------------
+
+    def start_connection(
+        self, words: Sequence[str], files: tuple[int, int, int]
+    ) -> None:
+        """Run ``words`` on ``files`` as its descriptors 0 to 2, which are closed here."""
+        try:
+            self._children["connection"] = subprocess.Popen(
+                words,
+                stdin=files[0],
+                stdout=files[1],
+                stderr=files[2],
+                # A terminal sends Ctrl-C to all of its foreground processes. Only this one
+                # acts on it: the others end in their turn, so that the far end can be tidied.
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),
+            )
+        except OSError as error:
+            said = f"cannot run {quote(words[0])}: {command.reason(error)}"
+            raise Stop(command.UNAVAILABLE, said) from None
+        self.close(*files)
+
+    def start_stage(
+        self,
+        name: str,
+        body: Callable[[], int],
+        files: tuple[int, int, int],
+        keep: Sequence[int] = (),
+    ) -> None:
+        """Run ``body`` as the stage ``name``: see ``Stage``."""
+        try:
+            self._children[name] = Stage(name, body, files, keep)
+        except OSError as error:
+            said = f"cannot start {name}: {command.reason(error)}"
+            raise Stop(command.OS_ERROR, said) from None
+
+    def names(self) -> list[str]:
+        """Those that have been started."""
+        return list(self._children)
+
+    def status(self, name: str) -> Optional[int]:
+        """With which status it has ended; None if it runs."""
+        return self._children[name].poll()
+
+    def wait(self, name: str) -> int:
+        """The status of one whose work is done."""
+        return self._children[name].wait()
+
+    def stop(self, name: str, grace: float) -> int:
+        """The status of one that is asked to end if it has not ended within ``grace``."""
+        child = self._children[name]
+        try:
+            return child.wait(grace)
+        except subprocess.TimeoutExpired:
+            child.terminate()
+            return child.wait()
+
+    def signal(self, name: str, number: int) -> None:
+        child = self._children.get(name)
+        if child is not None and child.poll() is None:
+            child.send_signal(number)
+
+    def end(self, grace: float, spared: Iterable[int]) -> None:
+        """End what still runs: fr-pack first, which lets the far end tidy up.
+
+        ``spared`` are the descriptors that are read until all have ended.
+        """
+        deadline = time.monotonic() + grace
+        for name in ("fr-watch", "fr-walk", "fr-pack"):
+            self.signal(name, signal.SIGTERM)
+        self.close(*(self._fds - set(spared)))
+        for name in ("fr-pack", "connection", "fr-watch", "fr-walk"):
+            child = self._children.get(name)
+            if child is None:
+                continue
+            # SIGTERM before SIGKILL: a local receiver tidies up on it.
+            for end in (child.terminate, child.kill, None):
+                try:
+                    child.wait(max(0.1, deadline - time.monotonic()))
+                    break
+                except subprocess.TimeoutExpired:
+                    if end is not None:
+                        end()
+        self.close(*list(self._fds))

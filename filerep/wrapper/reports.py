@@ -1,0 +1,42 @@
+"""What fr-pack reports while a connection lasts."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from filerep.wrapper.display import Display
+    from filerep.wrapper.waiting import Waiters
+
+
+class Reports:
+    """Passes on what fr-pack reports, and keeps what matters at the end."""
+
+    def __init__(self, display: Display, waiters: Waiters, watches: bool) -> None:
+        self._display = display
+        self._waiters = waiters
+        self._watches = watches
+        self._line = b""  # not yet whole
+        self.synced = False
+        self.lost = ""  # why, in fr-pack's words
+        self.refused = ""  # why another attempt is of no use
+
+    def hear(self, chunk: bytes) -> None:
+        import json  # the far end is at work by now
+
+        *lines, self._line = (self._line + chunk).split(b"\n")
+        for line in lines:
+            self._report(json.loads(line))
+
+    def _report(self, what: dict[str, Any]) -> None:
+        kind = what["is"]
+        if kind == "mark":
+            self._waiters.answer(what["failing"])
+        if kind == "lost":
+            self.lost = what["why"]
+        if kind == "refused":
+            self.refused = what["why"]
+        if kind == "sync" and not what["failing"]:
+            self.synced = True
+        self._display.report(what, self._watches)

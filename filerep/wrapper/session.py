@@ -1,0 +1,175 @@
+"""One connection, and the stages that feed it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+from filerep import command
+from filerep.wrapper.bootstrap import Bootstrap
+from filerep.wrapper.endings import Lost, is_good, stage_ended, unanswered
+from filerep.wrapper.hearing import Errors
+from filerep.wrapper.processes import PIPE_BYTES, Processes
+from filerep.wrapper.reports import Reports
+from filerep.wrapper.stages import Stages
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Optional
+
+    from filerep.wrapper.display import Display
+    from filerep.wrapper.job import Job
+    from filerep.wrapper.signals import Signals
+    from filerep.wrapper.stages import RunStage
+    from filerep.wrapper.waiting import Waiters
+
+_END_GRACE = 0.7
+
+
+class Session:
+    """Joins a connection and its stages, and listens to all of them until one ends."""
+
+    def __init__(
+        self,
+        job: Job,
+        display: Display,
+        waiters: Waiters,
+        signals: Signals,
+        run_stage: RunStage,
+    ) -> None:
+        self._job = job
+        self._display = display
+        self._waiters = waiters
+        self._signals = signals
+        self._run_stage = run_stage
+        self._processes = Processes()
+        self.reports = Reports(display, waiters, job.watches)
+        self.skipped = False
+
+    def connect(self, first: bool, mirrors: bool) -> str:
+        """Start the connection and the receiver; what its ready line tells.
+
+        Nothing has been connected before if ``first``, or in sync if ``mirrors``.
+        Raises ``Lost`` with the reason in words.
+        """
+        processes = self._processes
+        self._stages = Stages(self._job, processes, self._run_stage)
+        far_reads, self._to_far = processes.pipe(PIPE_BYTES)
+        self._from_far, far_writes = processes.pipe(PIPE_BYTES)
+        far_errors, far_complains = processes.pipe()
+        self._errors = Errors(processes, self._display, self._stages.errors, far_errors)
+        # First fr-pack, as it takes longest to be ready.
+        self._stages.start_pack(
+            self._to_far, self._from_far, mirrors, self._display.bar, self._state()
+        )
+        processes.start_connection(
+            self._job.connection, (far_reads, far_writes, far_complains)
+        )
+        bootstrap = Bootstrap(self._job, self._write_far)
+        bootstrap.ask(first)
+        self._stages.start_sources()
+        return self._rehearsed_clean_out(self._await_ready(bootstrap))
+
+    def _state(self) -> Optional[str]:
+        try:
+            path = self._job.state_file(".state")
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            return path
+        except OSError as error:
+            self._display.message(
+                f"cannot keep state, {command.reason(error)}: what is removed here while"
+                " nothing runs will not be removed at the far end"
+            )
+            return None
+
+    def _write_far(self, script: bytes) -> None:
+        try:
+            os.write(self._to_far, script)
+        except OSError:
+            pass  # its end is seen where its answer is awaited, with its words
+
+    def _await_ready(self, bootstrap: Bootstrap) -> str:
+        while True:
+            limit = bootstrap.deadline
+            seconds = None if limit is None else limit - time.monotonic()
+            ready = self._poll([self._from_far, *self._errors.fds()], seconds)
+            if not ready:
+                raise bootstrap.late()
+            self._errors.hear(ready)
+            if self._from_far not in ready:
+                continue
+            chunk = os.read(self._from_far, 65536)
+            if not chunk:
+                status = self._processes.stop("connection", 1)
+                self._errors.hear_far()
+                raise unanswered(status, self._errors.words)
+            far = bootstrap.hear(chunk)
+            if far is not None:
+                self._errors.ready = True
+                return far
+
+    def _rehearsed_clean_out(self, far: str) -> str:
+        """The ready line as it would be; with --dry-run nothing is cleaned out."""
+        both = self._job.args["--dry-run"] and self._job.args["--clean-out-first"]
+        if not both or "empty=0" not in far:
+            return far
+        self._display.message("would first remove all that is in the destination")
+        return far.replace("empty=0", "empty=1")
+
+    def replicate(self, far: str) -> None:
+        """Run the stages until the far end has said bye; raises ``Lost`` or ``Stop``."""
+        self._processes.close(self._to_far, self._from_far)
+        if self._job.walks or not self._job.watches:
+            self._stages.begin(far)
+        stages = self._stages
+        while not self._ended():
+            fds = [stages.reports, stages.watch_ready, *self._errors.fds()]
+            ready = self._poll(fds + self._waiters.fds(), None)
+            self._waiters.hear(ready)
+            self._errors.hear(ready)
+            if stages.watch_ready in ready:
+                stages.hear_watch(far)
+            if stages.reports in ready:
+                chunk = os.read(stages.reports, 65536)
+                self.reports.hear(chunk)
+                if not chunk:
+                    self._processes.close(stages.reports)
+            if stages.watching and self._waiters.due():
+                self._processes.signal("fr-watch", signal.SIGUSR1)
+
+    def _poll(self, fds: list[int], seconds: Optional[float]) -> set[int]:
+        """Which of ``fds``, so far as they are open, can be read."""
+        others = self._waiters.fds()
+        return self._signals.poll([*self._processes.open(fds), *others], seconds)
+
+    def _ended(self) -> bool:
+        """Has fr-pack ended well? Raises what the end of any stage means.
+
+        fr-pack's last report tells why it ended: it is judged once that has been read.
+        """
+        processes = self._processes
+        for name in processes.names():
+            reports = processes.open([self._stages.reports])
+            if name == "connection" or name == "fr-pack" and reports:
+                continue
+            status = processes.status(name)
+            if status is None:
+                continue
+            self.skipped = self.skipped or status == command.SKIPPED
+            if is_good(status) and name != "fr-pack":
+                continue  # fr-watch too: its reader has gone, or ends for lack of it
+            self._errors.drain_stages()
+            if is_good(status):
+                if "fr-watch" not in processes.names():
+                    return True
+                # Its input ended: so did fr-watch, whose status tells why.
+                name, status = "fr-watch", processes.wait("fr-watch")
+                self._errors.drain_stages()
+            stage_ended(name, status, self.reports.lost, self.reports.refused)
+        return False
+
+    def close(self) -> None:
+        """End what still runs."""
+        self._waiters.again()
+        self._processes.end(_END_GRACE, self._errors.fds())

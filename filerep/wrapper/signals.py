@@ -1,0 +1,59 @@
+"""The signals that ask for the end, and waiting that they interrupt."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Optional
+
+# Ctrl-C, a request, a terminal that was closed.
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class Signalled(Exception):
+    """A signal asked for the end."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.status = 128 + number
+
+
+class Signals:
+    """Takes the signals that ask for the end; they are seen where something is waited for."""
+
+    def __init__(self) -> None:
+        self._told, wake = os.pipe()
+        os.set_blocking(wake, False)
+        signal.set_wakeup_fd(wake)
+        for number in (*_ENDING, signal.SIGCHLD):
+            nohup = signal.getsignal(number) == signal.SIG_IGN
+            if number != signal.SIGHUP or not nohup:
+                signal.signal(number, lambda *_: None)
+
+    def poll(self, fds: Iterable[int], seconds: Optional[float]) -> set[int]:
+        """Which of ``fds`` can be read; None waits for ever. Raises ``Signalled``.
+
+        The end of a child ends the wait too.
+        """
+        poll = select.poll()
+        for fd in [*fds, self._told]:
+            poll.register(fd, select.POLLIN)
+        timeout = None if seconds is None else max(0.0, seconds) * 1000
+        ready = {fd for fd, _ in poll.poll(timeout)}
+        if self._told in ready:
+            for number in os.read(self._told, 64):
+                if number in _ENDING:
+                    raise Signalled(number)
+        return ready
+
+    def wait(self, seconds: float) -> None:
+        """Let ``seconds`` pass; raises ``Signalled``."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            self.poll([], deadline - time.monotonic())

@@ -1,0 +1,129 @@
+"""Which stages a job needs, with which options, joined how."""
+
+from __future__ import annotations
+
+import os
+
+from filerep import command
+from filerep.wrapper.processes import PIPE_BYTES
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Optional
+
+    from filerep.wrapper.job import Job
+    from filerep.wrapper.processes import Processes
+
+    # Runs the stage of a name, such as `pack`, with these words; its exit status.
+    RunStage = Callable[[str, list[str]], int]
+
+
+class Stages:
+    """Starts fr-pack, fr-watch and fr-walk, each as soon as what it needs is there."""
+
+    def __init__(self, job: Job, processes: Processes, run: RunStage) -> None:
+        self._job = job
+        self._processes = processes
+        self._run = run
+        self._nothing = processes.nothing()
+        self.errors, self._errors = processes.pipe()
+        self._paths = processes.pipe(PIPE_BYTES)
+        self._urgent = processes.pipe()
+        self._far, self._far_told = processes.pipe()
+        self.reports, self._report = processes.pipe()
+        self.watch_ready = self._watch_told = -1
+        self.watching = False  # is fr-watch?
+
+    def start_pack(
+        self, to_far: int, answers: int, mirrors: bool, bar: bool, state: Optional[str]
+    ) -> None:
+        """Start fr-pack, which waits for ``begin``, and what it needs no far end for."""
+        options = ["--wire", str(self._far), "--answers-fd", str(answers)]
+        options += ["--report-fd", str(self._report)]
+        passed = [self._far, answers, self._report]
+        if self._job.watches:
+            options += ["--urgent-fd", str(self._urgent[0])]
+            passed.append(self._urgent[0])
+        options += ["--state", state] if state else []
+        options += ["--progress"] if bar else []
+        options += pack_options(self._job, mirrors)
+        self._start("pack", options, self._paths[0], to_far, passed)
+        self._processes.close(self._paths[0], self._urgent[0], self._far, self._report)
+
+    def start_sources(self) -> None:
+        """Start what names paths. fr-walk comes after fr-watch, where there is one."""
+        if self._job.watches:
+            self.watch_ready, told = self._processes.pipe()
+            options = [*watch_options(self._job), "--ready-fd", str(told)]
+            self._start("watch", options, self._nothing, self._urgent[1], [told])
+            self._processes.close(told)
+        elif self._job.walks:
+            self._start_walk()
+        self._processes.close(self._urgent[1])
+        if not self._job.walks:
+            self._processes.close(self._paths[1])
+        if not (self._job.walks and self._job.watches):
+            self._processes.close(self._errors)
+
+    def hear_watch(self, far: str) -> None:
+        """fr-watch has told that it watches, or has ended before it did."""
+        self.watching = os.read(self.watch_ready, 1) == b"\n"
+        self._processes.close(self.watch_ready)
+        if self.watching and self._job.walks:
+            self._start_walk()
+            self._processes.close(self._errors)
+        elif self.watching:
+            self.begin(far)
+
+    def begin(self, far: str) -> None:
+        """Tell fr-pack what the far end is, whereupon it begins.
+
+        Without a first copy it has nothing to wait for before it says "watching": so this
+        waits until fr-watch does.
+        """
+        try:
+            os.write(self._far_told, os.fsencode(far) + b"\n")
+        except OSError:
+            pass  # fr-pack has ended, which is told of
+        self._processes.close(self._far_told)
+
+    def _start_walk(self) -> None:
+        self._start("walk", self._job.rules(), self._nothing, self._paths[1])
+        self._processes.close(self._paths[1])
+
+    def _start(
+        self,
+        module: str,
+        options: list[str],
+        stdin: int,
+        stdout: int,
+        keep: Sequence[int] = (),
+    ) -> None:
+        words = [*options, os.fsdecode(self._job.source)]
+        files = (stdin, stdout, self._errors)
+        self._processes.start_stage(
+            f"fr-{module}", lambda: self._run(module, words), files, keep
+        )
+
+
+def watch_options(job: Job) -> list[str]:
+    options = job.rules()
+    for name in ("--poll", "--audit"):
+        if job.args[name] is not None:
+            options += [name, job.args[name]]
+    return options
+
+
+def pack_options(job: Job, mirrors: bool) -> list[str]:
+    """What the job asks of fr-pack; ``mirrors`` unless it has been in sync before."""
+    args = job.args
+    options = ["--keepalive", f"{job.keepalive:g}"]
+    for name in ("--no-delete", "--dry-run"):
+        options += [name] if args[name] else []
+    options += [] if job.walks else ["--no-initial"]
+    if args["--mirror"] and mirrors:
+        options += ["--mirror"] * args["--mirror"] + job.rules()
+    if args["--on-sync"]:
+        options += ["--on-sync", args["--on-sync"]]
+    return options

@@ -1,0 +1,78 @@
+"""Connecting, and connecting again after a loss."""
+
+from __future__ import annotations
+
+import time
+
+from filerep import command
+from filerep.command import Stop
+from filerep.wrapper.display import duration
+from filerep.wrapper.endings import Lost
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from filerep.wrapper.display import Display
+    from filerep.wrapper.session import Session
+    from filerep.wrapper.signals import Signals
+
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0
+_MOST_REASONS = 4  # a line each, while a lost connection cannot be had again
+
+
+class Losses:
+    """What is said of a lost connection, and how long is waited before each attempt."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say = say
+        self._pause = self._since = 0.0
+        self._lost = False
+        self._said: set[str] = set()  # why it was lost, and cannot be had again
+
+    def connected(self, now: float) -> None:
+        if self._lost:
+            took = duration((now - self._since) * 1000)
+            self._say(f"connected again after {took}")
+            self._lost = False
+
+    def lost(self, why: str, synced: bool, now: float) -> float:
+        """Seconds to wait before the next attempt; ``synced`` if it was in sync before."""
+        if synced:
+            self._pause = 0.0
+        if not self._lost:
+            self._since, self._said = now, set()
+            words = f" ({why})" if why else ""
+            self._say(f"the connection was lost{words}; connecting again")
+        elif why not in self._said and len(self._said) < _MOST_REASONS:
+            self._say(f"{why}; trying again")
+        self._said.add(why)
+        self._lost = True
+        self._pause = min(max(2 * self._pause, _FIRST_PAUSE), _LONGEST_PAUSE)
+        return self._pause
+
+
+def replicate(
+    start: Callable[[], Session], retries: bool, display: Display, signals: Signals
+) -> int:
+    """Connect, replicate, and connect again after a loss; the exit status."""
+    losses = Losses(display.message)
+    worked = synced = False
+    while True:
+        session = start()
+        try:
+            try:
+                far = session.connect(not worked, not synced)
+                worked = True
+                losses.connected(time.monotonic())
+                session.replicate(far)
+                return command.SKIPPED if session.skipped else command.OK
+            finally:
+                session.close()
+        except Lost as error:
+            if not (worked and retries):
+                raise Stop(command.UNAVAILABLE, str(error)) from None
+            now_synced = session.reports.synced
+            synced = synced or now_synced
+            pause = losses.lost(str(error), now_synced, time.monotonic())
+        signals.wait(pause)
