@@ -100,6 +100,20 @@ def normalize(record: bytes) -> bytes | None:
     return (b"/".join(kept) or b".") + tail
 
 
+def inside(path: bytes) -> bool:
+    """Is ``path``, as it stands, below the root? The gate for all paths not of our making.
+
+    What a state file, a far end or a list names passes here before it is looked at, kept,
+    or becomes a word of a script.
+    """
+    return path not in (b".", WHOLE_TREE) and normalize(path) == path
+
+
+def is_name(name: bytes) -> bool:
+    """Can ``name`` be that of something in a directory?"""
+    return name not in _NO_NAMES and b"/" not in name and b"\0" not in name
+
+
 def in_rows(records: Iterable[bytes], odd: Callable[[bytes], None]) -> Iterator[Row]:
     """``records`` normalized, in rows; those that say more or less than "look" go to ``odd``.
 

@@ -11,6 +11,8 @@ import errno
 import os
 import stat
 
+from filerep.pathstream import inside
+
 _OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # O_NONBLOCK: a fifo put where a file was must not hold up the run. O_NOATIME is not used:
 # it is refused for other people's files.
@@ -50,10 +52,15 @@ class Source:
         self._directories.clear()
 
     def directory(self, path: bytes) -> int:
-        """A descriptor of the directory ``path``, good until the next call; raises OSError."""
+        """A descriptor of the directory ``path``, good until the next call; raises OSError.
+
+        ``path`` is inside, or b"": whoever asks for another must not get a look outside.
+        """
         fd = self._directories.get(path)
         if fd is not None:
             return fd
+        if path and not inside(path):
+            raise OSError(errno.ENOENT, os.strerror(errno.ENOENT))
         if len(self._directories) >= _CACHED_DIRECTORIES:
             self.forget_directories()
         missing: list[bytes] = []

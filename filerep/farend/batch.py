@@ -12,6 +12,7 @@ import stat
 
 from filerep.archive import tarstream
 from filerep.farend.shell import in_calls, script_text, shell_quote
+from filerep.pathstream import quote
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -308,12 +309,18 @@ class Batch:
         return b"at %d %s && %s %s" % (number, inside, verb, b" ".join(words))
 
     def _number(self, stanza: Stanza, directories: list[bytes]) -> int:
-        """Give ``directories`` and the paths of ``stanza`` their numbers; the first one."""
+        """Give ``directories`` and the paths of ``stanza`` their numbers; the first one.
+
+        All that a commit works on passes here, so nothing outside is ever named in one.
+        """
         first = len(self.numbered)
         for path in directories or [b"."]:
             self.numbered.append((stanza, path))
         for path in stanza.paths:
             self.numbered.append((stanza, path))
+        for _, path in self.numbered[first:]:
+            if b".." in path and b".." in path.split(b"/"):
+                raise ValueError(f"outside of the destination: {quote(path)}")
         return first
 
     def _removing(self, verb: bytes, paths: list[bytes]) -> Iterator[bytes]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import stat
 
 from filerep.farend.shell import in_calls, shell_quote
+from filerep.pathstream import inside, is_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -90,9 +91,11 @@ def _split_stat(data: bytes) -> Iterator[tuple[bytes, bytes]]:
 def parse(form: str, body: bytes) -> list[Listed]:
     """Each entry's name, type letter, permissions, size, mtime in ns, and target.
 
-    What cannot be parsed (a line of an error) is left out, and is sent then.
+    What cannot be parsed (a line of an error) is left out, and is sent then. So is what is
+    no name: a far end that lists ``../x`` must not have us look there, or remove it.
     """
-    return list(_parse_stat(body) if form == "stat" else _parse_find(body))
+    found = _parse_stat(body) if form == "stat" else _parse_find(body)
+    return [one for one in found if is_name(one[0])]
 
 
 def parse_find(data: bytes) -> dict[bytes, list[Listed]]:
@@ -102,9 +105,10 @@ def parse_find(data: bytes) -> dict[bytes, list[Listed]]:
     """
     found: dict[bytes, list[Listed]] = {b"": []}
     for path, letter, mode, size, mtime, target in _parse_find(data):
-        directory, _, name = path.rpartition(b"/")
-        if name != b".":
-            row = found.setdefault(directory[2:], [])  # there is a ./ in front
+        path = path[2:]  # there is a ./ in front
+        if inside(path):
+            directory, _, name = path.rpartition(b"/")
+            row = found.setdefault(directory, [])
             row.append((name, letter, mode, size, mtime, target))
     return found
 
@@ -117,8 +121,8 @@ def _parse_find(data: bytes) -> Iterator[Listed]:
             letter, mode, size, time, name = head.split(b" ", 4)
             seconds, _, fraction = time.partition(b".")
             # Before 1970 too: find writes -2.5 for a second and a half before it.
-            mtime = int(seconds) * _SECOND + int(fraction[:9].ljust(9, b"0"))
-            yield name, letter, int(mode, 8), int(size), mtime, target
+            mtime = _mtime(seconds, fraction)
+            yield name, letter, int(mode[-5:], 8) & 0o7777, _size(size), mtime, target
         except ValueError:
             continue
 
@@ -127,12 +131,35 @@ def _parse_stat(data: bytes) -> Iterator[Listed]:
     for record in data.split(b"//\n"):
         try:
             raw, size, seconds, _, clock, _, path = record.split(b" ", 6)
-            mode = int(raw, 16)
-            fraction = clock.partition(b".")[2]
-            mtime = int(seconds) * _SECOND + int(fraction[:9].ljust(9, b"0"))
+            mode = int(raw[-8:], 16)
+            mtime = _mtime(seconds, clock.partition(b".")[2])
             letter = _LETTERS.get(stat.S_IFMT(mode), b"?")
             target = _UNKNOWN_TARGET if letter == b"l" else b""
             name = path.rpartition(b"/")[2]
-            yield name, letter, mode & 0o7777, int(size), mtime, target
+            yield name, letter, mode & 0o7777, _size(size), mtime, target
         except ValueError:
             continue
+
+
+# What is longer is no number of a file system's: it has 64 bits, and a sign.
+_DIGITS = 20
+_MOST = (1 << 63) - 1
+
+
+def _mtime(seconds: bytes, fraction: bytes) -> int:
+    """In ns; raises ValueError."""
+    if len(seconds) > _DIGITS:
+        raise ValueError
+    mtime = int(seconds) * _SECOND + int(fraction[:9].ljust(9, b"0"))
+    if not -_MOST <= mtime <= _MOST:
+        raise ValueError
+    return mtime
+
+
+def _size(text: bytes) -> int:
+    if len(text) > _DIGITS:
+        raise ValueError
+    size = int(text)
+    if not 0 <= size <= _MOST:
+        raise ValueError
+    return size

@@ -29,6 +29,7 @@ import os
 import struct
 
 from filerep.digest import BYTES as DIGEST_BYTES
+from filerep.pathstream import inside
 from filerep.replica import table as tables
 
 TYPE_CHECKING = False
@@ -211,6 +212,9 @@ def parse(data: bytes) -> Remembered:
             digests[path] = data[at + 1 : start]
             at = stop + 1
             continue
+        if not inside(path):
+            at = stop + 1
+            continue
         parent, name = tables.place(path)
         digests.pop(parent, None)
         row = rows.get(parent)
@@ -243,7 +247,11 @@ def _parse_block(data: bytes, start: int, directory: bytes, kept: Remembered) ->
         data[at : at + tables.ENTRY_BYTES]
         for at in range(entries, names, tables.ENTRY_BYTES)
     ]
-    kept.rows[directory] = dict(zip(data[names:stop].split(b"\0"), values))
+    row = dict(zip(data[names:stop].split(b"\0"), values))
+    prefix = directory + b"/" if directory else b""
+    if not all(inside(prefix + name) for name in row):
+        return stop
+    kept.rows[directory] = row
     if digest != _NO_DIGEST:
         kept.digests[directory] = digest
     return stop

@@ -443,3 +443,17 @@ def test_a_version_whose_answer_was_lost_proves_nothing(
     )
     table.merge_listing(b"", [listed(b"f", 7 * SECOND + 3)])
     assert not table.unchanged(b"f", found(), b"")
+
+
+def test_a_state_file_cannot_lead_outside(tmp_path: Path) -> None:
+    path = os.fsencode(tmp_path / "state")
+    kept = state.State(path)
+    kept.tidy()
+    outside = [b"../v", b"../", b"a/../../v", b"/etc/v", b"..", b"a//b", b"", b"/"]
+    kept.intend([*outside, b"good"])
+    kept.append([(one, tables.entry(found(), tables.OURS)) for one in outside], [])
+    kept.close()
+    for _ in range(2):  # appended, and in blocks
+        again = state.State(path)
+        assert again.tidy().rows.keys() <= {b""}
+        again.close()

@@ -57,11 +57,13 @@ done
 
 # at ID DIR...: the directories of a stanza are as thought; $D is the last of them.
 # RACE: one that is swapped for a symlink after this look is followed.
+# No path of a commit has a part `..`. That is the sender's to see to; should it fail, this ends.
 at() {
   [ -d "$S" ] || exit 1 # another receiver has begun: what it has listed is its own now
   i=$1
   shift
   for D; do
+    case $D/ in */../*) drop; exit 1 ;; esac
     is_dir "$D" || { lost=1; tell "lost $n $i"; return 1; }
     i=$((i + 1))
   done
@@ -113,10 +115,16 @@ put_one() {
   bad "$D"
 }
 # del PATH...: remove files; a directory that stands there by now is none of ours
-del() { rm -f "$@" 2>/dev/null || each del_one "$@"; }
+del() {
+  case "$*" in */../*) drop; exit 1 ;; esac
+  rm -f "$@" 2>/dev/null || each del_one "$@"
+}
 del_one() { is_dir "$p" || words=$(rm -f "$p" 2>&1) || bad "${p%/*}"; }
 # rmd DIR...: remove directories, the inner ones first, unless something is left in them
-rmd() { rmdir "$@" 2>/dev/null || each rmd_one "$@"; }
+rmd() {
+  case "$*" in */../*) drop; exit 1 ;; esac
+  rmdir "$@" 2>/dev/null || each rmd_one "$@"
+}
 rmd_one() { ! is_dir "$p" || rmdir "$p" 2>/dev/null || tell "kept $n $i"; }
 # mod MODE: of $D; a directory of somebody else's keeps the bits it has
 mod() { chmod "$1" "$D" 2>/dev/null || tell "mode $n $i"; }

@@ -32,6 +32,7 @@ start_mover() {
           ($id, $directory, $from, $count) = splice @list, 0, 4;
           ($at, @way) = ".";
           push @way, $at .= "/$_" for split m{/}, $directory;
+          exit if grep { $_ eq ".." } split m{/}, $directory;
           $good = !grep { !($there{$_} ||= lstat && -d _) } @way;
           $number = $id + (@way || 1);
           for (splice @list, 0, $count) {

@@ -1,0 +1,137 @@
+"""Paths that lead outside are refused: where they come in, where they become words, over there."""
+
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import tarfile
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from farends import local_shell, need
+from programs import read_until
+
+from filerep.farend import listing
+from filerep.farend.batch import Batch
+from filerep.pathstream import inside
+from filerep.replica import table as tables
+from filerep.source import Source
+from filerep.wrapper import bootstrap
+
+OUTSIDE = [b"..", b"../victim", b"a/../../victim", b"/etc/passwd", b"a/..", b"../a/"]
+
+
+@pytest.mark.parametrize("path", [*OUTSIDE, b"", b".", b"./", b"a//b", b"./a", b"/"])
+def test_the_gate_lets_in_one_spelling_of_what_is_inside(path: bytes) -> None:
+    assert not inside(path)
+    assert inside(b"a/..b/...") and inside(b".a/b/") and inside(b"-rf *\n")
+
+
+def test_a_far_end_that_lists_what_is_no_name_is_not_believed() -> None:
+    names = [b"..", b"../victim", b"a/b", b"", b".", b"good"]
+    lines = [b"f 644 1 1.0 %s\0\0" % name for name in names]
+    assert [one[0] for one in listing.parse("find", b"".join(lines))] == [b"good"]
+    lines = [b"81a4 1 1 1.0 x %s//\n" % name for name in names if b"/" not in name]
+    found = [one[0] for one in listing.parse("stat", b"".join(lines))]
+    assert set(found) <= {b"good", b"x"}
+
+
+@pytest.mark.parametrize(
+    "number", [b"9" * 5000, b"-1", b"0x1", b"9" * 19, b"1e9", b"\xd9\xa3"]
+)
+def test_a_number_that_no_file_system_has_is_not_believed(number: bytes) -> None:
+    for fields in (b"f %s 1 1.0 x", b"f 644 %s 1.0 x", b"f 644 1 %s.0 x"):
+        for one in listing.parse("find", fields % number + b"\0\0"):
+            table = tables.Table()
+            table.merge_listing(b"", [one])
+            assert table.get(b"x")
+
+
+def test_a_list_of_what_is_there_cannot_name_what_is_outside() -> None:
+    lines = [b"f 644 1 1.0 ./%s\0\0" % path for path in (b"../v", b"a/../../v", b"a/f")]
+    assert set(listing.parse_find(b"".join(lines))) == {b"", b"a"}
+
+
+@pytest.mark.parametrize("path", [b"../x/f", b"a/../../x/f", b"./../x/f"])
+def test_the_source_gives_no_look_outside(path: bytes, tmp_path: Path) -> None:
+    (tmp_path / "src/a").mkdir(parents=True)
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x/f").write_text("secret")
+    source = Source(os.fsencode(tmp_path / "src"))
+    assert source.look(path) is None
+    with pytest.raises(OSError):
+        source.open(path)
+
+
+@pytest.mark.parametrize("verb", ["deletions", "removals", "modes"])
+def test_no_commit_names_what_is_outside(verb: str) -> None:
+    batch = Batch(b".filerep-x")
+    path = b"a/../../victim"
+    getattr(batch, verb).append((path, 0o755) if verb == "modes" else path)
+    with pytest.raises(ValueError):
+        batch.scripts(set())
+
+
+COMMITS = [
+    "at 0 . && del './../victim'",
+    "at 0 './d' './d/..' './d/../..' && del './d/../../victim'",
+    "at 0 . && rmd './d/../../empty'",
+    "at 0 './..' && mod 000",
+    "at 0 './..' && put './STAGE/0/victim'",
+]
+
+
+@pytest.mark.parametrize("shell", ["bash", "dash", "busybox", "mksh", "zsh"])
+def test_a_far_end_refuses_to_leave_the_destination(
+    shell: str, base: Path, place: Path
+) -> None:
+    """Whatever has made the commit; the second line of defence."""
+    need("busybox", "mksh", "zsh")
+    for number, commit in enumerate(COMMITS):
+        parent = place / str(number)
+        (parent / "copy/d").mkdir(parents=True)
+        (parent / "empty").mkdir()
+        (parent / "victim").write_text("precious")
+        mode = parent.stat().st_mode
+        far = Receiver(local_shell(shell, "gnu", base).command, parent)
+        far.apply(commit)
+        assert (parent / "victim").read_text() == "precious", commit
+        assert (parent / "empty").is_dir() and parent.stat().st_mode == mode
+        assert os.listdir(parent / "copy") == ["d"], commit
+
+
+class Receiver:
+    """A receiver that is sent one commit of the test's own."""
+
+    def __init__(self, command: list[str], parent: Path) -> None:
+        args = {"--dry-run": False, "--clean-out-first": False, "--on-sync": None}
+        job: Any = SimpleNamespace(
+            args=args, parent=os.fsencode(parent), name=b"copy", key="k" * 8
+        )
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        assert self.process.stdin and self.process.stdout
+        self.write(bootstrap.questions(job, "1234", False))
+        read_until(self.process.stdout.fileno(), b"\n")
+        self.write(bootstrap.receiver(job, {"tar": "gnu", "full": ""}))
+        read_until(self.process.stdout.fileno(), b"ready")
+
+    def write(self, data: bytes) -> None:
+        assert self.process.stdin
+        self.process.stdin.write(data)
+        self.process.stdin.flush()
+
+    def apply(self, commit: str) -> None:
+        stage = ".filerep-kkkkkkkk-1234"
+        data = commit.replace("STAGE", stage).encode()
+        out = io.BytesIO()
+        with tarfile.open(fileobj=out, mode="w", format=tarfile.GNU_FORMAT) as tar:
+            for name, content in (("0/victim", b"other"), ("commit", data)):
+                member = tarfile.TarInfo(name)
+                member.size = len(content)
+                tar.addfile(member, io.BytesIO(content))
+        self.process.communicate(out.getvalue() + b"batch 1 20\n", timeout=20)
