@@ -75,8 +75,7 @@ from filerep.command import OutputError, Stop
 from filerep.pathstream import WHOLE_TREE, quote
 from filerep.rules import ignore
 from filerep.source import RootGone
-from filerep.watching.inotify import LimitReached, NoInotify, Tree
-from filerep.watching.limits import explain
+from filerep.watching.limits import LimitReached, NoInotify, explain
 from filerep.watching.mounts import shared_type
 from filerep.watching.pending import Pending
 from filerep.watching.polling import DEFAULT_SECONDS, Snapshots
@@ -89,8 +88,9 @@ if TYPE_CHECKING:
 
     from filerep.command import Command
     from filerep.rules.ignore import Rules
+    from filerep.watching.inotify import Inotify
 
-    Tracker = Union[Tree, Snapshots]
+    Tracker = Union[Inotify, Snapshots]
 
 SYNC = b"."
 OUT = 1
@@ -236,8 +236,13 @@ class Followed:
         self._run.say(explain(limit.errno, snapshots.directories()))
         return snapshots
 
-    def _tree(self) -> Tree:
-        tree = Tree(
+    def _tree(self) -> Inotify:
+        try:
+            # Here, as its import takes 10 ms and is not to be had everywhere.
+            from filerep.watching.inotify import Inotify
+        except ImportError as error:
+            raise NoInotify(f"inotify is not at hand ({error})") from None
+        tree = Inotify(
             self._root,
             self._load,
             self._pending,

@@ -5,6 +5,19 @@ from __future__ import annotations
 import errno
 import os
 
+
+class NoInotify(Exception):
+    """There is no inotify on this system."""
+
+
+class LimitReached(Exception):
+    """The kernel gives no more watches or instances; ``errno`` says which."""
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__(os.strerror(error.errno or 0))
+        self.errno = error.errno or 0
+
+
 # The limit is one for all processes of a user, or of a user namespace.
 _WATCHES = ("fs.inotify.max_user_watches", "user.max_inotify_watches")
 _INSTANCES = ("fs.inotify.max_user_instances", "user.max_inotify_instances")

@@ -18,8 +18,8 @@ from sink import Sink, tree
 from filerep.rules import ignore
 from filerep.rules.walking import walk
 from filerep.source import RootGone
-from filerep.watching import inotify
-from filerep.watching.inotify import Tree
+from filerep.watching import kernel
+from filerep.watching.inotify import Inotify
 from filerep.watching.pending import SETTLE_SECONDS, Holds, Pending
 from filerep.watching.polling import Snapshots
 from filerep.watching.roots import Root
@@ -37,13 +37,13 @@ class Watched:
         self.said: list[str] = []
         self.pending = Pending(lambda: 0.0)
         self.root = Root(os.fsencode(source))
-        self.tracker: Tree | Snapshots
+        self.tracker: Inotify | Snapshots
         if polling:
             self.tracker = Snapshots(
                 self.root, self.load, self.pending, self.on_error, 1.0
             )
         else:
-            self.tracker = Tree(
+            self.tracker = Inotify(
                 self.root,
                 self.load,
                 self.pending,
@@ -81,14 +81,10 @@ class Watched:
 
     def lose_events(self) -> None:
         """What an overflow does: the queue's contents are lost, and there is the mark."""
-        assert isinstance(self.tracker, Tree)
-        for fd in self.tracker.descriptors():
-            try:
-                while os.read(fd, 1 << 16) and fd == self.tracker._fd:
-                    pass
-            except BlockingIOError:
-                pass
-        self.tracker._backlog = [struct.pack("iIII", -1, inotify.Q_OVERFLOW, 0, 0)]
+        assert isinstance(self.tracker, Inotify)
+        self.tracker.kernel.soak()
+        mark = struct.pack("iIII", -1, kernel.Q_OVERFLOW, 0, 0)
+        self.tracker.kernel.backlog = [mark]
 
 
 @contextmanager
@@ -347,9 +343,9 @@ def test_the_audit_finds_a_write_through_a_link_outside(source: Path) -> None:
     with watched(source) as it:
         (source.parent / "outside").write_text("2")
         assert it.records() == []
-        assert isinstance(it.tracker, Tree)
-        it.tracker._audit = it.tracker._auditing()
-        while it.tracker._audit:
+        assert isinstance(it.tracker, Inotify)
+        it.tracker.audit.begin()
+        while it.tracker.audit.deadline():
             it.tracker.work()
         assert b"f" in it.records()
         assert not it.sink.differences()

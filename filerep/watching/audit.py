@@ -1,0 +1,138 @@
+"""The audit: a slow look at everything, for what inotify has no event for.
+
+RACE: stores through a live mmap, a write through a link outside the tree, a write through
+a descriptor whose name was unlinked while the file has another, and a file system that
+changes beneath the mount have no events. The audit finds them by their ctime, late; without
+an audit the replica keeps the old contents.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from filerep.pathstream import WHOLE_TREE
+from filerep.watching.roots import Descent
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from filerep.watching.nodes import Directory
+    from filerep.watching.pending import Pending
+    from filerep.watching.roots import Root
+    from filerep.watching.tree import Tree
+    from filerep.watching.watches import Watches
+
+_FACTOR = 100  # rest a hundred times as long as it took: less than 1 % of a core
+_LEAST_SECONDS = 60.0
+_SLICE_SECONDS = 0.005
+# Time stamps come in steps: 4 to 10 ms of the kernel's tick, 1 or 2 s on old file systems.
+_STAMP_SLACK_NS = 2_100_000_000
+
+
+class Audit:
+    """When everything is looked at again, and a piece of that at a time."""
+
+    def __init__(
+        self,
+        root: Root,
+        tree: Tree,
+        watches: Watches,
+        pending: Pending,
+        seconds: float | None,
+        clock: Callable[[], float],
+        wall_ns: Callable[[], int] = time.time_ns,
+    ) -> None:
+        """``seconds`` 0 is no audit, None one of less than 1 % of a core."""
+        self._root = root
+        self._tree = tree
+        self._watches = watches
+        self._pending = pending
+        self._seconds = seconds
+        self._clock = clock
+        self._wall_ns = wall_ns
+        self._pieces: Iterator[None] | None = None
+        self._due: float | None = None
+        self._last = (0, 0.0)
+
+    def start(self) -> None:
+        """All is as it is now; the first audit looks for what changes from here on."""
+        self._last = (self._wall_ns(), self._clock())
+        self._plan(0.0)
+
+    def deadline(self) -> float | None:
+        """When ``work`` has something to do."""
+        return 0.0 if self._pieces else self._due
+
+    def begin(self) -> None:
+        self._due = None
+        self._pieces = self._auditing()
+
+    def work(self) -> None:
+        """Do a piece, if one is due."""
+        if self._due is not None and self._clock() >= self._due:
+            self.begin()
+        if self._pieces and next(self._pieces, self) is self:
+            self._pieces = None
+
+    def _plan(self, took: float) -> None:
+        if self._seconds is None:
+            self._due = self._clock() + max(_LEAST_SECONDS, _FACTOR * took)
+        elif self._seconds:
+            self._due = self._clock() + self._seconds
+
+    def _auditing(self) -> Iterator[None]:
+        """Find what had no event: changed files by ctime, other directories by their inode.
+
+        Files whose ctime says they have changed since the last audit are named, so most
+        saves are named twice; naming all would make a reader without a memory send the
+        whole tree each time. Yields after each directory.
+        """
+        began = (self._wall_ns(), self._clock())
+        wall_ns, clock = self._last
+        since = wall_ns - _STAMP_SLACK_NS
+        jumped = (began[0] - wall_ns) / 1e9 - (began[1] - clock)
+        if abs(jumped) > 1:
+            since = 0  # the clock was set, so stamps cannot be compared with it
+        self._root.check()
+        self._pending.now(WHOLE_TREE)
+        took = 0.0
+        nodes = iter(list(self._tree.top.family()))
+        more = True
+        while more:
+            started = self._clock()
+            # A descent is not kept over a yield: events are handled there, and a node
+            # that has got a new inode must not be given back the old one.
+            with Descent(self._root) as descent:
+                more = False
+                for node in nodes:
+                    if node.attached():
+                        self._look(node, since, descent)
+                    if self._clock() - started > _SLICE_SECONDS:
+                        more = True
+                        break
+            took += self._clock() - started
+            yield
+        self._last = began
+        self._plan(took)
+
+    def _look(self, node: Directory, since: int, descent: Descent) -> None:
+        try:
+            fd = descent.open(node.path)
+            before = node.wd
+            self._watches.add(node, fd)
+            if before != node.wd:
+                self._pending.now(node.path + b"/")
+                self._tree.take_in(node, True, descent)
+                return
+            files, dirs = self._tree.contents(fd, node)
+            for name in files + dirs:
+                status = os.stat(name, dir_fd=fd, follow_symlinks=False)
+                if status.st_ctime_ns >= since:
+                    self._pending.now(node.join(name))
+            for name in dirs:
+                if node.child(name) is None:
+                    self._tree.look(node, name, moved=True)
+        except OSError:
+            pass  # it is changing right now, which has events of its own

@@ -1,0 +1,83 @@
+"""Who wants to hear of what: each wd stands for directories of the tree, and for others.
+
+The kernel has one watch for one inode, whoever asks for it and by whatever name. A directory
+can be in the tree twice, by a bind mount for good or by an unfinished rename for a while, and
+one above the root may hold rule files as well. One mapping too many costs a look in vain.
+"""
+
+from __future__ import annotations
+
+import os
+
+from filerep.watching import kernel
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from filerep.watching.kernel import Kernel
+    from filerep.watching.nodes import Directory
+
+
+class Watches:
+    """The watches in place, and for whom: nodes, the way up from the root, rule files."""
+
+    def __init__(self, inotify: Kernel) -> None:
+        self.kernel = inotify
+        self.nodes: dict[int, tuple[Directory, ...]] = {}
+        self.above: set[int] = set()
+        self.names: dict[int, set[bytes]] = {}
+
+    def add(self, node: Directory, fd: int) -> None:
+        """Watch the directory open as ``fd`` for ``node``; raises ``LimitReached``."""
+        wd = self.kernel.watch(fd, kernel.INSIDE if node.parent else kernel.ROOT)
+        if self._outside(wd):
+            self.kernel.watch(fd, kernel.PARENT)
+        if wd != node.wd:
+            self.remove(node)
+            node.wd = wd
+            self.nodes[wd] = (*self.nodes.get(wd, ()), node)
+
+    def remove(self, node: Directory) -> None:
+        wd, node.wd = node.wd, 0
+        if not wd:
+            return
+        others = tuple(other for other in self.nodes.get(wd, ()) if other is not node)
+        if others:
+            self.nodes[wd] = others
+            return
+        self.nodes.pop(wd, None)
+        if not self._outside(wd):
+            self.kernel.unwatch(wd)
+
+    def forget(self, wd: int) -> None:
+        """The kernel has ended the watch."""
+        for node in self.nodes.pop(wd, ()):
+            node.wd = 0
+
+    def _outside(self, wd: int) -> bool:
+        return wd in self.above or wd in self.names
+
+    def watch_above(self, root: bytes) -> None:
+        """Hear of it when ``root``, or a directory above it, is moved."""
+        path = os.path.realpath(root)
+        mask = kernel.PARENT
+        while path != b"/":
+            path = os.path.dirname(path)
+            try:
+                self.above.add(self.kernel.watch_name(path, mask))
+            except OSError:
+                pass  # may be passed through but not read; the next event finds it out
+            mask = kernel.ABOVE
+
+    def watch_names(self, files: Iterable[bytes]) -> None:
+        """Hear of it when one of ``files`` changes, which need not be there, and no others."""
+        wanted: dict[int, set[bytes]] = {}
+        for file in files:
+            directory, name = os.path.split(file)
+            try:
+                wd = self.kernel.watch_name(directory, kernel.RULES)
+            except OSError:
+                continue
+            wanted.setdefault(wd, set()).add(name)
+        self.names = wanted
