@@ -74,7 +74,7 @@ if TYPE_CHECKING:
     from typing import Optional
 
     from filerep.farend.abilities import Far
-    from filerep.replica.conversation import Options
+    from filerep.replica.options import Options
     from filerep.replica.state import Remembered, State
     from filerep.rules.ignore import Rules
 
@@ -416,9 +416,12 @@ def _rules(run: Command, root: bytes) -> Rules:
 
 def _converse(run: Command, root: bytes, source: Source, state: Optional[State]) -> int:
     """The wire mode: see conversation.py."""
-    from filerep.farend import connection
     from filerep.farend.abilities import Far
-    from filerep.replica import conversation
+    from filerep.farend.connection import Answers, Connection, Output
+    from filerep.replica.conversation import Conversation
+    from filerep.replica.memory import FORGOTTEN
+    from filerep.replica.options import Here, Tell
+    from filerep.replica.settling import Refused
     from filerep.replica.state import Remembered
 
     options = _options(run)
@@ -428,9 +431,7 @@ def _converse(run: Command, root: bytes, source: Source, state: Optional[State])
     try:
         remembered = _remembered(run.args["--state"], state)
     except OSError as error:
-        run.say(
-            f"cannot write the state file, {command.reason(error)}: {conversation.FORGOTTEN}"
-        )
+        run.say(f"cannot write the state file, {command.reason(error)}: {FORGOTTEN}")
         remembered, state = Remembered(), None
     rules = _rules(run, root) if options.mirror else None
     with open(_descriptor(run, "--wire"), "rb") as told:
@@ -438,19 +439,14 @@ def _converse(run: Command, root: bytes, source: Source, state: Optional[State])
     if not line:
         return command.UNAVAILABLE  # the wrapper says why
     far = Far(os.fsdecode(line))
-    answers = connection.Answers(_descriptor(run, "--answers-fd"), far)
-    talk = conversation.Conversation(
-        source,
-        _recall(remembered, state, far, options.initial),
-        state,
-        far,
+    answers = Answers(_descriptor(run, "--answers-fd"), far)
+    out = Output(1, answers, 3 * options.keepalive)
+    table = _recall(remembered, state, far, options.initial)
+    talk = Conversation(
+        Here(source, table, state, rules),
+        Connection(far, answers, out),
         options,
-        answers,
-        connection.Output(1, answers, 3 * options.keepalive),
-        run.say,
-        run.on_error,
-        report,
-        rules,
+        Tell(run.say, run.on_error, report),
     )
     bulk_fd, urgent_fd = 0 if options.initial else -1, _descriptor(run, "--urgent-fd")
     try:
@@ -459,7 +455,7 @@ def _converse(run: Command, root: bytes, source: Source, state: Optional[State])
         if report_fd < 0:
             raise Stop(command.UNAVAILABLE, str(error)) from None
         # The wrapper says it, together with what it does about it.
-        refused = isinstance(error, conversation.Refused)
+        refused = isinstance(error, Refused)
         report({"is": "refused" if refused else "lost", "why": str(error)})
         return command.UNAVAILABLE
     if talk.stopping:
@@ -474,7 +470,7 @@ def _converse(run: Command, root: bytes, source: Source, state: Optional[State])
 
 
 def _options(run: Command) -> Options:
-    from filerep.replica.conversation import Options
+    from filerep.replica.options import Options
 
     args = run.args
     return Options(

@@ -225,5 +225,14 @@ class Output(OutBuffer):
                 self._answers.fill()
 
 
+class Connection:
+    """Both directions, and what the far end at their other end can do."""
+
+    def __init__(self, far: Far, answers: Answers, out: Output) -> None:
+        self.far = far
+        self.answers = answers
+        self.out = out
+
+
 def silent(seconds: float) -> str:
     return f"no sign of life from the far end for {seconds:g} s"

@@ -31,7 +31,7 @@ class _Waiting:
         self.altered: list[bytes] = []
 
 
-class Listings:
+class Inventory:
     """What was asked for, what is in, and the paths that wait for it."""
 
     def __init__(self, far: Far, table: Table, needed: bool) -> None:
@@ -47,6 +47,11 @@ class Listings:
         self._ahead: dict[bytes, None] = {}  # see look_ahead
         # Digests of what showed just what was remembered, by directory.
         self.confirmed: dict[bytes, bytes] = {}
+
+    @property
+    def impossible(self) -> bool:
+        """Can the far end not list at all?"""
+        return self._far.list == "none"
 
     @property
     def wanted(self) -> int:

@@ -8,7 +8,7 @@ them do.
 The table is changed when a batch is planned (what it removes) and when it is about to be sent
 (what it puts there), not when it is acknowledged: a path named twice is compared with what is
 under way, and the next batch can be planned while this one is being sent. When a batch fails,
-what it changed is doubted (`undo`) and looked at again.
+what it changed is doubted (see undo.py) and looked at again.
 """
 
 from __future__ import annotations
@@ -17,53 +17,24 @@ import os
 import stat
 import time
 
-from filerep.farend.batch import Batch, directory_mode
+from filerep.farend.batch import directory_mode
 from filerep.replica import table as tables
 from filerep.replica.inventory import STAGE_PREFIX
-from filerep.source import Source, changed_meanwhile, kind
+from filerep.replica.plain import Plain
+from filerep.source import changed_meanwhile, kind
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterator
+    from collections.abc import Callable, Container
     from typing import Optional
 
     from filerep.replica.queues import Paths
-    from filerep.replica.retries import Lot
+    from filerep.replica.sent import Sent
+    from filerep.source import Source
 
 # How long a file that was just emptied is given to be written, in seconds.
 EMPTIED_WAIT = 0.05
 _STALE_WAIT = 0.01
-
-
-class Sent:
-    """A batch under way: what it changed in the table, to be remembered or doubted."""
-
-    def __init__(self, batch: Batch, lot: Optional[Lot] = None) -> None:
-        self.batch = batch
-        self.lot = lot
-        self.entries: list[tuple[bytes, bytes]] = []
-        self.removed: list[bytes] = []
-        self.intended: list[bytes] = []  # new to the state file
-        self.planned: set[bytes] = set()
-        self.emptied: set[bytes] = set()  # directories looked through for it
-        self.void = False  # nothing of it was put in place
-        self.shaken = False  # trouble with an earlier batch may have undone this one
-        self.claimed: Optional[bytes] = b""  # the directory that was last, to save time
-        self.taken = 0  # paths that were looked at for it
-        self.lent: list[int] = []  # memory it is sent from, see lentpages.py
-        self.started = 0.0  # monotonic seconds
-        self.trouble: list[tuple[str, int, str]] = []
-
-    @property
-    def paths(self) -> list[bytes]:
-        """All the batch is about, as records to look at once more."""
-        batch = self.batch
-        return (
-            [member.path for member in batch.members]
-            + batch.deletions
-            + batch.removals
-            + [directory for directory, _ in batch.modes]
-        )
 
 
 class _Planned(Exception):
@@ -97,6 +68,8 @@ class Plan:
         self._on_error = on_error
         self._later = later
         self._too_big = too_big
+        self._plain = Plain(source, table, complete, failing, self._claim)
+        self.altered = self._plain.altered
 
     def verify(self, record: bytes, queue: Paths) -> None:
         """Look at what has gone of ours at or below ``record``, files before directories.
@@ -132,125 +105,13 @@ class Plan:
         """Look at ``paths``, all in ``directory``, until the batch is full; at how many?"""
         done = 0
         while done < len(paths) and not sent.batch.full:
-            done = self._plain(directory, paths, done, sent)
+            done = self._plain.look(directory, paths, done, sent)
             if done == len(paths) or sent.batch.full:
                 break
             if not self.look(paths[done], sent, queue):
                 break
             done += 1
         return done
-
-    def _plain(
-        self, directory: bytes, paths: list[bytes], start: int, sent: Sent
-    ) -> int:
-        """Look at ``paths`` from ``start`` on while they are plain; where that ends.
-
-        Plain are files that are as the table says, and others, unless they were emptied,
-        that are in a directory the far end has or is about to get: nearly all there are.
-        What follows is what `look` does, at a third of the cost.
-        """
-        names = self._table.directories.get(directory)
-        batch, failing, planned = sent.batch, self._failing, sent.planned
-        staged = batch.staged
-        if names is None:
-            if directory not in staged:
-                return start
-            names = {}
-        try:
-            fd = self._source.directory(directory)
-        except OSError:
-            return start
-        begin = len(directory) + 1 if directory else 0
-        room, count = batch.room
-        shelf = None
-        done, end = start, len(paths)
-        while done < end:
-            path = paths[done]
-            name = path[begin:]
-            value = names.get(name)
-            try:
-                status = os.stat(name, dir_fd=fd, follow_symlinks=False)
-            except FileNotFoundError:
-                here = value is not None or path in planned or path in staged
-                if here or not self._unknown(path):
-                    break
-                done += 1
-                continue
-            except OSError:
-                break
-            if value is not None and self._table.same_file(
-                names, name, path, value, status
-            ):
-                done += 1
-                continue
-            if (
-                stat.S_IFMT(status.st_mode) != stat.S_IFREG
-                or status.st_size > batch.limit
-                or not status.st_size
-                and value is not None
-                or path in planned
-                or path in failing
-                or path in staged
-                or name + b"/" in names
-                or not directory
-                and name.startswith(STAGE_PREFIX)
-            ):
-                break
-            if shelf is None:
-                shelf = batch.shelf(directory)
-            shelf.put(name, path, status)
-            planned.add(path)
-            if value is None or not value[-1] & tables.OURS:
-                sent.intended.append(path)
-            done += 1
-            room -= status.st_size
-            count -= 1
-            if room <= 0 or count <= 0:
-                break
-        if done > start:
-            self._see(directory, fd)
-            self._claim(paths[start], sent)
-        return done
-
-    def _unknown(self, path: bytes) -> bool:
-        """Does the far end, for all we know, have nothing at ``path``?"""
-        table = self._table
-        return (
-            self._complete and table.get(path) is None and path not in table.directories
-        )
-
-    def _see(self, directory: bytes, fd: int) -> None:
-        """``directory``, open as ``fd``, is there; if it is as remembered, that was all."""
-        value = self._table.get_directory(directory)
-        if value is None or tables.marks(value) != tables.OURS | tables.UNSEEN:
-            return
-        if directory_mode(os.fstat(fd)) == tables.mode_of(value) & 0o777:
-            self._table.see_directory(directory)
-
-    def altered(self, directory: bytes, paths: list[bytes]) -> list[bytes]:
-        """Those of ``paths``, all in ``directory``, that are not as the table says."""
-        names = self._table.directories.get(directory)
-        if names is None:
-            return paths
-        try:
-            fd = self._source.directory(directory)
-        except OSError:
-            return paths
-        begin = len(directory) + 1 if directory else 0
-        altered = []
-        for path in paths:
-            name = path[begin:]
-            value = names.get(name)
-            try:
-                status = os.stat(name, dir_fd=fd, follow_symlinks=False)
-            except OSError:
-                value = None
-            if value is None or not self._table.same_file(
-                names, name, path, value, status
-            ):
-                altered.append(path)
-        self._see(directory, fd)
-        return altered
 
     def look(self, path: bytes, sent: Sent, queue: Paths) -> bool:
         """Look at ``path`` and plan what follows from it; False: not in this batch.
@@ -432,76 +293,3 @@ class Plan:
             sent.removed.append(path + b"/")
             sent.planned.add(path)
             self._table.remove(path)
-
-    def undo(self, sent: Sent, void: set[bytes]) -> None:
-        """Doubt what was thought to be there, or gone, since this batch was sent."""
-        touched = {above for path in void for above in directories(path)} | void
-        unsure = tables.directory_entry(0, tables.OURS | tables.UNSURE)
-        own = {path for path, _ in sent.entries}
-        for directory, _ in sent.batch.directories:
-            if directory not in touched:
-                continue
-            # What could not be removed from it before is still there, and so is it.
-            if all(path in own for path, _ in self._table.below(directory)):
-                self._table.remove(directory)
-            else:
-                self._table.put_directory(directory, unsure)
-        for directory, _ in sent.batch.modes:
-            if directory in void and directory in self._table.directories:
-                self._table.put_directory(directory, unsure)
-        for path, _ in sent.entries:
-            if path in void:
-                self._table.doubt(path)
-        for path in sent.removed:
-            if path.rstrip(b"/") not in void:
-                continue
-            if self._make_directories(path, own) and not path.endswith(b"/"):
-                self._table.doubt(path)
-
-    def restore(self, sent: Sent, void: set[bytes]) -> list[bytes]:
-        """Doubt what ``sent`` has put in place and the table has lost since; those paths.
-
-        Not what is ``void``: that was not put in place, or later batches remove it.
-        """
-        lost = []
-        own = {path for path, _ in sent.entries}
-        for path, _ in sent.entries:
-            if (
-                path not in void
-                and not path.endswith(b"/")
-                and self._table.get(path) is None
-                and self._make_directories(path, own)
-            ):
-                self._table.doubt(path)
-                lost.append(path)
-        return lost
-
-    def _make_directories(self, path: bytes, own: Container[bytes]) -> bool:
-        """The far end has the directories above ``path``, and they are ours.
-
-        Unless a file takes the place of one that is not of the same batch, ``own``, but was
-        sent since.
-        """
-        for above in directories(path):
-            if above not in own and self._table.get(above) is not None:
-                return False
-        entry = tables.directory_entry(0, tables.OURS | tables.UNSURE)
-        for above in directories(path):
-            if above not in self._table.directories:
-                self._table.put_directory(above, entry)
-        return True
-
-    def known_below(self, directory: bytes) -> list[bytes]:
-        return [
-            path
-            for path, value in self._table.below(directory)
-            if tables.marks(value) & tables.OURS and not path.endswith(b"/")
-        ]
-
-
-def directories(path: bytes) -> Iterator[bytes]:
-    """The directories above ``path``, from the top."""
-    at = path.find(b"/")
-    while at >= 0:
-        yield path[:at]
-        at = path.find(b"/", at + 1)

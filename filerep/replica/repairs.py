@@ -11,15 +11,16 @@ import time
 from filerep.command import UNAVAILABLE, Stop
 from filerep.pathstream import quote
 from filerep.replica import table as tables
-from filerep.replica.plan import Plan, Sent, directories
 from filerep.replica.retries import Failures, plainly
+from filerep.replica.undo import Undo, directories
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from filerep.farend.batch import Stanza
-    from filerep.replica.inventory import Listings
+    from filerep.replica.inventory import Inventory
+    from filerep.replica.sent import Sent
 
 _KILLED_WAIT = 2.0
 
@@ -29,16 +30,16 @@ class Mender:
 
     def __init__(
         self,
-        plan: Plan,
+        undo: Undo,
         table: tables.Table,
-        listings: Listings,
+        inventory: Inventory,
         failures: Failures,
         say: Callable[[str], None],
         again: Callable[[Iterable[bytes]], None],
     ) -> None:
-        self._plan = plan
+        self._undo = undo
         self._table = table
-        self._listings = listings
+        self._inventory = inventory
         self._failures = failures
         self._say = say
         self._again = again
@@ -49,7 +50,7 @@ class Mender:
         void: set[bytes] = set()
         if sent.void:
             void = set(sent.paths)
-            self._plan.undo(sent, void)
+            self._undo.doubt(sent, void)
             self._again(void)
         numbered = sent.batch.numbered
         kept: list[bytes] = []
@@ -68,7 +69,7 @@ class Mender:
             elif word == "there":
                 # Thought new, but it is there: its files go into it one by one.
                 void |= (inside := _inside(sent.paths, {path}))
-                self._plan.undo(sent, inside | {path})
+                self._undo.doubt(sent, inside | {path})
                 self._table.put_directory(
                     path, tables.directory_entry(0, tables.UNSURE)
                 )
@@ -84,7 +85,7 @@ class Mender:
         for words, paths in bad.items():
             # Together, as each is answered for alone: a thousand lots take their time.
             paths |= _inside(sent.paths, paths)
-            self._plan.undo(sent, paths)
+            self._undo.doubt(sent, paths)
             self._fails(sorted(paths.intersection(sent.paths)), words, sent, mixed)
             void |= paths
         self._keep(kept)
@@ -99,12 +100,16 @@ class Mender:
         void = set(stanza.paths) | _inside(sent.paths, set(stanza.paths))
         if stanza.verb != b"put":
             void -= _inside(sent.paths, {path})
-        self._plan.undo(sent, void)
-        known = self._plan.known_below(path)
+        self._undo.doubt(sent, void)
+        known = self._undo.known_below(path)
         self._table.remove(path)
-        self._listings.doubt()
+        self._inventory.doubt()
         self._again([*known, *void])
         return void
+
+    def restore(self, sent: Sent, gone: set[bytes]) -> list[bytes]:
+        """See `Undo.restore`."""
+        return self._undo.restore(sent, gone)
 
     def _keep(self, directories: list[bytes]) -> None:
         """Directories that were not empty over there: still ours if something failed in
@@ -143,7 +148,7 @@ class Mender:
             return  # a full disk, say; it has answered, which is all that was asked
         if not paths:
             raise Stop(UNAVAILABLE, f"the far end failed: {plainly(words)}")
-        self._plan.undo(sent, set(paths))
+        self._undo.doubt(sent, set(paths))
         size = -(-len(paths) // 8)
         for at in range(0, len(paths), size):
             # Once more at least: what failed may have been tar, and none of the paths. That

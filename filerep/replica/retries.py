@@ -40,6 +40,29 @@ class Lot:
         return id(self) < id(other)
 
 
+class Unread:
+    """What could not be read here when it was last named; it is missing over there."""
+
+    def __init__(self, on_error: Callable[[str, bytes, OSError], None]) -> None:
+        self._on_error = on_error
+        self._paths: set[bytes] = set()
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def add(self, action: str, path: bytes, error: OSError) -> None:
+        self._paths.add(path)
+        self._on_error(action, path, error)
+
+    def named(self, path: bytes) -> None:
+        """``path`` will be looked at again; so will be, if they count, those below ``d/``."""
+        if self._paths:
+            if path.endswith(b"/"):
+                below = b"" if path == b"./" else path
+                self._paths = {p for p in self._paths if not p.startswith(below)}
+            self._paths.discard(path)
+
+
 class Failures:
     """The paths the far end could not write or remove, and when they are tried again."""
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from filerep.farend.abilities import Far
     from filerep.farend.connection import Output
-    from filerep.replica.plan import Sent
+    from filerep.replica.sent import Sent
     from filerep.replica.tally import Tally
     from filerep.source import Source
 

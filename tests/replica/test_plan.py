@@ -13,9 +13,10 @@ from filerep.farend.abilities import Far
 from filerep.farend.batch import Batch
 from filerep.farend.connection import Answers, Output
 from filerep.replica import table as tables
-from filerep.replica.plan import Plan, Sent
+from filerep.replica.plan import Plan
 from filerep.replica.queues import Paths
 from filerep.replica.sending import Sender
+from filerep.replica.sent import Sent
 from filerep.source import Source
 
 

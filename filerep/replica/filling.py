@@ -1,0 +1,144 @@
+"""Batches are filled here, from what the schedule says is next."""
+
+from __future__ import annotations
+
+import time
+
+from filerep.farend.batch import Batch
+from filerep.replica.queues import Paths, Rows
+from filerep.replica.sent import Sent
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from filerep.replica.inventory import Inventory
+    from filerep.replica.pace import Pace
+    from filerep.replica.plan import Plan
+    from filerep.replica.retries import Lot
+    from filerep.replica.schedule import Queue, Schedule
+    from filerep.replica.sent import Flight
+
+MOST_PATHS = 4000
+_AHEAD_TIME = 0.005
+
+
+class Filler:
+    """Takes paths from the queues and has the plan put what follows into a batch."""
+
+    def __init__(
+        self,
+        stage: bytes,
+        schedule: Schedule,
+        flight: Flight,
+        inventory: Inventory,
+        pace: Pace,
+        on_mark: Callable[[], None],
+    ) -> None:
+        self._stage = stage
+        self._schedule = schedule
+        self._flight = flight
+        self._inventory = inventory
+        self._pace = pace
+        self._on_mark = on_mark
+        self.plan: Plan  # which is told of this filler's rules for large files
+
+    def command(self, *commands: bytes) -> Sent:
+        """A batch of nothing but these lines."""
+        sent = self._new()
+        sent.batch.commands += commands
+        return sent
+
+    def _new(self, lot: Lot | None = None) -> Sent:
+        return Sent(Batch(self._stage, self._pace.limit, MOST_PATHS), lot)
+
+    def from_queue(self, queue: Queue) -> Sent:
+        sent = self._new()
+        self._fill(sent, queue)
+        return sent
+
+    def from_lot(self, lot: Lot) -> tuple[Sent, list[bytes]]:
+        """What has failed, as a batch of its own, and what found no room in it."""
+        queue = Paths((path, None) for path in lot.paths)
+        sent = self._new(lot)
+        self._fill(sent, queue)
+        return sent, list(queue)
+
+    def planned_ahead(self) -> Sent | None:
+        """The batch that is planned ahead, which is about to be sent, filled up."""
+        sent, self._flight.ahead = self._flight.ahead, None
+        if sent is not None and not self._schedule.urgent:
+            self._fill(sent, self._schedule.bulk)
+        return sent
+
+    def plan_ahead(self) -> bool:
+        """Plan the next batch of what fr-walk named, a row a call; is there more to plan?
+
+        That hides the time it takes behind the far end's, which has two batches to deal with.
+        """
+        if self._schedule.urgent or not self._schedule.bulk:
+            return False
+        ahead = self._flight.ahead
+        if ahead is None:
+            ahead = self._flight.ahead = self._new()
+        elif ahead.batch.full:
+            return False
+        before = ahead.taken
+        self._fill(ahead, self._schedule.bulk, 1)
+        return ahead.taken > before
+
+    def answered(self, sent: Sent, took: float) -> None:
+        """The far end has answered ``sent`` after so many seconds."""
+        self._pace.answered(sent, took)
+        if self._flight.ahead is not None:
+            self._flight.ahead.batch.limit = self._pace.limit
+
+    def look_ahead(self) -> bool:
+        """Use the time that the far end takes to list; is there more to look at?"""
+        bulk = self._schedule.bulk
+        while bulk:
+            directory, row = bulk.take()
+            if self._inventory.knows(directory):
+                bulk.put_back(directory, row)
+                break
+            self._inventory.wait(directory, row)
+        until = time.monotonic() + _AHEAD_TIME
+        while self._inventory.look_ahead(self.plan.altered):
+            if time.monotonic() > until:
+                return True
+        return False
+
+    def put_off(self, path: bytes, size: int, sent: Sent, queue: Queue) -> bool:
+        """Leave a large file for when nothing else is to be sent."""
+        schedule = self._schedule
+        if size <= self._pace.limit or sent.lot or queue is schedule.big:
+            return False
+        if not (sent.batch.members or schedule.urgent):
+            return False
+        schedule.big[path] = None
+        return True
+
+    def _fill(self, sent: Sent, queue: Queue, rows: int = 1 << 62) -> None:
+        """Take from ``queue`` what makes a batch, or all of it that needs nothing."""
+        again = self._schedule.urgent if isinstance(queue, Rows) else queue
+        left = 4 * MOST_PATHS
+        while queue and left > 0 and rows > 0 and not sent.batch.full:
+            directory, row = queue.take()
+            if len(row) > left:
+                queue.put_back(directory, row[left:])
+                del row[left:]
+            rows -= 1
+            left -= len(row)
+            sent.taken += len(row)
+            if row[0] == b".":
+                self._on_mark()
+            elif row[0].endswith(b"/"):
+                self.plan.verify(row[0], again)
+            elif not self._inventory.knows(directory):
+                self._inventory.wait(directory, row)
+            else:
+                done = self.plan.row(directory, row, sent, again)
+                if done < len(row):
+                    queue.put_back(directory, row[done:])
+                    sent.taken -= len(row) - done
+                    return

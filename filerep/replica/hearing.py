@@ -1,0 +1,172 @@
+"""What the far end's answers mean for the table, the state file and what is to come."""
+
+from __future__ import annotations
+
+import time
+
+from filerep.command import UNAVAILABLE, Stop
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from filerep.farend.connection import Connection
+    from filerep.replica.filling import Filler
+    from filerep.replica.memory import Memory
+    from filerep.replica.pace import Silence
+    from filerep.replica.repairs import Mender
+    from filerep.replica.reporting import Reporter
+    from filerep.replica.retries import Failures
+    from filerep.replica.schedule import Schedule
+    from filerep.replica.sent import Flight, Sent
+
+# Of one path of the batch that is about to be acknowledged.
+_TROUBLE = (b"bad", b"lost", b"there", b"kept", b"mode", b"aside")
+
+
+class Hearing:
+    """Takes the answers that have come, each by what it says."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        flight: Flight,
+        silence: Silence,
+        on_listing: Callable[[bytes], None],
+        on_batch: Acknowledging,
+        on_hook: Callable[[int], None],
+    ) -> None:
+        self._answers = connection.answers
+        self._out = connection.out
+        self._flight = flight
+        self._silence = silence
+        self._on_listing = on_listing
+        self._on_batch = on_batch
+        self._on_hook = on_hook
+        self.finished = False  # has the far end said bye?
+
+    def take(self) -> None:
+        """All answers that are there; raises ``Stop``."""
+        for what, data in self._answers.take():
+            self._silence.broken()
+            if what == "listing":
+                self._on_listing(data)
+            else:
+                self._line(data)
+        if self._answers.ended and not self.finished:
+            raise Stop(UNAVAILABLE, "it was closed")
+
+    def _line(self, line: bytes) -> None:
+        word, _, rest = line.partition(b" ")
+        if word == b"ok":
+            sent = self._answered(rest)[0]
+            self._landed(sent)
+            self._on_batch.done(sent)
+        elif word == b"failed":
+            sent, rest = self._answered(rest)
+            self._landed(sent)
+            status, _, words = rest.partition(b" ")
+            self._on_batch.failed(sent, int(status), words.decode("utf-8", "replace"))
+        elif word == b"hook":
+            self._on_hook(int(rest))
+        elif word == b"bye":
+            self.finished = True
+        elif word in _TROUBLE:
+            sent, rest = self._answered(rest)
+            number, _, words = rest.partition(b" ")
+            told = (word.decode(), int(number), words.decode("utf-8", "replace"))
+            sent.trouble.append(told)
+
+    def _answered(self, rest: bytes) -> tuple[Sent, bytes]:
+        """The batch whose number begins ``rest``, the first under way, and what follows."""
+        number, _, rest = rest.partition(b" ")
+        sent = self._flight.first(number)
+        if sent is None:
+            raise Stop(UNAVAILABLE, "the far end answers out of order")
+        return sent, rest
+
+    def _landed(self, sent: Sent) -> None:
+        """The first batch under way is no more."""
+        self._flight.land()
+        self._out.give_back(sent.lent)
+
+    def reclaim(self) -> bool:
+        """Give back what batches were sent from whose answer is there, to be heard later."""
+        landed = [
+            sent
+            for sent in self._flight.under_way
+            if sent.lent and self._answers.told(sent.batch.number)
+        ]
+        for sent in landed:
+            self._out.give_back(sent.lent)
+            sent.lent = []
+        return bool(landed)
+
+
+class Acknowledging:
+    """Keeps what a batch has done, mends what it has not, and tells of it."""
+
+    def __init__(
+        self,
+        flight: Flight,
+        schedule: Schedule,
+        mender: Mender,
+        memory: Memory,
+        failures: Failures,
+        reporter: Reporter,
+        filler: Filler,
+        on_change: Callable[[], None],
+    ) -> None:
+        self._flight = flight
+        self._schedule = schedule
+        self._mender = mender
+        self._memory = memory
+        self._failures = failures
+        self._reporter = reporter
+        self._filler = filler
+        self._on_change = on_change
+
+    def failed(self, sent: Sent, status: int, words: str) -> None:
+        """Nothing of ``sent`` was done."""
+        self._mender.failed(sent, status, words)
+        self._flight.shake()
+
+    def done(self, sent: Sent) -> None:
+        """All of ``sent`` was done, but for what answers have told before."""
+        void = self._mender.mend(sent)
+        if void:
+            self._flight.shake()
+        entries, removed = sent.entries, sent.removed
+        if void:
+            entries = [pair for pair in entries if pair[0].rstrip(b"/") not in void]
+            removed = [path for path in removed if path.rstrip(b"/") not in void]
+        if self._memory:
+            self._remember(sent, entries, removed, void)
+        if sent.shaken:
+            gone = {path for other in self._flight.later() for path in other.removed}
+            self._schedule.again(self._mender.restore(sent, void | gone))
+        if sent.lot:
+            self._failures.tried(sent.lot)
+            # A directory may have stayed only for the sake of what is removed now.
+            self._schedule.again(_directories_of(removed))
+        took = time.monotonic() - sent.started
+        self._filler.answered(sent, took)
+        if self._reporter.batch(sent, took, void):
+            self._on_change()
+
+    def _remember(
+        self,
+        sent: Sent,
+        entries: list[tuple[bytes, bytes]],
+        removed: list[bytes],
+        void: set[bytes],
+    ) -> None:
+        # What was removed may be on its way again, which is remembered already.
+        flight = self._flight.under_way if removed else ()
+        again = {path for other in flight for path in other.intended}
+        forgotten = [path for path in removed if path not in again]
+        self._memory.write(entries, forgotten, grown=() if void else sent.intended)
+
+
+def _directories_of(paths: Iterable[bytes]) -> list[bytes]:
+    return [path.rpartition(b"/")[0] for path in paths if b"/" in path]

@@ -1,0 +1,66 @@
+"""What a conversation is given: how to do it, what there is here, whom to tell."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, Optional
+
+    from filerep.replica.state import State
+    from filerep.replica.table import Table
+    from filerep.rules.ignore import Rules
+    from filerep.source import Source
+
+
+class Options:
+    """How fr-pack was asked to do it; seconds where not said otherwise."""
+
+    def __init__(
+        self,
+        delete: bool = True,
+        initial: bool = True,
+        dry_run: bool = False,
+        mirror: int = 0,
+        keepalive: float = 15.0,
+        on_sync: bytes = b"",
+        progress: bool = False,
+    ) -> None:
+        self.delete = delete
+        self.initial = initial
+        self.dry_run = dry_run
+        self.mirror = mirror  # 2: however much it removes
+        self.keepalive = keepalive
+        self.on_sync = on_sync
+        self.progress = progress
+
+
+class Here:
+    """This side: the source, what the far end has of it, and what tells that next time."""
+
+    def __init__(
+        self,
+        source: Source,
+        table: Table,
+        state: Optional[State] = None,
+        rules: Optional[Rules] = None,
+    ) -> None:
+        """``rules`` are what --mirror leaves alone, None without it."""
+        self.source = source
+        self.table = table
+        self.state = state
+        self.rules = rules
+
+
+class Tell:
+    """Whom to tell: the user in words, the user of a path, the wrapper by a report."""
+
+    def __init__(
+        self,
+        say: Callable[[str], None],
+        on_error: Callable[[str, bytes, OSError], None],
+        report: Callable[[dict[str, Any]], None],
+    ) -> None:
+        self.say = say
+        self.on_error = on_error
+        self.report = report

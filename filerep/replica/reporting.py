@@ -1,0 +1,118 @@
+"""What the wrapper is told: a dictionary for each thing that happens, ``is`` says which.
+
+* ``first``: the first copy is done. ``batch``: one was acknowledged. ``progress``: how far
+  the first copy has come (see tally.py). ``would``: what a dry run would do.
+* ``mark``: all that was named before the last `.` has arrived, but for ``failing`` paths.
+* ``sync``: ``failing`` paths are out of step; 0 for none.
+* ``hook``: the --on-sync command has ended.
+"""
+
+from __future__ import annotations
+
+import time
+
+from filerep.pathstream import quote
+from filerep.replica.tally import Tally
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, Optional
+
+    from filerep.replica.sent import Sent
+
+_NAMES = 3  # of each kind are shown
+
+
+class Reporter:
+    """Counts what was done, and tells of it."""
+
+    def __init__(
+        self, report: Callable[[dict[str, Any]], None], progress: bool, rehearsed: bool
+    ) -> None:
+        self._report = report
+        self._rehearsed = rehearsed
+        self._rehearsals: dict[bytes, bool] = {}  # told of already; is it one to send?
+        self._files = 0
+        self._removed = 0
+        self._bytes = 0
+        self._synced: Optional[bool] = None
+        self._began = time.monotonic()
+        self._first = True
+        self.tally = Tally(report, time.monotonic) if progress else None
+
+    def batch(self, sent: Sent, took: float, undone: set[bytes]) -> bool:
+        """``sent`` was acknowledged after so many seconds, but for what is ``undone``.
+
+        Was anything done?
+        """
+        batch = sent.batch
+        fit = [path for path, _ in sent.entries if not path.endswith(b"/")]
+        fit = [path for path in fit if path not in undone]
+        gone = [path for path in batch.deletions if path not in undone]
+        if not (fit or gone or batch.modes):
+            return False
+        self._files += len(fit)
+        self._removed += len(gone)
+        self._bytes += batch.bytes
+        self._report(
+            {
+                "is": "batch",
+                "sent": [quote(path) for path in fit[:_NAMES]],
+                "files": len(fit),
+                "removed": [quote(path) for path in gone[:_NAMES]],
+                "deletions": len(gone),
+                "bytes": batch.bytes,
+                "ms": took * 1000,
+                "bulk": self._first,
+            }
+        )
+        return True
+
+    def first(self, compared: bool, known: int, failing: int) -> None:
+        """The first copy is done: the far end has ``known`` files of ours."""
+        self._first = False
+        self.tally = None
+        self._report(
+            {
+                "is": "first",
+                "compared": compared,
+                "rehearsed": self._rehearsed,
+                "removals": self._removed,
+                "files": self._files,
+                "bytes": self._bytes,
+                "known": known,
+                "failing": failing,
+                "ms": (time.monotonic() - self._began) * 1000,
+            }
+        )
+
+    def mark(self, missing: int) -> None:
+        self._report({"is": "mark", "failing": missing})
+
+    def sync(self, failing: int) -> None:
+        """Told when that has changed from none to some, or back."""
+        if self._synced != (not failing):
+            self._synced = not failing
+            self._report({"is": "sync", "failing": failing})
+
+    def hook(self, status: int) -> None:
+        self._report({"is": "hook", "status": status})
+
+    def rehearse(self, sent: Sent) -> None:
+        """Tell what ``sent`` would do, each path once."""
+        batch = sent.batch
+        for member in batch.members:
+            if member.path not in self._rehearsals:
+                self._rehearsals[member.path] = True
+                self._would("send", member.path)
+                self._files += 1
+                self._bytes += member.size
+        for path in batch.deletions:
+            if path not in self._rehearsals:
+                self._rehearsals[path] = False
+                self._removed += 1
+                self._would("remove", path)
+
+    def _would(self, verb: str, path: bytes) -> None:
+        self._report({"is": "would", "do": verb, "path": quote(path)})

@@ -1,0 +1,88 @@
+"""What is to be looked at, and in which order.
+
+Each path waits in one of these places:
+
+* ``urgent``: named by fr-watch. Goes before everything else.
+* ``bulk``: named by fr-walk, or found to be looked at again; read only as fast as it is used.
+* ``later``: changed while it was read, or just emptied; urgent in a moment.
+* ``big``: larger than a batch; when nothing else is to be done.
+
+Besides, but not here: in the inventory, until its directory is listed; in the failures, with a
+time of its own; in a batch that is planned ahead.
+"""
+
+from __future__ import annotations
+
+import heapq
+
+from filerep.replica.queues import Paths, Rows
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import Optional, Union
+
+    Queue = Union[Paths, Rows]
+
+_URGENT_TURNS = 4  # batches for fr-watch, then one for fr-walk
+
+
+class Schedule:
+    """The paths that wait, and which of them come next."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self.urgent = Paths()
+        self.bulk = Rows()
+        self.big = Paths()
+        self._later: list[tuple[float, bytes]] = []
+        self._urgent_turns = 0
+
+    def __bool__(self) -> bool:
+        """Is there anything that could be looked at now?"""
+        return bool(self.urgent or self.bulk or self.big)
+
+    @property
+    def resting(self) -> bool:
+        """Is anything to be looked at in a moment?"""
+        return bool(self._later)
+
+    def name(self, path: bytes) -> None:
+        """fr-watch has named ``path``. It comes behind what was named before: a mark (`.`)
+        must not overtake."""
+        self.urgent[path] = None
+        self.urgent.move_to_end(path)
+
+    def again(self, paths: Iterable[bytes]) -> None:
+        """Look at ``paths`` once more, soon."""
+        for path in paths:
+            self.urgent[path] = None
+
+    def look_later(self, path: bytes, wait: float) -> None:
+        heapq.heappush(self._later, (self._clock() + wait, path))
+
+    def due(self) -> Optional[float]:
+        """When the next of those that rest is to be looked at."""
+        return self._later[0][0] if self._later else None
+
+    def wake(self) -> None:
+        """What has rested long enough is urgent now."""
+        now = self._clock()
+        while self._later and self._later[0][0] <= now:
+            self.urgent[heapq.heappop(self._later)[1]] = None
+
+    def turn(self) -> Optional[Queue]:
+        """The queue that the next batch is filled from, None if all are empty.
+
+        In a tree that never rests something is always urgent: so the others have a turn now
+        and then, or the tree's other files would wait until this one rests.
+        """
+        queue: Queue = self.urgent or self.bulk or self.big
+        if not queue:
+            return None
+        self._urgent_turns += 1
+        if self._urgent_turns > _URGENT_TURNS:
+            queue = self.bulk or self.big or queue
+        if queue is not self.urgent:
+            self._urgent_turns = 0
+        return queue

@@ -1,0 +1,180 @@
+"""What is done when nothing else is: the steps from the first copy to "in sync" and the end.
+
+In this order, as each may bring new work and what follows needs that done: what only earlier
+runs knew is looked at, what only the far end has is removed (--mirror), the first copy is
+done, the --on-sync command runs, those who wait are answered, "in sync" is told, the end.
+"""
+
+from __future__ import annotations
+
+import time
+
+from filerep.command import UNAVAILABLE, Stop
+from filerep.farend.shell import shell_quote
+from filerep.pathstream import in_rows
+from filerep.replica import mirror
+from filerep.replica import table as tables
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Optional
+
+    from filerep.replica.inventory import Inventory
+    from filerep.replica.options import Here, Options
+    from filerep.replica.plan import Plan
+    from filerep.replica.reporting import Reporter
+    from filerep.replica.retries import Failures, Unread
+    from filerep.replica.schedule import Schedule
+
+# Where changes never pause, so long is tried to reach a point with nothing under way.
+_QUIET_WAIT = 0.5
+_MANY_FILES = 100
+
+
+class Refused(Stop):
+    """What another connection would not change."""
+
+
+class Settling:
+    """Takes the next of these steps whenever nothing is under way or waits."""
+
+    def __init__(
+        self,
+        here: Here,
+        options: Options,
+        schedule: Schedule,
+        inventory: Inventory,
+        plan: Plan,
+        failures: Failures,
+        unread: Unread,
+        reporter: Reporter,
+    ) -> None:
+        self._source = here.source
+        self._table = here.table
+        self._rules = here.rules
+        self._options = options
+        self._schedule = schedule
+        self._inventory = inventory
+        self._plan = plan
+        self._failures = failures
+        self._unread = unread
+        self._reporter = reporter
+        self._unseen_queued = False
+        self.initial_done = False
+        self.walked = False  # has fr-walk named anything?
+        self.hook_due = False
+        self.hook_runs = False
+        self._marks = 0
+        self._awaited: Optional[float] = None  # since when `step` is waited for
+
+    def nothing_unseen(self) -> None:
+        """The far end is empty: nothing of an earlier run is there."""
+        self._unseen_queued = True
+
+    def changed(self) -> None:
+        """Something was done at the far end."""
+        if self._options.on_sync and self.initial_done:
+            self.hook_due = True
+
+    def mark(self) -> None:
+        """A script waits for what was named before this; told once nothing is left."""
+        self._marks += 1
+        self._failures.mark()
+
+    def holds_back(self) -> bool:
+        """Is it time to take no more changes until all named so far is acknowledged?
+
+        In a tree that never rests one is always under way, and who waits for the moment when
+        none is would wait for ever. What fr-watch cannot hand over it merges, so nothing is
+        lost and little delayed.
+        """
+        hook = self.hook_due and not self.hook_runs
+        if not (self._marks or hook or not self.initial_done):
+            self._awaited = None
+            return False
+        now = time.monotonic()
+        if self._awaited is None:
+            self._awaited = now
+        return now - self._awaited > _QUIET_WAIT
+
+    def in_the_first_copy(self) -> None:
+        """There is much to come yet: nothing is held back."""
+        self._awaited = None
+
+    def step(self, command: Callable[[bytes], None], inputs_ended: bool) -> bool:
+        """Nothing is left to do: take the next step. Is it the last?"""
+        if not self._unseen_queued:
+            self._unseen_queued = True
+            self._queue_unseen()
+            if self._schedule.bulk:
+                return False
+        if self._rules is not None and self._mirror():
+            return False
+        if not self.initial_done:
+            self.initial_done = True
+            self._reporter.first(
+                self._options.initial, self._table.ours(), len(self._failures)
+            )
+            self.hook_due = self.hook_due or bool(self._options.on_sync)
+        if self.hook_due and not self.hook_runs and not self._options.dry_run:
+            self.hook_due, self.hook_runs = False, True
+            command(b"hook " + shell_quote(self._options.on_sync))
+            return False
+        if self._marks and not self._failures.before_mark():
+            for _ in range(self._marks):
+                self._reporter.mark(len(self._failures) + len(self._unread))
+            self._marks = 0
+        if not self._failures:
+            self._failures.all_well()
+        self._reporter.sync(len(self._failures))
+        return inputs_ended and not self.hook_runs and not self._failures.hurry()
+
+    def _queue_unseen(self) -> None:
+        """Look at what earlier runs have sent and this one has not seen.
+
+        Raises ``Refused`` where that is all there ever was: a file system that is not mounted
+        leaves an empty directory.
+        """
+        unseen = self._table.unseen()
+        files = [path for path in unseen if not path.endswith(b"/")]
+        files = [path for path in files if not self._plan.is_there(path)]
+        if self._options.delete and len(files) >= _MANY_FILES and not self.walked:
+            raise Refused(
+                UNAVAILABLE,
+                f"the source is empty, and {len(files):,} files at the far end came from"
+                " it: nothing was removed, as something may not be mounted here;"
+                " --clean-out-first removes them",
+            )
+        bulk = self._schedule.bulk
+        for directory, row in in_rows(files, self._schedule.name):
+            bulk.add(directory, row)
+        # The inner ones first, and behind what is in them.
+        for path in reversed(unseen):
+            if path.endswith(b"/"):
+                bulk.add(tables.place(path)[0], [path[:-1]])
+
+    def _mirror(self) -> bool:
+        """Queue what only the far end has, or ask for more listings; is there any of it?"""
+        rules, inventory = self._rules, self._inventory
+        assert rules is not None
+        if not inventory.needed and inventory.impossible:
+            raise Refused(UNAVAILABLE, "--mirror needs find or stat at the far end")
+        links = mirror.links(self._table, rules, self._source)
+        for directory in links:
+            if inventory.needed and not inventory.asked(directory):
+                inventory.ask(directory)
+        if inventory.wanted:
+            return True
+        self._rules = None
+        paths, count, files = mirror.victims(self._table, links, self._source)
+        if self._options.mirror < 2 and files >= 100 and count > files / 2:
+            raise Refused(
+                UNAVAILABLE,
+                f"--mirror would remove {count:,} of {files:,} files at the far end:"
+                " nothing was removed; give --mirror twice if that is right",
+            )
+        mirror.claim(self._table, paths)
+        for path in (path.rstrip(b"/") for path in paths):
+            self._schedule.bulk.add(path.rpartition(b"/")[0], [path])
+        return bool(self._schedule.bulk)

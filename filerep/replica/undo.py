@@ -1,0 +1,96 @@
+"""What was planned is taken back: the table, where a batch was not done as it was planned.
+
+The table says what the far end will have once all batches under way are done (see plan.py).
+Where one of them was not, what it changed there is doubted: such an entry equals nothing, so
+its path is sent once more.
+"""
+
+from __future__ import annotations
+
+from filerep.replica import table as tables
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Container, Iterator
+
+    from filerep.replica.sent import Sent
+
+
+class Undo:
+    """Doubts what the table took for done."""
+
+    def __init__(self, table: tables.Table) -> None:
+        self._table = table
+
+    def doubt(self, sent: Sent, void: set[bytes]) -> None:
+        """Doubt what was thought to be there, or gone, since this batch was sent."""
+        touched = {above for path in void for above in directories(path)} | void
+        unsure = tables.directory_entry(0, tables.OURS | tables.UNSURE)
+        own = {path for path, _ in sent.entries}
+        for directory, _ in sent.batch.directories:
+            if directory not in touched:
+                continue
+            # What could not be removed from it before is still there, and so is it.
+            if all(path in own for path, _ in self._table.below(directory)):
+                self._table.remove(directory)
+            else:
+                self._table.put_directory(directory, unsure)
+        for directory, _ in sent.batch.modes:
+            if directory in void and directory in self._table.directories:
+                self._table.put_directory(directory, unsure)
+        for path, _ in sent.entries:
+            if path in void:
+                self._table.doubt(path)
+        for path in sent.removed:
+            if path.rstrip(b"/") not in void:
+                continue
+            if self._make_directories(path, own) and not path.endswith(b"/"):
+                self._table.doubt(path)
+
+    def restore(self, sent: Sent, void: set[bytes]) -> list[bytes]:
+        """Doubt what ``sent`` has put in place and the table has lost since; those paths.
+
+        Not what is ``void``: that was not put in place, or later batches remove it.
+        """
+        lost = []
+        own = {path for path, _ in sent.entries}
+        for path, _ in sent.entries:
+            if (
+                path not in void
+                and not path.endswith(b"/")
+                and self._table.get(path) is None
+                and self._make_directories(path, own)
+            ):
+                self._table.doubt(path)
+                lost.append(path)
+        return lost
+
+    def _make_directories(self, path: bytes, own: Container[bytes]) -> bool:
+        """The far end has the directories above ``path``, and they are ours.
+
+        Unless a file takes the place of one that is not of the same batch, ``own``, but was
+        sent since.
+        """
+        for above in directories(path):
+            if above not in own and self._table.get(above) is not None:
+                return False
+        entry = tables.directory_entry(0, tables.OURS | tables.UNSURE)
+        for above in directories(path):
+            if above not in self._table.directories:
+                self._table.put_directory(above, entry)
+        return True
+
+    def known_below(self, directory: bytes) -> list[bytes]:
+        return [
+            path
+            for path, value in self._table.below(directory)
+            if tables.marks(value) & tables.OURS and not path.endswith(b"/")
+        ]
+
+
+def directories(path: bytes) -> Iterator[bytes]:
+    """The directories above ``path``, from the top."""
+    at = path.find(b"/")
+    while at >= 0:
+        yield path[:at]
+        at = path.find(b"/", at + 1)
