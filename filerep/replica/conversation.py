@@ -1,4 +1,4 @@
-"""fr-pack's side of the conversation that farend/PROTOCOL.md describes: the loop that joins all.
+"""fr-pack's side of the conversation in farend/PROTOCOL.md: the loop that joins its parts.
 
 What waits to be looked at is in the schedule, what is on its way in the flight; the filler
 takes from the one and makes batches for the other, the hearing tells what came of them, and
