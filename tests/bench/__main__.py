@@ -23,6 +23,7 @@ import bench_copy
 import bench_link
 import bench_memory
 import bench_save
+import bench_wire
 from bench_measure import HEAD, ROOT, Bench, NotMeasured, line, remove
 
 FIGURES: dict[str, Callable[[Bench], None]] = {
@@ -39,6 +40,7 @@ FIGURES: dict[str, Callable[[Bench], None]] = {
     "memory": bench_memory.memory,
     "scale": bench_memory.scale,
     "link": bench_link.link,
+    "wire": bench_wire.wire,
 }
 
 

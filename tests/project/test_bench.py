@@ -10,7 +10,9 @@ from programs import TESTS, run
 
 
 @pytest.mark.parametrize(
-    "names", [("pack", "switch", "start"), ("restart", "watch", "memory")], ids=" ".join
+    "names",
+    [("pack", "switch", "start"), ("restart", "watch", "memory"), ("wire",)],
+    ids=" ".join,
 )
 def test_a_quick_run_prints_a_table(names: tuple[str, ...]) -> None:
     need("rsync")
