@@ -14,6 +14,7 @@ from pathlib import Path
 
 import farends
 import pytest
+import share
 from programs import ROOT, run, running
 from trees import plant
 
@@ -105,14 +106,44 @@ def test_the_wheel_holds_the_package_and_its_commands(built: Path) -> None:
     scripts = {os.path.basename(name) for name in names if ".data/scripts/" in name}
     assert scripts == set(COMMANDS)
     assert "LICENSE" in {os.path.basename(name) for name in names}
+    shared = {name.split(".data/data/")[1] for name in names if ".data/data/" in name}
+    assert shared == set(share.files())
 
 
 def test_the_sdist_holds_what_builds_it(built: Path) -> None:
     (path,) = built.glob("*.tar.gz")
     with tarfile.open(path) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
-    assert {"pyproject.toml", "setup.cfg", "README.md", "LICENSE"} <= names
-    assert {f"bin/{command}" for command in COMMANDS} <= names
+    assert checked_in() <= names
+
+
+def checked_in() -> set[str]:
+    """What git has; where there is no git, what an sdist that was unpacked has."""
+    listed = run(["git", "-C", ROOT, "ls-files", "-z"])
+    if listed.returncode == 0:
+        return set(listed.stdout.decode().split("\0")) - {"", ".gitignore"}
+    found = {path.relative_to(ROOT) for path in ROOT.rglob("*") if path.is_file()}
+    return {str(path) for path in found if "__pycache__" not in path.parts}
+
+
+@pytest.mark.timeout(300)
+def test_the_sdist_passes_its_own_tests(built: Path, tmp_path: Path) -> None:
+    """Some of them: of each folder, and such as need most of what lies around."""
+    (path,) = built.glob("*.tar.gz")
+    with tarfile.open(path) as archive:
+        archive.extractall(tmp_path)
+    (top,) = tmp_path.iterdir()
+    words = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+    words += [
+        "tests/archive",
+        "tests/replica/test_table.py",
+        "tests/project/test_house.py",
+    ]
+    words += ["tests/project/test_trees.py", "tests/commands/test_walk.py"]
+    words += ["tests/pipeline/test_recipes.py::test_every_recipe_is_tried"]
+    environment = {**clean_environment(), "PYTHONPATH": str(top)}
+    done = run(words, cwd=top, env=environment, timeout=250)
+    assert done.returncode == 0, done.stdout.decode()[-3000:]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -175,7 +206,7 @@ def test_ci_installs_every_package_that_a_test_names() -> None:
     listed = (ROOT / ".ci/run").read_text().split("packages=(")[1].split("\n)")[0]
     installed = set(re.sub(r"#.*", "", listed).split())
     needed = set(farends.PACKAGES.values())
-    for path in (ROOT / "tests").glob("*.py"):
+    for path in (ROOT / "tests").rglob("*.py"):
         needed.update(re.findall(r"apt-get install ([a-z0-9.+-]+)", path.read_text()))
     # Marked essential or required by Debian, or there before Python can be.
     needed -= {"bash", "mount", "tar", "util-linux", "passwd"}

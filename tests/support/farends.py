@@ -41,6 +41,7 @@ PACKAGES = {
     "dockerd": "docker.io",
     "ip": "iproute2",
     "ksh93": "ksh93u+m",
+    "man": "man-db",
     "mksh": "mksh",
     "mount": "mount",
     "podman": "podman",
