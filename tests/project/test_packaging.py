@@ -189,6 +189,30 @@ def test_it_runs_on_every_python_here(python: str, built: Path, tmp_path: Path) 
         assert (done.returncode, done.stderr) == (0, b""), command
 
 
+@pytest.fixture(scope="module")
+def one_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """All four programs and what they need, as release/pyz.py makes it."""
+    made = tmp_path_factory.mktemp("pyz") / "file-replicator.pyz"
+    done = run([sys.executable, ROOT / "release/pyz.py", made], env=clean_environment())
+    assert done.returncode == 0, done.stderr.decode()
+    return made
+
+
+@pytest.mark.parametrize("python", pythons())
+def test_one_file_runs_on_every_python_here(
+    python: str, one_file: Path, tmp_path: Path
+) -> None:
+    plant(tmp_path, {"tree/a/b": "b", "tree/c": "c"})
+    words = [python, "-I", one_file, "tree", tmp_path / "there", "bash"]
+    with running(*words, cwd=tmp_path, env=clean_environment()) as program:
+        program.says("in sync")
+        (tmp_path / "tree/c").write_text("saved\n")
+        program.wait_for(lambda: holds(tmp_path / "there/tree/c", "saved\n"))
+    (tmp_path / "fr-walk").symlink_to(one_file)
+    done = run([python, "-I", tmp_path / "fr-walk", "tree"], cwd=tmp_path)
+    assert set(done.stdout.split(b"\0")) == {b"a/b", b"c", b""}
+
+
 def test_it_imports_where_there_is_no_inotify(tmp_path: Path) -> None:
     """As on macOS, where inotify_simple is not installed at all."""
     plant(tmp_path, {"inotify_simple.py": "raise ImportError('no inotify here')\n"})
@@ -211,6 +235,21 @@ def test_ci_installs_every_package_that_a_test_names() -> None:
     # Marked essential or required by Debian, or there before Python can be.
     needed -= {"bash", "mount", "tar", "util-linux", "passwd"}
     assert needed <= installed
+
+
+def test_a_busybox_that_needs_libraries_skips_what_needs_a_static_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Debian's package busybox, which initramfs-tools brings, is such a one."""
+    farends.need_root()
+
+    def install(directory: Path) -> None:
+        directory.mkdir()
+        shutil.copy("/bin/true", directory / "busybox")
+
+    monkeypatch.setattr(farends, "install_busybox", install)
+    with pytest.raises(pytest.skip.Exception, match="busybox-static"):
+        farends.busybox_root(tmp_path)
 
 
 # --- README ---------------------------------------------------------------------------
