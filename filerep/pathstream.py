@@ -12,7 +12,7 @@ import select
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from typing import Tuple
 
     Row = Tuple[bytes, "list[bytes]"]  # a directory, and paths of what is in it
@@ -23,6 +23,7 @@ _READ = 1 << 16
 # So much at a time is some thousand paths: work for a while, and soon begun.
 _ENOUGH = 1 << 17
 _READS = 16
+_MOST_DIRECTORIES = 64
 _NO_NAMES = (b"", b".", b"..")
 
 
@@ -161,3 +162,26 @@ def quote(path: bytes | str) -> str:
             raw = character.encode("utf-8", "surrogateescape")
             shown.append("".join(f"\\x{byte:02x}" for byte in raw))
     return "'" + "".join(shown) + "'"
+
+
+def gathered(counts: Mapping[str, int], most: int) -> dict[str, int]:
+    """``counts`` by directory, for ``most`` directories if that can be: the deepest go up.
+
+    ``""`` is the root. More than ``most`` directly below it are left as they are, up to a bound.
+    """
+    found = dict(counts)
+    while len(found) > most:
+        depth = max(directory.count("/") for directory in found)
+        if not depth:
+            break
+        level = found
+        found = {}
+        for directory, count in level.items():
+            if directory.count("/") == depth:
+                directory = directory.rpartition("/")[0]
+            found[directory] = found.get(directory, 0) + count
+    if len(found) > _MOST_DIRECTORIES:
+        few = sorted(found, key=found.__getitem__)[: -_MOST_DIRECTORIES or None]
+        rest = sum(found.pop(directory) for directory in few)
+        found[""] = found.get("", 0) + rest
+    return found

@@ -72,7 +72,7 @@ import sys
 from importlib import import_module
 
 from filerep import command
-from filerep.command import Command
+from filerep.command import Command, Stop
 from filerep.wrapper.display import Display
 from filerep.wrapper.job import Job, arrange
 from filerep.wrapper.session import Session
@@ -96,7 +96,7 @@ def _main(run: Command) -> int:
     waiters = _waiters(job)
     quiet, debugging = bool(run.args["--quiet"]), bool(run.args["--debugging"])
     display = Display(sys.stderr, run.program, quiet, debugging)
-    signals = Signals()
+    signals = Signals(display)
     try:
         return replicate(
             lambda: Session(job, display, waiters, signals, _run_stage),
@@ -105,14 +105,18 @@ def _main(run: Command) -> int:
             signals,
         )
     except Signalled as error:
+        display.interrupted()
         return error.status
+    except Stop as stop:
+        if str(stop):
+            display.failure(str(stop))
+        return stop.status
     finally:
         display.close()
         waiters.close()
 
 
 def _run_stage(name: str, words: list[str]) -> int:
-    """Run a stage in a process of its own; its exit status, a number in any case."""
     return int(import_module(f"filerep.{name}").main(words))
 
 

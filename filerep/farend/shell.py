@@ -20,9 +20,8 @@ def shell_quote(word: bytes) -> bytes:
 def script_text(name: str) -> bytes:
     """One of the scripts that the far end is sent."""
     path = os.path.join(os.path.dirname(__file__), "scripts", name + ".sh")
-    # As the loader of this module reads it, so that all may be in a zip archive.
-    data: bytes = __loader__.get_data(path)  # type: ignore[name-defined]
-    return data
+    with open(path, "rb") as file:
+        return file.read()
 
 
 def in_calls(paths: list[bytes]) -> Iterator[list[bytes]]:

@@ -370,7 +370,7 @@ class Conversation:
         self._silence.broken()  # what has been taken so far shows life
 
     def _rehearse(self, sent: Sent) -> None:
-        self._reporter.rehearse(sent)
+        self._reporter.rehearse(sent, self._here.table)
         for directory, mode in sent.batch.directories:
             entry = tables.directory_entry(mode, tables.OURS)
             self._here.table.put_directory(directory, entry)

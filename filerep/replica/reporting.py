@@ -10,8 +10,9 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 
-from filerep.pathstream import quote
+from filerep.pathstream import gathered, quote
 from filerep.replica.tally import Tally
 
 TYPE_CHECKING = False
@@ -20,8 +21,11 @@ if TYPE_CHECKING:
     from typing import Any, Optional
 
     from filerep.replica.sent import Sent
+    from filerep.replica.table import Table
 
 _NAMES = 3  # of each kind are shown
+_REMOVED = 20  # of those that a first copy removed, which nobody was seen to remove
+_PLACES = 16  # directories
 
 
 class Reporter:
@@ -60,7 +64,11 @@ class Reporter:
                 "is": "batch",
                 "sent": [quote(path) for path in fit[:_NAMES]],
                 "files": len(fit),
-                "removed": [quote(path) for path in gone[:_NAMES]],
+                "sent_in": {} if self._first else _places(fit),
+                "removed": [
+                    quote(path) for path in gone[: _REMOVED if self._first else _NAMES]
+                ],
+                "removed_in": {} if self._first else _places(gone),
                 "deletions": len(gone),
                 "bytes": batch.bytes,
                 "ms": took * 1000,
@@ -69,8 +77,11 @@ class Reporter:
         )
         return True
 
-    def first(self, compared: bool, known: int, failing: int) -> None:
-        """The first copy is done: the far end has ``known`` files of ours."""
+    def first(self, compared: bool, known: int, ignored: int, failing: int) -> None:
+        """The first copy is done: the far end has ``known`` files of ours that count.
+
+        ``ignored`` others came from here once, are here still, and do not count any more.
+        """
         self._first = False
         self.tally = None
         self._report(
@@ -82,6 +93,7 @@ class Reporter:
                 "files": self._files,
                 "bytes": self._bytes,
                 "known": known,
+                "ignored": 0 if self._rehearsed else ignored,
                 "failing": failing,
                 "ms": (time.monotonic() - self._began) * 1000,
             }
@@ -99,13 +111,14 @@ class Reporter:
     def hook(self, status: int) -> None:
         self._report({"is": "hook", "status": status})
 
-    def rehearse(self, sent: Sent) -> None:
-        """Tell what ``sent`` would do, each path once."""
+    def rehearse(self, sent: Sent, table: Table) -> None:
+        """Tell what ``sent`` would do, each path once; ``table`` says what is there."""
         batch = sent.batch
         for member in batch.members:
             if member.path not in self._rehearsals:
                 self._rehearsals[member.path] = True
-                self._would("send", member.path)
+                new = table.get(member.path) is None
+                self._would("send", member.path, bytes=member.size, new=new)
                 self._files += 1
                 self._bytes += member.size
         for path in batch.deletions:
@@ -114,5 +127,11 @@ class Reporter:
                 self._removed += 1
                 self._would("remove", path)
 
-    def _would(self, verb: str, path: bytes) -> None:
-        self._report({"is": "would", "do": verb, "path": quote(path)})
+    def _would(self, verb: str, path: bytes, **more: Any) -> None:
+        self._report({"is": "would", "do": verb, "path": quote(path), **more})
+
+
+def _places(paths: list[bytes]) -> dict[str, int]:
+    """Directories that hold all of ``paths``, and how many of them."""
+    above = Counter(path.rpartition(b"/")[0] for path in paths)
+    return gathered({quote(one)[1:-1]: above[one] for one in above}, _PLACES)

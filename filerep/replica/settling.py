@@ -61,6 +61,9 @@ class Settling:
         self._unread = unread
         self._reporter = reporter
         self._unseen_queued = False
+        self._ignored = (
+            0  # files that an earlier run sent, and that do not count by now
+        )
         self.initial_done = False
         self.walked = False  # has fr-walk named anything?
         self.hook_due = False
@@ -114,7 +117,10 @@ class Settling:
         if not self.initial_done:
             self.initial_done = True
             self._reporter.first(
-                self._options.initial, self._table.ours(), len(self._failures)
+                self._options.initial,
+                self._table.ours() - self._ignored,
+                self._ignored,
+                len(self._failures),
             )
             self.hook_due = self.hook_due or bool(self._options.on_sync)
         if self.hook_due and not self.hook_runs and not self._options.dry_run:
@@ -137,8 +143,10 @@ class Settling:
         leaves an empty directory.
         """
         unseen = self._table.unseen()
-        files = [path for path in unseen if not path.endswith(b"/")]
-        files = [path for path in files if not self._plan.is_there(path)]
+        known = [path for path in unseen if not path.endswith(b"/")]
+        files = [path for path in known if not self._plan.is_there(path)]
+        here = set(known).difference(files, self._failures.why)
+        self._ignored = len(here)
         if self._options.delete and len(files) >= _MANY_FILES and not self.walked:
             raise Refused(
                 UNAVAILABLE,

@@ -1,169 +1,45 @@
 """What file-replicator shows while it runs: lines on stderr, and on a terminal a bar.
 
-All that goes to stderr goes through here, so that a line never lands in the bar, and each of
-our own begins at the left. What the far end's programs write is shown as it is, except that
-on a terminal the control characters are taken out, all but line ends, tabs and colours: a
-file there or the machine itself must not move the cursor about, name the window or forge
-what we say. No colours of our own, so there is nothing for NO_COLOR to turn off.
+All that goes to stderr goes through here. On a terminal each line of ours has the time of day in
+front, and each of the far end's a mark (see fartext.py); a burst of batches is a count that runs
+in the bottom line and stays as one line when it has been quiet for a moment. Elsewhere each
+line of ours names the program, a burst is a line a second, and the far end's bytes are as they are.
+
+Drawing waits for nothing and comes after the work: who loops asks ``due`` when to call ``tick``.
 """
 
 from __future__ import annotations
 
-import codecs
 import os
-import re
+import time
 
 from filerep.command import write_all
+from filerep.pathstream import quote
+from filerep.wrapper.fartext import FarText, marked
+from filerep.wrapper.firstcopy import FirstCopy
+from filerep.wrapper.lines import Burst, first_line, ignored_line, would_line
+from filerep.wrapper.screen import GREEN, RED, Screen
+from filerep.wrapper.words import beginning
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
     from typing import Any, Optional, TextIO
 
-# Only a terminal needs these, so they are compiled when used: it takes 4 ms.
-_COLOUR = r"\x1b\[[0-9;]*m"
-# What a terminal acts on: an escape sequence, begun or whole, and every other control character.
-_CONTROL = (
-    r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b[ -/]*[0-~]?"
-    r"|[\x00-\x08\x0b-\x1f\x7f-\x9f]"
-)
-# The beginning of one, or half of a line end, whose rest may be in the next piece.
-_BEGUN = r"(?:\x1b(?:\[[0-?]*[ -/]*|\][^\x07\x1b]*\x1b?|[ -/]*)|\r)\Z"
-_LONGEST_ESCAPE = 1000
+    from filerep.wrapper.bar import Bar
 
-
-def size(count: float) -> str:
-    """``count`` bytes as a person reads it, in powers of 1000."""
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if count < 999.5:
-            break
-        count /= 1000
-    else:
-        unit = "TB"
-    if unit == "bytes":
-        return "1 byte" if count == 1 else f"{count:.0f} bytes"
-    return f"{count:.{0 if count >= 9.95 else 1}f} {unit}"
-
-
-def duration(ms: float) -> str:
-    if ms < 9.95:
-        return f"{ms:.1f} ms"
-    if ms < 999.5:
-        return f"{ms:.0f} ms"
-    if ms < 99_950:
-        return f"{ms / 1000:.1f} s"
-    minutes, seconds = divmod(round(ms / 1000), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {seconds} s"
-
-
-def files(count: int) -> str:
-    return "1 file" if count == 1 else f"{count:,} files"
-
-
-def columns(text: str) -> int:
-    """How wide ``text`` is on a terminal."""
-    if text.isascii():
-        return len(text)
-    import unicodedata
-
-    wide = sum(unicodedata.east_asian_width(character) in "WF" for character in text)
-    marks = sum(unicodedata.combining(character) > 0 for character in text)
-    return len(text) + wide - marks
-
-
-def shorten(name: str, excess: int) -> str:
-    """``name`` without ``excess`` of its middle, but with enough to know it by."""
-    kept = max(20, len(name) - excess - len("..."))
-    if excess <= 0 or kept + len("...") >= len(name):
-        return name
-    return f"{name[: kept // 2]}...{name[-(kept - kept // 2):]}"
-
-
-def some(names: list[str], count: int) -> str:
-    """The first names, then how many more."""
-    more = f" and {count - len(names):,} more" if count > len(names) else ""
-    return ", ".join(names) + more
-
-
-def batch_line(what: dict[str, Any], width: int = 0) -> str:
-    """What was sent and removed, with so many names as fit ``width`` columns."""
-
-    def line(most: int, excess: int = 0) -> str:
-        parts = []
-        for verb, names, count in (
-            ("sent", what["sent"], what["files"]),
-            ("removed", what["removed"], what["deletions"]),
-        ):
-            if count:
-                shown = [shorten(name, excess) for name in names[:most]]
-                parts.append(f"{verb} {some(shown, count)}")
-        if what["files"]:
-            parts[0] += f", {size(what['bytes'])}"
-        return f"{'; '.join(parts)}, {duration(what['ms'])}" if parts else ""
-
-    for most in (3, 2, 1):
-        text = line(most)
-        if not width or columns(text) <= width:
-            return text
-    excess = columns(text) - width
-    both = bool(what["files"] and what["deletions"])
-    return line(1, excess // 2 + 1 if both else excess)
-
-
-def first_line(what: dict[str, Any], watching: bool) -> str:
-    """What the first copy came to."""
-    if what["rehearsed"]:
-        count = f"{files(what['files'])} to send, {size(what['bytes'])}"
-        return f"nothing was changed: {count}; {what['removals']:,} to remove"
-    if not what["compared"]:
-        did = "watching" if watching else "nothing to do"
-        return f"{did}; what is at the far end was not compared"
-    if not what["files"]:
-        did = "nothing to send"
-    elif what["files"] >= what["known"]:
-        did = size(what["bytes"])
-    else:
-        did = f"{what['files']:,} of them sent, {size(what['bytes'])}"
-    if what["removals"]:
-        did += f", {what['removals']:,} removed"
-    did += " in " if what["files"] or what["removals"] else ", "
-    did += duration(what["ms"])
-    if what["failing"]:
-        state = f"not in sync, {files(what['failing'])} could not be written"
-    else:
-        state = "in sync"
-    return f"{state}: {files(what['known'])}, {did}" + (
-        "; watching" if watching else ""
-    )
-
-
-def harmless(text: str) -> str:
-    """``text`` without what a terminal acts on, but for colours, tabs and line ends."""
-    text = text.replace("\r\n", "\n").replace("\r", "\n")
-
-    def keep(found: re.Match[str]) -> str:
-        return found[0] if re.fullmatch(_COLOUR, found[0]) else ""
-
-    return re.sub(_CONTROL, keep, text)
-
-
-class FarText:
-    """The far end's bytes as text for a terminal, whatever pieces they come in."""
-
-    def __init__(self, encoding: str) -> None:
-        self._decoder = codecs.getincrementaldecoder(encoding)("replace")
-        self._rest = ""
-
-    def feed(self, data: bytes) -> str:
-        text = self._rest + self._decoder.decode(data)
-        begun = re.compile(_BEGUN).search(text, max(0, len(text) - _LONGEST_ESCAPE))
-        cut = begun.start() if begun else len(text)
-        self._rest = text[cut:]
-        return harmless(text[:cut])
+_QUIET = 0.33  # seconds without a change after which a burst is over
+_LONGEST_BURST = 60.0
+_REDRAW = 0.1
+_A_LINE = 1.0  # so often, where lines cannot be drawn over
+_CONNECTING = 1.0
+_LONGEST_COMMAND = 60  # columns
+_FAILURES = ("cannot ", "not in sync", "internal error", "the connection was lost")
+_IN_SYNC = "in sync"
 
 
 class Display:
-    """Writes to ``stream``, which is a terminal or is not; never raises for it.
+    """Turns what happens into lines; never raises for a terminal that is gone.
 
     What a dry run would do goes to standard output.
     """
@@ -174,179 +50,254 @@ class Display:
         program: str,
         quiet: bool = False,
         debugging: bool = False,
+        verbose: bool = False,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._stream = stream
-        self._program = program
+        self._screen = Screen(stream, program)
         self._quiet = quiet
         self._debugging = debugging
-        self._bar: Any = None
-        self._far: Optional[FarText] = None
+        self._verbose = verbose or debugging
+        self._clock = clock
+        self._far = FarText(self._screen.encoding, self._screen.coloured)
+        self._far_last = 0.0
+        self._burst = Burst()
+        self._burst_began = self._burst_last = 0.0
+        self._drawn = -1.0  # when the burst was shown last
+        self._bar: Optional[Bar] = None
+        self._first = FirstCopy()
         self._failing = False  # is the destination known to be out of step?
-        self._left = True  # is the cursor at the left?
-        self._held = ""  # a line of the far end's without its end, under a bar
-        self.terminal = False
-        try:
-            if stream is not None and stream.isatty():
-                self.terminal = os.environ.get("TERM", "dumb") != "dumb"
-                self._far = FarText(stream.encoding)
-        except ValueError:
-            self._stream = None  # closed before we began
+        self._connecting: Optional[float] = None  # since when, until that is said
+        self._connection = ""
+        self._would: dict[str, str] = {}
+        self._where = ""  # the destination, quoted
 
     @property
     def bar(self) -> bool:
         """Is there anybody to show a bar to?"""
-        return self.terminal and not self._quiet
+        return self._screen.terminal and not self._quiet
 
     # -- what is told -----------------------------------------------------------------
 
     def message(self, text: str) -> None:
         """What must be known, also when quiet."""
-        self.line(f"{self._program}: {text}")
+        self._say(text)
+
+    def failure(self, text: str) -> None:
+        """What is wrong."""
+        self._say(text, failure=True)
+
+    def note(self, text: str) -> None:
+        """What only those who asked for more want to know."""
+        if self._verbose:
+            self._say(text)
 
     def line(self, text: str) -> None:
-        """A stage's message, which names its program already.
+        """A stage's message, which names its program.
 
         It may hold words of the far end's; names in it are quoted (see pathstream).
         """
-        shown = (one if one.isprintable() else "?" for one in text)
-        self._write("".join(shown) + "\n")
+        shown = "".join(one if one.isprintable() else "?" for one in text)
+        program, colon, rest = shown.partition(": ")
+        if colon:
+            self._say(rest, program)
+        else:
+            self._say(shown)
 
     def far_end(self, data: bytes) -> None:
         """What a program at the far end wrote to stderr, or the connection command."""
-        if self._stream is None:
+        self._end_burst()
+        if not self._screen.terminal:
+            self._screen.raw(data)
             return
-        if self._far is None:
-            self._left = data.endswith(b"\n")
-            try:
-                self._stream.flush()
-                self._stream.buffer.write(data)
-                self._stream.flush()
-            except (OSError, ValueError):
-                self._stream = None
-            return
-        text = self._held + self._far.feed(data)
-        self._held = ""
-        if self._bar is not None:
-            text, _, self._held = text.rpartition("\n")
-            text += "\n" if text else ""
-        if text:
-            self._write(text, beside=not self._left)
+        self._far_lines(self._far.feed(data))
+        self._far_last = self._clock()
+        if not self._far.partial:
+            self._draw_bottom()
+
+    def connecting(self, words: Sequence[str]) -> None:
+        """The command ``words`` was started, of which is told if that takes long.
+
+        Without words nothing is: that it connects again was said.
+        """
+        self._bar = None
+        self._first = FirstCopy()
+        self._draw_bottom()
+        self._connecting = None if self._quiet or not words else self._clock()
+        self._connection = quote(" ".join(words))
+
+    def connected(self, destination: bytes) -> None:
+        """It has answered, and will replicate to ``destination``."""
+        self._connecting = None
+        self._first.begun = True
+        self._where = quote(destination.replace(b"//", b"/"))
 
     def report(self, what: dict[str, Any], watching: bool) -> None:
         """What fr-pack reports: see conversation.py."""
-        kind = what["is"]
         if self._debugging:
-            self.message(f"debugging: {what}")
+            import json
+
+            self._say(f"debugging: {json.dumps(what)}")
+        kind = what["is"]
         if kind == "progress":
             self._progress(what)
-        if kind == "first":
-            self._end_bar()
-            self._failing = what["failing"] > 0
-        if kind == "sync":
+        elif kind == "batch":
+            self._batch(what)
+        elif kind == "first":
+            self._first_copied(what, watching)
+        elif kind == "sync":
             if self._failing and not what["failing"]:
-                self.message("in sync again")
+                self._say("in sync again")
             self._failing = what["failing"] > 0
-        if kind == "would":
-            self._list(f"would {what['do']} {what['path']}")
-        if self._quiet:
-            return
-        if kind == "first":
-            self.message(first_line(what, watching))
-        elif kind == "batch" and not what["bulk"]:
-            text = batch_line(what, self._room())
-            if text:
-                self.message(text)
-        elif kind == "hook" and what["status"]:
-            self.message(f"the --on-sync command exited with {what['status']}")
+        elif kind == "would":
+            self._would[what["path"]] = would_line(what)
+        elif kind == "hook":
+            self._hook(what)
+
+    def interrupted(self) -> None:
+        """A signal asks for the end: what is left to do, if a first copy was under way."""
+        self._bar = None
+        self._end_burst()
+        self._draw_bottom()
+        left = self._first.left()
+        if left and not self._quiet:
+            self._say(f"interrupted: {left}; the next start goes on from there")
 
     def close(self) -> None:
         """Leave the terminal as it was."""
-        self._end_bar()
-        if not self._left:
-            self._write("")
+        self._bar = None
+        self._end_burst()
+        self._far_lines(self._far.end())
+        self._screen.close()
+
+    # -- when -------------------------------------------------------------------------
+
+    def due(self) -> Optional[float]:
+        """In how many seconds ``tick`` is to be called, None for never."""
+        times = []
+        if self._connecting is not None:
+            times.append(self._connecting + _CONNECTING)
+        if self._burst:
+            times.append(self._burst_due())
+        if self._far.partial and not self._bar:
+            times.append(self._far_last + _QUIET)
+        return max(0.0, min(times) - self._clock()) if times else None
+
+    def tick(self) -> None:
+        """Draw what is due."""
+        now = self._clock()
+        if self._connecting is not None and now >= self._connecting + _CONNECTING:
+            self._connecting = None
+            if not self._screen.asked():
+                self._say(
+                    f"connecting: {beginning(self._connection, _LONGEST_COMMAND)} has not answered yet"
+                )
+        if self._burst and now >= self._burst_due():
+            if now >= self._burst_over():
+                self._end_burst()
+            else:
+                self._show_burst()
+        if self._far.partial and not self._bar and now >= self._far_last + _QUIET:
+            self._far_lines(self._far.end())
+
+    def _burst_due(self) -> float:
+        """When the burst has to be shown, as it is or for the last time."""
+        if self._screen.terminal and self._drawn < self._burst_last:
+            return min(self._burst_over(), self._drawn + _REDRAW)
+        return self._burst_over()
+
+    def _burst_over(self) -> float:
+        if not self._screen.terminal:
+            return self._drawn + _A_LINE
+        return min(self._burst_last + _QUIET, self._burst_began + _LONGEST_BURST)
+
+    # -- reports ----------------------------------------------------------------------
+
+    def _progress(self, what: dict[str, Any]) -> None:
+        self._first.progress(what)
+        if not self.bar:
+            return
+        if self._bar is None:
+            from filerep.wrapper.bar import Bar
+
+            self._bar = Bar(self._clock, "utf" in self._screen.encoding.lower())
+        self._bar.update(what)
+        heavy = self._first.heavy(what, self._bar.seconds_left())
+        if heavy:
+            self._say(heavy)
+        self._draw_bottom()
+
+    def _first_copied(self, what: dict[str, Any], watching: bool) -> None:
+        first, self._first = self._first, FirstCopy()
+        self._bar = None
+        self._draw_bottom()
+        self._failing = what["failing"] > 0
+        for path in sorted(self._would):
+            write_all(1, os.fsencode(self._would[path]) + b"\n")
+        self._would.clear()
+        if self._quiet:
+            return
+        for line in first.removed():
+            self._say(line)
+        self._say(first_line(what, watching, self._where))
+        if what["ignored"]:
+            self._say(ignored_line(what["ignored"]))
+
+    def _batch(self, what: dict[str, Any]) -> None:
+        if what["bulk"]:
+            self._first.batch(what)
+            return
+        if self._quiet:
+            return
+        now = self._clock()
+        if not self._burst:
+            self._burst_began = now - what["ms"] / 1000
+        self._burst_last = now
+        self._burst.add(what, (now - self._burst_began) * 1000)
+        if self._burst_due() <= now:
+            self._show_burst()
+
+    def _hook(self, what: dict[str, Any]) -> None:
+        if what["status"]:
+            self.failure(f"the --on-sync command exited with {what['status']}")
 
     # -- how --------------------------------------------------------------------------
 
-    def _list(self, text: str) -> None:
-        """A line that was asked for, so on stdout; raises ``OutputError``."""
-        if self._bar is not None:
-            self._bar.clear()
-        write_all(1, os.fsencode(text) + b"\n")
-        if self._bar is not None:
-            self._bar.refresh()
+    def _say(self, text: str, program: str = "", failure: bool = False) -> None:
+        self._end_burst()
+        if failure or text.startswith(_FAILURES):
+            self._screen.say(text, RED, program=program)
+        elif text.startswith(_IN_SYNC):
+            self._screen.say(text, GREEN, _IN_SYNC, program)
+        else:
+            self._screen.say(text, program=program)
 
-    def _room(self) -> int:
-        """Columns for a message, 0 for as many as it takes."""
-        if not self.terminal or self._stream is None:
-            return 0
-        try:
-            width = os.get_terminal_size(self._stream.fileno()).columns
-        except (OSError, ValueError):
-            return 0
-        return max(width - len(self._program) - 2, 1) if width else 0
+    def _show_burst(self) -> None:
+        self._drawn = self._clock()
+        if self._screen.terminal:
+            self._draw_bottom()
+        else:
+            self._end_burst()
 
-    def _write(self, text: str, beside: bool = False) -> None:
-        """Write whole lines; ``beside`` what stands in the line already, if anything."""
-        if self._stream is None:
+    def _end_burst(self) -> None:
+        """Let what has come so far stay as a line."""
+        if not self._burst:
             return
-        try:
-            if self._bar is not None:
-                self._bar.clear()
-            if not self._left and not beside:
-                self._stream.write("\n")
-            self._stream.write(text)
-            self._stream.flush()
-            self._left = text.endswith("\n") or not text
-            if self._bar is not None:
-                self._bar.refresh()
-        except (OSError, ValueError):
-            self._stream = self._bar = None
+        burst, self._burst = self._burst, Burst()
+        text = burst.line(self._screen.room)
+        self._draw_bottom()
+        if text:
+            self._screen.say(text)
 
-    def _progress(self, what: dict[str, Any]) -> None:
-        if not self.bar or self._stream is None:
-            return
-        try:
-            if self._bar is None:
-                if not self._left:
-                    self._write("")
-                self._bar = _bar(self._stream, self._program)
-            self._bar.total = what["of_bytes"] and max(what["of_bytes"], what["bytes"])
-            count = f"{what['files']:,}"
-            if what["of_files"]:
-                count += f"/{what['of_files']:,}"
-            self._bar.set_postfix_str(f"{count} files", refresh=False)
-            self._bar.update(what["bytes"] - self._bar.n)
-        except (OSError, ValueError):
-            self._stream = self._bar = None
+    def _far_lines(self, lines: list[str]) -> None:
+        if lines:
+            width = self._screen.width
+            self._screen.lines([row for one in lines for row in marked(one, width)])
 
-    def _end_bar(self) -> None:
-        bar, self._bar = self._bar, None
-        try:
-            if bar is not None:
-                bar.close()
-        except (OSError, ValueError):
-            self._stream = None
-        held, self._held = self._held, ""
-        if held:
-            self._write(held)
-
-
-def _bar(stream: TextIO, program: str) -> Any:
-    """tqdm's bar, without the thread and the semaphores it brings for other uses."""
-    import threading
-
-    from tqdm import tqdm
-
-    tqdm.monitor_interval = 0
-    tqdm.set_lock(threading.RLock())
-    return tqdm(
-        desc=program,
-        unit="B",
-        unit_scale=True,
-        mininterval=0,  # what comes is rare enough
-        miniters=1,
-        smoothing=0.1,
-        dynamic_ncols=True,
-        leave=False,
-        file=stream,
-    )
+    def _draw_bottom(self) -> None:
+        if self._bar is not None:
+            self._screen.draw(self._bar.text(self._screen.width))
+        elif self._burst:
+            text = self._burst.line(self._screen.room)
+            self._screen.draw_timed(text)
+        else:
+            self._screen.draw("")

@@ -7,12 +7,12 @@ import select
 import signal
 import time
 
-from filerep.command import BySignal
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Optional
+
+    from filerep.wrapper.display import Display
 
 # Ctrl-C, a request, a terminal that was closed.
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -23,13 +23,15 @@ class Signalled(Exception):
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
-        self.status = BySignal(128 + number)
+        self.status = 128 + number
 
 
 class Signals:
     """Takes the signals that ask for the end; they are seen where something is waited for."""
 
-    def __init__(self) -> None:
+    def __init__(self, display: Display) -> None:
+        """What ``display`` has to draw is drawn while something is waited for."""
+        self._display = display
         self._told, wake = os.pipe()
         os.set_blocking(wake, False)
         signal.set_wakeup_fd(wake)
@@ -46,13 +48,24 @@ class Signals:
         poll = select.poll()
         for fd in [*fds, self._told]:
             poll.register(fd, select.POLLIN)
-        timeout = None if seconds is None else max(0.0, seconds) * 1000
-        ready = {fd for fd, _ in poll.poll(timeout)}
+        ready = self._ready(poll, seconds)
         if self._told in ready:
             for number in os.read(self._told, 64):
                 if number in _ENDING:
                     raise Signalled(number)
         return ready
+
+    def _ready(self, poll: select.poll, seconds: Optional[float]) -> set[int]:
+        deadline = None if seconds is None else time.monotonic() + max(0.0, seconds)
+        while True:
+            left = None if deadline is None else max(0.0, deadline - time.monotonic())
+            drawing = self._display.due()
+            first = drawing is not None and (left is None or drawing < left)
+            shortest = drawing if first else left
+            ready = poll.poll(None if shortest is None else shortest * 1000 + first)
+            if ready or not first:
+                return {fd for fd, _ in ready}
+            self._display.tick()
 
     def wait(self, seconds: float) -> None:
         """Let ``seconds`` pass; raises ``Signalled``."""

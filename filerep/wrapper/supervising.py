@@ -6,8 +6,8 @@ import time
 
 from filerep import command
 from filerep.command import Stop
-from filerep.wrapper.display import duration
 from filerep.wrapper.endings import Lost
+from filerep.wrapper.words import duration
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -40,19 +40,16 @@ class Losses:
         """Seconds to wait before the next attempt; ``synced`` if it was in sync before."""
         if synced:
             self._pause = 0.0
-        pause = self._pause = min(max(2 * self._pause, _FIRST_PAUSE), _LONGEST_PAUSE)
         if not self._lost:
             self._since, self._said = now, set()
             words = f" ({why})" if why else ""
             self._say(f"the connection was lost{words}; connecting again")
         elif why not in self._said and len(self._said) < _MOST_REASONS:
-            again = f"trying again in {pause:g} s"
-            if pause < _LONGEST_PAUSE:
-                again += f", later every {_LONGEST_PAUSE:g} s"
-            self._say(f"{why}; {again}")
+            self._say(f"{why}; trying again")
         self._said.add(why)
         self._lost = True
-        return pause
+        self._pause = min(max(2 * self._pause, _FIRST_PAUSE), _LONGEST_PAUSE)
+        return self._pause
 
 
 def replicate(

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import termios
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,10 +22,16 @@ from typing import Any
 import pytest
 from programs import ROOT, Running, environment, run, running, wait_for
 
-from filerep.wrapper import display
-from filerep.wrapper.display import Display, FarText, batch_line, first_line
+from filerep.pathstream import gathered
+from filerep.wrapper import words
+from filerep.wrapper.bar import Bar
+from filerep.wrapper.display import Display
+from filerep.wrapper.fartext import FarText, marked
+from filerep.wrapper.firstcopy import FirstCopy
+from filerep.wrapper.lines import Burst, first_line
 
 REPLICATOR = str(ROOT / "bin/file-replicator")
+TIME = r"\d\d:\d\d:\d\d"
 OWN_LINE = re.compile(r"(fr-[a-z]+|file-replicator): \S")
 
 # What passes this shell's input on at 3 MB/s.
@@ -59,7 +66,7 @@ raise SystemExit(shell.wait())
     ],
 )
 def test_sizes_are_told_in_two_digits(count: float, said: str) -> None:
-    assert display.size(count) == said
+    assert words.size(count) == said
 
 
 @pytest.mark.parametrize(
@@ -74,7 +81,7 @@ def test_sizes_are_told_in_two_digits(count: float, said: str) -> None:
     ],
 )
 def test_durations_are_told_in_their_unit(ms: float, said: str) -> None:
-    assert display.duration(ms) == said
+    assert words.duration(ms) == said
 
 
 def first(**changes: Any) -> dict[str, Any]:
@@ -87,6 +94,7 @@ def first(**changes: Any) -> dict[str, Any]:
         "ms": 1200,
         "failing": 0,
         "removals": 0,
+        "ignored": 0,
     }
     return {**report, **changes}
 
@@ -120,33 +128,140 @@ def test_the_first_copy_is_told_in_a_line(changes: dict[str, Any], said: str) ->
     assert first_line(first(**changes), True) == said
 
 
-def batch(**changes: Any) -> dict[str, Any]:
-    report = {"sent": [], "files": 0, "removed": [], "deletions": 0, "bytes": 0}
-    return {**report, "ms": 4.2, **changes}
+def batch(sent: str = "", removed: str = "", **changes: Any) -> dict[str, Any]:
+    """A report of a batch with the files named in ``sent`` and ``removed``."""
+    report: dict[str, Any] = {"is": "batch", "bytes": 0, "ms": 4.2, "bulk": False}
+    for key, names in (("sent", sent.split()), ("removed", removed.split())):
+        above = Counter(name.rpartition("/")[0] for name in names)
+        report[key] = [f"'{name}'" for name in names[:3]]
+        report[f"{key}_in"] = dict(above)
+    report["files"], report["deletions"] = len(sent.split()), len(removed.split())
+    return {**report, **changes}
 
 
-def test_a_batch_is_told_by_its_first_names_and_a_count() -> None:
-    both = batch(sent=["'a'"], files=1, removed=["'b'", "'c'"], deletions=9, bytes=5)
-    assert batch_line(both) == "sent 'a', 5 bytes; removed 'b', 'c' and 7 more, 4.2 ms"
-    assert batch_line(batch()) == ""
+def burst(*batches: dict[str, Any]) -> Burst:
+    told = Burst()
+    for one in batches:
+        told.add(one, 4.2)
+    return told
 
 
-def test_names_that_fit_are_shown_whole() -> None:
-    name = "'src/package/module.py'"
-    assert name in batch_line(batch(sent=[name], files=1), 60)
+@pytest.mark.parametrize(
+    "batches, said",
+    [
+        ([batch("a", "b c", bytes=5)], "sent 'a', 5 bytes; removed 'b', 'c', 4.2 ms"),
+        ([batch("a"), batch("x/b")], "sent 'a', 'x/b', 0 bytes, 4.2 ms"),
+        ([batch("a", bytes=2), batch("a", bytes=3)], "sent 'a', 5 bytes, 4.2 ms"),
+        ([batch(removed="a"), batch("a", bytes=3)], "sent 'a', 3 bytes, 4.2 ms"),
+        ([batch("a", bytes=3), batch(removed="a")], "removed 'a', 4.2 ms"),
+        ([batch("a b c d")], "sent 4 files, 0 bytes, 4.2 ms"),
+        ([batch("x/a x/b"), batch("x/c x/d")], "sent 4 files in x/, 0 bytes, 4.2 ms"),
+        (
+            [batch("x/y/a x/z/b d/a e"), batch(removed="q/r/a q/r/b q/c q/d")],
+            "sent 4 files in x/, ./, d/, 0 bytes; removed 4 files in q/, q/r/, 4.2 ms",
+        ),
+        (
+            [batch("a/x b/x b/y c/x d/x")],
+            "sent 5 files in b/, a/, c/ and 1 more, 0 bytes, 4.2 ms",
+        ),
+        ([batch()], ""),
+    ],
+)
+def test_a_burst_is_one_line(batches: list[dict[str, Any]], said: str) -> None:
+    assert burst(*batches).line() == said
 
 
-@pytest.mark.parametrize("width", range(45, 140, 5))
-def test_a_batch_line_fits_the_terminal(width: int) -> None:
-    names = [f"'{'directory/' * 4}{letter}.py'" for letter in "abc"]
-    line = batch_line(batch(sent=names, files=200, bytes=123_456), width)
-    assert display.columns(line) <= max(width, 60)
-    assert "'dir" in line and "and 19" in line
+def test_names_that_fit_are_whole_and_of_others_the_end_is_shown() -> None:
+    told = burst(batch("src/package/deep/module.py", bytes=12_000))
+    whole = "sent 'src/package/deep/module.py', 12 kB, 4.2 ms"
+    assert told.line(len(whole)) == whole
+    assert told.line(40) == "sent '.../deep/module.py', 12 kB, 4.2 ms"
+    both = burst(batch("one/of/them/a.py", "another/directory/b.py"))
+    assert len(both.line(65)) <= 65
+    assert "/a.py'" in both.line(65) and "/b.py'" in both.line(65)
+
+
+@pytest.mark.parametrize("width", range(40, 140, 5))
+def test_a_burst_fits_the_terminal(width: int) -> None:
+    names = " ".join(f"{'directory/' * n}{n}.py" for n in range(1, 9))
+    line = burst(batch(names, bytes=123_456)).line(width)
+    assert words.columns(line) <= width
+    assert line.startswith("sent 8 files") and line.endswith("123 kB, 4.2 ms")
+
+
+def test_directories_are_gathered_as_deep_as_there_is_room() -> None:
+    counts = {"a/b/c": 2, "a/b/d": 1, "a/e": 4, "f": 1, "": 1}
+    assert gathered(counts, 5) == counts
+    assert gathered(counts, 4) == {"a/b": 3, "a/e": 4, "f": 1, "": 1}
+    assert gathered(counts, 3) == {"a": 7, "f": 1, "": 1}
+    many = gathered({str(number): number for number in range(1000)}, 3)
+    assert len(many) <= 65 and sum(many.values()) == 999 * 500
 
 
 def test_a_wide_character_takes_two_columns() -> None:
-    assert display.columns("データ.txt") == 10
-    assert display.columns("e\u0301") == 1
+    assert words.columns("データ.txt") == 10
+    assert words.columns("e\u0301") == 1
+
+
+def test_long_lines_are_broken_between_words_and_indented() -> None:
+    text = "00:00:00 one two three four five six"
+    assert words.wrapped(text, 26, 9) == (
+        "00:00:00 one two three\n         four five six"
+    )
+    assert words.wrapped(text, 0, 9) == text
+    assert words.wrapped(f"00:00:00 {'x' * 40} y", 30, 9).endswith("x\n         y")
+
+
+def test_the_bar_says_as_much_as_leaves_it_twenty_cells() -> None:
+    now = iter(range(100))
+    bar = Bar(lambda: next(now), unicode=False)
+    bar.update({"files": 9, "bytes": 1e6, "of_files": 0, "of_bytes": 0})
+    assert bar.text(79) == "sending: 1.0 MB, 9 files, 1.0 MB/s"
+    told = {"of_files": 6720, "of_bytes": 43e6}
+    bar.update({"files": 2197, "bytes": 11e6, **told})
+    for width in range(49, 130, 3):
+        text = bar.text(width)
+        assert words.columns(text) == width
+        assert len(text.split("|")[1]) >= (20 if width >= 79 else 12)
+        assert "11 of 43 MB" in text and text.startswith(" 26% |###")
+    assert bar.text(79).endswith("| 11 of 43 MB, 2,197 of 6,720 files, 8 s left")
+    assert bar.text(49).endswith("| 11 of 43 MB, 8 s left")
+    assert bar.text(129).endswith("6,720 files, 4.0 MB/s, 8 s left")
+    for width in range(20, 49):
+        assert words.columns(bar.text(width)) == width
+
+
+def test_what_was_sent_and_what_is_left_is_told_of_an_interrupted_copy() -> None:
+    copy = FirstCopy()
+    assert copy.left() == ""
+    copy.begun = True
+    assert copy.left() == "the first copy is not done"
+    copy.batch(batch("a b c", bytes=2_500_000))
+    assert copy.left() == "3 files sent, 2.5 MB"
+    copy.progress({"of_files": 6720, "of_bytes": 43e6})
+    assert copy.left() == "3 of 6,720 files sent, 2.5 of 43 MB"
+
+
+def test_what_a_first_copy_removed_is_named() -> None:
+    copy = FirstCopy()
+    copy.batch(batch("a", "b c"))
+    assert list(copy.removed()) == ["removed 'b'", "removed 'c'"]
+    names = [f"'{number}'" for number in range(30)]
+    copy.batch(batch(removed="x", deletions=40) | {"removed": names[:20]})
+    lines = list(copy.removed())
+    assert len(lines) == 21 and lines[-1] == "removed 22 files more"
+
+
+def test_what_makes_a_copy_long_is_told_once() -> None:
+    copy = FirstCopy()
+    told = {"bytes": 0, "of_files": 9, "of_bytes": 4e9, "heavy": ["data", 3.1e9]}
+    copy.progress(told)
+    assert copy.heavy(told, 59) == ""
+    assert copy.heavy(told, 720) == (
+        "4.0 GB to send, about 12 min 0 s: 3.1 GB of it in data/;"
+        " --exclude data/ leaves it out"
+    )
+    assert copy.heavy(told, 720) == ""
 
 
 def test_a_dry_run_names_each_path_once_and_changes_nothing(place: Path) -> None:
@@ -166,8 +281,11 @@ def test_a_dry_run_names_each_path_once_and_changes_nothing(place: Path) -> None
     (source / "b").write_text("changed")
     (source / "d").write_text("new")
     done = run([REPLICATOR, "--dry-run", *words[2:]])
-    told = [f"would send '{name}'" for name in "bd"] + ["would remove 'a'"]
-    assert sorted(done.stdout.decode().splitlines()) == sorted(told)
+    assert done.stdout.decode().splitlines() == [
+        "would remove 'a'",
+        "would send 'b', 7 bytes, changed",
+        "would send 'd', 3 bytes, new",
+    ]
     count = b"2 files to send, 10 bytes; 1 to remove"
     assert done.stderr == b"file-replicator: nothing was changed: " + count + b"\n"
     assert run([REPLICATOR, "--quiet", "--dry-run", *words[2:]]).stdout == done.stdout
@@ -177,29 +295,54 @@ def test_a_dry_run_names_each_path_once_and_changes_nothing(place: Path) -> None
 # --- what the far end may do to the terminal ------------------------------------------
 
 HOSTILE = [
-    (b"plain \xc3\xa4\n", "plain ä\n"),
-    (b"\x1b[31mred\x1b[0m\n", "\x1b[31mred\x1b[0m\n"),
-    (b"\x1b]0;title\x07x\n", "x\n"),
-    (b"\x1b]52;c;ZXZpbA==\x1b\\x\n", "x\n"),
-    (b"\x1b[2J\x1b[Hx\n", "x\n"),
-    (b"\x1bc\x1b(0x\n", "x\n"),
-    (b"a\rfile-replicator: forged\n", "a\nfile-replicator: forged\n"),
-    (b"a\r\nb\tc\n", "a\nb\tc\n"),
-    (b"\xc2\x9b2Jx\n", "2Jx\n"),
-    (b"\x9b2J\xff\n", "\ufffd2J\ufffd\n"),
-    (b"\x07\x08\x7f\x00x\n", "x\n"),
-    (b"10%\r20%\r30%\n", "10%\n20%\n30%\n"),
+    (b"plain \xc3\xa4\n", ["plain ä"]),
+    (b"\x1b[31mred\x1b[0m\n", ["\x1b[31mred\x1b[0m"]),
+    (b"\x1b[1;91mred\n", ["\x1b[1;91mred"]),
+    (b"\x1b[8mhidden \x1b[30;40mtoo\n", ["hidden too"]),
+    (b"\x1b[38;2;0;0;0ma\x1b[48;5;0;31mb\x1b[7mc\n", ["a\x1b[31mbc"]),
+    (b"\x1b]0;title\x07x\n", ["x"]),
+    (b"\x1b]52;c;ZXZpbA==\x1b\\x\n", ["x"]),
+    (b"\x1b[2J\x1b[Hx\n", ["x"]),
+    (b"\x1bc\x1b(0x\n", ["x"]),
+    (b"a\rfile-replicator: forged\n", ["a", "file-replicator: forged"]),
+    (b"a\r\nb\tc\n", ["a", "b\tc"]),
+    (b"\xc2\x9b2Jx\n", ["2Jx"]),
+    (b"\x9b2J\xff\n", ["\ufffd2J\ufffd"]),
+    (b"\x07\x08\x7f\x00x\n", ["x"]),
+    (b"10%\r20%\r30%\n", ["10%", "20%", "30%"]),
+    ("a\u202eb\u2028c\u00a0d\n".encode(), ["ab c d"]),
 ]
 
 
 @pytest.mark.parametrize("data, shown", HOSTILE)
 @pytest.mark.parametrize("piece", [1, 2, 1000])
 def test_control_characters_of_the_far_end_do_nothing(
-    data: bytes, shown: str, piece: int
+    data: bytes, shown: list[str], piece: int
 ) -> None:
     text = FarText("utf-8")
     parts = [data[at : at + piece] for at in range(0, len(data), piece)]
-    assert "".join(text.feed(part) for part in parts) == shown
+    assert [line for part in parts for line in text.feed(part)] == shown
+    assert not text.end()
+
+
+def test_a_line_without_an_end_is_kept_for_a_moment_and_bounded() -> None:
+    text = FarText("utf-8")
+    assert text.feed(b"x" * 25_000) == ["x" * 10_000] * 2
+    assert text.end() == ["x" * 5_000] and text.end() == []
+
+
+def test_each_row_of_the_far_ends_is_marked_and_ends_its_colours() -> None:
+    assert marked("hello", 80) == ["| hello"]
+    assert marked("", 80) == ["| "]
+    assert marked("\x1b[31mred", 0) == ["| \x1b[31mred\x1b[0m"]
+    forged = " " * 8 + "12:00:00 in sync"
+    assert marked(forged, 10) == ["|         ", "| 12:00:00", "|  in sync"]
+    assert marked("\x1b[31mabcd\x1b[0me", 5) == [
+        "| \x1b[31mabc\x1b[0m",
+        "| \x1b[31md\x1b[0me\x1b[0m",
+    ]
+    assert marked("データ", 6) == ["| デー", "| タ"]
+    assert marked("a\tb", 80) == ["| a       b"]
 
 
 def test_a_file_gets_every_byte_of_the_far_end() -> None:
@@ -255,13 +398,17 @@ class Terminal:
     def text(self) -> str:
         return self.shown.decode(errors="replace")
 
+    def plain(self) -> str:
+        """What was shown, without colours."""
+        return re.sub(r"\x1b\[\d*m", "", self.text())
+
     def has(self, text: str) -> bool:
-        return text in self.text()
+        return text in self.plain()
 
     def screen(self) -> list[str]:
         """The lines as they stand at the end: a carriage return begins a line anew."""
         lines = []
-        for line in self.text().replace("\r\n", "\n").split("\n"):
+        for line in self.plain().replace("\r\n", "\n").split("\n"):
             cells: list[str] = []
             for part in line.split("\r"):
                 cells[: len(part)] = part
@@ -298,24 +445,24 @@ def slow(place: Path) -> list[str]:
     return [str(place / "dest"), "--", sys.executable, str(script)]
 
 
-@pytest.mark.parametrize("columns", [120, 60, 30])
+@pytest.mark.parametrize("columns", [120, 80, 50, 30])
 def test_the_first_copy_has_a_bar_and_leaves_a_line(
     source: Path, place: Path, columns: int
 ) -> None:
-    words = [str(source), *slow(place)]
-    with on_terminal(*words, columns=columns) as (program, terminal):
+    with on_terminal(str(source), *slow(place), columns=columns) as (program, terminal):
         program.wait_for(lambda: terminal.has("in sync"), what=terminal.text)
-        assert terminal.has("\rfile-replicator:")
-        assert terminal.has("%|")
-        if columns == 120:
-            assert re.search(
-                r"\d+%\|.*M/8\.00M \[.*B/s, \d+/40 files\]", terminal.text()
-            )
-        (line,) = terminal.screen()
-        assert line.startswith("file-replicator: in sync: 40 files, 8.0 MB in ")
-        for part in re.split("[\r\n]", terminal.text()):
-            if "%|" in part:
-                assert display.columns(part.replace("\x1b[A", "")) <= columns
+        bars = [part for part in re.split("[\r\n]", terminal.text()) if "% |" in part]
+        assert bars and all(words.columns(part) < columns for part in bars)
+        if columns >= 50:
+            cells = [part.split("|")[1] for part in bars]
+            assert min(map(len, cells)) >= (20 if columns >= 80 else 12)
+            assert re.search(r"of 8\.0 MB, .*\d s left", "".join(bars))
+        text = " ".join(line.strip() for line in terminal.screen())
+        said = (
+            rf"{TIME} in sync: 40 files, 8.0 MB in [\d.]+ s -> \S+/dest/src; watching"
+        )
+        assert re.fullmatch(said, text), text
+        assert "file-replicator" not in text.replace(str(place), "")
 
 
 def test_no_colour_and_nothing_but_carriage_returns(source: Path, place: Path) -> None:
@@ -323,6 +470,22 @@ def test_no_colour_and_nothing_but_carriage_returns(source: Path, place: Path) -
     with on_terminal(*words, NO_COLOR="1") as (program, terminal):
         program.wait_for(lambda: terminal.has("in sync"), what=terminal.text)
         assert not re.search("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]", terminal.text())
+
+
+def test_in_sync_is_green_and_a_failure_red(place: Path) -> None:
+    source = place / "src"
+    source.mkdir()
+    (source / "a").write_text("a")
+    (place / "d/src/b").mkdir(parents=True)
+    with on_terminal(str(source), str(place / "d"), "sh") as (program, terminal):
+        program.wait_for(lambda: "\x1b[32min sync\x1b[0m:" in terminal.text())
+        os.kill(program.process.pid, signal.SIGINT)
+        program.process.wait(20)
+    words = [str(source), str(place / "d"), "--", "sh", "-c", "exit 3"]
+    with on_terminal(*words) as (program, terminal):
+        program.process.wait(20)
+        program.wait_for(lambda: terminal.has("exited with 3"), what=terminal.text)
+        assert re.search(f"{TIME} \x1b\\[31mthe connection command", terminal.text())
 
 
 def test_a_message_during_the_copy_stands_above_the_bar(
@@ -341,15 +504,14 @@ def test_a_message_during_the_copy_stands_above_the_bar(
     words = [str(source), str(place / "dest"), "--", sys.executable, str(script)]
     with on_terminal(*words) as (program, terminal):
         program.wait_for(lambda: terminal.has("in sync"), what=terminal.text)
-        *spoken, last = terminal.screen()
-        assert spoken and set(spoken) == {"spoken far away"}
-        assert last.startswith("file-replicator: in sync")
+        spoken = [line for line in terminal.screen() if line.startswith("|")]
+        assert spoken and set(spoken) == {"| spoken far away"}
 
 
 def test_resizing_stopping_and_going_on_do_no_harm(source: Path, place: Path) -> None:
     words = ["--keepalive", "0.5", str(source), *slow(place)]
     with on_terminal(*words) as (program, terminal):
-        program.wait_for(lambda: terminal.has("%|"), what=terminal.text)
+        program.wait_for(lambda: terminal.has("% |"), what=terminal.text)
         terminal.resize(40)
         os.killpg(program.process.pid, signal.SIGWINCH)
         os.killpg(program.process.pid, signal.SIGSTOP)
@@ -363,6 +525,49 @@ def test_resizing_stopping_and_going_on_do_no_harm(source: Path, place: Path) ->
         program.wait_for(lambda: terminal.has("sent 'new'"), what=terminal.text)
         assert program.end(signal.SIGINT) == 130
         assert termios.tcgetattr(terminal.slave)[3] & termios.ECHO
+
+
+def test_a_burst_on_a_terminal_becomes_one_line(place: Path) -> None:
+    source = place / "src"
+    source.mkdir()
+    with on_terminal(str(source), str(place / "d"), "sh") as (program, terminal):
+        program.wait_for(lambda: terminal.has("in sync"), what=terminal.text)
+        for number in range(200):
+            directory = source / f"d{number % 3}"
+            directory.mkdir(exist_ok=True)
+            (directory / f"f{number}").write_text("x")
+        there = place / "d/src"
+        program.wait_for(lambda: len(list(there.glob("d*/f*"))) == 200)
+        program.wait_for(lambda: terminal.text().endswith("\n"))
+        lines = [line for line in terminal.screen() if " sent " in line]
+        assert re.fullmatch(
+            rf"{TIME} sent 200 files in d0/, d1/, d2/, 200 bytes, [\d.]+ m?s", lines[-1]
+        ), lines
+
+
+def test_an_interrupted_copy_says_what_is_left(source: Path, place: Path) -> None:
+    with on_terminal(str(source), *slow(place)) as (program, terminal):
+        there = place / "dest/src"
+        program.wait_for(lambda: len(list(there.glob("*"))) > 20, what=terminal.text)
+        os.kill(program.process.pid, signal.SIGINT)
+        program.process.wait(20)
+        last = " ".join(line.strip() for line in terminal.screen())
+        assert re.search(
+            r"interrupted: \d+ of 40 files sent, [\d.]+ of 8.0 MB;"
+            " the next start goes on from there$",
+            last,
+        ), last
+
+
+def test_a_connection_that_takes_long_is_told_of(place: Path) -> None:
+    source, gate = place / "src", place / "gate"
+    source.mkdir()
+    os.mkfifo(gate)
+    shell = ["sh", "-c", f"read x <{gate}; exec sh"]
+    with running(REPLICATOR, str(source), str(place / "d"), "--", *shell) as program:
+        program.says("file-replicator: connecting: 'sh -c read x")
+        gate.write_text("\n")
+        program.says("in sync: 0 files")
 
 
 @pytest.mark.parametrize("options", [(), ("--debugging",), ("--quiet",)])
