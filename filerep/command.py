@@ -40,6 +40,14 @@ class Stop(Exception):
         self.status = status
 
 
+class BySignal(int):
+    """The exit status 128+N as a shell has it: ``leave`` ends the process by signal N.
+
+    A shell that sees a program die of Ctrl-C ends the loop or script around it too. One that
+    exits with 130 has dealt with it, for all the shell knows.
+    """
+
+
 class OutputError(Exception):
     """Standard output took no more; ``errno`` is EPIPE when its reader has gone."""
 
@@ -121,7 +129,7 @@ def run(
         command.say(f"cannot write output: {error}")
         return IO_ERROR
     except KeyboardInterrupt:
-        return INTERRUPTED
+        return BySignal(INTERRUPTED)
     except Exception as error:  # a bug: said in one line, whole with --debugging
         if command.args.get("--debugging") or os.environ.get("FILEREP_DEBUG"):
             import traceback
@@ -139,6 +147,11 @@ def leave(status: int) -> NoReturn:
             stream.flush()
         except (OSError, ValueError, AttributeError):  # AttributeError: it was closed
             pass
+    if isinstance(status, BySignal):
+        import signal
+
+        signal.signal(status - 128, signal.SIG_DFL)
+        os.kill(os.getpid(), status - 128)
     os._exit(status)
 
 

@@ -117,6 +117,7 @@ def _main(run: Command) -> int:
 
 
 def _run_stage(name: str, words: list[str]) -> int:
+    """Run a stage in a process of its own; its exit status, a number in any case."""
     return int(import_module(f"filerep.{name}").main(words))
 
 

@@ -8,10 +8,10 @@ Sockets, fifos and devices are left out. Directories are not named: they exist a
 destination because files in them do. A name in SRC itself that begins with .filerep- is
 never printed: it is where a destination keeps what is on its way.
 
-With --gitignore the answer is git's: what `git ls-files --cached --others
---exclude-standard -z` prints in SRC. That takes in .gitignore files, also above SRC up
-to the top of its repository, .git/info/exclude and core.excludesFile. `.git` itself is
-left out. Where SRC is in no repository, the .gitignore files in it count all the same;
+With --gitignore the answer is git's: what
+`git ls-files --cached --others --exclude-standard -z` prints in SRC. That takes in
+.gitignore files, also above SRC up to the top of its repository, .git/info/exclude and
+core.excludesFile. `.git` itself is left out. Where SRC is in no repository, the .gitignore files in it count all the same;
 where SRC itself is ignored by rules above it, those do not count, and a line says so.
 A tracked file is printed though it is ignored; to find such files takes a git program.
 Another repository inside SRC, a submodule say, is walked by its own rules.

@@ -20,8 +20,9 @@ def shell_quote(word: bytes) -> bytes:
 def script_text(name: str) -> bytes:
     """One of the scripts that the far end is sent."""
     path = os.path.join(os.path.dirname(__file__), "scripts", name + ".sh")
-    with open(path, "rb") as file:
-        return file.read()
+    # As the loader of this module reads it, so that all may be in a zip archive.
+    data: bytes = __loader__.get_data(path)  # type: ignore[name-defined]
+    return data
 
 
 def in_calls(paths: list[bytes]) -> Iterator[list[bytes]]:

@@ -70,12 +70,10 @@ class Bootstrap:
         self._write(receiver(self._job, self._told))
         self.deadline = None  # a shell, which may have much to clean out yet
 
-    def late(self) -> Lost:
-        """What it means that ``deadline`` has passed."""
-        return Lost(
-            f"no shell answered within {self._job.timeout:g} s: the connection"
-            " command must give a shell on its standard input"
-        )
+    @property
+    def words(self) -> bytes:
+        """What else was said on stdout: of no meaning, unless no more comes."""
+        return self._said
 
 
 def questions(job: Job, nonce: str, first: bool) -> bytes:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+
 from filerep import command
 from filerep.command import Stop
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import NoReturn
 
 
@@ -18,15 +21,39 @@ def one_line(text: str) -> str:
     return "".join(c if c.isprintable() else "?" for c in " ".join(text.split()))
 
 
-def unanswered(status: int, words: bytes) -> Lost:
+def last_line(*texts: bytes) -> str:
+    """The last line in the first of ``texts`` that has any."""
+    for text in texts:
+        lines = [line for line in text.splitlines() if line.strip()]
+        if lines:
+            return one_line(lines[-1].decode("utf-8", "replace"))
+    return ""
+
+
+def how_ended(words: Sequence[str], status: int) -> str:
+    """``ssh exited with 255``: how the connection command ``words`` ended."""
+    program = one_line(os.path.basename(words[0]))
+    if status < 0:
+        return f"{program} was killed by signal {-status}"
+    return f"{program} exited with {status}"
+
+
+def unanswered(words: Sequence[str], status: int, why: str, hint: str) -> Lost:
     """The connection command ended with ``status`` before a shell answered.
 
-    ``words`` are the last that it wrote to stderr.
+    ``why`` is the last line that it said, ``hint`` what could help.
     """
-    how = f"was killed by signal {-status}" if status < 0 else f"exited with {status}"
-    lines = [line for line in words.splitlines() if line.strip()]
-    why = f": {one_line(lines[-1].decode('utf-8', 'replace'))}" if lines else ""
-    return Lost(f"the connection command {how} before a shell answered{why}")
+    said = f": {why}" if why else ""
+    return Lost(f"{how_ended(words, status)} before a shell answered{said}{hint}")
+
+
+def unanswered_yet(seconds: float, why: str) -> Lost:
+    """No shell has answered for ``seconds``; ``why`` is what was said instead."""
+    said = f"; it said: {why}" if why else ""
+    return Lost(
+        f"no shell answered within {seconds:g} s: the connection command must give a"
+        f" shell on its standard input{said}"
+    )
 
 
 def is_good(status: int) -> bool:

@@ -11,6 +11,7 @@ import time
 from filerep import command
 from filerep.command import Stop
 from filerep.pathstream import quote
+from filerep.wrapper.mistakes import not_run
 from filerep.wrapper.stage import Stage
 
 TYPE_CHECKING = False
@@ -76,6 +77,7 @@ class Processes:
             )
         except OSError as error:
             said = f"cannot run {quote(words[0])}: {command.reason(error)}"
+            said += not_run(words)
             raise Stop(command.UNAVAILABLE, said) from None
         self.close(*files)
 
@@ -100,6 +102,13 @@ class Processes:
     def status(self, name: str) -> Optional[int]:
         """With which status it has ended; None if it runs."""
         return self._children[name].poll()
+
+    def status_soon(self, name: str, seconds: float) -> Optional[int]:
+        """The same, if it does not run any more in ``seconds``."""
+        try:
+            return self._children[name].wait(seconds)
+        except subprocess.TimeoutExpired:
+            return None
 
     def wait(self, name: str) -> int:
         """The status of one whose work is done."""

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import time
 
 from filerep import command
 from filerep.wrapper.bootstrap import Bootstrap
-from filerep.wrapper.endings import Lost, is_good, stage_ended, unanswered
+from filerep.wrapper.endings import (
+    Lost,
+    how_ended,
+    is_good,
+    last_line,
+    stage_ended,
+    unanswered,
+    unanswered_yet,
+)
 from filerep.wrapper.hearing import Errors
+from filerep.wrapper.mistakes import not_answered
 from filerep.wrapper.processes import PIPE_BYTES, Processes
 from filerep.wrapper.reports import Reports
 from filerep.wrapper.stages import Stages
@@ -25,6 +35,8 @@ if TYPE_CHECKING:
     from filerep.wrapper.waiting import Waiters
 
 _END_GRACE = 0.7
+_CLOSED = ("", "it was closed", os.strerror(errno.EPIPE))  # as fr-pack says it
+_LAST_BREATH = 0.2  # between the end of what a connection says, and its own
 
 
 class Session:
@@ -98,19 +110,26 @@ class Session:
             seconds = None if limit is None else limit - time.monotonic()
             ready = self._poll([self._from_far, *self._errors.fds()], seconds)
             if not ready:
-                raise bootstrap.late()
+                why = last_line(self._errors.words, bootstrap.words)
+                raise unanswered_yet(self._job.timeout, why)
             self._errors.hear(ready)
             if self._from_far not in ready:
                 continue
             chunk = os.read(self._from_far, 65536)
             if not chunk:
-                status = self._processes.stop("connection", 1)
-                self._errors.hear_far()
-                raise unanswered(status, self._errors.words)
+                raise self._unanswered(bootstrap)
             far = bootstrap.hear(chunk)
             if far is not None:
                 self._errors.ready = True
                 return far
+
+    def _unanswered(self, bootstrap: Bootstrap) -> Lost:
+        status = self._processes.stop("connection", 1)
+        self._errors.hear_far()
+        why = last_line(self._errors.words, bootstrap.words)
+        words = self._job.connection
+        hint = not_answered(words, status, self._job.args)
+        return unanswered(words, status, why, hint)
 
     def _rehearsed_clean_out(self, far: str) -> str:
         """The ready line as it would be; with --dry-run nothing is cleaned out."""
@@ -169,8 +188,21 @@ class Session:
                 # Its input ended: so did fr-watch, whose status tells why.
                 name, status = "fr-watch", processes.wait("fr-watch")
                 self._errors.drain_stages()
-            stage_ended(name, status, self.reports.lost, self.reports.refused)
+            lost = self._how_lost() if status == command.UNAVAILABLE else ""
+            stage_ended(name, status, lost, self.reports.refused)
         return False
+
+    def _how_lost(self) -> str:
+        """Why the connection does not work any more.
+
+        That it was closed is all that fr-pack can see when the command has ended.
+        """
+        if self.reports.lost not in _CLOSED:
+            return self.reports.lost
+        status = self._processes.status_soon("connection", _LAST_BREATH)
+        if status is None:
+            return self.reports.lost
+        return how_ended(self._job.connection, status)
 
     def close(self) -> None:
         """End what still runs."""

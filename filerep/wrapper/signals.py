@@ -7,6 +7,8 @@ import select
 import signal
 import time
 
+from filerep.command import BySignal
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -23,7 +25,7 @@ class Signalled(Exception):
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
-        self.status = 128 + number
+        self.status = BySignal(128 + number)
 
 
 class Signals:

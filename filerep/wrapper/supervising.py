@@ -40,16 +40,19 @@ class Losses:
         """Seconds to wait before the next attempt; ``synced`` if it was in sync before."""
         if synced:
             self._pause = 0.0
+        pause = self._pause = min(max(2 * self._pause, _FIRST_PAUSE), _LONGEST_PAUSE)
         if not self._lost:
             self._since, self._said = now, set()
             words = f" ({why})" if why else ""
             self._say(f"the connection was lost{words}; connecting again")
         elif why not in self._said and len(self._said) < _MOST_REASONS:
-            self._say(f"{why}; trying again")
+            again = f"trying again in {pause:g} s"
+            if pause < _LONGEST_PAUSE:
+                again += f", later every {_LONGEST_PAUSE:g} s"
+            self._say(f"{why}; {again}")
         self._said.add(why)
         self._lost = True
-        self._pause = min(max(2 * self._pause, _FIRST_PAUSE), _LONGEST_PAUSE)
-        return self._pause
+        return pause
 
 
 def replicate(

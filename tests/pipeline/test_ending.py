@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 from pathlib import Path
 
 import farends
+import keyboard
 import programs
 import pytest
 import trees
@@ -15,18 +17,14 @@ REPLICATE = str(programs.ROOT / "bin" / "file-replicator")
 
 
 @pytest.mark.parametrize(
-    "number, status",
-    [
-        (signal.SIGINT, 130),
-        (signal.SIGTERM, 143),
-        # Nothing can be done about this one but by those who are left.
-        (signal.SIGKILL, -9),
-    ],
-    ids=["Ctrl-C", "SIGTERM", "SIGKILL"],
+    "number",
+    # Nothing can be done about the last one but by those who are left.
+    [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL],
+    ids=["Ctrl-C", "SIGTERM", "SIGHUP", "SIGKILL"],
 )
 @pytest.mark.parametrize("shell", ["bash", "dash"])
-def test_nothing_is_left_after(
-    shell: str, number: int, status: int, place: Path
+def test_it_dies_of_the_signal_and_leaves_nothing(
+    shell: str, number: int, place: Path
 ) -> None:
     trees.plant(place / "src", {"f": b"x"})
     (place / "far").mkdir()
@@ -34,7 +32,7 @@ def test_nothing_is_left_after(
     with programs.running(*command) as run:
         run.says("watching")
         run.signal(number)
-        assert run.process.wait(10) == status
+        assert run.process.wait(10) == -number
         programs.wait_for(lambda: not run.family(), what=run.family)
     assert os.listdir(place / "far/src") == ["f"]
     assert b"Traceback" not in run.errors
@@ -50,3 +48,41 @@ def test_a_stage_can_speak_where_the_user_has_closed_stderr(place: Path) -> None
     closing = ["sh", "-c", 'exec "$@" 2>&-', "sh", *farends.without_rights(), *once]
     assert programs.run(closing).returncode == 1
     assert os.listdir(place / "far/src") == ["f"]
+
+
+def test_ctrl_c_ends_the_loop_around_it_and_the_prompt_has_its_own_line(
+    place: Path,
+) -> None:
+    trees.plant(place / "src", {"f": b"x"})
+    with keyboard.bash() as typed:
+        words = f"file-replicator {place}/src {place}/far bash"
+        typed.type(f"for i in 1 2 3; do {words}; echo round $i; done\n")
+        typed.shows("watching")
+        typed.type("\x03")
+        typed.shows("^C\r\n$ ")
+        typed.type("echo next\n")
+        typed.shows("next\r\n")
+    assert "\nround" not in typed.text()
+    assert os.listdir(place / "far/src") == ["f"]
+
+
+@pytest.mark.parametrize("program", ["fr-watch", "fr-pack"])
+def test_a_filter_dies_of_ctrl_c_as_well(program: str, place: Path) -> None:
+    trees.plant(place / "src", {"f": b"x"})
+    ready, told = os.pipe()
+    words = [str(programs.ROOT / "bin" / program), place / "src"]
+    if program == "fr-watch":
+        words[1:1] = ["--ready-fd", str(told)]
+    with programs.running(*words, stdin=subprocess.PIPE, pass_fds=[told]) as run:
+        os.close(told)
+        if program == "fr-watch":
+            assert os.read(ready, 1) == b"\n"
+        else:
+            assert run.process.stdin
+            run.process.stdin.write(b"f\0")
+            run.process.stdin.flush()
+            programs.wait_for(lambda: b"ustar" in run.output)
+        run.signal(signal.SIGINT)
+        assert run.process.wait(10) == -signal.SIGINT
+    os.close(ready)
+    assert b"Traceback" not in run.errors

@@ -41,6 +41,7 @@ PACKAGES = {
     "dockerd": "docker.io",
     "ip": "iproute2",
     "ksh93": "ksh93u+m",
+    "man": "man-db",
     "mksh": "mksh",
     "mount": "mount",
     "podman": "podman",
@@ -297,6 +298,13 @@ def busybox_root(root: Path) -> None:
     install_busybox(root / "bin")
     for name in ("dest", "dev", "etc", "proc", "root", "sys", "tmp"):
         (root / name).mkdir(exist_ok=True)
+    if IS_ROOT:
+        words = [*need("chroot"), str(root), "/bin/busybox", "true"]
+        if subprocess.run(words, capture_output=True).returncode:
+            pytest.skip(
+                "needs a busybox that is linked statically:"
+                " apt-get install busybox-static"
+            )
 
 
 def chroot(base: Path) -> FarEnd:

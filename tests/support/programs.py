@@ -111,13 +111,13 @@ class Running:
         self.process.send_signal(number)
 
     def end(self, number: int | None = None, timeout: float = 20) -> int:
-        """Send signal ``number``, if any, and wait for the end; the exit status."""
+        """Send signal ``number``, if any, and wait for the end; the status as a shell has it."""
         if number is not None and self.process.poll() is None:
             self.process.send_signal(number)
         status = self.process.wait(timeout)
         for thread in self._threads:
             thread.join(timeout)
-        return status
+        return 128 - status if status < 0 else status
 
     def family(self) -> list[int]:
         """The processes that descend from this program, however they were started."""

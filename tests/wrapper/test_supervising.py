@@ -23,7 +23,9 @@ def test_the_same_reason_is_told_once_until_it_is_connected() -> None:
     for _ in range(3):
         losses.lost("refused", False, 0.0)
     losses.lost("no route", False, 0.0)
-    assert [line for line in said if "trying" in line] == ["no route; trying again"]
+    assert [line for line in said if "trying" in line] == [
+        "no route; trying again in 4 s, later every 30 s"
+    ]
     losses.connected(1.0)
     losses.lost("refused", False, 2.0)
     assert said[-1] == "the connection was lost (refused); connecting again"
