@@ -14,6 +14,7 @@ from pathlib import Path
 
 import farends
 import pytest
+import readme
 import share
 from programs import ROOT, run, running
 from trees import plant
@@ -255,10 +256,10 @@ def test_a_busybox_that_needs_libraries_skips_what_needs_a_static_one(
 # --- README ---------------------------------------------------------------------------
 
 
-def readme_command(word: str) -> str:
-    """The first command in README that contains ``word``."""
-    lines = (ROOT / "README.md").read_text().splitlines()
-    return next(line for line in lines if word in line and "pip install" in line)
+def commands(heading: str) -> list[str]:
+    """The commands that README has under a heading."""
+    blocks = readme.blocks(readme.README)
+    return [one.text.strip() for one in blocks if one.heading == heading]
 
 
 @pytest.fixture
@@ -271,24 +272,54 @@ def private_tmp() -> Iterator[list[str]]:
 
 
 @pytest.mark.timeout(300)
-def test_the_first_command_in_readme_works_as_printed(
-    checkout: Path, place: Path, private_tmp: list[str]
+def test_what_readme_says_first_works_as_printed(
+    checkout: Path, place: Path, private_tmp: list[str], tmp_path: Path
 ) -> None:
-    command = readme_command("file-replicator my_project_dir")
+    """pipx install, and a copy to /tmp, by somebody who has nothing else."""
+    install, replicate = commands("Install and run")[:2]
+    tools = environment_of(sys.executable, tmp_path / "tools")
+    pip_install(tools, "pipx")
     # Outside /tmp, which the command is given anew.
     work = Path("/var/tmp") / place.name
     shutil.copytree(checkout, work, symlinks=True)
+    home = {"HOME": str(work / "home"), "PIPX_DEFAULT_PYTHON": sys.executable}
+    path = f"{work}/home/.local/bin:{tools}:{os.environ['PATH']}"
+    environment = {**clean_environment(), **home, "PATH": path}
+    for name in [one for one in environment if one.startswith("XDG_")]:
+        del environment[name]
     try:
-        plant(work, {"my_project_dir/src/main.py": "print('hello')\n"})
+        done = run(["sh", "-c", install], cwd=work, env=environment, timeout=200)
+        assert done.returncode == 0, done.stderr.decode()
+        for command in COMMANDS:
+            assert (work / "home/.local/bin" / command).exists()
+            page = work / f"home/.local/share/man/man1/{command}.1"
+            assert page.exists()
         with running(
-            *private_tmp, "bash", "-c", command, cwd=work, env=clean_environment()
+            *private_tmp, "sh", "-c", replicate, cwd=work, env=environment
         ) as program:
-            copy = Path(f"/proc/{program.process.pid}/root/tmp/my_project_dir")
-            program.wait_for((copy / "src/main.py").exists, timeout=200)
-            plant(work, {"my_project_dir/later": "saved\n"})
+            copy = Path(f"/proc/{program.process.pid}/root/tmp/filerep")
+            program.wait_for((copy / "pack.py").exists)
+            plant(work, {"filerep/later": "saved\n"})
             program.wait_for(lambda: holds(copy / "later", "saved\n"))
     finally:
         shutil.rmtree(work)
+
+
+@pytest.mark.timeout(300)
+def test_the_way_without_pipx_works_as_printed(checkout: Path, tmp_path: Path) -> None:
+    text = readme.README.read_text()
+    (install,) = re.findall(
+        r"`(python3 -m venv venv && venv/bin/pip install \.)`", text
+    )
+    work = tmp_path / "clone"
+    shutil.copytree(checkout, work, symlinks=True)
+    done = run(["sh", "-c", install], cwd=work, env=clean_environment(), timeout=200)
+    assert done.returncode == 0, done.stderr.decode()
+    done = run(
+        [work / "venv/bin/file-replicator", "--version"], env=clean_environment()
+    )
+    assert done.returncode == 0
+    assert (work / "venv/share/man/man1/fr-walk.1").exists()
 
 
 def holds(path: Path, text: str) -> bool:

@@ -1,4 +1,4 @@
-"""README.md's code blocks, and the help texts in it, which this script brings up to date."""
+"""The code blocks of README.md and docs/, and the help texts in them, which this script renews."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 README = ROOT / "README.md"
-HELP = re.compile(r"<!-- help: (\S+) -->\n(?:\n```text\n.*?\n```\n)?", re.DOTALL)
+RECIPES = ROOT / "docs/recipes.md"
+HELP = re.compile(r"<!-- help: (\S+) (\S+) -->\n(?:\n```text\n.*?\n```\n)?", re.DOTALL)
 
 
 class Block(NamedTuple):
@@ -19,11 +20,11 @@ class Block(NamedTuple):
     text: str
 
 
-def blocks() -> list[Block]:
+def blocks(page: Path) -> list[Block]:
     """Every code block with a language, and the heading it stands under."""
     found = []
     heading = ""
-    lines = iter(README.read_text().splitlines())
+    lines = iter(page.read_text().splitlines())
     for line in lines:
         if line.startswith("#"):
             heading = line.lstrip("#").strip()
@@ -37,8 +38,8 @@ def blocks() -> list[Block]:
     return found
 
 
-def help_of(program: str) -> str:
-    words = [sys.executable, str(ROOT / "bin" / program), "--help"]
+def help_of(program: str, option: str = "--help") -> str:
+    words = [sys.executable, str(ROOT / "bin" / program), option]
     env = {"PYTHONPATH": str(ROOT)}
     return subprocess.run(
         words, check=True, capture_output=True, text=True, env=env
@@ -49,7 +50,8 @@ def refreshed(text: str) -> str:
     """``text`` with each program's help as it is now."""
 
     def block(found: re.Match[str]) -> str:
-        return f"{found[0].splitlines()[0]}\n\n```text\n{help_of(found[1])}```\n"
+        said = help_of(found[1], found[2])
+        return f"{found[0].splitlines()[0]}\n\n```text\n{said}```\n"
 
     return HELP.sub(block, text)
 

@@ -1,4 +1,4 @@
-"""Make tests/session.svg, the picture in README.md, from a real run over ssh.
+"""Make docs/session.svg, the picture in README.md, from a real run over ssh.
 
 What stands in it was typed and answered just so: a shell on a pseudo-terminal is given one
 command after the other, each once the one before has had its effect.
@@ -20,7 +20,7 @@ from pathlib import Path
 import farends
 from programs import ROOT, environment, read_until
 
-PICTURE = ROOT / "tests/session.svg"
+PICTURE = ROOT / "docs/session.svg"
 PROMPT = "$ "
 COLUMNS = 96
 # Each command, and what stands on the terminal when it has had its effect.
@@ -140,7 +140,7 @@ def svg(lines: list[str]) -> str:
         )
     return "\n".join(
         [
-            f'<svg xmlns="http://www.w3.org/2000/svg" width="{COLUMNS * 8.45:.0f}"'
+            f'<svg xmlns="http://www.w3.org/2000/svg" width="{28 + COLUMNS * 8.6:.0f}"'
             f' height="{height}" font-family="monospace" font-size="14">',
             "<style>.typed{fill:#f0f0f0;font-weight:bold}.said{fill:#b8c4b8}</style>",
             '<rect width="100%" height="100%" rx="6" fill="#20242a"/>',
