@@ -11,7 +11,7 @@ from programs import ROOT
 
 # Where each room stands: it may import from rooms below it, and from what all share.
 FLOORS = [
-    {"__main__"},
+    {"__main__", "api"},
     {"pack", "replicate", "walk", "watch"},
     {"replica", "watching", "wrapper"},
     {"farend", "rules"},

@@ -1,0 +1,331 @@
+"""What other Python programs may use: walk, watch, pack, and replicate once.
+
+Each runs the program of its name in a process of its own. So nothing of the caller's is touched,
+no signal handler, no thread, no fork in between; the kernel's queue of changes is emptied while
+the caller is busy; and what a function does is what the program's manual says. docs/python.md
+shows how, and what is promised between versions: of this package, this module only.
+
+Paths are bytes, relative to the source, as in the path stream; `os.fsdecode` makes them str.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from typing import NamedTuple
+
+from filerep import command
+from filerep.pathstream import Decoder
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from types import TracebackType
+    from typing import IO, Optional, Union
+
+    PathLike = Union[str, bytes, "os.PathLike[str]", "os.PathLike[bytes]"]
+    OnMessage = Optional[Callable[[str], None]]
+
+__all__ = ["Failed", "Outcome", "Watch", "pack", "replicate", "walk", "watch"]
+
+_START = (
+    "from filerep.command import leave; from filerep.{0} import main; leave(main())"
+)
+_READ = 1 << 16
+_REPORT = "debugging: "
+
+
+class Failed(Exception):
+    """It could not be done: ``status`` is the program's, the text its last message."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class Outcome(NamedTuple):
+    """What became of a replication. Later versions may have more at the end."""
+
+    complete: bool  # the destination is the same, nothing was left out
+    files: int  # that the destination has of the source now
+    sent: int  # of these, sent or, with dry_run, to be sent
+    removed: int  # as the source has them no more
+    bytes: int  # of the files sent
+    seconds: float  # from the answer of the far end on
+    messages: list[str]  # what a user would have read
+
+
+class _Program:
+    """A program at work, whose messages are heard."""
+
+    def __init__(
+        self,
+        module: str,
+        words: Sequence[str],
+        on_message: Callable[[str], object],
+        stdin: Union[int, IO[bytes]] = subprocess.DEVNULL,
+        stdout: Union[int, IO[bytes]] = subprocess.DEVNULL,
+        pass_fds: Sequence[int] = (),
+    ) -> None:
+        own = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+        paths = [own, *filter(None, [os.environ.get("PYTHONPATH")])]
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", _START.format(module), *words],
+            stdin=stdin,
+            stdout=stdout,
+            stderr=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+            pass_fds=pass_fds,
+        )
+        self._on_message = on_message
+        self._last = ""
+        self._listener = threading.Thread(target=self._listen, daemon=True)
+        self._listener.start()
+
+    def _listen(self) -> None:
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            text = os.fsdecode(line.rstrip(b"\n"))
+            if not text.partition(": ")[2].startswith(_REPORT):
+                self._last = text
+            self._on_message(text)
+
+    def end(self) -> int:
+        """Wait for the end; the status, 0 or 1, else raises ``Failed``."""
+        status = self.process.wait()
+        self._listener.join()
+        if status not in (command.OK, command.SKIPPED):
+            raise Failed(status, self._last)
+        return status
+
+    def stop(self) -> None:
+        """End it, whatever it does."""
+        self.process.terminate()
+        self.process.wait()
+        self._listener.join()
+        for stream in (self.process.stdin, self.process.stdout, self.process.stderr):
+            if stream is not None:
+                stream.close()
+
+
+def walk(
+    source: PathLike,
+    *,
+    gitignore: bool = True,
+    exclude: Iterable[str] = (),
+    include: Iterable[str] = (),
+    on_message: OnMessage = None,
+) -> Iterator[bytes]:
+    """Every file and symbolic link of ``source`` that counts, as fr-walk(1) has it.
+
+    One that cannot be read is passed over with a message, which ``on_message`` gets from
+    another thread; None writes it to stderr. Raises ``Failed``.
+    """
+    words = [*_rules(gitignore, exclude, include), _named(source)]
+    program = _Program("walk", words, on_message or _to_stderr, stdout=subprocess.PIPE)
+    try:
+        yield from _records(program)
+        program.end()
+    finally:
+        program.stop()
+
+
+class Watch:
+    """The changes of a directory tree: iterate, or ``read`` all there are, until ``close``."""
+
+    def __init__(self, program: _Program) -> None:
+        self._program = program
+        self._decoder = Decoder()
+        self._waiting: list[bytes] = []
+
+    def read(self) -> list[bytes]:
+        """Wait for a change; the paths of all that is known by then, each once.
+
+        Empty once the watch is closed. Raises ``Failed`` when the source has gone.
+        """
+        records, self._waiting = self._waiting, []
+        stdout = self._program.process.stdout
+        while not records and stdout is not None and not stdout.closed:
+            chunk = os.read(stdout.fileno(), _READ)
+            if not chunk:
+                self._program.end()
+                break
+            records = self._decoder.feed(chunk)
+        return list(dict.fromkeys(records))
+
+    def __iter__(self) -> Iterator[bytes]:
+        while records := self.read():
+            while records:
+                path = records.pop(0)
+                self._waiting = records
+                yield path
+                records = self._waiting
+
+    def close(self) -> None:
+        self._program.stop()
+
+    def __enter__(self) -> Watch:
+        return self
+
+    def __exit__(
+        self,
+        kind: Optional[type[BaseException]],
+        error: Optional[BaseException],
+        trace: Optional[TracebackType],
+    ) -> None:
+        self.close()
+
+
+def watch(
+    source: PathLike,
+    *,
+    gitignore: bool = True,
+    exclude: Iterable[str] = (),
+    include: Iterable[str] = (),
+    poll: float = 0,
+    on_message: OnMessage = None,
+) -> Watch:
+    """Follow ``source`` as fr-watch(1) does; no change after the return is missed.
+
+    A path may have changed, be new or be gone: look. One that ends in ``/``: of all you know
+    below, find what has gone. ``poll`` is in seconds, 0 for inotify where there is one.
+    Messages as for ``walk``. Raises ``Failed``.
+    """
+    ready, told = os.pipe()
+    words = [*_rules(gitignore, exclude, include), "--poll", f"{poll:g}"]
+    words += ["--ready-fd", str(told), _named(source)]
+    try:
+        program = _Program(
+            "watch",
+            words,
+            on_message or _to_stderr,
+            stdout=subprocess.PIPE,
+            pass_fds=[told],
+        )
+    except OSError:
+        os.close(ready)
+        raise
+    finally:
+        os.close(told)
+    with open(ready, "rb") as readable:
+        if readable.read(1):
+            return Watch(program)
+    try:
+        program.end()
+        raise Failed(command.BUG, "fr-watch ended")
+    finally:
+        program.stop()
+
+
+def pack(
+    source: PathLike,
+    paths: Iterable[bytes],
+    archive: IO[bytes],
+    *,
+    on_message: OnMessage = None,
+) -> bool:
+    """Write what is at ``paths`` below ``source`` to ``archive``, a file with a descriptor,
+    as fr-pack(1) does; was all of it written?
+
+    A path that is gone is passed over. One that cannot be read is, too, with a message as for
+    ``walk``. Raises ``Failed``.
+    """
+    archive.flush()
+    words = [_named(source)]
+    hears = on_message or _to_stderr
+    program = _Program("pack", words, hears, subprocess.PIPE, archive)
+    try:
+        assert program.process.stdin is not None
+        try:
+            with program.process.stdin as stdin:
+                for path in paths:
+                    stdin.write(path + b"\0")
+        except BrokenPipeError:
+            pass  # it says why
+        return program.end() == command.OK
+    finally:
+        program.stop()
+
+
+def replicate(
+    source: PathLike,
+    parent: str,
+    connection: Sequence[str],
+    *,
+    gitignore: bool = True,
+    exclude: Iterable[str] = (),
+    include: Iterable[str] = (),
+    delete: bool = True,
+    mirror: int = 0,
+    clean_out_first: bool = False,
+    dry_run: bool = False,
+    on_message: OnMessage = None,
+) -> Outcome:
+    """Make ``parent``/NAME, where the command ``connection`` leads, the same as ``source``.
+
+    Once, as file-replicator(1) does with --no-replicate-on-change; with ``dry_run`` nothing
+    is changed. ``mirror`` is 1, or 2 for however much that removes. What a user would read goes to ``on_message``, and is in the outcome. Raises
+    ``Failed`` if the destination could not be made the same.
+    """
+    words = ["--no-replicate-on-change", "--debugging"]
+    words += _rules(gitignore, exclude, include)
+    words += [] if delete else ["--no-delete"]
+    words += ["--mirror"] * mirror
+    words += ["--clean-out-first"] if clean_out_first else []
+    words += ["--dry-run"] if dry_run else []
+    messages: list[str] = []
+    first: dict[str, int] = {}
+
+    def hear(line: str) -> None:
+        text = line.partition(": ")[2] if line.startswith("file-replicator: ") else line
+        if text.startswith(_REPORT):
+            report = json.loads(text[len(_REPORT) :])
+            if report["is"] == "first":
+                first.update(report)
+            return
+        messages.append(text)
+        if on_message is not None:
+            on_message(text)
+
+    program = _Program("replicate", [*words, _named(source), parent, *connection], hear)
+    try:
+        status = program.end()
+    finally:
+        program.stop()
+    return Outcome(
+        complete=status == command.OK and not first["failing"],
+        files=first["known"],
+        sent=first["files"],
+        removed=first["removals"],
+        bytes=first["bytes"],
+        seconds=first["ms"] / 1000,
+        messages=messages,
+    )
+
+
+def _rules(
+    gitignore: bool, exclude: Iterable[str], include: Iterable[str]
+) -> list[str]:
+    words = [] if gitignore else ["--no-gitignore"]
+    words += [f"--exclude={pattern}" for pattern in exclude]
+    return words + [f"--include={pattern}" for pattern in include]
+
+
+def _named(source: PathLike) -> str:
+    """``source`` as a word that is no option."""
+    name = os.fsdecode(source)
+    return f"./{name}" if name.startswith("-") else name
+
+
+def _records(program: _Program) -> Iterator[bytes]:
+    assert program.process.stdout is not None
+    decoder = Decoder()
+    while chunk := os.read(program.process.stdout.fileno(), _READ):
+        yield from decoder.feed(chunk)
+
+
+def _to_stderr(line: str) -> None:
+    print(line, file=sys.stderr)
