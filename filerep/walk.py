@@ -92,21 +92,42 @@ def _why(root: bytes, text: bytes, rules: Rules) -> bytes:
         raise command.Stop(
             command.USAGE, f"--why takes a path below SRC, not {quote(text)}"
         )
-    rule, _ = explain(root, path, rules)
+    rule = explain(root, path, rules)
     found = b"::"
-    if rule:
-        inside = os.path.join(os.path.realpath(root), b"")
-        source = rule.source
-        if source.startswith(inside):
-            source = source[len(inside) :]
+    if rule and rule is not ignore.TRACKED:
+        source = c_quote(rule.source, rules.quotes_bytes)
         found = b"%s:%d:%s" % (source, rule.line, rule.text)
-    shown = quote(text)
-    return (
-        found
-        + b"\t"
-        + (text if shown[1:-1].encode() == text else shown.encode())
-        + b"\n"
-    )
+    return b"%s\t%s\n" % (found, c_quote(text, rules.quotes_bytes))
+
+
+_ESCAPES = {
+    7: "a",
+    8: "b",
+    9: "t",
+    10: "n",
+    11: "v",
+    12: "f",
+    13: "r",
+    34: '"',
+    92: "\\",
+}
+
+
+def c_quote(name: bytes, beyond_ascii: bool) -> bytes:
+    """``name`` as git prints one: in double quotes where it holds what needs it.
+
+    With ``beyond_ascii`` that is every byte beyond ASCII too (core.quotePath).
+    """
+    shown = ""
+    for byte in name:
+        if byte in _ESCAPES:
+            shown += "\\" + _ESCAPES[byte]
+        elif byte < 0x20 or byte == 0x7F or (byte > 0x7F and beyond_ascii):
+            shown += f"\\{byte:03o}"
+        else:
+            shown += chr(byte)
+    text = shown.encode("latin-1")
+    return text if text == name else b'"%s"' % text
 
 
 def write(fd: int, places: Iterator[tuple[bytes, list[bytes]]]) -> None:

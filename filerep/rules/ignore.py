@@ -11,42 +11,42 @@ A chain of ``Rules``, one for each directory on the way down, each made by its p
 * A tracked file counts though the rules ignore it.
 * What lies in another repository inside SRC (a submodule, a clone) counts by that
   repository's rules alone, as if git listed it there. git itself names only the
-  directory; to leave it out would lose a user's files.
+  directory; to leave it out would lose a user's files. But where the repository around
+  it tracks files in there, git passes over the inner one, and so do we.
 * Where rules above SRC ignore SRC itself, the rules of that repository above SRC do not
   apply, and a note says so.
 
-How it is made fast. Few of a tree's names are touched by any rule, and most directories
-have the same rules. So a rule file is cut into parts (see wildmatch), and what is left
-of it for one directory is a ``Level``, shared by all directories for which the same is
-left; a directory's names go, joined, through one regex of the literals that a match
-would have to hold, and only what that finds is looked at name by name.
+Whoever follows a tree while it changes must know what the answers stand on. The
+`.gitignore` files and the `.git` of the directories in SRC are seen there
+(``rule_file``); all else is told by each link's ``inputs``.
 """
 
 from __future__ import annotations
 
 import errno
 import os
-import re
-from operator import contains
+from contextlib import contextmanager
 
 from filerep.pathstream import quote
-from filerep.rules import repository, wildmatch
-from filerep.rules.repository import Settings, Tracked
-from filerep.rules.wildmatch import DEEP, LONGEST, matches
+from filerep.rules import programs, repository
+from filerep.rules.files import OPEN_DIRECTORY, read
+from filerep.rules.patterns import Rule, RuleFile, decide, join, lines
+from filerep.rules.tracked import Changes
+from filerep.rules.wildmatch import DEEP
+from filerep.rules.worktree import NO_INPUTS, Inputs, WorkTree
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from filerep.rules.repository import OnNote, Repository, Tree
-    from filerep.rules.wildmatch import Glob
+    from filerep.rules.patterns import Level
+    from filerep.rules.repository import Repository
+    from filerep.rules.worktree import OnNote
 
     OnError = Callable[[str, bytes, OSError], None]
-    Item = tuple["Rule", tuple[Glob, ...]]
-    Test = Callable[[bytes], object]
 
 RULE_FILE = b".gitignore"
-REPOSITORY = b".git"
+REPOSITORY = repository.NAME
 # Where a rule comes from that is not in a file.
 INCLUDE = b"--include"
 EXCLUDE = b"--exclude"
@@ -55,235 +55,8 @@ STAGING = b".filerep-"
 
 
 def rule_file(name: bytes) -> bool:
-    """Does a change of an entry of this name change the rules?"""
-    return name == RULE_FILE
-
-
-def join(names: Iterable[bytes]) -> bytes:
-    """``names`` as one string, a NUL before and after each."""
-    return b"\0%s\0" % b"\0".join(names)
-
-
-class Rule:
-    """One line of an ignore file: ``keep`` when it begins with ``!``."""
-
-    __slots__ = ("source", "line", "text", "keep", "only_dirs")
-
-    def __init__(self, source: bytes, line: int, text: bytes) -> None:
-        self.source = source
-        self.line = line
-        self.text = text
-        self.keep = text.startswith(b"!")
-        self.only_dirs = text.endswith(b"/")
-
-
-def lines(text: bytes) -> Iterable[tuple[int, bytes]]:
-    """Number and text of each line that is a pattern, trimmed as git trims it."""
-    for number, line in enumerate(text.split(b"\n"), 1):
-        if line.startswith(b"#"):
-            continue
-        line = line[:-1] if line.endswith(b"\r") else line
-        line = line.partition(b"\0")[0]
-        if line.endswith(b" "):
-            bare = line.rstrip(b" ")
-            # The first blank is kept if an odd number of backslashes escapes it.
-            escaped = (len(bare) - len(bare.rstrip(b"\\"))) % 2
-            line = line[: len(bare) + escaped]
-        if line:
-            yield number, line
-
-
-class RuleFile:
-    """The patterns of one ignore file; its first ``Level`` is for its own directory."""
-
-    def __init__(self, patterns: Iterable[Rule], fold: bool = False) -> None:
-        self.fold = fold
-        self._levels: dict[tuple[Item, ...], Level] = {}
-        items: list[Item] = []
-        for rule in patterns:
-            text = rule.text[rule.keep :]
-            text = text[:-1] if rule.only_dirs else text
-            items += [(rule, parts) for parts in wildmatch.split(text, fold)]
-        self.items = tuple(items)
-
-    @classmethod
-    def read(cls, source: bytes, text: bytes, fold: bool = False) -> RuleFile:
-        text = text[3:] if text.startswith(b"\xef\xbb\xbf") else text
-        return cls([Rule(source, number, line) for number, line in lines(text)], fold)
-
-    def level(self, items: Iterable[Item]) -> Level | None:
-        """The one level for ``items``; None when there are none."""
-        key = tuple(dict.fromkeys(items))
-        if not key:
-            return None
-        if key not in self._levels:
-            self._levels[key] = Level(self, key)
-        return self._levels[key]
-
-    def top(self) -> Level | None:
-        return self.level(self.items)
-
-
-class Level:
-    """What is left of an ignore file in one directory."""
-
-    def __init__(self, file: RuleFile, items: tuple[Item, ...]) -> None:
-        self.file = file
-        self.items = items
-        self._matcher: Matcher | None = None
-        self._stay: list[Item] = []
-        self._by_name: dict[bytes, list[Item]] = {}
-        self._by_glob: list[tuple[Test, Item]] = []
-        for rule, parts in items:
-            if parts[0] is DEEP:
-                self._stay.append((rule, parts))
-                parts = parts[1:]
-            if len(parts) > 1:
-                self._step(rule, parts)
-        self._usual = self if len(self._stay) == len(items) else file.level(self._stay)
-
-    def _step(self, rule: Rule, parts: tuple[Glob, ...]) -> None:
-        rest = (rule, parts[1:])
-        alternatives = wildmatch.literals(parts[0])
-        if alternatives and len(alternatives[0]) == 1:
-            for (name,) in alternatives:
-                self._by_name.setdefault(name, []).append(rest)
-        else:
-            self._by_glob.append((test(parts[0]), rest))
-
-    def enter(self, name: bytes) -> Level | None:
-        """What is left of the file in the directory ``name`` of this one."""
-        if not self._by_name and not self._by_glob:
-            return self._usual
-        name = name.lower() if self.file.fold else name
-        items = self._by_name.get(name, [])
-        if self._by_glob:
-            items = items + [item for does, item in self._by_glob if does(name)]
-        return self.file.level([*self._stay, *items]) if items else self._usual
-
-    @property
-    def matcher(self) -> Matcher:
-        if self._matcher is None:
-            here = []
-            for rule, parts in self.items:
-                parts = parts[1:] if parts[0] is DEEP and len(parts) > 1 else parts
-                if len(parts) == 1:
-                    here.append((rule, parts[0]))
-            self._matcher = Matcher(here, self.file.fold)
-        return self._matcher
-
-
-def test(glob: Glob) -> Test:
-    """A function that tells whether the whole of a name matches ``glob``."""
-    if glob is DEEP:
-        return lambda name: True
-    alternatives = wildmatch.literals(glob)
-    if alternatives and len(alternatives[0]) > 1:
-        return lambda name: any([matches(runs, name) for runs in alternatives])
-    if None not in glob:
-        sets = [(byte,) if isinstance(byte, int) else byte or () for byte in glob]
-        return lambda name: (len(name) == len(sets) and all(map(contains, sets, name)))
-    # Imported when a pattern asks for it: the import takes as long as the whole of
-    # fr-walk on a small tree, and most patterns are names, stars and "[co]".
-    from pathspec.pattern import RegexPattern
-
-    pattern = RegexPattern(b"(?:%s)\\Z" % wildmatch.to_regex(glob))
-    assert pattern.regex is not None
-    found: Test = pattern.regex.match
-    return found
-
-
-class Matcher:
-    """The globs that names of one directory are matched against, the last one first."""
-
-    def __init__(self, globs: Iterable[tuple[Rule, Glob]], fold: bool) -> None:
-        self._fold = fold
-        self._names: dict[bytes, list[Rule]] = {}
-        self._ends: dict[bytes, list[Rule]] = {}
-        self._tests: list[tuple[Test, Rule]] = []
-        needles = set()
-        for rule, glob in globs:
-            alternatives = wildmatch.literals(glob) if glob else None
-            runs = len(alternatives[0]) if alternatives else 0
-            if alternatives and runs == 1:
-                for (name,) in alternatives:
-                    self._names.setdefault(name, []).append(rule)
-            elif alternatives and runs == 2 and not alternatives[0][0]:
-                for _, end in alternatives:
-                    self._ends.setdefault(end, []).append(rule)
-                    needles.add(end and end[-LONGEST:] + b"\0")
-            else:
-                self._tests.append((test(glob), rule))
-                needles.add(wildmatch.needle(glob) if glob else b"")
-        self._end_lengths = sorted({len(end) for end in self._ends})
-        self._all = b"" in needles
-        self._needles = tuple(sorted(needles)) if not self._all else ()
-        self._search: Callable[[bytes], Iterable[re.Match[bytes]]] | None = None
-
-    def suspects(self, names: Sequence[bytes], joined: bytes) -> Iterable[bytes]:
-        """Those of ``names`` that may match; ``joined`` is them as well."""
-        if self._all or self._fold:
-            return names
-        found: list[bytes] = []
-        if self._names and not self._names.keys().isdisjoint(names):
-            found += [name for name in names if name in self._names]
-        if self._needles:
-            if self._search is None:
-                self._search = searcher(self._needles)
-            for match in self._search(joined):
-                at = match.start()
-                start = at + 1 if joined[at] == 0 else joined.rfind(b"\0", 0, at) + 1
-                found.append(joined[start : joined.index(b"\0", start)])
-        return found
-
-    def find(self, name: bytes, is_dir: bool) -> Rule | None:
-        """The last rule that matches ``name``."""
-        name = name.lower() if self._fold else name
-        best: Rule | None = None
-        found = self._names.get(name, [])
-        for length in self._end_lengths:
-            if length <= len(name):
-                found = found + self._ends.get(name[len(name) - length :], [])
-        for rule in found:
-            if (is_dir or not rule.only_dirs) and (not best or rule.line > best.line):
-                best = rule
-        for does, rule in self._tests:
-            if (is_dir or not rule.only_dirs) and (not best or rule.line > best.line):
-                if does(name):
-                    best = rule
-        return best
-
-
-_SEARCHERS: dict[tuple[bytes, ...], Callable[[bytes], Iterable[re.Match[bytes]]]] = {}
-
-
-def searcher(
-    needles: tuple[bytes, ...],
-) -> Callable[[bytes], Iterable[re.Match[bytes]]]:
-    """Finds every name in which one of ``needles`` stands, perhaps more than once."""
-    if needles not in _SEARCHERS:
-        if len(_SEARCHERS) > 100:  # a tree may hold any number of rule files
-            _SEARCHERS.clear()
-        _SEARCHERS[needles] = re.compile(_trie(needles)).finditer
-    return _SEARCHERS[needles]
-
-
-def _trie(words: Iterable[bytes]) -> bytes:
-    """A regex for ``words`` that looks at each byte once.
-
-    Plain alternatives would all be tried at every full stop of a name. A NUL at the end
-    is not taken, since the next name begins with it.
-    """
-    by_first: dict[bytes, list[bytes]] = {}
-    for word in words:
-        if not word:
-            return b""  # a word ends here: what follows of longer ones adds nothing
-        if word == b"\0":
-            by_first[b"(?=\0)"] = [b""]
-        else:
-            by_first.setdefault(re.escape(word[:1]), []).append(word[1:])
-    branches = [first + _trie(rest) for first, rest in by_first.items()]
-    return b"(?:" + b"|".join(branches) + b")" if len(branches) > 1 else branches[0]
+    """Does a change of an entry of this name change the rules of its directory?"""
+    return name in (RULE_FILE, REPOSITORY)
 
 
 class Origin:
@@ -297,9 +70,56 @@ class Origin:
         self.environ = environ
         self.gitignore = True
         self.root = b""
-        self.outside: list[bytes] = []
-        self.settings = Settings(None, {})
-        self.user_file: RuleFile | None = None
+        #: From the top of the work tree that SRC is in down to SRC, with a last ``/``.
+        self.prefix = b""
+        #: What SRC's own answers depend on, and is above it.
+        self.above: list[bytes] = []
+        #: What is not there, and would begin a repository above SRC.
+        self.absent: list[bytes] = []
+
+    def work_tree(self, repo: Repository | None) -> WorkTree:
+        """What holds in all of ``repo``, or outside of any."""
+        tree = WorkTree(repo, self.environ, self.on_note, self.gitignore)
+        path = tree.excludes_file(self.root)
+        if path and self.gitignore:
+            shown = tree.settings.excludes_file
+            file = self.read(path, shown, tree.settings.ignore_case)
+            tree.user = file.top() if file else None
+        return tree
+
+    def read(
+        self,
+        path: bytes,
+        shown: bytes,
+        fold: bool,
+        dir_fd: int | None = None,
+        said: bytes | None = None,
+    ) -> RuleFile | None:
+        """A rule file, called ``shown`` where it decides; None where there is none.
+
+        With ``dir_fd`` it is one of a work tree's own, which git does not follow where
+        it is a link; messages call it ``said``.
+        """
+        follow = dir_fd is None
+        said = path if said is None else said
+        try:
+            text = read(path, dir_fd, follow)
+        except OSError as error:
+            if error.errno == errno.ELOOP and not follow:
+                note = f"{quote(said)} is a symbolic link: its rules do not apply"
+                self.on_note(note)
+            else:
+                self.on_error("read", said, error)
+            return None
+        if text is None:
+            return None
+        return self.rules(shown, text, fold)
+
+    def rules(self, shown: bytes, text: bytes, fold: bool) -> RuleFile:
+        return RuleFile.read(shown, text, fold, self.before_2_52)
+
+    def before_2_52(self) -> bool:
+        return programs.version(self.environ) < (2, 52)
 
 
 class Rules:
@@ -313,14 +133,19 @@ class Rules:
     _inside = False  # an included directory
     _excluded = False  # an excluded directory, entered for an include's sake
     _ignored = False  # an ignored one, for that or for tracked files
-    _tracked: Tracked | None = None  # not yet asked
-    _tree: Tree | None = None
     _plain = True  # none of these
+    _begins = False  # a work tree has its top here, or would have if `.git` were one
+    # Directories that are ignored, and have been found to hold tracked files.
+    _led: frozenset[bytes] = frozenset()
 
     def __init__(self, origin: Origin, parent: Rules | None, name: bytes) -> None:
         self._origin = origin
         self._parent = parent
         self._name = name
+        # The work tree that this directory is in, and the way from its top, with a last
+        # slash.
+        self._tree: WorkTree | None = parent._tree if parent else None
+        self._within: bytes = parent._within + name + b"/" if parent else b""
         # What is left of each rule file here, the nearest first.
         self._chain: tuple[Level, ...] = ()
 
@@ -346,21 +171,26 @@ class Rules:
         if self._parent is None:
             names = [name for name in names if not name.startswith(STAGING)]
         if self._plain:
-            found = _decide(self._chain, names, joined, is_dir)
+            found = decide(self._chain, names, joined, is_dir)
             if b"\0.git\0" in joined and self._origin.gitignore:
-                return [n for n in names if found.get(n, True) and n != REPOSITORY]
-            return [n for n in names if found.get(n, True)] if found else names
+                found[REPOSITORY] = False
+            if not found:
+                return names
+            for name, kept in found.items():
+                if not kept and self._tracks_ignored(name, is_dir):
+                    found[name] = True
+            return [name for name in names if found.get(name, True)]
         including = self._including()
-        included = _decide((including,), names, joined, is_dir) if including else {}
-        excluded = _decide((self._exclude,), names, joined, is_dir)
-        ignored = _decide(self._chain, names, joined, is_dir)
+        included = decide((including,), names, joined, is_dir) if including else {}
+        excluded = decide((self._exclude,), names, joined, is_dir)
+        ignored = decide(self._chain, names, joined, is_dir)
         return [
             name
             for name in names
             if not included.get(name, not self._inside)
             or (is_dir and self._leads_on(name))
             or (not self._excluded and excluded.get(name, True))
-            and self._git_counts(name, ignored.get(name, True))
+            and self._git_counts(name, ignored.get(name, True), is_dir)
         ]
 
     def _including(self) -> Level | None:
@@ -372,59 +202,73 @@ class Rules:
         reach = self._reach.enter(name) if self._reach else None
         return reach is not None and any(not rule.keep for rule, _ in reach.items)
 
-    def _git_counts(self, name: bytes, kept: bool) -> bool:
-        if not self._origin.gitignore or name in self.tracked_tree():
-            return True
-        return kept and not self._ignored and name != REPOSITORY
+    def _git_counts(self, name: bytes, kept: bool, is_dir: bool) -> bool:
+        if not self._origin.gitignore or kept and not self._ignored:
+            return name != REPOSITORY or not self._origin.gitignore
+        return self._tracks_ignored(name, is_dir)
 
-    def tracked_tree(self) -> Tree:
-        """The tracked files below this directory that the rules ignore; waits for git."""
-        if self._tracked:
-            self._tree = self._tracked.tree()
-            self._tracked = None
-            self._settle()
-        return self._tree or {}
+    def tracks(self, name: bytes, is_dir: bool) -> bool:
+        """Does git track the entry, or anything in it?"""
+        tracked = self._tree.tracked if self._tree else None
+        if tracked is None:
+            return False
+        path = self._within + name
+        return tracked.directory(path) if is_dir else tracked.file(path)
+
+    def _tracks_ignored(self, name: bytes, is_dir: bool) -> bool:
+        """As ``tracks``, of an entry that is ignored; ``enter`` will go by it."""
+        found = name != REPOSITORY and self.tracks(name, is_dir)
+        if is_dir and found != (name in self._led):
+            self._led = self._led ^ {name}
+        return found
 
     # -- the way down
 
-    def enter(self, name: bytes, dir_fd: int, joined: bytes | None = None) -> Rules:
-        """The link for the directory ``name``, which counts and is open as ``dir_fd``.
+    def enter(
+        self, name: bytes, dir_fd: int | None = None, joined: bytes | None = None
+    ) -> Rules:
+        """The link for the directory ``name``, of which it was said that it counts.
 
-        ``joined`` are its entries where the caller has them: that saves two system calls.
+        It is open as ``dir_fd``; None where there is no such directory here. ``joined``
+        are its entries where the caller has them: that saves two system calls.
         """
         origin = self._origin
         link = Rules(origin, self, name)
-        repo = None
         if not self._plain:
             self._hand_down(link, name)
+        elif name in self._led:
+            link._ignored = True
+            link._plain = False
         if not origin.gitignore:
             return link
-        if joined is None or b"\0.git\0" in joined:
-            repo = repository.at(dir_fd)
+        repo = None
+        if dir_fd is not None and (joined is None or b"\0.git\0" in joined):
+            link._begins = joined is not None or _has(REPOSITORY, dir_fd)
+            repo = self._inner(link, name, dir_fd)
         if repo:
-            link._begin_repository(repo, dir_fd, name in self.tracked_tree())
+            link._begin(origin.work_tree(repo), b"")
         elif not link._ignored:
             link._chain = tuple(
                 [level for own in self._chain if (level := own.enter(name))]
             )
-        if not link._ignored and (joined is None or b"\0.gitignore\0" in joined):
-            link.add_file(RULE_FILE, dir_fd, link.path(b""), False)
+        if not link._ignored:
+            path = link.path(b"")
+            link._add_rule_file(dir_fd, joined, origin.prefix + path, path)
         return link
 
     def _hand_down(self, link: Rules, name: bytes) -> None:
         """The user's own patterns and the flags of the directory ``name``."""
         names, joined = [name], join([name])
         including = self._including()
-        included = _decide((including,), names, joined, True)
-        excluded = _decide((self._exclude,), names, joined, True)
-        ignored = _decide(self._chain, names, joined, True)
+        included = decide((including,), names, joined, True)
+        excluded = decide((self._exclude,), names, joined, True)
+        ignored = decide(self._chain, names, joined, True)
         link._include = self._include.enter(name) if self._include else None
         link._reach = self._reach.enter(name) if self._reach else None
         link._exclude = self._exclude.enter(name) if self._exclude else None
         link._inside = not included.get(name, not self._inside)
         link._excluded = self._excluded or not excluded.get(name, True)
         if self._origin.gitignore:
-            link._tree = self.tracked_tree().get(name)
             link._ignored = (
                 self._ignored or not ignored.get(name, True) or name == REPOSITORY
             )
@@ -438,56 +282,59 @@ class Rules:
             or self._inside
             or self._excluded
             or self._ignored
-            or self._tracked
-            or self._tree
         )
 
-    def _begin_repository(self, repo: Repository, dir_fd: int, linked: bool) -> None:
-        """Another repository has its top here: forget the rules of the one around it."""
-        origin = self._origin
-        # A submodule is tracked as one entry, and may be so where it is ignored.
-        if self._ignored and not linked:
-            return
+    def _inner(self, link: Rules, name: bytes, dir_fd: int) -> Repository | None:
+        """The repository that begins in ``name`` and is not passed over."""
+        top = os.path.join(self._origin.root, link.path())
+        repo = repository.at(dir_fd, top)
+        tracked = self._tree.tracked if self._tree else None
+        if repo and tracked:
+            path = self._within + name
+            if tracked.submodule(path):
+                return repo  # one entry, which may be tracked where it is ignored
+            if tracked.embeds(path):
+                return None
+        return None if link._ignored else repo
+
+    def _begin(self, tree: WorkTree, within: bytes) -> None:
+        """This is in another work tree than its parent: forget the parent's rules."""
+        self._tree = tree
+        self._within = within
         self._ignored = False
-        self._tree = None
-        place = os.path.join(origin.root, self.path())
-        user = origin.user_file.top() if origin.user_file else None
-        self._chain = (user,) if user else ()
-        source = os.path.join(place, repo.exclude_file)
-        if source not in origin.outside:
-            origin.outside.append(source)
-        self.add_file(repo.exclude_file, dir_fd, os.path.join(place, b""), True)
-        if repo.has_index:
-            self._tracked = Tracked(place, origin.environ, origin.on_note)
+        self._chain = (tree.user,) if tree.user else ()
+        if tree.repo:
+            shown = os.path.join(self.path(b""), tree.repo.shown_exclude_file)
+            self._add(self._origin.read(tree.repo.exclude_file, shown, self._fold))
         self._settle()
 
-    def add_file(self, path: bytes, dir_fd: int, place: bytes, follow: bool) -> None:
-        """Put the rule file ``path``, below ``dir_fd``, before all others."""
-        file = self.read(path, dir_fd, place, follow)
+    @property
+    def _fold(self) -> bool:
+        return self._tree is not None and self._tree.settings.ignore_case
+
+    def _add_rule_file(
+        self, dir_fd: int | None, joined: bytes | None, place: bytes, said: bytes
+    ) -> None:
+        """The directory's own rule file, or what the index has in its stead.
+
+        Both its names end in ``/``: ``place`` is from the work tree's top.
+        """
+        file = None
+        if dir_fd is not None and (joined is None or b"\0.gitignore\0" in joined):
+            shown, said = place + RULE_FILE, said + RULE_FILE
+            file = self._origin.read(RULE_FILE, shown, self._fold, dir_fd, said)
+        tracked = self._tree.tracked if self._tree else None
+        if file is None and tracked:
+            text = tracked.rule_file(self._within + RULE_FILE)
+            if text is not None:
+                file = self._origin.rules(place + RULE_FILE, text, self._fold)
+        self._add(file)
+
+    def _add(self, file: RuleFile | None) -> None:
+        """Put a rule file before all others."""
         level = file.top() if file else None
         if level:
             self._chain = (level, *self._chain)
-
-    def read(
-        self,
-        path: bytes,
-        dir_fd: int | None = None,
-        place: bytes = b"",
-        follow: bool = True,
-    ) -> RuleFile | None:
-        source = os.path.join(place, path)
-        try:
-            text = repository.read(path, dir_fd, follow)
-        except OSError as error:
-            if error.errno == errno.ELOOP and not follow:
-                note = f"{quote(source)} is a symbolic link: its rules do not apply"
-                self._origin.on_note(note)
-            else:
-                self._origin.on_error("read", source, error)
-            return None
-        if text is None:
-            return None
-        return RuleFile.read(source, text, self._origin.settings.ignore_case)
 
     def path(self, last: bytes | None = None) -> bytes:
         """This directory's path, below which ``last`` may be added."""
@@ -498,20 +345,81 @@ class Rules:
             link = link._parent
         return b"/".join(reversed(names))
 
-    def source_files(self) -> list[bytes]:
-        """Absolute paths of the rule files outside SRC that went in, there or not."""
-        return list(self._origin.outside)
+    # -- for who follows the tree while it changes
 
-    def without_tracked(self) -> Rules:
-        """The same rules, were nothing tracked: they need not wait for git."""
-        link = Rules(self._origin, self._parent, self._name)
-        link.__dict__.update(self.__dict__)
-        link._tracked = link._tree = None
-        link._settle()
-        return link
+    def inputs(self) -> Inputs:
+        """What this link's answers, and those of links below, depend on outside of SRC.
+
+        ``NO_INPUTS`` for most links: only SRC itself has some, and a directory with a
+        `.git` in it. The paths are absolute and need not be there; ``worktree.ways``
+        says what to watch for them. When one of ``rules`` changes, this link is to be
+        made anew (by ``load``, or by ``enter`` of its parent), and those below it if it
+        is not ``alike``. When ``index`` changes, ``reload_tracked`` says what is to be
+        done. Beside these, what happens to a ``rule_file`` in SRC changes the link of its
+        directory.
+        """
+        tree = self._tree
+        if self._parent is None:
+            own = tree.inputs(self._origin.root) if tree else NO_INPUTS
+            rules = (*self._origin.above, *own.rules)
+            return Inputs(rules, own.index, tuple(self._origin.absent))
+        if not self._begins:
+            return NO_INPUTS
+        place = os.path.join(self._origin.root, self.path())
+        if tree and tree is not self._parent._tree:
+            return tree.inputs(place)
+        return Inputs(tuple(repository.deciders(place)))
+
+    def reload_tracked(self) -> Changes | None:
+        """To be called when ``inputs().index`` has changed: None if no answer has.
+
+        Else the links give the new answers already, and what is returned says where they
+        may differ, by paths from SRC. ``paths`` are tracked now and were not, or the
+        other way round; whether they count is to be asked, from the top down, since a
+        directory on the way may come to count by what is tracked in it, or no longer.
+        ``places`` are directories whose rule file git takes from the index and is
+        another, or where a repository inside begins or ends: their links are to be made
+        anew, with all below. b"" among them asks for ``load``.
+        """
+        tracked = self._tree.tracked if self._tree else None
+        changes = tracked.reload() if tracked else None
+        if changes is None:
+            return None
+        base, start = self.path(b""), self._within
+        paths = [base + p[len(start) :] for p in changes.paths if p.startswith(start)]
+        places = [
+            (base + place[len(start) :]) if place.startswith(start) else self.path()
+            for place in changes.places
+            if place.startswith(start) or start.startswith(place and place + b"/")
+        ]
+        return Changes(paths, sorted(set(places))) if paths or places else None
+
+    def alike(self, other: Rules) -> bool:
+        """Do both say the same of a directory, and of all below by inheritance?
+
+        But for what is tracked, of which ``reload_tracked`` tells.
+        """
+        return self._said() == other._said()
+
+    def _said(self) -> object:
+        own = (self._include, self._reach, self._exclude)
+        repo = self._tree.repo if self._tree else None
+        return (
+            [level.said() for level in self._chain],
+            [level.said() if level else None for level in own],
+            (self._inside, self._excluded, self._ignored),
+            repo and (repo.git_dir, repo.common),
+        )
+
+    # -- which rule decides
+
+    @property
+    def quotes_bytes(self) -> bool:
+        """Does git, asked here, print bytes beyond ASCII as numbers?"""
+        return self._tree is None or self._tree.settings.quote_path
 
     def why(self, name: bytes, is_dir: bool) -> Rule | None:
-        """The rule that decides about the entry, None when none does."""
+        """The rule that decides about the entry, ``TRACKED``, or None when none does."""
         including = self._including()
         rule = including.matcher.find(name, is_dir) if including else None
         if rule and (self._inside or not rule.keep):
@@ -523,8 +431,8 @@ class Rules:
             return rule
         if not self._origin.gitignore:
             return None
-        if self.tracked_tree().get(name) == {}:
-            return Rule(b"git ls-files", 0, b"!" + name)
+        if self.tracks(name, is_dir):
+            return TRACKED
         if name == REPOSITORY:
             return Rule(b"git", 0, REPOSITORY)
         for level in self._chain:
@@ -533,18 +441,16 @@ class Rules:
         return None
 
 
-def _decide(
-    chain: Sequence[Level | None], names: Sequence[bytes], joined: bytes, is_dir: bool
-) -> dict[bytes, bool]:
-    """Of ``names`` those that a rule matches, and whether the first such rule keeps it."""
-    found: dict[bytes, bool] = {}
-    for level in chain:
-        if level is None:
-            continue
-        for name in level.matcher.suspects(names, joined):
-            if name not in found and (rule := level.matcher.find(name, is_dir)):
-                found[name] = rule.keep
-    return found
+#: Stands for the rule that what git tracks counts, whatever the others say.
+TRACKED = Rule(b"git ls-files", 0, b"!")
+
+
+def _has(name: bytes, dir_fd: int) -> bool:
+    try:
+        os.lstat(name, dir_fd=dir_fd)
+    except OSError:
+        return False
+    return True
 
 
 def load(
@@ -564,9 +470,11 @@ def load(
     origin = Origin(on_error, on_note, environ)
     origin.gitignore = gitignore
     origin.root = os.path.realpath(root)
-    link = _load_git(origin) if gitignore else Rules(origin, None, b"")
-    link._include = _own(INCLUDE, include)
-    link._exclude = _own(EXCLUDE, exclude)
+    link = Rules(origin, None, b"")
+    if gitignore:
+        _begin_source(link, origin)
+    link._include = _own(INCLUDE, include, origin)
+    link._exclude = _own(EXCLUDE, exclude, origin)
     if link._include:
         file = link._include.file
         link._reach = file.level(item for item in file.items if item[1][0] is not DEEP)
@@ -574,68 +482,67 @@ def load(
     return link
 
 
-def _own(option: bytes, patterns: Sequence[bytes]) -> Level | None:
+def _own(option: bytes, patterns: Sequence[bytes], origin: Origin) -> Level | None:
     """The user's patterns as an ignore file."""
     texts = [
         (at, line) for at, text in enumerate(patterns, 1) for _, line in lines(text)
     ]
-    return RuleFile(Rule(option, at, line) for at, line in texts).top()
+    rules = [Rule(option, at, line) for at, line in texts]
+    return RuleFile(rules, False, origin.before_2_52).top()
 
 
-def _load_git(origin: Origin) -> Rules:
+def _begin_source(link: Rules, origin: Origin) -> None:
+    """Give the link of SRC itself what holds there."""
     root = origin.root
-    asked = repository.ask_settings(root, origin.environ)
-    top = repository.above(root, origin.environ)
-    origin.settings = Settings(asked, origin.environ)
-    if origin.settings.excludes_file:
-        path = os.path.join(top or root, origin.settings.excludes_file)
-        origin.outside.append(path)
-        origin.user_file = Rules(origin, None, b"").read(path)
-    rules = _go_down(origin, top)
-    if rules is None:
-        shown = quote(root)
-        origin.on_note(f"{shown} is ignored by rules above it; they do not apply")
-        rules = _go_down(origin, None)
-    return rules or Rules(origin, None, b"")
+    repo, looked = repository.above(root, origin.environ)
+    tree = origin.work_tree(repo)
+    for place in looked:
+        files = list(repository.deciders(place))
+        if place == root:
+            del files[0]  # which is seen in SRC
+        there = len(files) != 1
+        (origin.above if there else origin.absent).extend(files)
+    if repo and repo.top != root:
+        origin.prefix = os.path.relpath(root, repo.top) + b"/"
+        at = repo.top
+        for step in origin.prefix.split(b"/")[:-1]:
+            origin.above.append(os.path.join(at, RULE_FILE))
+            at = os.path.join(at, step)
+    link._begin(tree, b"")
+    if not _go_down(link, origin, repo.top if repo else root):
+        origin.on_note(f"{quote(root)} is ignored by rules above it; they do not apply")
+        link._chain = (tree.user,) if tree.user else ()
+    link._within = origin.prefix
+    with _opened(root, origin) as fd:
+        link._add_rule_file(fd, None, origin.prefix, b"")
 
 
-def _go_down(origin: Origin, top: bytes | None) -> Rules | None:
-    """The link of SRC, by way of the directories from the work tree's top down to it.
+def _go_down(link: Rules, origin: Origin, place: bytes) -> bool:
+    """Bring ``link`` from ``place`` down to SRC; False if SRC is left out on the way."""
+    for step in origin.prefix.split(b"/")[:-1]:
+        with _opened(place, origin) as fd:
+            said = os.path.join(place, b"")
+            link._add_rule_file(fd, None, link._within, said)
+        if not decide(link._chain, [step], join([step]), True).get(step, True):
+            return False
+        link._chain = tuple(
+            [level for own in link._chain if (level := own.enter(step))]
+        )
+        link._within += step + b"/"
+        place = os.path.join(place, step)
+    return True
 
-    None when the rules on the way leave SRC out.
-    """
-    root = origin.root
-    place = top or root
-    steps = os.path.relpath(root, place).split(b"/") if root != place else []
-    link = Rules(origin, None, b"")
-    user = origin.user_file.top() if origin.user_file else None
-    link._chain = (user,) if user else ()
-    tracked: Tracked | None = None
-    fd = -1
+
+@contextmanager
+def _opened(place: bytes, origin: Origin) -> Iterator[int | None]:
     try:
-        fd = os.open(place, repository.OPEN_DIRECTORY)
-        repo = repository.at(fd) if top else None
-        if repo:
-            origin.outside.append(os.path.join(place, repo.exclude_file))
-            link.add_file(repo.exclude_file, fd, os.path.join(place, b""), True)
-            if repo.has_index:
-                tracked = Tracked(root, origin.environ, origin.on_note)
-        for step in steps:
-            origin.outside.append(os.path.join(place, RULE_FILE))
-            link.add_file(RULE_FILE, fd, os.path.join(place, b""), False)
-            if not link.counts(step, True):
-                return None
-            chain = [level for own in link._chain if (level := own.enter(step))]
-            link._chain = tuple(chain)
-            place = os.path.join(place, step)
-            above, fd = fd, os.open(step, repository.OPEN_DIRECTORY, dir_fd=fd)
-            os.close(above)
-        link.add_file(RULE_FILE, fd, b"", False)
+        fd = os.open(place, OPEN_DIRECTORY)
     except OSError as error:
-        if place != root:  # or whoever goes on to read it will say so
+        if place != origin.root:  # or whoever goes on to read it will say so
             origin.on_error("open", place, error)
+        yield None
+        return
+    try:
+        yield fd
     finally:
-        if fd >= 0:
-            os.close(fd)
-    link._tracked = tracked
-    return link
+        os.close(fd)

@@ -1,88 +1,84 @@
-"""Where git keeps what bears on a directory: its repository, settings, tracked files.
+"""Where git keeps what bears on a directory: the repository that it is in.
 
-The repository is found as git finds it (gitrepository-layout(5)), in Python, so that the
-rules also hold where no git program is installed. Two things are asked of git itself,
-because only it knows: the settings, with their includes and conditions, and which
-tracked files the rules ignore. Without a git program there are no settings (the ignore
-file at its default place still counts), and one line says that tracked files were not
-asked for.
+The repository is found as git finds it (gitrepository-layout(5), setup.c), in Python:
+so the rules also hold where no git program is installed, and nothing of what stands in
+the repository is obeyed.
 """
 
 from __future__ import annotations
 
 import os
-import signal
 import stat
 
-from filerep.pathstream import quote
+from filerep.rules.files import OPEN_DIRECTORY, read
+from filerep.rules.values import boolean
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-    from typing import Any
+    from collections.abc import Callable, Iterator, Mapping
+    from typing import Optional
 
-    OnNote = Callable[[str], None]
-    # A directory of tracked files: the names in it, each with its own such table.
-    Tree = dict[bytes, "Tree"]
-
-# git dies beyond this size since 2.46; before that it would read anything.
-LARGEST = 100 << 20
-
-# To reach what is in a directory it need not be readable.
-OPEN_DIRECTORY = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_CLOEXEC
-
-# What a hook or an alias exports would make git look at some other repository.
-FOREIGN = {
-    b"GIT_DIR",
-    b"GIT_WORK_TREE",
-    b"GIT_INDEX_FILE",
-    b"GIT_COMMON_DIR",
-    b"GIT_NAMESPACE",
-    b"GIT_PREFIX",
-    b"GIT_OBJECT_DIRECTORY",
-    b"GIT_ALTERNATE_OBJECT_DIRECTORIES",
-    b"GIT_LITERAL_PATHSPECS",
-}
-
-
-def read(path: bytes, dir_fd: int | None = None, follow: bool = True) -> bytes | None:
-    """The contents of a regular file, None when there is none; raises OSError.
-
-    NONBLOCK: a fifo of that name must not hold up the walk.
-    """
-    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
-    try:
-        fd = os.open(path, flags | (0 if follow else os.O_NOFOLLOW), dir_fd=dir_fd)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    try:
-        about = os.fstat(fd)
-        if not stat.S_ISREG(about.st_mode) or about.st_size > LARGEST:
-            return None
-        chunks = []
-        while chunk := os.read(fd, 1 << 20):
-            chunks.append(chunk)
-        return b"".join(chunks)
-    finally:
-        os.close(fd)
+NAME = b".git"
 
 
 class Repository:
-    """The git directory of one work tree."""
+    """The git directory of one work tree; all its paths are absolute."""
 
-    def __init__(self, git_dir: bytes, common: bytes, dir_fd: int) -> None:
-        self.git_dir = git_dir
-        self.exclude_file = os.path.join(common, b"info/exclude")
-        self.index = os.path.join(git_dir, b"index")
-        self.has_index = _is(stat.S_ISREG, self.index, dir_fd)
+    def __init__(self, top: bytes, git_dir: bytes, common: bytes) -> None:
+        self.top = top
+        #: Of this work tree; what all work trees of one repository share is in `common`.
+        self.git_dir = os.path.join(top, git_dir)
+        self.common = os.path.join(top, common)
+        #: As git names it in what it prints.
+        self.shown_exclude_file = os.path.join(common, b"info/exclude")
+
+    @property
+    def exclude_file(self) -> bytes:
+        return os.path.join(self.common, b"info/exclude")
+
+    @property
+    def index(self) -> bytes:
+        return os.path.join(self.git_dir, b"index")
+
+    @property
+    def objects(self) -> bytes:
+        return os.path.join(self.common, b"objects")
+
+    def branch(self) -> bytes | None:
+        """The branch that is checked out, if one is."""
+        start = b"refs/heads/"
+        try:
+            head = os.path.join(self.git_dir, b"HEAD")
+            if os.path.islink(head):
+                name = os.readlink(head)
+            else:
+                text = read(head) or b""
+                name = text[4:].strip() if text.startswith(b"ref:") else b""
+        except OSError:
+            return None
+        return name[len(start) :] if name.startswith(start) else None
+
+    def is_ours(self, environ: Mapping[bytes, bytes]) -> bool:
+        """Does all of it belong to this user? If not, git asks for `safe.directory`."""
+        if boolean(environ.get(b"GIT_TEST_ASSUME_DIFFERENT_OWNER", b"")):
+            return False
+        user = os.geteuid()
+        others = {user}
+        if user == 0 and environ.get(b"SUDO_UID", b"").isdigit():
+            others.add(int(environ[b"SUDO_UID"]))
+        named = os.path.join(self.top, NAME)
+        try:
+            return all(
+                os.lstat(path).st_uid in others
+                for path in dict.fromkeys((named, self.top, self.git_dir))
+            )
+        except OSError:
+            return False
 
 
-def at(dir_fd: int) -> Repository | None:
-    """The repository whose work tree has its top at the open directory, if any.
-
-    Its paths are relative to that directory, or absolute.
-    """
-    git_dir = b".git"
+def at(dir_fd: int, top: bytes) -> Repository | None:
+    """The repository whose work tree has its top at the open directory, if any."""
+    git_dir = NAME
     try:
         if not stat.S_ISDIR(os.stat(git_dir, dir_fd=dir_fd).st_mode):
             link = read(git_dir, dir_fd) or b""
@@ -94,13 +90,15 @@ def at(dir_fd: int) -> Repository | None:
             if not _names_a_commit(read(head, dir_fd) or b""):
                 return None
         text = read(os.path.join(git_dir, b"commondir"), dir_fd)
-        common = os.path.join(git_dir, (text or b"").rstrip(b"\r\n"))
+        common = (
+            os.path.join(git_dir, (text or b"").rstrip(b"\r\n")) if text else git_dir
+        )
         for part in (b"objects", b"refs"):
-            if not _is(stat.S_ISDIR, os.path.join(common, part), dir_fd):
+            if not _is_directory(os.path.join(common, part), dir_fd):
                 return None
     except (OSError, ValueError):
         return None
-    return Repository(git_dir, common, dir_fd)
+    return Repository(top, git_dir, common)
 
 
 def _names_a_commit(head: bytes) -> bool:
@@ -109,167 +107,73 @@ def _names_a_commit(head: bytes) -> bool:
     return len(head) >= 40 and not head[:40].strip(b"0123456789abcdefABCDEF")
 
 
-def _is(kind: Callable[[int], bool], path: bytes, dir_fd: int) -> bool:
+def _is_directory(path: bytes, dir_fd: int) -> bool:
     try:
-        return kind(os.stat(path, dir_fd=dir_fd).st_mode)
+        return stat.S_ISDIR(os.stat(path, dir_fd=dir_fd).st_mode)
     except OSError:
         return False
 
 
-def above(root: bytes, environ: Mapping[bytes, bytes]) -> bytes | None:
-    """The top of the work tree that the real path ``root`` is in, if it is in one.
+def above(
+    root: bytes, environ: Mapping[bytes, bytes]
+) -> tuple[Repository | None, list[bytes]]:
+    """The repository that the real path ``root`` is in, and the directories looked at.
 
-    As git does, it stops at GIT_CEILING_DIRECTORIES and where another file system begins.
+    As git does, it stops at GIT_CEILING_DIRECTORIES and where another file system
+    begins. The directories go from ``root`` up.
     """
-    ceilings = environ.get(b"GIT_CEILING_DIRECTORIES", b"").split(b":")
+    ceilings = _ceilings(environ.get(b"GIT_CEILING_DIRECTORIES", b""))
+    across = boolean(environ.get(b"GIT_DISCOVERY_ACROSS_FILESYSTEM", b""))
+    looked: list[bytes] = []
     place = root
     try:
         device = os.stat(root).st_dev
         while True:
+            looked.append(place)
             fd = os.open(place, OPEN_DIRECTORY)
             try:
-                if at(fd):
-                    return place
+                if repo := at(fd, place):
+                    return repo, looked
             finally:
                 os.close(fd)
             upper = os.path.dirname(place)
             if upper == place or upper in ceilings:
-                return None
-            if os.stat(upper).st_dev != device:
-                return None
+                break
+            if not across and os.stat(upper).st_dev != device:
+                break
             place = upper
     except OSError:
-        return None
+        pass
+    return None, looked
 
 
-def index_above(directory: bytes) -> bytes | None:
-    """The index of the work tree that ``directory`` is in, there or not, if it is in one."""
-    top = above(os.path.realpath(directory), os.environb)
-    if top is None:
-        return None
-    fd = os.open(top, OPEN_DIRECTORY)
+def _ceilings(text: bytes) -> set[bytes]:
+    """Links in them are followed, but not in those behind an empty one."""
+    found = set()
+    follow = True
+    for place in text.split(b":") if text else ():
+        if not place:
+            follow = False
+        elif place.startswith(b"/"):
+            found.add(os.path.realpath(place) if follow else os.path.normpath(place))
+    return found
+
+
+def deciders(directory: bytes) -> Iterator[bytes]:
+    """The files that decide whether ``directory`` is the top of a work tree, there or not."""
+    yield os.path.join(directory, NAME)
+    git_dir = os.path.join(directory, NAME)
     try:
-        repo = at(fd)
-    finally:
-        os.close(fd)
-    return os.path.join(top, repo.index) if repo else None
-
-
-def environment(environ: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
-    """``environ`` for a git that looks where it stands, and takes no locks."""
-    kept = {name: value for name, value in environ.items() if name not in FOREIGN}
-    kept[b"GIT_OPTIONAL_LOCKS"] = b"0"
-    return kept
-
-
-class Git:
-    """A git process that runs beside us; ``answer`` waits for it."""
-
-    def __init__(self, words: Sequence[bytes], environ: Mapping[bytes, bytes]) -> None:
-        """Raises OSError when there is no git program."""
-        self._out, out = os.pipe()
-        self._err, err = os.pipe()
-        actions: list[tuple[Any, ...]] = [
-            (os.POSIX_SPAWN_OPEN, 0, b"/dev/null", os.O_RDONLY, 0),
-            (os.POSIX_SPAWN_DUP2, out, 1),
-            (os.POSIX_SPAWN_DUP2, err, 2),
-        ]
-        try:
-            # subprocess would cost a tenth of the start of this program to import.
-            self._pid = os.posix_spawnp(
-                b"git",
-                # fsmonitor would run whatever program the repository names.
-                [b"git", b"-c", b"core.fsmonitor=false", *words],
-                environment(environ),
-                file_actions=actions,
-                setsigdef=[signal.SIGPIPE],
-            )
-        except OSError:
-            os.close(self._out)
-            os.close(self._err)
-            raise
-        finally:
-            os.close(out)
-            os.close(err)
-
-    def answer(self) -> tuple[int, bytes, bytes]:
-        """Exit status, standard output and standard error, once it has ended."""
-        said = []
-        # git writes a line or two of errors: they fit in the pipe meanwhile.
-        for fd in (self._out, self._err):
-            with open(fd, "rb") as file:
-                said.append(file.read())
-        status = os.waitpid(self._pid, 0)[1]
-        return status, said[0], said[1]
-
-
-def ask_settings(place: bytes, environ: Mapping[bytes, bytes]) -> Git | None:
-    """Begin to ask for the settings that hold in ``place``; None without a git."""
-    pattern = b"^core\\.(excludesfile|ignorecase)$"
-    words = [b"-C", place, b"config", b"--type=path", b"-z", b"--get-regexp", pattern]
-    try:
-        return Git(words, environ)
-    except OSError:
-        return None
-
-
-class Settings:
-    """core.excludesFile and core.ignoreCase."""
-
-    def __init__(self, git: Git | None, environ: Mapping[bytes, bytes]) -> None:
-        home = environ.get(b"HOME", b"")
-        config = environ.get(b"XDG_CONFIG_HOME") or (home and home + b"/.config")
-        self.excludes_file = config + b"/git/ignore" if config else b""
-        self.ignore_case = False
-        for line in (git.answer()[1] if git else b"").split(b"\0"):
-            name, _, value = line.partition(b"\n")
-            if name == b"core.excludesfile":
-                self.excludes_file = value
-            elif name == b"core.ignorecase":
-                self.ignore_case = value.lower() in (b"true", b"yes", b"on", b"1")
-
-
-class Tracked:
-    """The tracked files below a directory that its ignore rules leave out.
-
-    git finds them while the caller goes on; ``tree`` waits. There is nothing to find,
-    and no process, where the repository has no index.
-    """
-
-    def __init__(
-        self, place: bytes, environ: Mapping[bytes, bytes], on_note: OnNote
-    ) -> None:
-        self._place = place
-        self._on_note = on_note
-        self._tree: Tree | None = None
-        words = [b"-C", place, b"ls-files", b"-z", b"-c", b"-i", b"--exclude-standard"]
-        try:
-            self._git = Git(words, environ)
-        except OSError as error:
-            self._note(f"git: {os.strerror(error.errno or 0)}")
-
-    def _note(self, why: str) -> None:
-        self._tree = {}
-        self._on_note(
-            f"tracked files that are ignored are left out of {quote(self._place)}: {why}"
-        )
-
-    def tree(self) -> Tree:
-        if self._tree is None:
-            status, out, err = self._git.answer()
-            if status:
-                said = err.decode("utf-8", "replace").splitlines()
-                self._note(quote(said[0] if said else "git failed")[1:-1])
-            else:
-                self._tree = to_tree(out.split(b"\0"))
-        return self._tree or {}
-
-
-def to_tree(paths: Sequence[bytes]) -> Tree:
-    """``paths`` by directory; empty ones are dropped."""
-    tree: Tree = {}
-    for path in paths:
-        place = tree
-        for name in path.split(b"/") if path else ():
-            place = place.setdefault(name, {})
-    return tree
+        if not os.path.isdir(git_dir):
+            link = read(git_dir) or b""
+            if not link.startswith(b"gitdir: "):
+                return
+            git_dir = os.path.join(directory, link[8:].rstrip(b"\r\n"))
+        text = read(os.path.join(git_dir, b"commondir"))
+    except (OSError, ValueError):
+        return
+    common = os.path.join(git_dir, text.rstrip(b"\r\n")) if text else git_dir
+    yield os.path.join(git_dir, b"HEAD")
+    yield os.path.join(git_dir, b"commondir")
+    yield os.path.join(common, b"objects")
+    yield os.path.join(common, b"refs")

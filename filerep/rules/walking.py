@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import errno
 import os
-import stat
 from itertools import islice
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from filerep.rules.ignore import OnError, Rule, Rules
-    from filerep.rules.repository import Tree
+    from filerep.rules.ignore import OnError, Rules
+    from filerep.rules.patterns import Rule
 
     OnOther = Callable[[bytes], None]
 
@@ -98,21 +97,14 @@ def directories(
     on_error: OnError,
     on_other: OnOther | None = None,
 ) -> Iterator[tuple[bytes, list[bytes]]]:
-    """As ``walk``, by directory: its path with a last ``/``, and names in it.
-
-    git may still be looking for tracked files that the rules ignore; these come last.
-    """
-    bare = rules.without_tracked()
+    """As ``walk``, by directory: its path with a last ``/``, and names in it."""
     try:
         root_fd = os.open(root, OPEN_DIR & ~os.O_NOFOLLOW)
     except OSError as error:
         on_error("open", b".", error)
         return
     try:
-        yield from Descent(Place(b"", b"", bare, root_fd), on_error, on_other)
-        tree = rules.tracked_tree()
-        if tree:
-            yield from only_tracked(root_fd, b"", rules, bare, tree)
+        yield from Descent(Place(b"", b"", rules, root_fd), on_error, on_other)
     finally:
         os.close(root_fd)
 
@@ -229,67 +221,31 @@ class Descent:
         place.dirs.reverse()
 
 
-def only_tracked(
-    dir_fd: int, prefix: bytes, rules: Rules, bare: Rules | None, tree: Tree
-) -> Iterator[tuple[bytes, list[bytes]]]:
-    """What of ``tree`` counts by ``rules``, and did not by ``bare``, as ``directories``.
-
-    ``bare`` is None where nothing has counted yet.
-    """
-    files = []
-    for name, below in tree.items():
-        try:
-            fd = os.open(name, OPEN_DIR, dir_fd=dir_fd)
-        except OSError:
-            if is_file(name, dir_fd) and rules.counts(name, False):
-                if not (bare and bare.counts(name, False)):
-                    files.append(name)
-            continue
-        try:
-            if not rules.counts(name, True):
-                continue
-            inner = rules.enter(name, fd)
-            seen = bare.enter(name, fd) if bare and bare.counts(name, True) else None
-            path = prefix + name + b"/"
-            if below:
-                yield from only_tracked(fd, path, inner, seen, below)
-            elif not seen:  # a submodule
-                yield from Descent(Place(b"", path, inner, fd), lambda *_: None, None)
-        finally:
-            os.close(fd)
-    if files:
-        yield prefix, files
-
-
-def is_file(name: bytes, dir_fd: int) -> bool:
-    try:
-        mode = os.lstat(name, dir_fd=dir_fd).st_mode
-    except OSError:
-        return False
-    return stat.S_ISREG(mode) or stat.S_ISLNK(mode)
-
-
-def explain(root: bytes, path: bytes, rules: Rules) -> tuple[Rule | None, bytes]:
-    """The rule that decides about ``path``, and the part of the path that it matches."""
+def explain(root: bytes, path: bytes, rules: Rules) -> Rule | None:
+    """The rule that decides about ``path``, which need not be there; None if none does."""
     names = path.rstrip(b"/").split(b"/")
     held: Rule | None = None
     fd = os.open(root, OPEN_DIR & ~os.O_NOFOLLOW)
     try:
         for at, name in enumerate(names, 1):
-            here = b"/".join(names[:at])
-            try:
-                above, fd = fd, os.open(name, OPEN_DIR, dir_fd=fd)
-                os.close(above)
-            except OSError:  # not a directory, or not there: by its spelling
-                is_dir = at < len(names) or path.endswith(b"/")
-                return rules.why(name, is_dir) or held, here
-            rule = rules.why(name, True)
-            if at == len(names) or not rules.counts(name, True):
-                return rule or held, here
+            last = at == len(names)
+            if fd >= 0:
+                above, fd = fd, -1
+                try:
+                    fd = os.open(name, OPEN_DIR, dir_fd=above)
+                except OSError:
+                    pass  # not a directory, or not there: by its spelling
+                finally:
+                    os.close(above)
+            is_dir = fd >= 0 or not last or path.endswith(b"/")
+            rule = rules.why(name, is_dir)
+            if last or not rules.counts(name, True):
+                return rule or held
             # An include holds for all below; so does what leaves a directory out that
             # is entered for the sake of an include or a tracked file.
             held = rule if rule and not rule.keep else held
-            rules = rules.enter(name, fd)
+            rules = rules.enter(name, fd if fd >= 0 else None)
     finally:
-        os.close(fd)
-    return held, path
+        if fd >= 0:
+            os.close(fd)
+    return held

@@ -7,9 +7,9 @@ and forget the patterns that can no longer match. Everything is bytes, as it is 
 wildmatch.c has corners that the manual does not tell, kept here because a file counts
 if git says so (each was seen with git 2.39, and is a case in the tests):
 
-* git compares the literal beginning of a pattern with a slash in it apart, and gives
-  wildmatch only what follows. So the ``**`` of ``/foo**/bar`` stands at the beginning
-  for wildmatch, and crosses slashes: ``foobar`` and ``foox/y/bar`` match.
+* git before 2.52 compares the literal beginning of a pattern with a slash in it apart,
+  and gives wildmatch only what follows. So the ``**`` of ``/foo**/bar`` stands at the
+  beginning for wildmatch, and crosses slashes: ``foobar`` and ``foox/y/bar`` match.
 * ``**\\/`` crosses slashes but does not match nothing at all, as ``**/`` does.
 * A bracket expression never matches a slash, but a slash may stand in it.
 * What is malformed (``[a``, ``[[:nope:]]``, a last backslash) matches nothing.
@@ -49,6 +49,7 @@ STARS = frozenset({-3})
 
 SPECIAL = b"*?[\\"
 WILD = re.compile(rb"[*?[\\]")
+BEHIND_LITERAL = re.compile(rb"/?[^*?[\\]*[^*?[\\/]\*\*")
 UPPER = frozenset(range(0x41, 0x5B))
 LOWER = frozenset(range(0x61, 0x7B))
 DIGIT = frozenset(range(0x30, 0x3A))
@@ -75,7 +76,14 @@ class Never(ValueError):
     """The pattern is malformed, or asks for what no path has: it matches nothing."""
 
 
-def split(text: bytes, fold: bool = False) -> list[tuple[Glob, ...]]:
+def by_version(text: bytes) -> bool:
+    """Does it depend on git's version what the pattern matches?"""
+    return BEHIND_LITERAL.match(text) is not None
+
+
+def split(
+    text: bytes, fold: bool = False, before_2_52: bool = False
+) -> list[tuple[Glob, ...]]:
     """``text``, a pattern without ``!`` and last slash, as alternatives of parts.
 
     No alternative means that it matches nothing. With ``fold`` the globs are to be
@@ -95,7 +103,7 @@ def split(text: bytes, fold: bool = False) -> list[tuple[Glob, ...]]:
         tokens, literal = scan(text, fold)
     except Never:
         return []
-    marked = _deep(tokens, literal)
+    marked = _deep(tokens, literal if before_2_52 else 0)
     alternatives = (_collapse(parts) for parts in _cut(marked, 0, (), ()))
     return [
         parts

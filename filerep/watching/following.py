@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 
-from filerep.rules import repository
 from filerep.watching import kernel
 from filerep.watching.pending import SETTLE_SECONDS, Holds
 from filerep.watching.roots import Descent
@@ -58,8 +57,9 @@ class Following:
 
     def watch(self) -> None:
         """Watch the rule files outside the tree."""
-        files = self._tree.top.rules.source_files()
-        self._index = repository.index_above(self._root.path) or b""
+        inputs = self._tree.top.rules.inputs()
+        files = inputs.rules
+        self._index = inputs.index or b""
         self._watches.watch_names([*files, *([self._index] if self._index else [])])
 
     def outside(self, name: bytes, mask: int) -> None:
@@ -88,7 +88,7 @@ class Following:
     def _read(self, path: bytes) -> None:
         if path == _INDEX:
             # git writes it for many reasons; rarely to track a file that is ignored.
-            if self._load().tracked_tree() == self._tree.top.rules.tracked_tree():
+            if self._tree.top.rules.reload_tracked() is None:
                 return
             path = b""
         node = self._tree.top.find(path)

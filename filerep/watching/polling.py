@@ -17,7 +17,6 @@ import time
 from array import array
 
 from filerep.pathstream import WHOLE_TREE
-from filerep.rules import repository
 from filerep.rules.walking import listing
 from filerep.watching.roots import ABSENT, Descent
 
@@ -154,9 +153,10 @@ class Snapshots:
 
     def _stamp(self, rules: Rules) -> list[object]:
         own = [os.path.join(self._root.path, name) for name in (b".gitignore", b".git")]
-        index = repository.index_above(self._root.path)
+        inputs = rules.inputs()
+        index = [inputs.index] if inputs.index else []
         stamps: list[object] = []
-        for path in [*own, *rules.source_files(), *([index] if index else [])]:
+        for path in [*own, *inputs.rules, *index]:
             try:
                 status = os.stat(path)
             except OSError:

@@ -14,7 +14,7 @@ import pytest
 from ignoretrees import Tree, World, as_ordinary_user, fail, write
 
 from filerep import walk
-from filerep.rules import ignore, repository, walking, wildmatch
+from filerep.rules import files, ignore, walking, wildmatch
 
 
 @pytest.fixture
@@ -432,7 +432,11 @@ def test_the_files_outside_that_went_in_are_told(world: World) -> None:
     rules = ignore.load(world.top + b"/a/b", on_error=fail, environ=world.environ)
     inside = (b".gitignore", b"a/.gitignore", b".git/info/exclude")
     expected = {os.path.join(world.top, path) for path in inside}
-    assert set(rules.source_files()) == {*expected, world.home + b"/.config/git/ignore"}
+    expected.add(world.home + b"/.config/git/ignore")
+    expected.add(world.home + b"/.gitconfig")
+    expected.add(world.top + b"/.git/config")
+    assert expected < set(rules.inputs().rules)
+    assert rules.inputs().index == world.top + b"/.git/index"
 
 
 # -- other repositories inside
@@ -508,19 +512,16 @@ def test_a_submodule_in_an_ignored_place(world: World) -> None:
     assert found(world) == {b".gitignore", b"lib/a", b"lib/.gitignore"}
 
 
-def test_without_a_git_program_a_line_says_what_is_left_out(
+def test_without_a_git_program_tracked_files_count_all_the_same(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world.fill(b"", {b"a.o": b"", b"b": b"", b".gitignore": b"*.o\n"})
     write(world.home + b"/.config/git/ignore", b"b\n")
-    monkeypatch.setenv("PATH", "/nonexistent")
+    git(world, "add", "-f", "a.o")
+    world.environ[b"PATH"] = b"/nonexistent"
     said = Said()
-    assert found(world, said=said) == {b".gitignore"}
+    assert found(world, said=said) == {b".gitignore", b"a.o"}
     assert said.notes == []
-    write(world.top + b"/.git/index", b"")
-    assert found(world, said=said) == {b".gitignore"}
-    (note,) = said.notes
-    assert "tracked files that are ignored are left out" in note
 
 
 def test_an_index_that_git_cannot_read_is_said(world: World) -> None:
@@ -541,7 +542,7 @@ def test_an_ignore_file_that_is_a_directory_a_fifo_or_huge(world: World) -> None
     os.rename(os.path.join(world.top, b"fifo"), world.top + b"/pipe/.gitignore")
     with open(world.top + b"/.gitignore", "wb") as file:
         file.write(b"*.o\n")
-        file.truncate(repository.LARGEST + 1)
+        file.truncate(files.LARGEST + 1)
     assert found(world) == {b".gitignore", b"b.o", b"dir/.gitignore/x", b"pipe/a.o"}
     with open(world.top + b"/.gitignore", "wb") as file:
         file.write(b"y\n" * 50_000 + b"*.o\n")

@@ -1,0 +1,47 @@
+"""Reading a file that somebody else may have made: never waiting, never without end."""
+
+from __future__ import annotations
+
+import os
+import stat
+
+# git dies beyond this size since 2.46; before that it would read anything.
+LARGEST = 100 << 20
+
+#: A file changed so lately may change again without a stamp that shows it.
+RECENT_NS = 50_000_000
+
+# To reach what is in a directory it need not be readable.
+OPEN_DIRECTORY = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_CLOEXEC
+
+
+def read(
+    path: bytes,
+    dir_fd: int | None = None,
+    follow: bool = True,
+    largest: int = LARGEST,
+) -> bytes | None:
+    """The contents of a regular file, None when there is none; raises OSError.
+
+    What is named like a rule file may be a fifo or a device, which to open may wait for
+    ever or do something: NONBLOCK keeps from the one, a look before opening from the
+    other.
+    """
+    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+    try:
+        mode = os.stat(path, dir_fd=dir_fd, follow_symlinks=follow).st_mode
+        if not stat.S_ISREG(mode) and not stat.S_ISLNK(mode):
+            return None
+        fd = os.open(path, flags | (0 if follow else os.O_NOFOLLOW), dir_fd=dir_fd)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    try:
+        about = os.fstat(fd)
+        if not stat.S_ISREG(about.st_mode) or about.st_size > largest:
+            return None
+        chunks = []
+        while chunk := os.read(fd, max(1 << 16, about.st_size + 1)):
+            chunks.append(chunk)
+        return b"".join(chunks)
+    finally:
+        os.close(fd)

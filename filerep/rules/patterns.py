@@ -1,0 +1,303 @@
+"""What the lines of ignore files say of the names in one directory, made fast.
+
+Few of a tree's names are touched by any rule, and most directories have the same rules.
+So a rule file is cut into parts (see wildmatch), and what is left of it for one directory
+is a ``Level``, shared by all directories for which the same is left; a directory's names
+go, joined, through one regex of the literals that a match would have to hold, and only
+what that finds is looked at name by name.
+"""
+
+from __future__ import annotations
+
+import re
+from operator import contains
+
+from filerep.rules import wildmatch
+from filerep.rules.wildmatch import DEEP, LONGEST, matches
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from filerep.rules.wildmatch import Glob
+
+    Item = tuple["Rule", tuple[Glob, ...]]
+    Test = Callable[[bytes], object]
+
+
+def join(names: Iterable[bytes]) -> bytes:
+    """``names`` as one string, a NUL before and after each."""
+    return b"\0%s\0" % b"\0".join(names)
+
+
+class Rule:
+    """One line of an ignore file: ``keep`` when it begins with ``!``."""
+
+    __slots__ = ("source", "line", "text", "keep", "only_dirs")
+
+    def __init__(self, source: bytes, line: int, text: bytes) -> None:
+        self.source = source
+        self.line = line
+        self.text = text
+        self.keep = text.startswith(b"!")
+        self.only_dirs = text.endswith(b"/")
+
+
+def lines(text: bytes) -> Iterable[tuple[int, bytes]]:
+    """Number and text of each line that is a pattern, trimmed as git trims it."""
+    for number, line in enumerate(text.split(b"\n"), 1):
+        if line.startswith(b"#"):
+            continue
+        line = line[:-1] if line.endswith(b"\r") else line
+        line = line.partition(b"\0")[0]
+        if line.endswith(b" "):
+            bare = line.rstrip(b" ")
+            # The first blank is kept if an odd number of backslashes escapes it.
+            escaped = (len(bare) - len(bare.rstrip(b"\\"))) % 2
+            line = line[: len(bare) + escaped]
+        if line:
+            yield number, line
+
+
+class RuleFile:
+    """The patterns of one ignore file; its first ``Level`` is for its own directory.
+
+    ``before_2_52`` tells, where it matters, whether the git that is installed is older.
+    """
+
+    def __init__(
+        self,
+        patterns: Iterable[Rule],
+        fold: bool = False,
+        before_2_52: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self.fold = fold
+        self._levels: dict[tuple[Item, ...], Level] = {}
+        items: list[Item] = []
+        for rule in patterns:
+            text = rule.text[rule.keep :]
+            text = text[:-1] if rule.only_dirs else text
+            old = wildmatch.by_version(text) and before_2_52()
+            items += [(rule, parts) for parts in wildmatch.split(text, fold, old)]
+        self.items = tuple(items)
+
+    @classmethod
+    def read(
+        cls,
+        source: bytes,
+        text: bytes,
+        fold: bool = False,
+        before_2_52: Callable[[], bool] = lambda: False,
+    ) -> RuleFile:
+        text = text[3:] if text.startswith(b"\xef\xbb\xbf") else text
+        rules = [Rule(source, number, line) for number, line in lines(text)]
+        return cls(rules, fold, before_2_52)
+
+    def level(self, items: Iterable[Item]) -> Level | None:
+        """The one level for ``items``; None when there are none."""
+        key = tuple(dict.fromkeys(items))
+        if not key:
+            return None
+        if key not in self._levels:
+            self._levels[key] = Level(self, key)
+        return self._levels[key]
+
+    def top(self) -> Level | None:
+        return self.level(self.items)
+
+
+class Level:
+    """What is left of an ignore file in one directory."""
+
+    def __init__(self, file: RuleFile, items: tuple[Item, ...]) -> None:
+        self.file = file
+        self.items = items
+        self._matcher: Matcher | None = None
+        self._stay: list[Item] = []
+        self._by_name: dict[bytes, list[Item]] = {}
+        self._by_glob: list[tuple[Test, Item]] = []
+        for rule, parts in items:
+            if parts[0] is DEEP:
+                self._stay.append((rule, parts))
+                parts = parts[1:]
+            if len(parts) > 1:
+                self._step(rule, parts)
+        self._usual = self if len(self._stay) == len(items) else file.level(self._stay)
+
+    def said(self) -> object:
+        """What it says, for comparison."""
+        return self.file.fold, [(rule.text, parts) for rule, parts in self.items]
+
+    def _step(self, rule: Rule, parts: tuple[Glob, ...]) -> None:
+        rest = (rule, parts[1:])
+        alternatives = wildmatch.literals(parts[0])
+        if alternatives and len(alternatives[0]) == 1:
+            for (name,) in alternatives:
+                self._by_name.setdefault(name, []).append(rest)
+        else:
+            self._by_glob.append((test(parts[0]), rest))
+
+    def enter(self, name: bytes) -> Level | None:
+        """What is left of the file in the directory ``name`` of this one."""
+        if not self._by_name and not self._by_glob:
+            return self._usual
+        name = name.lower() if self.file.fold else name
+        items = self._by_name.get(name, [])
+        if self._by_glob:
+            items = items + [item for does, item in self._by_glob if does(name)]
+        return self.file.level([*self._stay, *items]) if items else self._usual
+
+    @property
+    def matcher(self) -> Matcher:
+        if self._matcher is None:
+            here = []
+            for rule, parts in self.items:
+                parts = parts[1:] if parts[0] is DEEP and len(parts) > 1 else parts
+                if len(parts) == 1:
+                    here.append((rule, parts[0]))
+            self._matcher = Matcher(here, self.file.fold)
+        return self._matcher
+
+
+def test(glob: Glob) -> Test:
+    """A function that tells whether the whole of a name matches ``glob``."""
+    if glob is DEEP:
+        return lambda name: True
+    alternatives = wildmatch.literals(glob)
+    if alternatives and len(alternatives[0]) > 1:
+        return lambda name: any([matches(runs, name) for runs in alternatives])
+    if None not in glob:
+        sets = [(byte,) if isinstance(byte, int) else byte or () for byte in glob]
+        return lambda name: (len(name) == len(sets) and all(map(contains, sets, name)))
+    return re.compile(b"(?s:%s)\\Z" % wildmatch.to_regex(glob)).match
+
+
+def path_matches(text: bytes, path: bytes, fold: bool = False) -> bool:
+    """Does ``text`` match the whole of ``path``, as wildmatch does with WM_PATHNAME?
+
+    For the few patterns among git's settings; not made to be fast.
+    """
+    if text.startswith(b"/") != path.startswith(b"/"):
+        return False
+    # A part may be empty there, as in an URL, which no part of a file's path is.
+    text, path = (whole.replace(b"//", b"/\1/") for whole in (text, path))
+    path = path.lower() if fold else path
+    names = path.strip(b"/").split(b"/")
+    alternatives = wildmatch.split(b"/" + text.strip(b"/"), fold)
+    return any(_fit(parts, names) for parts in alternatives)
+
+
+def _fit(parts: Sequence[Glob], names: Sequence[bytes]) -> bool:
+    if not parts or not names:
+        return not parts and not names
+    if parts[0] is DEEP:
+        ends = range(len(names)) if len(parts) > 1 else ()
+        return len(parts) == 1 or any(_fit(parts[1:], names[at:]) for at in ends)
+    return bool(test(parts[0])(names[0])) and _fit(parts[1:], names[1:])
+
+
+class Matcher:
+    """The globs that names of one directory are matched against, the last one first."""
+
+    def __init__(self, globs: Iterable[tuple[Rule, Glob]], fold: bool) -> None:
+        self._fold = fold
+        self._names: dict[bytes, list[Rule]] = {}
+        self._ends: dict[bytes, list[Rule]] = {}
+        self._tests: list[tuple[Test, Rule]] = []
+        needles = set()
+        for rule, glob in globs:
+            alternatives = wildmatch.literals(glob) if glob else None
+            runs = len(alternatives[0]) if alternatives else 0
+            if alternatives and runs == 1:
+                for (name,) in alternatives:
+                    self._names.setdefault(name, []).append(rule)
+            elif alternatives and runs == 2 and not alternatives[0][0]:
+                for _, end in alternatives:
+                    self._ends.setdefault(end, []).append(rule)
+                    needles.add(end and end[-LONGEST:] + b"\0")
+            else:
+                self._tests.append((test(glob), rule))
+                needles.add(wildmatch.needle(glob) if glob else b"")
+        self._end_lengths = sorted({len(end) for end in self._ends})
+        self._all = b"" in needles
+        self._needles = tuple(sorted(needles)) if not self._all else ()
+        self._search: Callable[[bytes], Iterable[re.Match[bytes]]] | None = None
+
+    def suspects(self, names: Sequence[bytes], joined: bytes) -> Iterable[bytes]:
+        """Those of ``names`` that may match; ``joined`` is them as well."""
+        if self._all or self._fold:
+            return names
+        found: list[bytes] = []
+        if self._names and not self._names.keys().isdisjoint(names):
+            found += [name for name in names if name in self._names]
+        if self._needles:
+            if self._search is None:
+                self._search = searcher(self._needles)
+            for match in self._search(joined):
+                at = match.start()
+                start = at + 1 if joined[at] == 0 else joined.rfind(b"\0", 0, at) + 1
+                found.append(joined[start : joined.index(b"\0", start)])
+        return found
+
+    def find(self, name: bytes, is_dir: bool) -> Rule | None:
+        """The last rule that matches ``name``."""
+        name = name.lower() if self._fold else name
+        best: Rule | None = None
+        found = self._names.get(name, [])
+        for length in self._end_lengths:
+            if length <= len(name):
+                found = found + self._ends.get(name[len(name) - length :], [])
+        for rule in found:
+            if (is_dir or not rule.only_dirs) and (not best or rule.line > best.line):
+                best = rule
+        for does, rule in self._tests:
+            if (is_dir or not rule.only_dirs) and (not best or rule.line > best.line):
+                if does(name):
+                    best = rule
+        return best
+
+
+_SEARCHERS: dict[tuple[bytes, ...], Callable[[bytes], Iterable[re.Match[bytes]]]] = {}
+
+
+def searcher(
+    needles: tuple[bytes, ...],
+) -> Callable[[bytes], Iterable[re.Match[bytes]]]:
+    """Finds every name in which one of ``needles`` stands, perhaps more than once."""
+    if needles not in _SEARCHERS:
+        if len(_SEARCHERS) > 100:  # a tree may hold any number of rule files
+            _SEARCHERS.clear()
+        _SEARCHERS[needles] = re.compile(_trie(needles)).finditer
+    return _SEARCHERS[needles]
+
+
+def _trie(words: Iterable[bytes]) -> bytes:
+    """A regex for ``words`` that looks at each byte once.
+
+    Plain alternatives would all be tried at every full stop of a name. A NUL at the end
+    is not taken, since the next name begins with it.
+    """
+    by_first: dict[bytes, list[bytes]] = {}
+    for word in words:
+        if not word:
+            return b""  # a word ends here: what follows of longer ones adds nothing
+        if word == b"\0":
+            by_first[b"(?=\0)"] = [b""]
+        else:
+            by_first.setdefault(re.escape(word[:1]), []).append(word[1:])
+    branches = [first + _trie(rest) for first, rest in by_first.items()]
+    return b"(?:" + b"|".join(branches) + b")" if len(branches) > 1 else branches[0]
+
+
+def decide(
+    chain: Sequence[Level | None], names: Sequence[bytes], joined: bytes, is_dir: bool
+) -> dict[bytes, bool]:
+    """Of ``names`` those that a rule matches, and whether the first such rule keeps it."""
+    found: dict[bytes, bool] = {}
+    for level in chain:
+        if level is None:
+            continue
+        for name in level.matcher.suspects(names, joined):
+            if name not in found and (rule := level.matcher.find(name, is_dir)):
+                found[name] = rule.keep
+    return found

@@ -1,0 +1,305 @@
+"""What git tracks in one work tree: which files count though a rule ignores them."""
+
+from __future__ import annotations
+
+import os
+import time
+from bisect import bisect_left
+
+from filerep.pathstream import quote
+from filerep.rules import index
+from filerep.rules.files import RECENT_NS
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Optional
+
+    from filerep.rules import objects
+    from filerep.rules.index import Index
+    from filerep.rules.repository import Repository
+
+    Entry = tuple[bytes, bytes]  # mode, as a tree object spells it, and object
+
+DIRECTORY, LINK = b"40000", b"160000"
+
+
+class Changes:
+    """What another index means.
+
+    ``paths`` are tracked now and were not, or the other way round; the rules of the
+    directories in ``places`` are to be made anew.
+    """
+
+    __slots__ = ("paths", "places")
+
+    def __init__(self, paths: list[bytes], places: list[bytes]) -> None:
+        self.paths = paths
+        self.places = places
+
+
+class Tracked:
+    """The tracked files of one work tree, read when they are first asked for.
+
+    All paths are from its top. What is found stays as it is until ``reload``.
+    """
+
+    def __init__(
+        self, repo: Repository, sha256: bool, fold: bool, on_note: Callable[[str], None]
+    ) -> None:
+        self._repo = repo
+        self._width = 32 if sha256 else 20
+        self._fold = fold
+        self._on_note = on_note
+        self._index: Index | None = None
+        self._stamp: object = None
+        self._folded: list[bytes] | None = None
+        self._objects: objects.Objects | None = None
+        self._trees: dict[bytes, Optional[dict[bytes, Entry]]] = {}
+        self._embedded: dict[bytes, bool] = {}
+        # Has anybody been told that no rule file is to be read from the index?
+        self._whole: bool | None = None
+        self._said: set[str] = set()
+
+    def file(self, path: bytes) -> bool:
+        """Is this very path tracked, as whatever?"""
+        found = self._loaded()
+        if self._fold:
+            path = path.lower()
+            names = self._folds(found)
+            at = bisect_left(names, path)
+            return at < len(names) and names[at] == path
+        return found.holds(path) or bool(found.sparse and self._in_sparse(path))
+
+    def directory(self, path: bytes) -> bool:
+        """Is anything tracked below this directory, or it itself as a submodule?"""
+        return self.below(path) or self.submodule(path)
+
+    def submodule(self, path: bytes) -> bool:
+        found = self._loaded()
+        if path in found.links:
+            return True
+        entry = self._in_sparse(path) if found.sparse else None
+        return entry is not None and entry[0] == LINK
+
+    def below(self, path: bytes) -> bool:
+        found = self._loaded()
+        if self._fold:
+            names = self._folds(found)
+            start = path.lower() + b"/"
+            at = bisect_left(names, start)
+            return at < len(names) and names[at].startswith(start)
+        if found.below(path):
+            return True
+        entry = self._in_sparse(path) if found.sparse else None
+        return entry is not None and entry[0] == DIRECTORY
+
+    def embeds(self, path: bytes) -> bool:
+        """Do files in the directory, which has a `.git`, belong to this work tree?"""
+        self._embedded[path] = self.below(path)
+        return self._embedded[path]
+
+    def rule_file(self, path: bytes) -> bytes | None:
+        """What stands in a rule file that a sparse checkout left out of the work tree."""
+        if self._index is None:
+            if self._whole is None:
+                self._whole = self._surely_whole()
+            if self._whole:
+                return None
+        found = self._loaded()
+        blob = found.rule_files.get(path)
+        if blob is None and found.sparse:
+            entry = self._in_sparse(path)
+            if entry and entry[0] not in (DIRECTORY, LINK):
+                blob = entry[1]
+        if blob is None:
+            return None
+        got = self._get(blob)
+        if got is None:
+            self._note(f"cannot read the rules of {self._show(path)}: {MISSING}")
+            return None
+        return got
+
+    def reload(self) -> Changes | None:
+        """Read the index again if it has changed; None if no answer can be another.
+
+        Where nobody has asked yet, no answer depends on it, and nothing is read.
+        """
+        before = self._index
+        if before is None:
+            # Nobody has asked for a tracked path; but perhaps for rule files.
+            if not self._whole or self._surely_whole():
+                return None
+            self._whole = None
+            places = {os.path.dirname(path) for path in self._loaded().rule_files}
+            places |= {path.rstrip(b"/") for path in self._loaded().sparse}
+            return Changes([], sorted(places)) if places else None
+        stamp = self._look()
+        if stamp is not None and stamp == self._stamp:
+            return None
+        after = self._load(before)
+        self._index = after
+        self._folded = None
+        self._trees = {}
+        paths = _differing(before.names, after.names)
+        paths |= before.links ^ after.links
+        places = {
+            os.path.dirname(path)
+            for path in _changed(before.rule_files, after.rule_files)
+        }
+        for path in _changed(before.sparse, after.sparse):
+            paths.add(path)
+            places.add(path)
+        for path, was in self._embedded.items():
+            if self.below(path) != was:
+                places.add(path)
+        if not paths and not places:
+            return None
+        return Changes(
+            sorted({path.rstrip(b"/") for path in paths}),
+            sorted({path.rstrip(b"/") for path in places}),
+        )
+
+    # What it stands on.
+
+    def _loaded(self) -> Index:
+        if self._index is None:
+            self._index = self._load(None)
+        return self._index
+
+    def _load(self, before: Index | None) -> Index:
+        self._stamp = self._look()
+        try:
+            return index.load(self._repo.index, self._width, before)
+        except index.Unreadable as error:
+            shown = quote(self._repo.top)[1:-1]
+            self._note(
+                f"tracked files that are ignored are left out of '{shown}':"
+                f" its index cannot be read: {error}"
+            )
+            return index.EMPTY
+
+    def _look(self) -> object:
+        """What the file is known by, None where that may stay the same when it changes."""
+        try:
+            about = os.stat(self._repo.index)
+        except OSError:
+            return ()
+        if time.time_ns() - about.st_ctime_ns < RECENT_NS:
+            return None
+        return (about.st_dev, about.st_ino, about.st_size, about.st_ctime_ns)
+
+    def _surely_whole(self) -> bool:
+        """Does the index say at a glance that nothing is left out of the work tree?
+
+        Version 2 has no room for that mark, but may be a part of a split index.
+        """
+        path = self._repo.index
+        if not os.path.isfile(path):
+            return True
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            try:
+                if os.read(fd, 8) != b"DIRC\0\0\0\2":
+                    return False
+            finally:
+                os.close(fd)
+            names = os.listdir(self._repo.git_dir)
+        except OSError:
+            return False
+        return not any(name.startswith(b"sharedindex.") for name in names)
+
+    def _folds(self, found: Index) -> list[bytes]:
+        if self._folded is None:
+            self._folded = sorted([name.lower() for name in found.names])
+        return self._folded
+
+    def _in_sparse(self, path: bytes) -> Entry | None:
+        """The entry of ``path`` if it lies in a directory that the index has as one."""
+        found = self._loaded()
+        end = path.find(b"/")
+        while end >= 0:
+            tree = found.sparse.get(path[: end + 1])
+            if tree is not None:
+                return self._descend(path[:end], tree, path[end + 1 :])
+            end = path.find(b"/", end + 1)
+        return None
+
+    def _descend(self, place: bytes, tree: bytes, rest: bytes) -> Entry | None:
+        entry: Entry = (DIRECTORY, tree)
+        for name in rest.split(b"/"):
+            if entry[0] != DIRECTORY:
+                return None
+            if place not in self._trees:
+                self._trees[place] = self._list(place, entry[1])
+            names = self._trees[place]
+            if not names or name not in names:
+                return None
+            entry = names[name]
+            place += b"/" + name
+        return entry
+
+    def _list(self, place: bytes, tree: bytes) -> dict[bytes, Entry] | None:
+        from filerep.rules import objects
+
+        data = self._get(tree)
+        try:
+            if data is not None:
+                found = objects.entries(data, self._width)
+                return {name: (mode, blob) for mode, name, blob in found}
+        except ValueError:
+            pass
+        self._note(f"cannot tell what is tracked in {self._show(place)}: {MISSING}")
+        return None
+
+    def _get(self, name: bytes) -> bytes | None:
+        from filerep.rules import objects  # few repositories are sparse
+
+        if self._objects is None:
+            self._objects = objects.Objects(self._repo.objects, self._width)
+        found = self._objects.get(name)
+        return found[1] if found else None
+
+    def _show(self, path: bytes) -> str:
+        return quote(os.path.join(self._repo.top, path))
+
+    def _note(self, text: str) -> None:
+        if text not in self._said:
+            self._said.add(text)
+            self._on_note(text)
+
+
+MISSING = "its object is not in the repository"
+
+
+def _changed(before: dict[bytes, bytes], after: dict[bytes, bytes]) -> set[bytes]:
+    return {name for name, _ in before.items() ^ after.items()}
+
+
+def _differing(before: list[bytes], after: list[bytes]) -> set[bytes]:
+    """The names that only one of two sorted lists has.
+
+    Most indexes differ from the last one in a few names, beside each other: what is
+    equal at both ends is found by halving.
+    """
+    if before == after:
+        return set()
+    size = min(len(before), len(after))
+    low = _shared(size, lambda n: before[:n] == after[:n])
+    rest = size - low
+    end = _shared(
+        rest, lambda n: not n or before[len(before) - n :] == after[len(after) - n :]
+    )
+    return set(before[low : len(before) - end]) ^ set(after[low : len(after) - end])
+
+
+def _shared(most: int, equal: Callable[[int], bool]) -> int:
+    """The largest number up to ``most`` for which ``equal`` holds."""
+    low, high = 0, most
+    while low < high:
+        middle = (low + high + 1) // 2
+        if equal(middle):
+            low = middle
+        else:
+            high = middle - 1
+    return low

@@ -1,0 +1,151 @@
+"""What holds in the whole of one work tree, and in what lies in no repository."""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from filerep.pathstream import quote
+from filerep.rules import repository
+from filerep.rules.settings import Settings
+from filerep.rules.tracked import Tracked
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from filerep.rules.patterns import Level
+    from filerep.rules.repository import Repository
+
+    OnNote = Callable[[str], None]
+
+
+class Inputs:
+    """What an answer depends on beside the `.gitignore` files and `.git` in SRC.
+
+    All paths are absolute, and may lead to nothing. If one of ``rules`` comes, changes or
+    goes, the rules are to be made anew. If ``index`` does, what is tracked may be
+    another; it is None where there is no repository. ``absent`` are not there, and would
+    begin a repository in a directory above SRC. Such a directory, /tmp or a home
+    perhaps, may be a busy one: so whether they are there is better looked at now and
+    then than watched.
+    """
+
+    __slots__ = ("rules", "index", "absent")
+
+    def __init__(
+        self,
+        rules: tuple[bytes, ...] = (),
+        index: bytes | None = None,
+        absent: tuple[bytes, ...] = (),
+    ) -> None:
+        self.rules = rules
+        self.index = index
+        self.absent = absent
+
+
+NO_INPUTS = Inputs()
+
+
+class WorkTree:
+    """A repository's settings, the user's rules and what is tracked.
+
+    ``repo`` is None for what lies in no repository: there the user's settings hold.
+    """
+
+    def __init__(
+        self,
+        repo: Repository | None,
+        environ: Mapping[bytes, bytes],
+        on_note: OnNote,
+        gitignore: bool,
+    ) -> None:
+        self.repo = repo
+        self.settings = Settings(repo, environ, on_note)
+        #: The user's own rules, as far as they hold here.
+        self.user: Level | None = None
+        self.tracked: Tracked | None = None
+        if repo and self.settings.refused:
+            shown = quote(repo.top)
+            on_note(
+                f"{shown} belongs to another user, so git refuses it: its settings and"
+                " its list of tracked files were not read; `git config --global --add"
+                f" safe.directory {shown}` has them read"
+            )
+        elif repo:
+            settings = self.settings
+            self.tracked = Tracked(repo, settings.sha256, settings.ignore_case, on_note)
+        self._gitignore = gitignore
+
+    def excludes_file(self, root: bytes) -> bytes:
+        """The user's ignore file, as an absolute path; empty where there is none."""
+        path = self.settings.excludes_file
+        # git runs at the top, so from there it takes a relative path.
+        return path and os.path.join(self.repo.top if self.repo else root, path)
+
+    def inputs(self, root: bytes) -> Inputs:
+        """All files that bear on it, also those that decide whether it is a work tree.
+
+        ``root`` is the directory that a relative path is taken from outside of any.
+        """
+        found: list[bytes] = []
+        if self.repo:
+            found += repository.deciders(self.repo.top)
+        if self._gitignore:
+            if self.repo:
+                found.append(self.repo.exclude_file)
+            found.append(self.excludes_file(root))
+        found += self.settings.files
+        return Inputs(
+            tuple(dict.fromkeys([path for path in found if _may_change(path)])),
+            self.repo.index if self.repo else None,
+        )
+
+
+def _may_change(path: bytes) -> bool:
+    """Is it worth watching? /dev/null, which says that there are no settings, is not."""
+    try:
+        return bool(path) and not stat.S_ISCHR(os.stat(path).st_mode)
+    except (OSError, ValueError):
+        return True
+
+
+def ways(paths: Iterable[bytes]) -> dict[bytes, set[bytes]]:
+    """What to watch to hear of it when what is at ``paths`` comes, changes or goes.
+
+    Directories that are there, each with names in it. For each path that is its last
+    directory and its name; where a directory on the way is missing, the first that is
+    missing; and every symbolic link on the way, so that a link that is led elsewhere is
+    heard of, and an edit of the file it leads to. To be asked again after each such
+    event, as a directory that was missing may be there now.
+    """
+    found: dict[bytes, set[bytes]] = {}
+    for path in paths:
+        _way(path, found)
+    return found
+
+
+def _way(path: bytes, found: dict[bytes, set[bytes]]) -> None:
+    place = b"/"
+    rest: Sequence[bytes] = path.split(b"/")
+    for _ in range(400):  # as many links as lead in a circle, and more
+        while rest and rest[0] in (b"", b"."):
+            rest = rest[1:]
+        if not rest:
+            return
+        name, rest = rest[0], rest[1:]
+        if name == b"..":
+            place = os.path.dirname(place)
+            continue
+        here = os.path.join(place, name)
+        try:
+            target = os.readlink(here)
+        except OSError:
+            if rest and os.path.isdir(here):
+                place = here
+                continue
+            found.setdefault(place, set()).add(name)
+            return
+        found.setdefault(place, set()).add(name)
+        place = b"/" if target.startswith(b"/") else place
+        rest = [*target.split(b"/"), *rest]
