@@ -40,6 +40,11 @@ class Source:
         self.device = opened.st_dev
         self._directories: dict[bytes, int] = {}
 
+    @property
+    def root(self) -> bytes:
+        """By which name it was opened."""
+        return self._root
+
     def forget_directories(self) -> None:
         """Close the directories kept open.
 

@@ -162,6 +162,9 @@ class Batch:
         self.numbered: list[tuple[Stanza, bytes]] = []
         self.commands: list[bytes] = []  # what else the script does: list, hook, finish
         self.staged: dict[bytes, tuple[Group, bytes]] = {}  # new directories
+        self.files: list[tuple[bytes, bytes]] = (
+            []
+        )  # for these: names in the stage, data
         self._groups: dict[bytes, Group] = {}
         self._times: list[int] = []  # the mtimes of ``directories``, in ns
         self._linked = False
@@ -268,12 +271,12 @@ class Batch:
             if member.path in unfit and (self._linked or member.in_new_directory)
         ]
         lines += [b"rm -f " + b" ".join(some) for some in in_calls(torn)]
-        found = []
+        found = list(self.files)
         if self._moved:
             moves = b"".join(
                 self._moving(group, unfit) for group in self._groups.values()
             )
-            found = [(MOVES, moves)] if moves else []
+            found += [(MOVES, moves)] if moves else []
             puts = [b"moved"] if moves else []
         else:
             puts = [

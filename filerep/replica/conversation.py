@@ -17,12 +17,15 @@ import stat
 import time
 
 from filerep.farend.connection import STOPPED
+from filerep.farend.shell import shell_quote
 from filerep.pathstream import Records, in_rows, normalize, quote
+from filerep.replica import onsync
 from filerep.replica import table as tables
 from filerep.replica.filling import MOST_PATHS, Filler
 from filerep.replica.hearing import Acknowledging, Hearing
 from filerep.replica.inventory import Inventory
 from filerep.replica.memory import Memory
+from filerep.replica.onsync import OnSync
 from filerep.replica.pace import Pace, Silence
 from filerep.replica.plan import Plan
 from filerep.replica.repairs import Mender
@@ -97,8 +100,21 @@ class Conversation:
         mender = Mender(
             Undo(table), table, inventory, self.failures, tell.say, schedule.again
         )
+        root = here.source.root
+        on_sync = OnSync(
+            bool(options.on_sync), time.monotonic, lambda: _is_locked(root)
+        )
+        self._on_sync = on_sync
         self._settling = Settling(
-            here, options, schedule, inventory, plan, self.failures, unread, reporter
+            here,
+            options,
+            schedule,
+            inventory,
+            plan,
+            self.failures,
+            unread,
+            reporter,
+            on_sync,
         )
         acknowledging = Acknowledging(
             flight,
@@ -241,7 +257,8 @@ class Conversation:
         if self._inventory.wanted and self._may_list():
             return 0
         retry = self.failures.due() if self._may_send() else None
-        due = [self._schedule.due(), retry, self._silence.due()]
+        hook = self._on_sync.next() if self._may_send() and self._idle() else None
+        due = [self._schedule.due(), retry, self._silence.due(), hook]
         first = min((at for at in due if at is not None), default=None)
         if first is None:
             return None
@@ -276,11 +293,16 @@ class Conversation:
     def _settle(self, inputs_ended: bool) -> None:
         """Nothing to do: look at what only earlier runs knew, say so, end if asked."""
         self._connection.out.free()
-        ended = self._settling.step(self._command, inputs_ended)
+        ended = self._settling.step(self._run_on_sync, inputs_ended)
         if self._settling.initial_done:
             self._connection.out.written = bool
         if ended and not self._finishing:
             self._finish()
+
+    def _run_on_sync(self) -> None:
+        sent = self._filler.command(b"hook " + shell_quote(self._options.on_sync))
+        sent.batch.files.append((onsync.NAMES, self._on_sync.begin()))
+        self._send(sent)
 
     def _finish(self) -> None:
         self._finishing = True
@@ -298,9 +320,9 @@ class Conversation:
         self._memory.write()
 
     def _hooked(self, status: int) -> None:
-        self._settling.hook_runs = False
+        took = self._on_sync.ended()
         if not self._finishing:
-            self._reporter.hook(status)
+            self._reporter.hook(status, took)
 
     def _send_what_can_be(self, more_may_come: bool) -> None:
         self._list_if_many()
@@ -374,3 +396,9 @@ class Conversation:
         for directory, mode in sent.batch.directories:
             entry = tables.directory_entry(mode, tables.OURS)
             self._here.table.put_directory(directory, entry)
+
+
+def _is_locked(root: bytes) -> bool:
+    from filerep.rules.repository import is_locked  # only --on-sync needs it
+
+    return is_locked(root)

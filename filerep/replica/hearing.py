@@ -115,7 +115,7 @@ class Acknowledging:
         failures: Failures,
         reporter: Reporter,
         filler: Filler,
-        on_change: Callable[[], None],
+        on_change: Callable[[list[bytes]], None],
     ) -> None:
         self._flight = flight
         self._schedule = schedule
@@ -151,8 +151,9 @@ class Acknowledging:
             self._schedule.again(_directories_of(removed))
         took = time.monotonic() - sent.started
         self._filler.answered(sent, took)
-        if self._reporter.batch(sent, took, void):
-            self._on_change()
+        changed = self._reporter.batch(sent, took, void)
+        if changed:
+            self._on_change(changed)
 
     def _remember(
         self,

@@ -2,7 +2,8 @@
 
 * ``first``: the first copy is done. ``batch``: one was acknowledged. ``progress``: how far
   the first copy has come (see tally.py). ``would``: what a dry run would do.
-* ``mark``: all that was named before the last `.` has arrived, but for ``failing`` paths.
+* ``mark``: all that was named before the last `.` has arrived, but for ``failing`` paths; an
+  --on-sync command will have seen it when ``hooks`` have ended.
 * ``sync``: ``failing`` paths are out of step; 0 for none.
 * ``hook``: the --on-sync command has ended.
 """
@@ -45,17 +46,18 @@ class Reporter:
         self._first = True
         self.tally = Tally(report, time.monotonic) if progress else None
 
-    def batch(self, sent: Sent, took: float, undone: set[bytes]) -> bool:
+    def batch(self, sent: Sent, took: float, undone: set[bytes]) -> list[bytes]:
         """``sent`` was acknowledged after so many seconds, but for what is ``undone``.
 
-        Was anything done?
+        All that was changed.
         """
         batch = sent.batch
         fit = [path for path, _ in sent.entries if not path.endswith(b"/")]
         fit = [path for path in fit if path not in undone]
         gone = [path for path in batch.deletions if path not in undone]
-        if not (fit or gone or batch.modes):
-            return False
+        changed = [*fit, *gone, *(path for path, _ in batch.modes)]
+        if not changed:
+            return changed
         self._files += len(fit)
         self._removed += len(gone)
         self._bytes += batch.bytes
@@ -75,7 +77,7 @@ class Reporter:
                 "bulk": self._first,
             }
         )
-        return True
+        return changed
 
     def first(self, compared: bool, known: int, ignored: int, failing: int) -> None:
         """The first copy is done: the far end has ``known`` files of ours that count.
@@ -99,8 +101,9 @@ class Reporter:
             }
         )
 
-    def mark(self, missing: int) -> None:
-        self._report({"is": "mark", "failing": missing})
+    def mark(self, missing: int, hooks: int) -> None:
+        """Once ``hooks`` more have ended, one has seen all that was named before."""
+        self._report({"is": "mark", "failing": missing, "hooks": hooks})
 
     def sync(self, failing: int) -> None:
         """Told when that has changed from none to some, or back."""
@@ -108,8 +111,8 @@ class Reporter:
             self._synced = not failing
             self._report({"is": "sync", "failing": failing})
 
-    def hook(self, status: int) -> None:
-        self._report({"is": "hook", "status": status})
+    def hook(self, status: int, ms: float) -> None:
+        self._report({"is": "hook", "status": status, "ms": ms})
 
     def rehearse(self, sent: Sent, table: Table) -> None:
         """Tell what ``sent`` would do, each path once; ``table`` says what is there."""

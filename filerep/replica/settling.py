@@ -10,14 +10,14 @@ from __future__ import annotations
 import time
 
 from filerep.command import UNAVAILABLE, Stop
-from filerep.farend.shell import shell_quote
 from filerep.pathstream import in_rows
 from filerep.replica import mirror
 from filerep.replica import table as tables
+from filerep.replica.onsync import OnSync
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from typing import Optional
 
     from filerep.replica.inventory import Inventory
@@ -49,6 +49,7 @@ class Settling:
         failures: Failures,
         unread: Unread,
         reporter: Reporter,
+        on_sync: OnSync,
     ) -> None:
         self._source = here.source
         self._table = here.table
@@ -60,14 +61,13 @@ class Settling:
         self._failures = failures
         self._unread = unread
         self._reporter = reporter
+        self._on_sync = on_sync
         self._unseen_queued = False
         self._ignored = (
             0  # files that an earlier run sent, and that do not count by now
         )
         self.initial_done = False
         self.walked = False  # has fr-walk named anything?
-        self.hook_due = False
-        self.hook_runs = False
         self._marks = 0
         self._awaited: Optional[float] = None  # since when `step` is waited for
 
@@ -75,10 +75,10 @@ class Settling:
         """The far end is empty: nothing of an earlier run is there."""
         self._unseen_queued = True
 
-    def changed(self) -> None:
-        """Something was done at the far end."""
-        if self._options.on_sync and self.initial_done:
-            self.hook_due = True
+    def changed(self, paths: Iterable[bytes]) -> None:
+        """``paths`` were changed at the far end."""
+        if self.initial_done:
+            self._on_sync.changed(paths)
 
     def mark(self) -> None:
         """A script waits for what was named before this; told once nothing is left."""
@@ -92,8 +92,7 @@ class Settling:
         none is would wait for ever. What fr-watch cannot hand over it merges, so nothing is
         lost and little delayed.
         """
-        hook = self.hook_due and not self.hook_runs
-        if not (self._marks or hook or not self.initial_done):
+        if not (self._marks or self._on_sync.presses() or not self.initial_done):
             self._awaited = None
             return False
         now = time.monotonic()
@@ -105,7 +104,7 @@ class Settling:
         """There is much to come yet: nothing is held back."""
         self._awaited = None
 
-    def step(self, command: Callable[[bytes], None], inputs_ended: bool) -> bool:
+    def step(self, run_on_sync: Callable[[], None], inputs_ended: bool) -> bool:
         """Nothing is left to do: take the next step. Is it the last?"""
         if not self._unseen_queued:
             self._unseen_queued = True
@@ -122,19 +121,21 @@ class Settling:
                 self._ignored,
                 len(self._failures),
             )
-            self.hook_due = self.hook_due or bool(self._options.on_sync)
-        if self.hook_due and not self.hook_runs and not self._options.dry_run:
-            self.hook_due, self.hook_runs = False, True
-            command(b"hook " + shell_quote(self._options.on_sync))
+            if not self._options.dry_run:
+                self._on_sync.copied()
+        if self._on_sync.ready(inputs_ended):
+            run_on_sync()
             return False
         if self._marks and not self._failures.before_mark():
             for _ in range(self._marks):
-                self._reporter.mark(len(self._failures) + len(self._unread))
+                missing = len(self._failures) + len(self._unread)
+                self._reporter.mark(missing, self._on_sync.to_end)
             self._marks = 0
         if not self._failures:
             self._failures.all_well()
         self._reporter.sync(len(self._failures))
-        return inputs_ended and not self.hook_runs and not self._failures.hurry()
+        busy = self._on_sync.due or self._on_sync.runs
+        return inputs_ended and not busy and not self._failures.hurry()
 
     def _queue_unseen(self) -> None:
         """Look at what earlier runs have sent and this one has not seen.

@@ -147,6 +147,12 @@ def above(
     return None, looked
 
 
+def is_locked(directory: bytes) -> bool:
+    """Does a git hold the index of the work tree that ``directory`` is in, as to change it?"""
+    repo = above(os.path.realpath(directory), os.environb)[0]
+    return repo is not None and os.path.lexists(repo.index + b".lock")
+
+
 def _ceilings(text: bytes) -> set[bytes]:
     """Links in them are followed, but not in those behind an empty one."""
     found = set()

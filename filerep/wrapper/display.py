@@ -19,7 +19,7 @@ from filerep.wrapper.fartext import FarText, marked
 from filerep.wrapper.firstcopy import FirstCopy
 from filerep.wrapper.lines import Burst, first_line, ignored_line, would_line
 from filerep.wrapper.screen import GREEN, RED, Screen
-from filerep.wrapper.words import beginning
+from filerep.wrapper.words import beginning, duration
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -257,8 +257,12 @@ class Display:
             self._show_burst()
 
     def _hook(self, what: dict[str, Any]) -> None:
+        took = duration(what["ms"])
         if what["status"]:
-            self.failure(f"the --on-sync command exited with {what['status']}")
+            status = what["status"]
+            self.failure(f"the --on-sync command exited with {status} after {took}")
+        elif not self._quiet:
+            self._say(f"the --on-sync command took {took}")
 
     # -- how --------------------------------------------------------------------------
 

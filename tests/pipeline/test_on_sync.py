@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -36,11 +38,48 @@ def test_it_runs_after_the_first_copy_and_after_a_change(
     with running(REPLICATOR, *words, "--", *far.command) as program:
         program.says("in sync: 1 file")
         program.says(f"1 in {far.parent}/src\n")
-        program.says("file-replicator: the --on-sync command exited with 3\n")
+        program.says("file-replicator: the --on-sync command exited with 3 after ")
         (source / "a").write_text('it\'s 2 \\ "$x"\n')
         program.says(f'it\'s 2 \\ "$x" in {far.parent}/src\n')
         assert program.process.poll() is None
         assert program.end(signal.SIGINT) == 130
+
+
+def test_it_is_given_the_names_of_what_changed(source: Path, far: FarEnd) -> None:
+    words = ["--on-sync", 'tr "\\0" "\\n" <"$FILEREP_CHANGED"; echo ran']
+    with running(REPLICATOR, *words, str(source), far.parent, "--", *far.command) as it:
+        it.says("./\nran\n")
+        (source / "in").mkdir()
+        (source / "in/new\nline").write_text("1")
+        (source / "a").unlink()
+        it.wait_for(lambda: it.errors.count(b"ran\n") == 2)
+        told = it.errors.partition(b"ran\n")[2]
+        assert b"in/new\nline\n" in told and b"\na\n" in b"\n" + told
+
+
+def test_a_burst_is_one_run_and_a_git_at_work_none(source: Path, place: Path) -> None:
+    (source / ".git").mkdir()
+    for path in (".git/objects", ".git/refs"):
+        (source / path).mkdir()
+    (source / ".git/HEAD").write_text("ref: refs/heads/main\n")
+    words = ["--on-sync", "echo ran", str(source), str(place / "d"), "bash"]
+    with running(REPLICATOR, *words) as program:
+        program.says("ran\n")
+        lock = source / ".git/index.lock"
+        lock.touch()
+        for number in range(40):
+            (source / f"f{number}").write_text("x")
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                program.process.wait(0.03)
+        program.wait_for((place / "d/src/f39").exists)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            program.process.wait(1)
+        assert program.errors.count(b"ran\n") == 1
+        lock.unlink()
+        program.wait_for(lambda: program.errors.count(b"ran\n") == 2)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            program.process.wait(1)
+        assert program.errors.count(b"ran\n") == 2
 
 
 def test_one_that_hangs_holds_up_nothing_and_ends_with_the_run(

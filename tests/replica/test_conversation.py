@@ -96,7 +96,7 @@ class Pack:
     def mark(self) -> int:
         """How many paths fail when the mark is answered."""
         told = b""
-        while not (found := re.search(rb'"mark", "failing": (\d+)}\n', told)):
+        while not (found := re.search(rb'"mark", "failing": (\d+)[^}]*}\n', told)):
             told += read_until(self.reports, b"\n")
         return int(found[1])
 

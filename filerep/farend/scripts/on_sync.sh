@@ -2,12 +2,15 @@
 # hook COMMAND: run it beside the batches; a line with the nonce and `hook STATUS`, which can be
 # told from a listing under way, when it ends. `.hook` is there while it runs: a process number
 # may have become another's. A session of its own lets all that it started be ended with it.
+# `.changed` came with the batch: the names of what has changed, each with a NUL behind.
 session='' locale=${LC_ALL-}
 if command -v setsid >/dev/null; then session=-; fi
 hook() {
   : >"$S/.hook"
   (
     exec 7>&- 8<&- # see rename_by_perl.sh
+    FILEREP_CHANGED=$PWD/${S#./}/.changed
+    export FILEREP_CHANGED
     if [ "$locale" ]; then LC_ALL=$locale; else unset LC_ALL; fi
     ${session:+setsid} sh -c "$1" </dev/null >&2 &
     trap 'kill -s TERM -- "$session$!"; exit' TERM
