@@ -92,7 +92,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _main(run: Command) -> int:
     job = Job(run.args)
     if run.args["--wait"]:
-        return wait(job.state_file(".sock"), run.say)
+        return _wait(run, job)
     waiters = _waiters(job)
     quiet, debugging = bool(run.args["--quiet"]), bool(run.args["--debugging"])
     display = Display(sys.stderr, run.program, quiet, debugging)
@@ -114,6 +114,14 @@ def _main(run: Command) -> int:
     finally:
         display.close()
         waiters.close()
+
+
+def _wait(run: Command, job: Job) -> int:
+    try:
+        return wait(job.state_file(".sock"), run.say)
+    except OSError as error:
+        said = f"cannot reach one that runs: {command.reason(error)}"
+        raise Stop(command.UNAVAILABLE, said) from None
 
 
 def _run_stage(name: str, words: list[str]) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from filerep import command
+from filerep import command, ownfiles
 from filerep.command import Stop
 from filerep.digest import digest
 from filerep.pathstream import quote
@@ -93,10 +93,7 @@ class Job:
         return options
 
     def state_file(self, suffix: str) -> str:
-        """Where ``suffix`` of this job is kept; its directory is made."""
-        home = os.environ.get("XDG_STATE_HOME", "")
-        if not home.startswith("/"):
-            home = os.path.expanduser("~/.local/state")
-        directory = os.path.join(home, "file-replicator")
-        os.makedirs(directory, 0o700, exist_ok=True)
+        """Where ``suffix`` of this job is kept; its directory is made. Raises OSError."""
+        directory = os.path.join(ownfiles.state_home(), "file-replicator")
+        ownfiles.make_directory(directory)
         return os.path.join(directory, self.key + suffix)

@@ -7,7 +7,7 @@ import os
 import signal
 import time
 
-from filerep import command
+from filerep import command, ownfiles
 from filerep.wrapper.bootstrap import Bootstrap
 from filerep.wrapper.endings import (
     Lost,
@@ -89,7 +89,7 @@ class Session:
     def _state(self) -> Optional[str]:
         try:
             path = self._job.state_file(".state")
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            os.close(ownfiles.open_file(path))
             return path
         except OSError as error:
             self._display.message(

@@ -14,11 +14,11 @@ were it removed, two runs could hold locks on two files of that name.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import select
 import socket
 
+from filerep import ownfiles
 from filerep.command import OK, UNAVAILABLE, Stop
 
 TYPE_CHECKING = False
@@ -106,10 +106,10 @@ class Waiters:
 def lock(path: str) -> int:
     """A descriptor that holds the lock file ``path``; raises OSError, and ``Stop`` with the
     process that has it."""
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    fd = ownfiles.open_file(path)
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+        ownfiles.lock(fd)
+    except ownfiles.Held:
         holder = os.read(fd, 20).decode("ascii", "replace").strip()
         os.close(fd)
         who = f"process {holder}" if holder.isdigit() else "another process"

@@ -17,7 +17,7 @@ FLOORS = [
     {"farend", "rules"},
     {"archive"},
 ]
-SHARED = {"command", "digest", "pathstream", "source"}
+SHARED = {"command", "digest", "ownfiles", "pathstream", "source"}
 Imports = dict[str, set[str]]
 
 
