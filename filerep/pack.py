@@ -75,7 +75,8 @@ if TYPE_CHECKING:
 
     from filerep.farend.abilities import Far
     from filerep.replica.options import Options
-    from filerep.replica.state import Remembered, State
+    from filerep.replica.remembered import Remembered
+    from filerep.replica.state import State
     from filerep.rules.ignore import Rules
 
 _READ = 1 << 18
@@ -297,7 +298,11 @@ class _Packer:
         """Write all; only what was written is remembered."""
         self._out.flush()
         if self._state is not None:
-            self._state.append(self._entered, [])
+            try:
+                self._state.append(self._entered, [])
+            except OSError as error:
+                self._on_error("write", self._state.path, error)
+                self._state = None
         self._entered.clear()
 
 
@@ -318,15 +323,16 @@ def _main(run: Command) -> int:
         raise Stop(command.NO_INPUT, "standard input is closed") from None
     source = _open_source(root)
     table = tables.Table() if run.args["--listing"] or run.args["--state"] else None
-    state = None if run.args["--dry-run"] else _open_state(run.args["--state"])
+    wire = run.args["--wire"] is not None
+    state = None if run.args["--dry-run"] else _open_state(run.args["--state"], wire)
     try:
-        if run.args["--wire"] is not None:
+        if wire:
             return _converse(run, root, source, state)
         if os.isatty(1):
             raise Stop(command.USAGE, "will not write an archive to a terminal")
         if table is not None:
             if state is not None:
-                _tidied(state).enter(table, tables.OURS | tables.UNSEEN)
+                _tidied(run, state).enter(table, tables.OURS | tables.UNSEEN)
             if run.args["--listing"]:
                 _read_listing(run.args["--listing"], table)
         widen(1)
@@ -337,6 +343,9 @@ def _main(run: Command) -> int:
             command.NO_INPUT,
             f"{quote(root)} was moved, deleted or unmounted; nothing was deleted",
         ) from None
+    finally:
+        if state is not None:
+            state.close()
     return run.status
 
 
@@ -348,40 +357,73 @@ def _open_source(root: bytes) -> Source:
         raise Stop(command.NO_INPUT, f"cannot open {quote(root)}: {why}") from None
 
 
-def _open_state(path: Optional[str]) -> Optional[State]:
+def _open_state(path: Optional[str], wire: bool) -> Optional[State]:
+    """``wire``: it is file-replicator's, in a place of its own."""
     if not path:
         return None
     from filerep.replica.state import Busy, State
 
     try:
-        return State(os.fsencode(path))
+        return State(os.fsencode(path), wire)
     except Busy:
         said = f"{quote(path)} is in use by another run"
         raise Stop(command.UNAVAILABLE, said) from None
     except OSError as error:
-        said = f"cannot open {quote(path)}: {command.reason(error)}"
+        said = f"cannot use {quote(path)}: {command.reason(error)}"
         raise Stop(command.IO_ERROR, said) from None
 
 
-def _tidied(state: State) -> Remembered:
+def _tidied(run: Command, state: State) -> Remembered:
+    from filerep.replica.state import Foreign
+
+    path = quote(run.args["--state"])
     try:
-        return state.tidy()
+        remembered = state.tidy()
+    except Foreign:
+        said = f"{path} is neither empty nor a state file: it is left as it is"
+        raise Stop(command.USAGE, said) from None
     except OSError as error:
-        said = f"cannot write the state file: {command.reason(error)}"
+        said = f"cannot write {path}: {command.reason(error)}"
         raise Stop(command.IO_ERROR, said) from None
+    lost = _lost(remembered)
+    if lost:
+        run.say(f"the state file {path} {lost}: some of it is sent anew")
+    return remembered
 
 
-def _remembered(path: Optional[str], state: Optional[State]) -> Remembered:
-    """What the state file says; ``state`` is None in a dry run, which leaves it as it is."""
-    from filerep.replica.state import Remembered, parse
+def _remembered(run: Command, state: Optional[State]) -> Remembered:
+    """What the state file says; ``state`` is None in a dry run, which leaves it as it is.
+
+    Raises OSError.
+    """
+    from filerep.replica import remembered
 
     if state is not None:
-        return state.tidy()
-    try:
-        with open(path or os.devnull, "rb") as file:
-            return parse(file.read())
-    except FileNotFoundError:
-        return Remembered()
+        kept = state.tidy()
+    elif run.args["--state"]:
+        try:
+            with open(run.args["--state"], "rb") as file:
+                kept = remembered.read(file.fileno())
+        except FileNotFoundError:
+            return remembered.Remembered()
+    else:
+        return remembered.Remembered()
+    lost = _lost(kept)
+    if lost:
+        run.say(
+            f"the state file {lost}: of what is removed here while nothing runs, what was"
+            " changed at the far end stays there"
+        )
+    return kept
+
+
+def _lost(remembered: Remembered) -> str:
+    """Why a state file does not tell all, in words; nothing if it does."""
+    if remembered.form not in ("empty", "ours"):
+        return "is another version's, and begins anew"
+    if remembered.damaged:
+        return "is damaged, and what is no good in it was left out"
+    return "may not tell all that was sent" if remembered.old else ""
 
 
 def _read_listing(path: str, table: tables.Table) -> None:
@@ -421,15 +463,15 @@ def _converse(run: Command, root: bytes, source: Source, state: Optional[State])
     from filerep.replica.conversation import Conversation
     from filerep.replica.memory import FORGOTTEN
     from filerep.replica.options import Here, Tell
+    from filerep.replica.remembered import Remembered
     from filerep.replica.settling import Refused
-    from filerep.replica.state import Remembered
 
     options = _options(run)
     report_fd = _descriptor(run, "--report-fd")
     report = _reporter(report_fd)
     # All that takes time is done before there is a far end to wait for.
     try:
-        remembered = _remembered(run.args["--state"], state)
+        remembered = _remembered(run, state)
     except OSError as error:
         run.say(f"cannot write the state file, {command.reason(error)}: {FORGOTTEN}")
         remembered, state = Remembered(), None
@@ -492,10 +534,11 @@ def _recall(
     marks = tables.OURS | (tables.UNSEEN if initial else 0)
     if far.list == "none":
         marks |= tables.UNSURE  # what became of it there since, nobody can tell
-    if not far.empty:
-        remembered.enter(table, marks)
-    elif state is not None:
-        state.clear()
+    if far.empty:
+        if state is not None:
+            state.clear()
+    elif initial and far.list != "none" or not remembered.old:
+        remembered.enter(table, marks)  # what is old, a listing has to show
     return table
 
 

@@ -150,10 +150,10 @@ def _mtime(seconds: bytes, fraction: bytes) -> int:
     """In ns; raises ValueError."""
     if len(seconds) > _DIGITS:
         raise ValueError
-    mtime = int(seconds) * _SECOND + int(fraction[:9].ljust(9, b"0"))
-    if not -_MOST <= mtime <= _MOST:
+    whole = int(seconds)
+    if not -_MOST <= whole <= _MOST:
         raise ValueError
-    return mtime
+    return whole * _SECOND + int(fraction[:9].ljust(9, b"0"))
 
 
 def _size(text: bytes) -> int:

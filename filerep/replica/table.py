@@ -25,6 +25,11 @@ A ctime says nothing while it is younger than the clock that made it: two change
 tick look alike. ``ticks`` below gives the age from which on a look can be trusted; an entry
 made earlier is marked UNSURE, equals nothing, and costs one more sending if it is named
 again.
+
+What is remembered may be OLD: the state file could not be written for a while, or a piece
+of it is gone. Since then the path may have been removed over there, and made again there by
+somebody else. So it is ours only if the listing shows it as it was sent, and if it shows
+anything else, that is the far end's.
 """
 
 from __future__ import annotations
@@ -44,12 +49,18 @@ OURS = 1
 LISTED = 2
 UNSURE = 4  # ours, but what the far end holds there is not known
 UNSEEN = 8  # remembered from an earlier run, not looked at in this one
+OLD = 16  # so remembered that it may not be true any more
 
 _LOOK = struct.Struct("<QHQqq")  # inode, mode, size, mtime_ns, ctime_ns
 _pack = _LOOK.pack
 _unpack = _LOOK.unpack_from
-_MARKS = [bytes((marks,)) for marks in range(16)]  # the last byte of an entry
+# The same where a time has no room in 64 bits of nanoseconds, which end in 2262 and begin in
+# 1677: seconds and nanoseconds apart. Such a size has a bit that none else has.
+_FAR_LOOK = struct.Struct("<QHQqIqI")
+_FAR = 1 << 63
+_MARKS = [bytes((marks,)) for marks in range(32)]  # the last byte of an entry
 ENTRY_BYTES = _LOOK.size + 1
+WIDTHS = (ENTRY_BYTES, _FAR_LOOK.size + 1)  # all lengths that an entry has
 _SLASH = ord("/")
 
 # Ours, whatever the far end holds there.
@@ -57,7 +68,7 @@ DOUBTED = _pack(0, 0, 0, 0, 0) + _MARKS[OURS | UNSURE]
 UNSEEN_DOUBTED = _pack(0, 0, 0, 0, 0) + _MARKS[OURS | UNSURE | UNSEEN]
 
 _SECOND = 1_000_000_000
-_TYPE_BITS = stat.S_IFMT(0xFFFF)
+_MODE_BITS = stat.S_IFMT(0xFFFF) | 0o777
 _TYPES = {b"f": stat.S_IFREG, b"l": stat.S_IFLNK, b"d": stat.S_IFDIR}
 
 # Since Linux 6.13 these give the next change after a stat a stamp of its own.
@@ -91,13 +102,36 @@ def entry(status: os.stat_result, marks: int) -> bytes:
 
 
 def _look(status: os.stat_result) -> bytes:
-    return _pack(
-        status.st_ino,
-        status.st_mode,
-        status.st_size,
-        status.st_mtime_ns,
-        status.st_ctime_ns,
-    )
+    try:
+        return _pack(
+            status.st_ino,
+            status.st_mode,
+            status.st_size,
+            status.st_mtime_ns,
+            status.st_ctime_ns,
+        )
+    except struct.error:
+        return _far_look(
+            status.st_ino,
+            status.st_mode,
+            status.st_size,
+            status.st_mtime_ns,
+            status.st_ctime_ns,
+        )
+
+
+def _far_look(inode: int, mode: int, size: int, mtime: int, ctime: int) -> bytes:
+    times = (*divmod(mtime, _SECOND), *divmod(ctime, _SECOND))
+    return _FAR_LOOK.pack(inode, mode, size | _FAR, *times)
+
+
+def _numbers(value: bytes) -> tuple[int, int, int, int, int]:
+    """Inode, mode, size, mtime and ctime in ns."""
+    if len(value) == ENTRY_BYTES:
+        return _unpack(value)
+    inode, mode, size, mtime, mtime_ns, ctime, ctime_ns = _FAR_LOOK.unpack_from(value)
+    mtime, ctime = mtime * _SECOND + mtime_ns, ctime * _SECOND + ctime_ns
+    return inode, mode, size & ~_FAR, mtime, ctime
 
 
 def directory_entry(mode: int, marks: int) -> bytes:
@@ -107,7 +141,10 @@ def directory_entry(mode: int, marks: int) -> bytes:
 def _listed(
     mode: int, marks: int, size: int = 0, mtime: int = 0, inode: int = 0
 ) -> bytes:
-    return _pack(inode, mode, size, mtime, 0) + _MARKS[marks]
+    try:
+        return _pack(inode, mode, size, mtime, 0) + _MARKS[marks]
+    except struct.error:
+        return _far_look(inode, mode, size, mtime, 0) + _MARKS[marks]
 
 
 def marks(value: bytes) -> int:
@@ -128,11 +165,11 @@ def place(path: bytes) -> tuple[bytes, bytes]:
 
 
 def mode_of(value: bytes) -> int:
-    return int(_unpack(value)[1])
+    return _numbers(value)[1]
 
 
 def size_of(value: bytes) -> int:
-    return int(_unpack(value)[2])
+    return _numbers(value)[2]
 
 
 class Table:
@@ -310,12 +347,12 @@ class Table:
         look = _look(status)
         bits = value[-1]
         if value.startswith(look):
-            if bits == OURS | UNSEEN:
+            if bits & UNSEEN and not bits & UNSURE:
                 names[name] = look + _MARKS[OURS]
             return not bits & UNSURE
         if bits & UNSURE or not bits & LISTED:
             return False
-        _, mode, size, mtime, _ = _unpack(value)
+        _, mode, size, mtime, _ = _numbers(value)
         if (
             mtime != status.st_mtime_ns
             or size != status.st_size
@@ -339,7 +376,7 @@ class Table:
         target: bytes,
     ) -> bool:
         fresh = entry(status, OURS)
-        inode, mode = _unpack(value)[:2]
+        inode, mode = _numbers(value)[:2]
         bits = value[-1]
         if value == fresh:
             return True
@@ -378,11 +415,18 @@ class Table:
             key = name + b"/" if letter == b"d" else name
             before = names.get(key)
             mode = _TYPES.get(letter, 0) | permissions
+            if before is not None and before[-1] & OLD:
+                before = _proven(before, mode, size, mtime)
+                if before is not None:
+                    self.adopted.append((prefix + key, before))
             if before is None:
                 inode = _fold(target) if letter == b"l" else 0
                 found[key] = _listed(mode, LISTED, size, mtime, inode)
                 continue
-            _, sent_mode, sent_size, sent_mtime, _ = _unpack(before)
+            if len(before) == ENTRY_BYTES:
+                _, sent_mode, sent_size, sent_mtime, _ = _unpack(before)
+            else:
+                _, sent_mode, sent_size, sent_mtime, _ = _numbers(before)
             bits = before[-1]
             if letter == b"d":
                 if bits & OURS and (mode ^ sent_mode) & 0o777:
@@ -401,7 +445,7 @@ class Table:
                 size == sent_size
                 # A tar that keeps whole seconds leaves the floor of what was sent.
                 and mtime in (sent_mtime, sent_mtime - sent_mtime % _SECOND)
-                and not (mode ^ sent_mode) & (_TYPE_BITS | 0o777)
+                and not (mode ^ sent_mode) & _MODE_BITS
             ):
                 found[key] = before
             else:
@@ -426,6 +470,19 @@ class Table:
             if path.endswith(b"/"):
                 self.directories.pop(path[:-1], None)
         self.directories.pop(directory, None)
+
+
+def _proven(value: bytes, mode: int, size: int, mtime: int) -> Optional[bytes]:
+    """``value``, which is OLD, as it is remembered for sure: if a listing shows it as sent."""
+    _, sent_mode, sent_size, sent_mtime, _ = _numbers(value)
+    if (mode ^ sent_mode) & _MODE_BITS:
+        return None
+    if not stat.S_ISDIR(mode) and (
+        size != sent_size
+        or mtime not in (sent_mtime, sent_mtime - sent_mtime % _SECOND)
+    ):
+        return None
+    return marked(value, marks(value) & ~OLD)
 
 
 def _fold(target: bytes) -> int:

@@ -740,3 +740,21 @@ def test_the_source_is_never_written(again: Again) -> None:
     }
     assert after == before
     assert_same(again.source, again.destination)
+
+
+def test_a_damaged_state_file_is_said_once_and_removes_nothing_made_there(
+    again: Again,
+) -> None:
+    """A name in it was altered to that of a file which only the far end has."""
+    plant(again.source, {"f": "1", "g": "2"})
+    again.run()
+    (state,) = again.state.glob("*/*.state")
+    whole = state.read_bytes()
+    at = whole.rindex(b"g")
+    state.write_bytes(whole[:at] + b"h" + whole[at + 1 :])
+    (again.destination / "h").write_text("made there")
+    for said in (True, False):
+        done = run(again.words(ONCE), env=again.env)
+        assert done.returncode == OK
+        assert (b"state file is damaged" in done.stderr) is said
+        assert (again.destination / "h").read_text() == "made there"
