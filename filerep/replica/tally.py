@@ -8,12 +8,15 @@ anyone waiting nobody misses the number.
 
 from __future__ import annotations
 
+from filerep.pathstream import quote
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Any, Optional
 
 _INTERVAL = 0.1
+_HEAVY = 100_000_000  # bytes: less in one directory is nothing to think about
 _STEP = 32  # paths to look at before looking whether there is something better to do
 
 
@@ -35,6 +38,7 @@ class Tally:
         self.planned_bytes = 0
         self.of_files: Optional[int] = None
         self.of_bytes: Optional[int] = None
+        self.heavy: Optional[tuple[str, int]] = None  # a directory with most of it
 
     def plan(self, files: int, size: int) -> None:
         """So much is not waiting any more, but about to be sent."""
@@ -68,6 +72,7 @@ class Tally:
                 "bytes": self.bytes,
                 "of_files": self.of_files,
                 "of_bytes": self.of_bytes,
+                "heavy": self.heavy,
             }
         )
 
@@ -101,10 +106,15 @@ class Tally:
         size: Callable[[bytes], Optional[int]],
     ) -> Iterator[None]:
         lengths: list[Optional[int]] = []
+        below: dict[bytes, int] = {}  # bytes, by directory
         for path in reversed(paths):
             if len(lengths) >= still():
                 break
-            lengths.append(size(path))
+            length = size(path)
+            lengths.append(length)
+            if length:
+                for directory in _above(path):
+                    below[directory] = below.get(directory, 0) + length
             if not len(lengths) % _STEP:
                 yield
         # Sending may have gone past where measuring is: that part is planned as well.
@@ -112,3 +122,21 @@ class Tally:
         counted = [length for length in lengths if length is not None]
         self.of_files = self.planned_files + len(counted)
         self.of_bytes = self.planned_bytes + sum(counted)
+        self.heavy = _heaviest(below, self.of_bytes)
+
+
+def _above(path: bytes) -> Iterator[bytes]:
+    """The directories that ``path`` is in, but for the root."""
+    at = path.find(b"/")
+    while at >= 0:
+        yield path[:at]
+        at = path.find(b"/", at + 1)
+
+
+def _heaviest(below: dict[bytes, int], whole: int) -> Optional[tuple[str, int]]:
+    """The innermost directory with most of ``whole`` bytes, if there is much in it."""
+    heavy = [one for one in below if below[one] >= max(_HEAVY, whole / 2)]
+    if not heavy:
+        return None
+    inner = max(heavy, key=lambda one: (one.count(b"/"), below[one]))
+    return quote(inner)[1:-1], below[inner]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import OrderedDict
-from typing import Any
+from typing import Any, Optional
 
 import pytest
 
@@ -57,3 +57,24 @@ def test_it_tells_ten_times_a_second_at_most() -> None:
         tally.end(True)
     assert 25 <= len(told) <= 30
     assert told[-1]["bytes"] <= 10_000
+
+
+@pytest.mark.parametrize(
+    "sizes, heavy",
+    [
+        ({"data/a/x": 9e8, "data/b": 9e8, "src/m": 3}, ("data", 18e8)),
+        ({"data/in/x": 9e8, "data/in/y": 9e8, "data/z": 9}, ("data/in", 18e8)),
+        ({"a/x": 9e8, "b/x": 9e8, "c/x": 9e8}, None),
+        ({"x": 9e8, "a/y": 1e8}, None),
+        ({"a/x": 1e6}, None),
+    ],
+)
+def test_the_directory_that_is_heavy_is_found(
+    sizes: dict[str, float], heavy: Optional[tuple[str, float]]
+) -> None:
+    paths = {name.encode(): int(size) for name, size in sizes.items()}
+    tally = Tally(lambda _: None, lambda: 0.0)
+    tally.start(list(paths), lambda: len(paths), paths.__getitem__)
+    while tally.step():
+        pass
+    assert tally.heavy == heavy
