@@ -16,7 +16,7 @@ from filerep.pathstream import quote
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
     from typing import Any, NoReturn
 
 # sysexits(3), so that a script can tell the reasons apart.
@@ -30,6 +30,8 @@ OS_ERROR = 71
 IO_ERROR = 74
 INTERRUPTED = 130
 TERMINATED = 143
+
+_LARGEST = 700_000
 
 
 class Stop(Exception):
@@ -112,7 +114,8 @@ def run(
         words = list(sys.argv[1:] if argv is None else argv)
         command.args = parse(usage, words, arrange)
         if command.args.get("--help"):
-            write_all(1, (usage.strip() + "\n").encode())
+            text = short_usage(usage) if command.args.get("short") else usage
+            write_all(1, (text.strip() + "\n").encode())
             return OK
         if command.args.get("--version"):
             write_all(1, f"{program} {__version__}\n".encode())
@@ -187,13 +190,14 @@ def parse(
                 break
             continue
         name = word.partition("=")[0] if word.startswith("--") else word[:2]
-        if name not in takes_value:
-            raise Stop(USAGE, f"unknown option {quote(name)}; see --help")
+        if name not in takes_value and name != "-h":
+            hint = close_to(name, takes_value)
+            raise Stop(USAGE, f"unknown option {quote(name)}; {hint}")
         if name in ("-h", "--help"):
-            return {"--help": True}
+            return {"--help": True, "short": name == "-h"}
         if name in ("-V", "--version"):
             return {"--version": True}
-        if takes_value[name] and word == name:
+        if takes_value.get(name) and word == name:
             next(rest, None)
     try:
         return docopt.docopt(
@@ -206,14 +210,52 @@ def parse(
         raise Stop(USAGE, f"{said}; see --help") from None
 
 
-def number(text: str, option: str, least: float = 0.0) -> float:
-    """``text`` as a number of at least ``least``; raises ``Stop(USAGE)``."""
+def short_usage(usage: str) -> str:
+    """What ``-h`` shows of a usage text that has more: the most of use, on one screen.
+
+    That is the summary, the usage without what `[options]` stands for, of each option in the
+    section `Options` the first line, and the examples.
+    """
+    if "\n  --help " not in usage:
+        return usage
+    summary, form, *parts = usage.strip().split("\n\n")
+    words = form.split()
+    kept = [one for one in words if not one.startswith(("[--", "PATTERN]"))]
+    lines = " ".join(kept).replace(f" {kept[1]} ", f"\n  {kept[1]} ")
+    found = [summary, lines]
+    for part in parts:
+        if part.startswith("Options:"):
+            firsts = [one for one in part.splitlines() if not one.startswith("   ")]
+            found.append("\n".join(firsts))
+        if part.startswith("Examples:"):
+            found.append(part)
+    return "\n\n".join(found)
+
+
+def close_to(name: str, options: Collection[str]) -> str:
+    """What may have been meant by the unknown option ``name``."""
+    import difflib
+
+    longer = [one for one in options if one.startswith("--")]
+    found = difflib.get_close_matches(name, longer, 1, 0.7)
+    return f"did you mean {found[0]}? see --help" if found else "see --help"
+
+
+def number(text: str, option: str) -> float:
+    """``text`` as a number of 0 or more; raises ``Stop(USAGE)``.
+
+    Three times it, in milliseconds, must be an int of C: for poll(2).
+    """
     try:
         value = float(text)
     except ValueError:
         value = float("nan")
-    if not least <= value < 1e9:
+    if value != value:
         raise Stop(USAGE, f"{option} takes a number, not {quote(text)}")
+    if value < 0:
+        raise Stop(USAGE, f"{option} takes 0 or more, not {quote(text)}")
+    if value > _LARGEST:
+        raise Stop(USAGE, f"{option} takes at most {_LARGEST:,}, not {quote(text)}")
     return value
 
 

@@ -1,83 +1,121 @@
-"""file-replicator: keep a copy of a directory up to date in any shell you can reach.
+"""file-replicator: keep a copy of a directory up to date in any shell you reach.
 
 Usage:
-  file-replicator [options] [--exclude PATTERN]... [--include PATTERN]... [--mirror]...
-                  SRC_DIR DEST_PARENT_DIR CONNECTION_COMMAND...
+  file-replicator [options] [--exclude PATTERN]... [--include PATTERN]...
+                  [--mirror]... SRC_DIR DEST_PARENT_DIR CONNECTION_COMMAND...
+  file-replicator [options] @NAME
 
-Copies SRC_DIR to DEST_PARENT_DIR at the far end, under its own name, then watches it and
-sends each change at once, until Ctrl-C. A link's own name counts; `.` and a `/` behind mean
-the real name of the directory. DEST_PARENT_DIR is an absolute path. CONNECTION_COMMAND is
-any command that gives a shell on its standard input: bash, ssh host sh, docker exec -i
-my_container sh. A `--` may stand before it. Nothing is installed at the far end; it needs a
-POSIX shell and a tar.
+Copies SRC_DIR to DEST_PARENT_DIR at the far end, under its own name, then
+watches it and sends each change at once, until Ctrl-C. CONNECTION_COMMAND is
+any command that gives a shell on its standard input. Nothing is installed at
+the far end; it needs a POSIX shell and a tar.
+
+DEST_PARENT_DIR begins with `/`, or with `~`, which is the home directory at
+the far end (in quotes, or the shell here puts its own in), or else is relative
+to where the shell over there starts. The name is that of SRC_DIR as typed, a
+symbolic link's own; that of `.` is the real name of the directory.
+
+@NAME stands for the words in .file-replicator/NAME, in the current directory
+or one above: a word a line, # begins a comment, paths are relative to the
+directory that .file-replicator is in. Without any words @default is taken.
+That folder is not copied.
 
 Options stand before SRC_DIR, or anywhere before a `--`.
 
 Options:
-  --clean-out-first               Empty the destination directory first, completely.
-  --with-initial-replication      Copy the tree at the start [default].
-  --no-initial-replication        Only send what changes from now on.
-  --replicate-on-change           Watch, and send each change [default].
-  --no-replicate-on-change        End after the first copy.
-  --gitignore                     Leave out what git would ignore, and .git [default].
-  --no-gitignore                  Copy everything.
-  --exclude PATTERN               Leave out what matches too; as a line of .gitignore.
-  --include PATTERN               Copy what matches whatever any other rule says.
-  --no-delete                     Remove nothing at the far end.
-  --mirror                        At the start, also remove what only the destination has,
-                                  except what is ignored. More than half of it: only when
-                                  given twice.
-  --dry-run                       List on standard output what would be sent and removed;
-                                  change nothing.
-  --on-sync COMMAND               Have sh run COMMAND in the destination directory after
-                                  the first copy and after each change, one at a time.
-  --wait                          Wait until the file-replicator that runs with the same
-                                  arguments has replicated all that is saved by now. No
-                                  other options are needed with it.
-  --retry                         Connect again when the connection is lost [default].
-  --no-retry                      End when the connection is lost.
-  --keepalive SECONDS             Ask for a sign of life after a silence of SECONDS; three
-                                  times that without one and the connection is taken for
-                                  lost. 0: never [default: 15].
-  --connect-timeout SECONDS       How long to wait for the shell to answer [default: 60].
-  --poll SECONDS                  Look for changes every SECONDS rather than use inotify.
-  --audit SECONDS                 How often to look for changes inotify cannot tell; 0: never.
-  --quiet                         Only say what is wrong.
-  --debugging                     Say everything.
-  -h, --help                      Show this.
-  -V, --version                   Show the version.
+  -n, --dry-run        List what would be sent and removed; change nothing.
+  --once               End after the first copy.
+  --as NAME            Call the copy NAME.
+  --exclude PATTERN    Leave out what matches too; as a line of .gitignore.
+  --mirror             First, also remove what only the destination has.
+                       What is ignored stays. More than half of what is there
+                       is removed only when this is given twice.
+  --on-sync COMMAND    Have sh run COMMAND there after each change.
+                       It runs in the destination directory, first after the
+                       first copy, one at a time.
+  --wait               Wait until the one that runs has sent all saved by now.
+                       The one with the same arguments, that is. No other
+                       options are needed with it.
+  --save NAME          Keep these words for @NAME.
+  --help               Show all options; -h shows these.
+
+Options for what is copied:
+  --include PATTERN    Copy what matches whatever any other rule says.
+  --gitignore          Leave out what git would ignore, and .git (the default).
+  --no-gitignore       Copy everything.
+  --no-delete          Remove nothing at the far end.
+  --clean-out-first    Empty the destination directory first, completely.
+  --with-initial-replication
+                       Copy the tree at the start (the default).
+  --no-initial-replication
+                       Only send what changes from now on.
+
+Options for watching:
+  --replicate-on-change
+                       Watch, and send each change (the default).
+  --no-replicate-on-change
+                       End after the first copy, as --once.
+  --poll SECONDS       Look for changes every SECONDS rather than use inotify,
+                       which is the default where it sees them.
+  --audit SECONDS      How often to look for changes that inotify cannot tell.
+                       0 is never; the default is every minute, or more rarely
+                       in a large tree.
+
+Options for the connection:
+  --connect-timeout SECONDS
+                       How long to wait for the shell to answer [default: 60].
+  --keepalive SECONDS  Ask for a sign of life after a silence of SECONDS; three
+                       times that without one and the connection is taken for
+                       lost. 0 is never [default: 15].
+  --retry              Connect again when it is lost (the default).
+  --no-retry           End when it is lost.
+
+Options for what is said:
+  -q, --quiet          Only say what is wrong.
+  -v, --verbose        Say what was found at the far end and what was decided.
+  --debugging          Say everything, for those who work on it.
+  -V, --version        Show the version.
 
 Exit status:
-  0    the destination was made the same (--no-replicate-on-change, --wait)
-  1    so it was, but for some paths that could not be read, each with a message
+  0    the destination was made the same (--once, --wait)
+  1    the same, but some paths could not be read, each with a message
   64   wrong usage
   66   SRC_DIR cannot be used, or was moved, deleted or unmounted
-  69   the connection or the far end failed, or refused some of the files; none runs
-       that could be waited for, or another runs already
+  69   the connection or the far end failed, or refused some of the files; none
+       runs that could be waited for, or another runs already
   70   a bug
   71   the system refused (no process, no descriptor)
-  130  after Ctrl-C; 143 after SIGTERM, 129 after SIGHUP
+
+Ctrl-C, SIGTERM and SIGHUP end it by the signal itself, once the far end is
+tidied up; a shell shows that as 130, 143 and 129.
 
 Files:
-  $XDG_STATE_HOME/file-replicator  (~/.local/state) what was sent, so that what is removed
-       here while nothing runs is removed there at the next start
+  $XDG_STATE_HOME/file-replicator  (~/.local/state) what was sent, so that what
+       is removed here while nothing runs is removed there at the next start
+  .file-replicator/NAME  words for @NAME
 
-Example:
+Examples:
+  file-replicator my_project /tmp bash
+  file-replicator my_project '~/code' -- ssh host sh
   file-replicator my_project /home/code -- docker exec -i my_container sh
+  file-replicator . /app -- kubectl exec -i my_pod -- sh
 """
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib import import_module
 
 from filerep import command
 from filerep.command import Command, Stop
+from filerep.wrapper import profiles
 from filerep.wrapper.display import Display
-from filerep.wrapper.job import Job, arrange
+from filerep.wrapper.job import Job
 from filerep.wrapper.session import Session
 from filerep.wrapper.signals import Signalled, Signals
 from filerep.wrapper.supervising import replicate
+from filerep.wrapper.typed import Typed
 from filerep.wrapper.waiting import Waiters, lock, wait
 
 TYPE_CHECKING = False
@@ -86,11 +124,22 @@ if TYPE_CHECKING:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    return command.run("file-replicator", __doc__ or "", _main, argv, arrange)
+    typed = Typed()
+
+    def body(run: Command) -> int:
+        return _main(run, typed)
+
+    return command.run("file-replicator", __doc__ or "", body, argv, typed.arrange)
 
 
-def _main(run: Command) -> int:
+def _main(run: Command, typed: Typed) -> int:
+    if typed.folder:
+        os.chdir(typed.folder)
     job = Job(run.args)
+    if run.args["--save"]:
+        path = profiles.save(run.args["--save"], typed.to_save)
+        run.say(f"saved {path}; `file-replicator @{run.args['--save']}` uses it")
+        return command.OK
     if run.args["--wait"]:
         return _wait(run, job)
     waiters = _waiters(job)

@@ -8,6 +8,7 @@ import time
 from filerep import command
 from filerep.command import Stop
 from filerep.farend.shell import script_text, shell_quote
+from filerep.wrapper import mistakes
 from filerep.wrapper.endings import Lost, one_line
 
 TYPE_CHECKING = False
@@ -30,6 +31,7 @@ class Bootstrap:
         self._nonce = os.urandom(8).hex()
         self._said = b""
         self._told: dict[str, str] = {}
+        self._parent = job.parent
         self.deadline: Optional[float] = None  # of the answer that is awaited
 
     def ask(self, first: bool) -> None:
@@ -51,8 +53,12 @@ class Bootstrap:
                 tools = f"tar={self._told['tar']} list={self._told['list']}"
                 stage = f".filerep-{self._job.key[:8]}-{self._nonce}"
                 return f"{tools} {rest} stage={stage}"
+            if word == "at":
+                self._parent = os.fsencode(rest)
+                continue
             if word != "here":
-                raise Lost(f"the far end refused: {one_line(rest)}")
+                hint = mistakes.refused(rest, self._job.parent)
+                raise Lost(f"the far end refused: {one_line(rest)}{hint}")
             self._answer(rest)
         if f"set -- '{self._nonce}'".encode() in self._said:
             raise Lost(
@@ -69,6 +75,11 @@ class Bootstrap:
             raise Lost("the far end refused: there is no tar")
         self._write(receiver(self._job, self._told))
         self.deadline = None  # a shell, which may have much to clean out yet
+
+    @property
+    def destination(self) -> bytes:
+        """The directory at the far end, absolute once it has answered."""
+        return os.path.join(self._parent, self._job.name)
 
     @property
     def words(self) -> bytes:
@@ -90,7 +101,8 @@ def questions(job: Job, nonce: str, first: bool) -> bytes:
         task,
     ]
     arguments = b"set -- " + b" ".join(map(shell_quote, words)) + b"\n"
-    return arguments + script_text("probe")
+    locate = b"" if job.parent.startswith(b"/") else script_text("locate")
+    return arguments + locate + script_text("probe")
 
 
 def receiver(job: Job, told: dict[str, str]) -> bytes:

@@ -8,6 +8,8 @@ from filerep import command, ownfiles
 from filerep.command import Stop
 from filerep.digest import digest
 from filerep.pathstream import quote
+from filerep.wrapper import mistakes
+from filerep.wrapper.profiles import FOLDER
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,38 +17,30 @@ if TYPE_CHECKING:
     from typing import Any
 
 
-def arrange(words: list[str], takes_value: dict[str, bool]) -> list[str]:
-    """Options to the front, wherever they stand before the connection command.
+def _source(text: str) -> bytes:
+    """SRC_DIR, which is a directory; raises ``Stop``."""
+    try:
+        return command.source_root(text)
+    except Stop as stop:
+        hint = mistakes.no_source(text)
+        raise Stop(stop.status, f"{stop}{hint}") from None
 
-    The command begins at the third word that is no option, or behind a ``--`` after the
-    second; a ``--`` further on is its own (``kubectl exec -i pod -- sh``).
-    """
-    options: list[str] = []
-    places: list[str] = []
-    rest = list(words)
-    ended = False
-    while rest:
-        word = rest.pop(0)
-        if word == "--":
-            if len(places) == 2:
-                break
-            ended = True
-        elif word.startswith("-") and word != "-" and not ended:
-            options.append(word)
-            if takes_value.get(word) and rest:
-                options.append(rest.pop(0))
-        elif len(places) == 2:
-            rest.insert(0, word)
-            break
-        else:
-            places.append(f"./{word}" if word.startswith("-") else word)
-    return options + places + rest
+
+def _name(text: str) -> bytes:
+    name = os.fsencode(text)
+    if name in (b"", b".", b"..") or b"/" in name:
+        said = f"--as takes the name of a directory, not {quote(name)}"
+        raise Stop(command.USAGE, f"{said}; what is above it is DEST_PARENT_DIR")
+    return name
 
 
 def _plain_path(path: bytes) -> bytes:
-    """``path`` without what means nothing in it, so that one directory has one name."""
+    """``path`` without what means nothing in it, so that one directory has one name.
+
+    What is relative is so to where the far end's shell starts, and `.` is that place.
+    """
     parts = [part for part in path.split(b"/") if part not in (b"", b".")]
-    return (b"/" if path.startswith(b"/") else b"") + b"/".join(parts)
+    return (b"/" if path.startswith(b"/") else b"") + b"/".join(parts) or b"."
 
 
 class Job:
@@ -54,29 +48,30 @@ class Job:
 
     def __init__(self, args: Mapping[str, Any]) -> None:
         self.args = args
-        typed = command.source_root(args["SRC_DIR"])
+        typed = _source(args["SRC_DIR"])
         self.source = os.path.realpath(typed)
-        self.name = os.path.basename(typed)  # a link's own, without a / behind it
+        self.name = os.path.basename(typed.rstrip(b"/"))  # a link's own
         if self.name in (b"", b".", b".."):
             self.name = os.path.basename(self.source)
+        if args["--as"] is not None:
+            self.name = _name(args["--as"])
         self.parent = _plain_path(os.fsencode(args["DEST_PARENT_DIR"]))
         self.connection: list[str] = args["CONNECTION_COMMAND"]
         if not self.name:
             raise Stop(
                 command.USAGE,
-                "SRC_DIR is the root directory, which has no name; name one in it",
+                "SRC_DIR is the root directory, which has no name; give it one by --as",
             )
-        if not self.parent.startswith(b"/"):
-            said = f"DEST_PARENT_DIR must be absolute: {quote(self.parent)}"
-            raise Stop(command.USAGE, said)
-        if args["--mirror"] and args["--no-initial-replication"]:
-            said = "--mirror compares, which --no-initial-replication rules out"
-            raise Stop(command.USAGE, said)
         self.walks = not args["--no-initial-replication"]
-        self.watches = not args["--no-replicate-on-change"] and not args["--dry-run"]
+        once = args["--once"] or args["--no-replicate-on-change"]
+        self.watches = not once and not args["--dry-run"]
         self.retries = not args["--no-retry"] and self.watches
         self.keepalive = command.number(args["--keepalive"], "--keepalive")
         self.timeout = command.number(args["--connect-timeout"], "--connect-timeout")
+        if args["--poll"] is not None:
+            command.number(args["--poll"], "--poll")
+        if args["--audit"] not in (None, "auto"):
+            command.number(args["--audit"], "--audit")
         self.key = self._key()
 
     def _key(self) -> str:
@@ -87,6 +82,7 @@ class Job:
     def rules(self) -> list[str]:
         """The options that choose files, for the stages that do."""
         options = ["--no-gitignore"] if self.args["--no-gitignore"] else []
+        options += [f"--exclude=/{FOLDER}/"]
         for name in ("--exclude", "--include"):
             for pattern in self.args[name]:
                 options += [f"{name}={pattern}"]

@@ -1,14 +1,104 @@
-"""What was probably meant, where what was typed cannot work: a hint for the message."""
+"""What was probably meant, where what was typed cannot work: told with what to type."""
 
 from __future__ import annotations
 
 import os
+import re
 
+from filerep.command import USAGE, Stop, close_to
 from filerep.pathstream import quote
+from filerep.wrapper import profiles
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
+
+_NAMES = ("SRC_DIR", "DEST_PARENT_DIR", "CONNECTION_COMMAND")
+# Which of our options does what another program's does.
+_ELSEWHERE = {"--delete": "--mirror", "--watch": "", "--follow": ""}
+_REMOTE = re.compile(r"(?:(?P<user>[\w.+-]+)@)?(?P<host>[\w.-]+):(?P<path>.*)", re.S)
+_URL = re.compile(
+    r"(?:ssh|scp|sftp|rsync)://(?P<user>[^@/]+@)?(?P<host>[^:/]+)(?::(?P<port>\d+))?"
+    r"(?P<path>/.*)?",
+    re.S,
+)
+
+
+def unknown_option(name: str, options: Collection[str]) -> None:
+    """Raise ``Stop`` with the option that does what ``name`` may have been meant for."""
+    if name in _ELSEWHERE:
+        hint = "see --help"
+        if _ELSEWHERE[name]:
+            hint = f"did you mean {_ELSEWHERE[name]}? see --help"
+        raise Stop(USAGE, f"unknown option {quote(name)}; {hint}")
+    raise Stop(USAGE, f"unknown option {quote(name)}; {close_to(name, options)}")
+
+
+def no_profile(name: str) -> str:
+    text = f"there is no {profiles.FOLDER}/{name} here or in a directory above"
+    others = profiles.names()
+    if others:
+        return f"{text}; there is " + ", ".join(f"@{one}" for one in others)
+    return f"{text}; --save {name} makes one"
+
+
+def missing(places: Sequence[str], connection: Sequence[str]) -> None:
+    """Raise ``Stop`` if there is not all that a copy needs, with an example that has it."""
+    source = places[0] if places else "my_project"
+    if len(places) > 1:
+        _refuse_remote(source, places[1], connection)
+    absent = [*_NAMES[len(places) : 2], *([] if connection else _NAMES[2:])]
+    if not absent:
+        return
+    there = places[1] if len(places) > 1 else "/home/code"
+    said = " and ".join([", ".join(absent[:-1]), absent[-1]] if absent[1:] else absent)
+    verb = "are" if absent[1:] else "is"
+    if not places:
+        said += f" {verb} missing, and there is no {profiles.FOLDER}/{profiles.DEFAULT}"
+    else:
+        said += f" {verb} missing"
+    example = f"file-replicator {shown(source)} {shown(there)} -- ssh host sh"
+    raise Stop(USAGE, f"{said}: {example}; see -h")
+
+
+def no_source(text: str) -> str:
+    """SRC_DIR cannot be used."""
+    if _REMOTE.fullmatch(text) or _URL.fullmatch(text):
+        return "; SRC_DIR is a directory here, copies go from here to there only"
+    if text.startswith("~"):
+        return "; without quotes the shell puts the home directory in for ~"
+    return "; see -h" if text == "help" else ""
+
+
+def _refuse_remote(source: str, there: str, connection: Sequence[str]) -> None:
+    """rsync's and scp's way to name a host has its own place here: the command."""
+    found = _URL.fullmatch(there) or _REMOTE.fullmatch(there)
+    if found is None or there.startswith(("./", "/")):
+        return
+    parts = found.groupdict()
+    user = (parts["user"] or "").rstrip("@")
+    host = f"{user}@{parts['host']}" if user else parts["host"]
+    port = f"-p {parts['port']} " if parts.get("port") else ""
+    ways = " ".join(map(shown, connection)) or f"ssh {port}{host} sh"
+    example = f"file-replicator {shown(source)} {shown(parts['path'] or '~')} -- {ways}"
+    raise Stop(
+        USAGE,
+        f"DEST_PARENT_DIR is a directory at the far end, and how to get there is a"
+        f" command: {example}",
+    )
+
+
+def shown(word: str) -> str:
+    """``word`` as it can be typed."""
+    return word if re.fullmatch(r"[\w@%+=:,./-]+", word) else quote(word)
+
+
+def refused(why: str, parent: bytes) -> str:
+    """The far end could not use DEST_PARENT_DIR: our own home directory need not be there."""
+    home = os.fsencode(os.path.expanduser("~"))
+    if "mkdir" in why and home != b"/" and (parent + b"/").startswith(home + b"/"):
+        return f"; its own home directory is '~{os.fsdecode(parent[len(home):])}', in quotes"
+    return ""
 
 
 def not_run(words: Sequence[str]) -> str:

@@ -83,7 +83,7 @@ class Session:
         self._stages.start_sources()
         self._display.connecting(self._job.connection if first else [])
         far = self._await_ready(bootstrap)
-        self._display.connected(self._job.parent + b"/" + self._job.name)
+        self._display.connected(bootstrap.destination)
         return self._rehearsed_clean_out(far)
 
     def _state(self) -> Optional[str]:

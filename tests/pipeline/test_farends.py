@@ -487,12 +487,12 @@ def test_a_file_with_no_permissions_at_all_arrives(
 
 @pytest.mark.parametrize(
     "typed, name",
-    [("link", "link"), ("link/", "project"), (".", "project"), ("src/..", "project")],
+    [("link", "link"), ("link/", "link"), (".", "project"), ("src/..", "project")],
 )
 def test_the_copy_is_called_what_the_source_was_called(
     typed: str, name: str, far_end: Callable[[str], FarEnd], source: Path
 ) -> None:
-    """Also by a link's own name; `.` and `/` mean the real one."""
+    """Also by a link's own name, with or without a `/`; `.` means the real one."""
     far = far_end("bash+gnu")
     small_tree(source)
     link = source.parent / "link"

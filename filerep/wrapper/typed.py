@@ -1,0 +1,160 @@
+"""The words that were typed, sorted out: options, places, and the connection command."""
+
+from __future__ import annotations
+
+import os
+import re
+
+from filerep.command import USAGE, Stop
+from filerep.pathstream import quote
+from filerep.wrapper import mistakes, profiles
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_HELP = ("-h", "--help", "-V", "--version")
+_AGAIN = ("--exclude", "--include", "--mirror")  # may be given more than once
+_FILES = ("--exclude-from", "--include-from", "--events")
+_OPPOSITES = (
+    ("--dry-run", "--no-initial-replication"),
+    ("--gitignore", "--no-gitignore"),
+    ("--mirror", "--no-delete"),
+    ("--mirror", "--no-initial-replication"),
+    ("--once", "--replicate-on-change"),
+    ("--no-replicate-on-change", "--replicate-on-change"),
+    ("--quiet", "--debugging"),
+    ("--quiet", "--verbose"),
+    ("--retry", "--no-retry"),
+    ("--with-initial-replication", "--no-initial-replication"),
+)
+_SHORT = {"-n": "--dry-run", "-q": "--quiet", "-v": "--verbose"}
+
+
+class Words:
+    """What was typed, in its parts; `flat` is what docopt reads most easily.
+
+    The connection command begins at the third word that is no option, or behind a ``--``
+    after the second; a ``--`` further on is its own (``kubectl exec -i pod -- sh``).
+    """
+
+    def __init__(self, words: list[str], takes_value: Mapping[str, bool]) -> None:
+        self.options: list[list[str]] = (
+            []
+        )  # each with its value, if that is a word apart
+        self.places: list[str] = []
+        rest = list(words)
+        ended = False
+        while rest:
+            word = rest.pop(0)
+            if word == "--":
+                if len(self.places) == 2:
+                    break
+                ended = True
+            elif word.startswith("-") and word != "-" and not ended:
+                value = [rest.pop(0)] if takes_value.get(word) and rest else []
+                self.options.append([word, *value])
+            elif len(self.places) == 2:
+                rest.insert(0, word)
+                break
+            else:
+                self.places.append(word)
+        self.connection = rest
+
+    def names(self) -> set[str]:
+        """The options, by their long names."""
+        found = set()
+        for word, *_ in self.options:
+            if word.startswith("--"):
+                found.add(word.partition("=")[0])
+            else:
+                found |= {_SHORT.get(f"-{c}", f"-{c}") for c in word[1:]}
+        return found
+
+    def flat(self) -> list[str]:
+        options = [word for option in self.options for word in option]
+        places = [f"./{one}" if one.startswith("-") else one for one in self.places]
+        return options + places + self.connection
+
+
+class Typed:
+    """What was typed, with what a profile adds to it."""
+
+    def __init__(self) -> None:
+        self.to_save: list[str] = []  # the words of a profile that says the same
+        self.folder = ""  # where relative paths begin, if not here
+
+    def arrange(self, words: list[str], takes_value: Mapping[str, bool]) -> list[str]:
+        """``words`` as docopt can read them; raises ``Stop``."""
+        typed = Words(words, takes_value)
+        names = typed.names()
+        if not names.isdisjoint(_HELP):
+            return typed.flat()
+        for name in sorted(names):
+            if name not in takes_value:
+                mistakes.unknown_option(name, takes_value)
+        if not typed.places or typed.places[0].startswith("@"):
+            self._add_profile(typed, takes_value)
+        _refuse_opposites(typed.names())
+        mistakes.missing(typed.places, typed.connection)
+        kept = [one for one in typed.options if one[0].partition("=")[0] != "--save"]
+        self.to_save = [word for one in kept for word in one]
+        self.to_save += [*typed.places, "--", *typed.connection]
+        return typed.flat()
+
+    def _add_profile(self, typed: Words, takes_value: Mapping[str, bool]) -> None:
+        asked = typed.places[0][1:] if typed.places else ""
+        if typed.places[1:] or typed.connection:
+            said = f"@{asked} stands for SRC_DIR and all that follows it"
+            raise Stop(USAGE, f"{said}; for a directory of that name type ./@{asked}")
+        found = profiles.find(asked or profiles.DEFAULT)
+        if found is None:
+            if not asked:
+                return
+            raise Stop(USAGE, mistakes.no_profile(asked))
+        kept = Words(profiles.read(found), takes_value)
+        for name, *_ in kept.options:
+            if name.startswith("--") and name.partition("=")[0] not in takes_value:
+                raise Stop(USAGE, f"{quote(found)}: unknown option {quote(name)}")
+        if len(kept.places) < 2 or not kept.connection:
+            said = (
+                "needs SRC_DIR, DEST_PARENT_DIR and CONNECTION_COMMAND, a word a line"
+            )
+            raise Stop(USAGE, f"{quote(found)} {said}")
+        # Paths that were typed begin here, those in the profile where it is.
+        here = [_absolute(option) for option in typed.options]
+        names = typed.names()
+        wins = [
+            option for option in kept.options if not _is_overruled(option[0], names)
+        ]
+        typed.options = wins + here
+        typed.places, typed.connection = kept.places, kept.connection
+        self.folder = profiles.project(found)
+
+
+def _is_overruled(word: str, typed: set[str]) -> bool:
+    """Does what was typed say something else than ``word`` of a profile?"""
+    name = _SHORT.get(word, word.partition("=")[0])
+    if name in typed and name not in _AGAIN:
+        return True
+    return any(set(pair) - {name} <= typed for pair in _OPPOSITES if name in pair)
+
+
+def _refuse_opposites(names: set[str]) -> None:
+    for one, other in _OPPOSITES:
+        if one in names and other in names:
+            raise Stop(
+                USAGE, f"{one} and {other} contradict each other; give one of them"
+            )
+
+
+def _absolute(option: list[str]) -> list[str]:
+    name, equals, value = option[0].partition("=")
+    if name not in _FILES or re.fullmatch("[0-9]*", value) and not option[1:]:
+        return option
+    if equals:
+        return [f"{name}={os.path.abspath(value)}"]
+    return [
+        name,
+        *(one if one.isdigit() else os.path.abspath(one) for one in option[1:]),
+    ]

@@ -1,0 +1,119 @@
+"""Where the copy goes: a name of the user's own, and places that the far end knows."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from programs import ROOT, run, running
+
+REPLICATOR = str(ROOT / "bin/file-replicator")
+SHELLS = ["bash", "dash", "busybox sh", "mksh", "zsh"]
+
+
+class There:
+    """A far end whose shell starts in one directory and has its home in another."""
+
+    def __init__(self, place: Path, shell: str) -> None:
+        if not shutil.which(shell.split()[0]):
+            pytest.skip(f"needs {shell.split()[0]}")
+        self.home, self.start = place / "the home\\", place / "start here"
+        self.home.mkdir()
+        self.start.mkdir()
+        script = place / "login"
+        script.write_text(f"cd '{self.start}'; HOME='{self.home}' exec {shell}\n")
+        self.command = ["--", "sh", str(script)]
+
+
+@pytest.fixture(params=SHELLS)
+def there(request: pytest.FixtureRequest, place: Path) -> There:
+    return There(place, request.param)
+
+
+@pytest.fixture
+def source(place: Path) -> Path:
+    (place / "my-service").mkdir()
+    (place / "my-service/f").write_text("x")
+    return place / "my-service"
+
+
+def copied(*words: object) -> None:
+    done = run([REPLICATOR, "--once", *map(str, words)])
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("parent", ["~", "~/", "~/code", "~/a b/$(touch x)"])
+def test_the_home_over_there(parent: str, there: There, source: Path) -> None:
+    copied(source, parent, *there.command)
+    assert (there.home / parent[2:] / "my-service/f").read_text() == "x"
+    assert not os.listdir(there.start)
+
+
+@pytest.mark.parametrize("parent", [".", "code", "./code/", "../start here/a b"])
+def test_where_the_shell_starts_over_there(
+    parent: str, there: There, source: Path
+) -> None:
+    copied(source, parent, *there.command)
+    assert (there.start / parent / "my-service/f").read_text() == "x"
+    assert not os.listdir(there.home)
+
+
+def test_the_home_of_a_user_over_there(there: There, source: Path) -> None:
+    done = run([REPLICATOR, "--once", source, "~no-such-user/x", *there.command])
+    assert done.returncode == 69
+    said = b"the far end refused: ~no-such-user/x: no such home directory"
+    assert said in done.stderr
+    done = run([REPLICATOR, "--once", "-n", source, "~root", *there.command])
+    assert done.returncode in (0, 1) and b"'f'" in done.stdout, done.stderr
+
+
+def test_a_copy_into_the_source_is_refused_there_too(place: Path) -> None:
+    there = There(place, "bash")
+    done = run([REPLICATOR, "--once", there.start, "sub", *there.command])
+    assert done.returncode == 64
+    assert b"the destination is inside SRC_DIR" in done.stderr
+
+
+def test_a_name_of_its_own(place: Path, source: Path) -> None:
+    there = There(place, "bash")
+    copied("--as", "app", source, place / "far", *there.command)
+    assert os.listdir(place / "far") == ["app"]
+    with running(
+        REPLICATOR, "--as", "app", source, place / "far", *there.command
+    ) as program:
+        program.says("nothing to send")
+        (source / "f").unlink()
+        program.says("removed 'f'")
+        wait = ["--wait", "--as", "app", source, place / "far", *there.command]
+        assert run([REPLICATOR, *wait]).returncode == 0
+    assert not (place / "far/app/f").exists()
+
+
+@pytest.mark.parametrize("typed", ["link", "link/", "link//"])
+def test_a_link_keeps_its_name_whatever_tab_puts_behind_it(
+    typed: str, place: Path, source: Path
+) -> None:
+    (place / "link").symlink_to(source)
+    copied(f"{place}/{typed}", place / "far", "bash")
+    assert os.listdir(place / "far") == ["link"]
+
+
+def test_a_dot_means_the_real_name(place: Path, source: Path) -> None:
+    (place / "link").symlink_to(source)
+    done = run([REPLICATOR, "--once", ".", place / "far", "bash"], cwd=place / "link")
+    assert done.returncode == 0
+    copied(f"{place}/link/.", place / "far2", "bash")
+    assert os.listdir(place / "far") == os.listdir(place / "far2") == ["my-service"]
+
+
+def test_our_home_put_in_by_our_shell_is_told_so(place: Path, source: Path) -> None:
+    (place / "f").write_text("")
+    home = place / "f"
+    env = {**os.environ, "HOME": str(home), "PYTHONPATH": str(ROOT)}
+    env["XDG_STATE_HOME"] = str(place / "state")
+    done = run([REPLICATOR, "--once", source, home / "code", "bash"], env=env)
+    assert done.returncode == 69
+    said = done.stderr.decode()
+    assert "its own home directory is '~/code', in quotes" in said, said
