@@ -122,12 +122,12 @@ def source_text(size: int) -> bytes:
     """The text of Python's own library, over and over if there is not enough of it."""
     text = bytearray()
     for path in sorted(Path(sysconfig.get_path("stdlib")).glob("**/*.py")):
-        if "site-packages" not in path.parts and "test" not in path.parts:
+        if "site-packages" not in path.parts:
             text += path.read_bytes()
         if len(text) >= size:
             break
     while len(text) < size:
-        text += text
+        text *= 2
     return bytes(text[:size])
 
 
@@ -196,24 +196,23 @@ def overwrite(root: Path) -> None:
 
 
 def forty_places(root: Path) -> None:
-    path = root / "server.log"
-    data = bytearray(path.read_bytes())
+    data = bytearray((root / "server.log").read_bytes())
     for place in range(40):
         at = (2 * place + 1) * len(data) // 80
         data[at : at + 50] = b"%050d" % place
-    save(path, bytes(data))
+    save(root, "server.log", bytes(data))
 
 
-def save(path: Path, content: bytes) -> None:
-    """As editors do: another file takes its name."""
-    beside = path.with_name(f".{path.name}.new")
+def save(root: Path, name: str, content: bytes) -> None:
+    """Another file takes its name; it was written outside, so that it goes but once."""
+    beside = root.with_name("saved")
     beside.write_bytes(content)
-    os.replace(beside, path)
+    os.replace(beside, root / name)
 
 
 def line_before(root: Path) -> None:
-    path = root / "text.txt"
-    save(path, b"# a line put before all of it\n" + path.read_bytes())
+    text = (root / "text.txt").read_bytes()
+    save(root, "text.txt", b"# a line put before all of it\n" + text)
 
 
 def rename(old: str, new: str) -> Callable[[Path], None]:
@@ -225,7 +224,7 @@ def copy_directory(root: Path) -> None:
 
 
 def more_sources(root: Path) -> None:
-    sources(root / "lib/more", 391, 6_000_000 if big(root) else 500_000, 7)
+    sources(root / "lib/more", 391, 1_100_000 if big(root) else 200_000, 7)
 
 
 def big(root: Path) -> bool:
@@ -238,10 +237,10 @@ def touch_sources(root: Path) -> None:
 
 
 def one_line(root: Path) -> None:
-    path = root / "lib/hundred.py"
-    text = path.read_bytes()
+    text = (root / "lib/hundred.py").read_bytes()
     at = text.index(b"\n", len(text) // 2) + 1
-    save(path, text[:at] + b"    one_more = 'line'\n" + text[at:])
+    more = b"    one_more = 'line'\n"
+    save(root, "lib/hundred.py", text[:at] + more + text[at:])
 
 
 def ten_lines_a_second(root: Path) -> None:
@@ -282,7 +281,7 @@ EDITS = [
 
 
 def make_branch(root: Path, size: int) -> None:
-    sources(root, 300, size, 11)
+    sources(root / "src", 300, size, 11)
 
 
 def switch(root: Path, branch: str) -> None:
@@ -572,7 +571,7 @@ def behind_a_large_file(bench: Bench) -> None:
         (home / "large").rename(ours.source / "large")
         program.wait_for(lambda: sum(counts(ours.count)) > before + size // 20, 60)
         start = time.perf_counter()
-        save(ours.source / "note", b"two\n")
+        save(ours.source, "note", b"two\n")
         there = ours.there / "note"
         program.wait_for(lambda: there.read_bytes() == b"two\n", DEADLINE)
         seconds = time.perf_counter() - start

@@ -458,7 +458,7 @@ class Chaos(Pipeline):
         """Wait for the connection to be back, and for all that was done by now."""
         words: list[Word] = ["file-replicator", "--wait", *self.options]
         words += [self.source, self.far.parent, *self.far.command]
-        env = environment(XDG_STATE_HOME=str(self.place / "state"))
+        env = environment(XDG_STATE_HOME=str(self.place / "state"), **self.tiny)
         done = run(words, env=env, timeout=timeout)
         said = bytes(self.replicator.errors).decode(errors="backslashreplace")
         told = [
@@ -521,14 +521,14 @@ def end(line: Chaos) -> None:
 
 
 @pytest.fixture
-def chaos(base: Path) -> Iterator[Callable[[str, str], Chaos]]:
+def chaos(base: Path) -> Iterator[Callable[[str, str, bool], Chaos]]:
     with contextlib.ExitStack() as stack:
 
-        def make(shell: str, tar: str) -> Chaos:
+        def make(shell: str, tar: str, tiny: bool) -> Chaos:
             place = Path(tempfile.mkdtemp(prefix="fr-chaos-", dir="/tmp"))
             stack.callback(shutil.rmtree, place, ignore_errors=True)
             far = traced(farends.local_shell(shell, tar, base).fresh(), place)
-            line = Chaos(far, place)
+            line = Chaos(far, place, tiny=tiny)
             stack.callback(line.close)
             return line
 
@@ -541,20 +541,20 @@ SHELLS = [("bash", "gnu"), ("dash", "bsdtar"), ("busybox", "busybox"), ("bash", 
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.timeout(240)
 def test_edits_arrive_whatever_is_killed(
-    chaos: Callable[[str, str], Chaos], seed: int
+    chaos: Callable[[str, str, bool], Chaos], seed: int
 ) -> None:
-    line = chaos(*SHELLS[seed])
+    line = chaos(*SHELLS[seed], seed % 2 == 1)
     ruin(line, seed, 3)
     end(line)
 
 
 @pytest.mark.timeout(HUNT + 600)
-def hunt(chaos: Callable[[str, str], Chaos]) -> None:
+def hunt(chaos: Callable[[str, str, bool], Chaos]) -> None:
     deadline = time.monotonic() + HUNT
     first = seed = int(time.time())
     killed = rounds = 0
     while time.monotonic() < deadline:
-        line = chaos(*SHELLS[seed % len(SHELLS)])
+        line = chaos(*SHELLS[seed % len(SHELLS)], seed // len(SHELLS) % 2 == 1)
         killed += ruin(line, seed, 10)
         end(line)
         rounds += 10

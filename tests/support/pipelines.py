@@ -22,8 +22,12 @@ TRACE = os.environ.get("FILEREP_TRACE")
 class Pipeline:
     """A source tree, the hand that edits it, and file-replicator at work on it."""
 
-    def __init__(self, far: FarEnd, place: Path, *options: str) -> None:
+    def __init__(
+        self, far: FarEnd, place: Path, *options: str, tiny: bool = False
+    ) -> None:
+        """``tiny``: files of 100 bytes go in parts, in pieces, by moves."""
         self.far = far
+        self.tiny = {"FILEREP_TINY": "1"} if tiny else {}
         self.place = place
         self.source = place / "source"
         self.destination = far.here / "source"
@@ -36,7 +40,7 @@ class Pipeline:
         words = ["--debugging", *self.options, str(self.source), self.far.parent]
         program = Running(
             ["file-replicator", *words, *self.far.command],
-            env=environment(XDG_STATE_HOME=state, PYTHONFAULTHANDLER="1"),
+            env=environment(XDG_STATE_HOME=state, PYTHONFAULTHANDLER="1", **self.tiny),
         )
         program.says("in sync", 60)
         return program

@@ -1,0 +1,708 @@
+"""Whatever is saved on the way (parts, moves, known content, pieces), the copy is right.
+
+The programs run with every threshold so small (FILEREP_TINY) that files of some hundred
+bytes go the ways of large ones; what is promised does not depend on it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import farends
+import pytest
+from farends import SLOWLINK, FarEnd, mounted, remount, with_command
+from operations import exchange
+from pipelines import wrong
+from programs import Running, Word, environment, read_until, run, running, wait_for
+from slowlink import counts
+from trees import plant, tree
+
+OK, INTERRUPTED = 0, 130
+
+# With perl and without, each shell, each tar, and the root with nothing but busybox.
+ENDS = [
+    "bash+gnu",
+    "dash+gnu",
+    "bash-dash+gnu",
+    "dash+bsdtar",
+    "mksh+toybox",
+    "zsh+busybox",
+    "busybox+busybox",
+    "chroot",
+]
+EVERY = pytest.mark.parametrize("name", ENDS)
+MOST = pytest.mark.parametrize(
+    "name", ["bash+gnu", "dash+gnu", "mksh+toybox", "busybox+busybox"]
+)
+SOME = pytest.mark.parametrize("name", ["bash+gnu", "dash+gnu", "busybox+busybox"])
+
+
+class Line:
+    """A source, its copy, and file-replicator between them, with tiny thresholds."""
+
+    def __init__(self, far: FarEnd, place: Path) -> None:
+        self.far = far
+        self.source = place / "project"
+        self.there = far.here / "project"
+        self.state = place / "state"
+        self.source.mkdir()
+
+    def environment(self, **changes: str) -> dict[str, str]:
+        return environment(FILEREP_TINY="1", XDG_STATE_HOME=str(self.state), **changes)
+
+    def words(self, *options: str) -> list[Word]:
+        words: list[Word] = ["file-replicator", *options, self.source, self.far.parent]
+        return [*words, *self.far.command]
+
+    @contextlib.contextmanager
+    def watching(self, *options: str) -> Iterator[Running]:
+        """In sync and watching; afterwards it ends well, and leaves nothing."""
+        with running(*self.words(*options), env=self.environment()) as program:
+            program.says("in sync", 60)
+            yield program
+            assert program.end(signal.SIGINT) == INTERRUPTED
+            said = program.errors.decode(errors="backslashreplace")
+            assert "Traceback" not in said and "internal error" not in said, said
+            wait_for(lambda: not list(self.there.glob(".filerep-*")))
+
+    def settle(self, program: Running) -> None:
+        """Once the program says that it is in sync, it is."""
+        done = run(self.words("--wait"), env=self.environment(), timeout=60)
+        said = bytes(program.errors[-3000:]).decode(errors="backslashreplace")
+        assert done.returncode == OK, f"{done.stderr!r}, and it said: {said}"
+        assert not self.wrong(), f"source, not destination:\n{self.wrong()}\n{said}"
+
+    def wrong(self) -> str:
+        return wrong(self.source, self.there, self.far.sub_second)
+
+    def once(self) -> None:
+        words = self.words("--no-replicate-on-change")
+        done = run(words, env=self.environment(), timeout=90)
+        assert done.returncode == OK, done.stderr
+        assert not self.wrong(), self.wrong()
+
+
+@pytest.fixture
+def line(
+    request: pytest.FixtureRequest, far_end: Callable[[str], FarEnd], place: Path
+) -> Line:
+    """Over the far end ``name`` of the test."""
+    name = request.node.callspec.params.get("name", "bash+gnu")
+    return Line(far_end(name), place)
+
+
+def noise(size: int, seed: object = 0) -> bytes:
+    return random.Random(str(seed)).randbytes(size)
+
+
+def text(size: int, seed: object = 0) -> bytes:
+    """Lines that shrink, of which some come again."""
+    chance = random.Random(str(seed))
+    words = ["def", "return", "self", "value", "import", "for", "None", "0", "=", "("]
+    lines = b""
+    while len(lines) < size:
+        lines += " ".join(chance.choices(words, k=8)).encode() + b"\n"
+    return lines[:size]
+
+
+def save(path: Path, content: bytes) -> None:
+    """As editors do: another file takes its name."""
+    beside = path.with_name(path.name + "~")
+    beside.write_bytes(content)
+    os.replace(beside, path)
+
+
+def in_place(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+
+
+# --- a file that changes in parts --------------------------------------------------------
+
+CHANGES: dict[str, Callable[[bytes], bytes]] = {
+    "appended": lambda old: old + b"one more line\n",
+    "much appended": lambda old: old + noise(len(old) // 2, "much"),
+    "put before": lambda old: b"a line put before\n" + old,
+    "inserted": lambda old: old[: len(old) // 3] + b"INSERTED" + old[len(old) // 3 :],
+    "overwritten": lambda old: old[:500] + b"x" * 14 + old[514:],
+    "in many places": lambda old: b"".join(
+        b"#" + old[at + 1 : at + 300] for at in range(0, len(old), 300)
+    ),
+    "cut out": lambda old: old[: len(old) // 4] + old[len(old) // 2 :],
+    "cut short": lambda old: old[: len(old) - 333],
+    "its front cut off": lambda old: old[777:],
+    "halves swapped": lambda old: old[len(old) // 2 :] + old[: len(old) // 2],
+    "twice over": lambda old: old + old,
+    "all alike": lambda old: b"\0" * len(old),
+    "one byte of what is all alike": lambda old: b"\0" * 999 + b"1" + b"\0" * 3000,
+    "emptied": lambda old: b"",
+    "filled again": lambda old: noise(5000, "again"),
+    "one byte": lambda old: b"1",
+    "all other": lambda old: noise(3000, "other"),
+    "as at first": lambda old: text(5000),
+}
+
+
+@EVERY
+def test_however_a_file_changes_it_arrives(name: str, line: Line) -> None:
+    sizes = {"small": 100, "some": 5000, "it's *odd*\n": 70_001, "-rf": 4096}
+    sizes.update({"in place": 5000, "larger": 70_001})
+    for file, size in sizes.items():
+        make = noise if "odd" in file else text
+        plant(line.source, {f"d/{file}": make(size)})
+    (line.source / "d/small").chmod(0o755)
+    with line.watching() as program:
+        for what, change in CHANGES.items():
+            for number, file in enumerate(sizes):
+                path = line.source / "d" / file
+                how = save if number % 2 else in_place
+                how(path, change(path.read_bytes()))
+            try:
+                line.settle(program)
+            except AssertionError as error:
+                raise AssertionError(f"after {what}: {error}") from None
+
+
+@MOST
+def test_what_is_touched_or_made_anew_is_right(name: str, line: Line) -> None:
+    """Times and modes follow, also where the content is known."""
+    for number in range(12):
+        plant(line.source, {f"d{number % 3}/f{number}": text(50 * number, number)})
+    with line.watching() as program:
+        for path in line.source.rglob("f*"):
+            path.touch()
+        line.settle(program)
+        for path in line.source.rglob("f*"):
+            path.chmod(0o755)
+            os.utime(path, ns=(1, 1_234_567_890_123_456_789))
+        line.settle(program)
+        shutil.copytree(line.source / "d1", line.source / "copied")
+        line.settle(program)
+        shutil.copytree(line.source / "d2", line.source / "copied/deep/er")
+        save(line.source / "copied/f1", b"and one of them edited at once")
+        line.settle(program)
+        for path in line.source.rglob("f*"):  # as git switches, and switches back
+            content = path.read_bytes()
+            path.unlink()
+            path.write_bytes(content[::-1])
+        line.settle(program)
+        for path in line.source.rglob("f*"):
+            content = path.read_bytes()
+            path.unlink()
+            path.write_bytes(content[::-1])
+        line.settle(program)
+
+
+@MOST
+def test_a_source_made_anew_between_two_runs_is_right(name: str, line: Line) -> None:
+    """A fresh clone, and one restored with its times: some of it is other than before."""
+    for number in range(12):
+        plant(line.source, {f"d{number % 3}/f{number}": text(90 * number, number)})
+    line.once()
+    for copy in ("-r", "-a"):
+        beside = line.source.with_name("beside")
+        subprocess.run(["cp", copy, line.source, beside], check=True)
+        shutil.rmtree(line.source)
+        beside.rename(line.source)
+        other = line.source / "d1/f4"
+        status = other.stat()
+        other.write_bytes(noise(status.st_size, copy))  # of the same size and time
+        os.utime(other, ns=(status.st_atime_ns, status.st_mtime_ns))
+        line.once()
+
+
+# --- a far end that is not as remembered -------------------------------------------------
+
+
+def alter(path: Path, content: bytes, lie: bool) -> None:
+    """Behind our back; with ``lie`` nothing tells of it but the content."""
+    status = path.stat()
+    if lie:
+        content = content[: status.st_size].ljust(status.st_size, b"!")
+    path.write_bytes(content)
+    if lie:
+        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+LIES = pytest.mark.parametrize("lie", [False, True], ids=["plainly", "size, time lie"])
+
+
+@LIES
+@MOST
+def test_what_was_altered_over_there_is_not_built_upon(
+    name: str, lie: bool, line: Line
+) -> None:
+    for file in ("appended", "inserted", "moved", "copied", "touched", "removed"):
+        plant(line.source, {file: text(4000, file)})
+    plant(line.source, {"dir/a": text(3000, 1), "dir/b": text(300, 2)})
+    with line.watching() as program:
+        line.settle(program)
+        for file in ("appended", "inserted", "moved", "copied", "touched", "dir/a"):
+            alter(line.there / file, b"altered over there " * 50, lie)
+        (line.there / "removed").unlink()
+        with open(line.source / "appended", "ab") as grown:
+            grown.write(b"one more line\n")
+        old = (line.source / "inserted").read_bytes()
+        save(line.source / "inserted", old[:999] + b"INSERTED" + old[999:])
+        (line.source / "moved").rename(line.source / "here now")
+        shutil.copy(line.source / "copied", line.source / "copy")
+        with open(line.source / "copied", "ab") as grown:
+            grown.write(b"and this one changed")
+        (line.source / "touched").touch()
+        with open(line.source / "removed", "ab") as grown:
+            grown.write(b"over there it has gone")
+        (line.source / "dir").rename(line.source / "moved dir")
+        line.settle(program)
+
+
+@SOME
+def test_a_link_put_in_a_files_place_over_there_is_not_built_upon(
+    name: str, line: Line, tmp_path: Path
+) -> None:
+    """Nor followed: neither is the file it leads to read, nor written, nor moved."""
+    outside = line.far.here / "outside"
+    for file in ("appended", "moved", "touched", "dir/f", "under/f"):
+        plant(line.source, {file: text(2000, file)})
+    with line.watching() as program:
+        line.settle(program)
+        plant(outside, {"f": text(2000, "appended"), "dir/f": text(2000, "dir/f")})
+        before = tree(outside)
+        for file in ("appended", "moved", "touched"):
+            (line.there / file).unlink()
+            (line.there / file).symlink_to("../outside/f")
+        for directory in ("dir", "under"):
+            shutil.rmtree(line.there / directory)
+            (line.there / directory).symlink_to("../outside/dir")
+        with open(line.source / "appended", "ab") as grown:
+            grown.write(b"one more line\n")
+        (line.source / "moved").rename(line.source / "here now")
+        (line.source / "touched").touch()
+        with open(line.source / "under/f", "ab") as grown:
+            grown.write(b"below what is a link over there\n")
+        (line.source / "dir").rename(line.source / "moved dir")
+        program.wait_for(lambda: (line.there / "moved dir/f").exists())
+        with contextlib.suppress(FileNotFoundError):
+            (line.there / "dir").unlink()  # a link that was made there may stay
+        line.settle(program)
+        assert tree(outside) == before
+
+
+DIGESTS = "b2sum cksum md5sum openssl sha1sum sha224sum sha256sum sha384sum sha512sum"
+DIGESTS += " shasum sum busybox toybox python3"
+STAND_INS = {
+    "missing": "",
+    "exits with 1": "exit 1",
+    "silent": "[ $# -gt 0 ] || cat >/dev/null",
+    "nonsense": "echo 'segmentation fault, almost'; printf '\\377\\n%s' '-'",
+    "always the same": "echo da39a3ee5e6b4b0d3255bfef95601890afd80709 0 -",
+    "says yes to all": 'cat >/dev/null; for f; do echo "$f: OK"; done',
+    "killed": "kill -9 $$",
+}
+
+
+@pytest.mark.parametrize("stand_in", STAND_INS)
+def test_without_a_true_digest_all_the_same_all_is_right(
+    stand_in: str, far_end: Callable[[str], FarEnd], place: Path
+) -> None:
+    tools = Path(farends.without_dash_and_perl(place / "tools"))
+    for tool in DIGESTS.split():
+        (tools / tool).unlink(missing_ok=True)
+        if STAND_INS[stand_in] and tool not in ("busybox", "toybox", "python3"):
+            (tools / tool).write_text(f"#!/bin/sh\n{STAND_INS[stand_in]}\n")
+            (tools / tool).chmod(0o755)
+    command = ["/usr/bin/env", f"PATH={tools}", "/bin/bash"]
+    line = Line(with_command(far_end("bash+gnu"), command), place)
+    for file in ("a", "b", "c", "d/e"):
+        plant(line.source, {file: text(3000, file)})
+    with line.watching() as program:
+        for what in ("appended", "inserted", "in many places", "halves swapped"):
+            for file in ("a", "b", "c"):
+                path = line.source / file
+                save(path, CHANGES[what](path.read_bytes()))
+            alter(line.there / "c", b"altered", lie=True)
+            line.settle(program)
+        alter(line.there / "a", b"altered", lie=True)
+        (line.source / "a").rename(line.source / "moved")
+        (line.source / "b").touch()
+        shutil.copytree(line.source / "d", line.source / "copied")
+        line.settle(program)
+    plant(line.source, {"a": text(200)})
+    line.once()
+
+
+# --- moves -------------------------------------------------------------------------------
+
+
+@EVERY
+def test_whatever_is_moved_is_right(name: str, line: Line) -> None:
+    source = line.source
+    for file in ("a", "b", "c", "d/a", "d/e/b", "f/a", "f/deep/er/c", "x/one", "y/two"):
+        plant(source, {file: text(700, file)})
+    plant(
+        source, {"same": text(700, "a"), "link": ("->", "a"), "g/link": ("->", "../a")}
+    )
+
+    def go(*moves: tuple[str, str]) -> None:
+        for old, new in moves:
+            os.rename(source / old, source / new)
+
+    def swap(one: str, other: str) -> None:
+        exchange(os.fsencode(source / one), os.fsencode(source / other))
+
+    def edit(path: str) -> None:
+        with open(source / path, "ab") as file:
+            file.write(b"edited as well\n")
+
+    steps: dict[str, Callable[[], Any]] = {
+        "a file": lambda: go(("a", "z")),
+        "and back": lambda: go(("z", "a")),
+        "there and back at once": lambda: go(("a", "z"), ("z", "a")),
+        "two swapped": lambda: swap("a", "b"),
+        "two swapped by a third name": lambda: go(("a", "t"), ("b", "a"), ("t", "b")),
+        "round in a ring": lambda: go(("c", "t"), ("b", "c"), ("a", "b"), ("t", "a")),
+        "a chain": lambda: go(("c", "free"), ("b", "c"), ("a", "b")),
+        "the chain back": lambda: go(("b", "a"), ("c", "b"), ("free", "c")),
+        "over another": lambda: go(("a", "b")),
+        "a move and an edit": lambda: (go(("b", "a")), edit("a")),
+        "an edit and a move": lambda: (edit("a"), go(("a", "b"))),
+        "moved, and its name taken": lambda: (
+            go(("b", "a")),
+            save(source / "b", text(900, "new")),
+        ),
+        "over a symlink": lambda: go(("c", "link")),
+        "a symlink over a file": lambda: go(("g/link", "b")),
+        "a directory": lambda: go(("d", "D")),
+        "into another, and one of its files out": lambda: go(
+            ("D", "f/d"), ("f/d/a", "a2")
+        ),
+        "two directories swapped": lambda: swap("x", "y"),
+        "a directory and a file swapped": lambda: swap("x", "a2"),
+        "and again": lambda: swap("x", "a2"),
+        "a directory, and an edit in it": lambda: (go(("f", "F")), edit("F/a")),
+        "inside out": lambda: go(("F/deep", "t"), ("F", "t/F")),
+        "moved, and another made of its name": lambda: (
+            go(("t", "T")),
+            plant(source, {"t/F/a": text(700, "f/a"), "t/new": text(70)}),
+        ),
+        "over an emptied one": lambda: (
+            shutil.rmtree(source / "x"),
+            (source / "x").mkdir(),
+            go(("y", "x")),
+        ),
+        "with other bits": lambda: (go(("x", "y")), (source / "y").chmod(0o750)),
+        "away, and back with other content": lambda: (
+            go(("T", "../away")),
+            edit("../away/er/c"),
+            go(("../away", "T")),
+        ),
+        "of two of the same content one": lambda: (
+            shutil.copy2(source / "same", source / "twin"),
+            go(("same", "other")),
+        ),
+        "hard links": lambda: (
+            os.link(source / "twin", source / "name"),
+            go(("twin", "another")),
+        ),
+        "copied, and the first removed": lambda: (
+            shutil.copytree(source / "T", source / "U"),
+            shutil.rmtree(source / "T"),
+        ),
+    }
+    with line.watching() as program:
+        for what, step in steps.items():
+            step()
+            try:
+                line.settle(program)
+            except AssertionError as error:
+                raise AssertionError(f"after {what}: {error}") from None
+        for what, step in steps.items():  # the same in one go, as far as it can be done
+            with contextlib.suppress(OSError):
+                step()
+        line.settle(program)
+
+
+@MOST
+def test_what_moves_out_of_the_ignored_and_into_it(name: str, line: Line) -> None:
+    source, there = line.source, line.there
+    plant(source, {".gitignore": "build/\n*.tmp\n", "build/out": text(600, "out")})
+    plant(source, {"a": text(600, "a"), "d/f": text(600, "f"), "c.tmp": text(600, "c")})
+    with line.watching() as program:
+        plant(there, {"build/made there": "theirs", "d/made there": "theirs"})
+
+        def right(*kept: str) -> None:
+            done = run(line.words("--wait"), env=line.environment())
+            assert done.returncode == OK, done.stderr
+            seen = {
+                os.fsdecode(path)
+                for path, what in tree(there).items()
+                if what[0] == "file"
+            }
+            assert {path for path in seen if not path.startswith(".filerep-")} == {
+                *kept
+            }
+            for path in kept:
+                if not path.endswith("made there"):
+                    assert (there / path).read_bytes() == (source / path).read_bytes()
+
+        made = ["build/made there", "d/made there"]
+        right(".gitignore", "a", "d/f", *made)
+        os.rename(source / "build/out", source / "out")
+        os.rename(source / "c.tmp", source / "c")
+        right(".gitignore", "a", "out", "c", "d/f", *made)
+        os.rename(source / "a", source / "build/a")
+        os.rename(source / "c", source / "c.tmp")
+        right(".gitignore", "out", "d/f", *made)
+        os.rename(source / "build", source / "shown")
+        right(".gitignore", "out", "d/f", "shown/a", *made)
+        os.rename(source / "d", source / "build")
+        right(".gitignore", "out", "shown/a", *made)
+        os.rename(source / "build", source / "d")
+        right(".gitignore", "out", "d/f", "shown/a", *made)
+
+
+@MOST
+def test_what_the_far_end_made_is_not_moved_over(name: str, line: Line) -> None:
+    """A directory moves, and one that the far end made stands where it goes."""
+    source, there = line.source, line.there
+    for number in range(8):
+        plant(source, {f"old/sub/f{number}": text(400, number)})
+    with line.watching() as program:
+        plant(there, {"new/made there": "theirs", "old/log": "also theirs"})
+        (source / "old").rename(source / "new")
+        program.wait_for(lambda: (there / "new/sub/f7").exists())
+        done = run(line.words("--wait"), env=line.environment())
+        assert done.returncode == OK, done.stderr
+        assert not (there / "old/sub/f0").exists()
+        for path in (source / "new").rglob("f*"):
+            copy = there / path.relative_to(source)
+            assert copy.read_bytes() == path.read_bytes()
+        found = {
+            p.name: p.read_text()
+            for p in there.rglob("*")
+            if p.suffix == "" and p.is_file() and p.name in ("made there", "log")
+        }
+        assert found == {"made there": "theirs", "log": "also theirs"}
+
+
+# --- what a reader sees ------------------------------------------------------------------
+
+# Opens a file without pause. Each version holds its number in every second block of 64
+# bytes; the blocks between are the same in all.
+READER = """
+import signal, sys
+path, going, seen, reads = sys.argv[1], [], set(), 0
+signal.signal(signal.SIGTERM, lambda *_: going.append(1))
+print("reading", flush=True)
+while not going:
+    try:
+        with open(path, "rb") as file:
+            data = file.read()
+    except OSError as error:
+        print("BAD", error, flush=True)
+        continue
+    reads += 1
+    numbers = {data[at : at + 8] for at in range(0, len(data) - 63, 128)}
+    if len(numbers) != 1 or len(data) != int(data[8:16]):
+        print("BAD mix of", sorted(numbers)[:4], len(data), flush=True)
+    seen |= numbers
+print("reads", reads, "versions", len(seen), flush=True)
+"""
+
+
+def version(number: int, size: int) -> bytes:
+    """Blocks of 64 bytes: one with the number, one that is always there."""
+    stamp = b"%08d%08d" % (number, size)
+    blocks = []
+    for at in range(0, size, 128):
+        blocks += [stamp.ljust(64, b"."), b"%064d" % at]
+    return b"".join(blocks)[:size]
+
+
+@contextlib.contextmanager
+def reader(path: Path) -> Iterator[None]:
+    words = [sys.executable, "-c", READER, str(path)]
+    process = subprocess.Popen(words, stdout=subprocess.PIPE)
+    assert process.stdout
+    try:
+        read_until(process.stdout.fileno(), b"reading\n")
+        yield
+    finally:
+        process.send_signal(signal.SIGTERM)
+        out = process.communicate(timeout=30)[0].decode()
+    assert "BAD" not in out, out[:2000]
+    assert int(out.split()[-1]) > 5, out
+
+
+@MOST
+def test_a_reader_never_sees_a_wrong_file_or_none(name: str, line: Line) -> None:
+    """Saved in parts, moved over, made shorter and longer."""
+    sizes = [640, 1280, 12_800, 6400, 128, 128_000]
+    path = line.source / "f"
+    path.write_bytes(version(0, 640))
+    with line.watching("--exclude", "*~") as program, reader(line.there / "f"):
+        for number in range(1, 121):
+            content = version(number, sizes[number % len(sizes)])
+            if number % 3:
+                save(path, content)
+            else:  # a file that is over there already takes its name
+                (line.source / "next").write_bytes(content)
+                if number % 2:
+                    line.settle(program)
+                (line.source / "next").rename(path)
+            if number % 8 == 0:
+                line.settle(program)
+
+
+# --- what goes wrong meanwhile -----------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "name", ["bash+gnu", "dash+gnu", "dash+bsdtar", "busybox+busybox"]
+)
+def test_a_disk_that_fills_leaves_the_old_file(
+    name: str, far_end: Callable[[str], FarEnd], place: Path
+) -> None:
+    far = far_end(name)
+    with mounted(far.here, "size=1m"):
+        line = Line(far, place)
+        plant(line.source, {"large": noise(700_000), "small": "one"})
+        old = (line.source / "large").read_bytes()
+        with line.watching() as program:
+            save(line.source / "large", old[:5000] + b"INSERTED" + old[5000:])
+            program.says("its disk is full")
+            save(line.source / "small", b"two")
+            program.wait_for(lambda: (line.there / "small").read_bytes() == b"two")
+            assert (line.there / "large").read_bytes() == old
+            remount(far.here, "size=8m")
+            line.settle(program)
+
+
+@SOME
+def test_killed_at_any_moment_of_a_save_it_leaves_old_or_new(
+    name: str, line: Line
+) -> None:
+    chance = random.Random(name)
+    path = line.source / "f"
+    content = noise(300_000)
+    path.write_bytes(content)
+    plant(line.source, {"d/g": noise(900), "d/h": noise(90_000, 1)})
+    with line.watching("--quiet") as program:
+        for number in range(4):
+            old, at = content, chance.randrange(len(content))
+            content = content[:at] + b"%d" % number + content[at:]
+            save(path, content)
+            (line.source / "d").rename(line.source / "e")
+            (line.source / "e").rename(line.source / f"d{number}")
+            (line.source / f"d{number}").rename(line.source / "d")
+            marks = [pid for pid in program.family() if is_far(pid)]
+            for pid in chance.sample(marks, min(len(marks), 2)):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            assert (line.there / "f").read_bytes() in (old, content)
+            line.settle(program)
+
+
+def is_far(pid: int) -> bool:
+    """Of the connection, and no stage."""
+    with contextlib.suppress(OSError):
+        return not Path(f"/proc/{pid}/comm").read_text().startswith(("fr-", "file-"))
+    return False
+
+
+# Writes into a file without pause, each time all of it differs from before, until stopped.
+RESTLESS = """
+import itertools, os, signal, sys
+going = []
+signal.signal(signal.SIGTERM, lambda *_: going.append(1))
+file = os.open(sys.argv[1], os.O_RDWR)
+size = os.fstat(file).st_size
+print("writing", flush=True)
+for number in itertools.count():
+    os.pwrite(file, b"%020d" % number, number * 7919 % (size - 20))
+    if number % 50 == 0:
+        os.ftruncate(file, size - number % 900)
+    if going:
+        break
+"""
+
+
+@MOST
+def test_a_file_that_changes_while_its_parts_are_chosen_is_right_in_the_end(
+    name: str, line: Line
+) -> None:
+    path = line.source / "f"
+    path.write_bytes(text(60_000))
+    plant(line.source, {"other": "one"})
+    with line.watching() as program:
+        words = [sys.executable, "-c", RESTLESS, str(path)]
+        process = subprocess.Popen(words, stdout=subprocess.PIPE)
+        assert process.stdout
+        try:
+            read_until(process.stdout.fileno(), b"writing\n")
+            for number in range(3):  # meanwhile the others go as ever
+                content = b"saved %d" % number
+                save(line.source / "other", content)
+                program.wait_for(lambda: (line.there / "other").read_bytes() == content)
+        finally:
+            process.terminate()
+            process.communicate(timeout=20)
+        line.settle(program)
+
+
+# --- over a slow link --------------------------------------------------------------------
+
+
+def slow(far: FarEnd, rate: int, count: Path) -> FarEnd:
+    """Behind a link of ``rate`` bytes a second that counts; 40 ms each way."""
+    words = [sys.executable, str(SLOWLINK), str(rate), "40", str(count), "--"]
+    return with_command(far, [*words, *far.command])
+
+
+@SOME
+def test_what_moves_while_a_file_of_it_is_under_way_is_right(
+    name: str, far_end: Callable[[str], FarEnd], place: Path
+) -> None:
+    line = Line(slow(far_end(name), 500_000, place / "count"), place)
+    plant(line.source, {"d/small": "small", "d/e/f": text(900), "a": "a"})
+    for size, moves in (
+        (600_000, [("d", "D")]),
+        (500_000, [("D/large", "larger"), ("D", "d")]),
+        (500_000, [("d", "x"), ("x", "D"), ("D", "d")]),
+    ):
+        with line.watching() as program:
+            before = counts(place / "count")[0]
+            directory = "D" if (line.source / "D").exists() else "d"
+            save(line.source / directory / "large", noise(size, moves))
+            program.wait_for(lambda: counts(place / "count")[0] > before + size // 4)
+            for old, new in moves:
+                (line.source / old).rename(line.source / new)
+            line.settle(program)
+
+
+@SOME
+def test_a_file_that_changes_while_its_pieces_go_is_one_version_in_the_end(
+    name: str, far_end: Callable[[str], FarEnd], place: Path
+) -> None:
+    line = Line(slow(far_end(name), 500_000, place / "count"), place)
+    path = line.source / "large"
+    path.write_bytes(version(0, 1280))
+    with line.watching("--exclude", "*~") as program, reader(line.there / "large"):
+        for number in range(1, 7):
+            before = counts(place / "count")[0]
+            size = 256_000
+            save(path, version(number, size))
+            program.wait_for(lambda: counts(place / "count")[0] > before + 1000)
+            if number % 2:
+                save(path, version(number + 100, size))
+        line.settle(program)
+        for number in range(8, 14):
+            save(path, version(number, 1280 * (number - 7)))
+            line.settle(program)
