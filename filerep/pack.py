@@ -32,6 +32,12 @@ Options:
   --no-gitignore     With --mirror: no file is ignored.
   --exclude PATTERN  With --mirror: more to leave there.
   --include PATTERN  With --mirror: and what not to.
+  --compress         With --wire: compress always. --no-compress: never. Neither: as the
+                     connection shows.
+  --no-compress
+  --whole-file       With --wire: send whole files always. --no-whole-file: never, where
+                     the far end holds part of them. Neither: as the connection shows.
+  --no-whole-file
   --progress         With --wire: report how far the first copy has come.
   --wire N           Speak with file-replicator's receiver; its ready line comes on N.
   --answers-fd N     With --wire: where its answers are read [default: 0].
@@ -70,8 +76,8 @@ from filerep.source import OPEN_FILE, RootGone, Source, changed_meanwhile, same
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from typing import Optional
+    from collections.abc import Callable, Mapping, Sequence
+    from typing import Any, Optional
 
     from filerep.farend.abilities import Far
     from filerep.replica.options import Options
@@ -523,7 +529,16 @@ def _options(run: Command) -> Options:
         keepalive=command.number(args["--keepalive"], "--keepalive"),
         on_sync=os.fsencode(args["--on-sync"] or ""),
         progress=args["--progress"],
+        compress=_either(args, "compress"),
+        whole_file=_either(args, "whole-file"),
     )
+
+
+def _either(args: Mapping[str, Any], name: str) -> Optional[bool]:
+    """Was ``--name`` given, or ``--no-name``, or neither?"""
+    if args[f"--no-{name}"]:
+        return False
+    return True if args[f"--{name}"] else None
 
 
 def _recall(

@@ -19,6 +19,7 @@ except ImportError:  # not Linux, or Python 3.9
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Optional
 
 SIZE = 1 << 18
 _ZEROS = bytes(512)
@@ -43,6 +44,8 @@ class OutBuffer:
         self._write = write
         self._memory = memoryview(bytearray(SIZE))
         self._used = 0
+        # Shown what is read of files, before it goes out.
+        self.seen: Optional[Callable[[memoryview], object]] = None
 
     def __len__(self) -> int:
         """Bytes not yet written."""
@@ -75,6 +78,8 @@ class OutBuffer:
                 failed, got = error, 0
             if not got:
                 break
+            if self.seen is not None:
+                self.seen(self._memory[self._used : self._used + got])
             self._used += got
             left -= got
         missing = left
@@ -113,6 +118,8 @@ class OutBuffer:
             or now.st_ino != status.st_ino
         ):
             return 0
+        if self.seen is not None:
+            self.seen(memory[start:stop])
         self._used = end
         return length
 

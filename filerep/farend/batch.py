@@ -17,8 +17,10 @@ from filerep.pathstream import quote
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from typing import Optional
 
     from filerep.farend.abilities import Far
+    from filerep.farend.ways import Way
 
 # Of a directory's mode these are sent, and its owner can always write into it.
 _DIRECTORY_BITS = 0o777
@@ -27,6 +29,11 @@ _OWNER_BITS = 0o700
 COMMIT = b"commit"
 MOVES = b"moves"
 LINKED = b"t"  # in the stage: what `link` puts into place
+
+# What is done for many files of one directory at once, and for how many: a shell puts each into
+# a list that it makes anew.
+_MANY = (b"keep", b"copy", b"take")
+_FEW = 200
 
 # So many directories are filled by one mv each before that takes longer than one cp.
 _MOST_MOVES = 8
@@ -48,7 +55,7 @@ def directory_mode(status: os.stat_result) -> int:
 class Member:
     """A file or symlink to send: where it is, as what it was looked at, where it is staged."""
 
-    __slots__ = ("path", "status", "target", "group", "inner", "size")
+    __slots__ = ("path", "status", "target", "group", "inner", "size", "way")
 
     def __init__(
         self,
@@ -57,6 +64,7 @@ class Member:
         target: bytes,
         group: Group,
         inner: bytes,
+        way: Optional[Way] = None,
     ) -> None:
         self.path = path
         self.status = status
@@ -65,6 +73,9 @@ class Member:
         self.inner = inner
         # Bytes of file data, without padding.
         self.size = 0 if stat.S_ISLNK(status.st_mode) else status.st_size
+        self.way = way  # None: it is sent whole
+        if way is not None:
+            self.size = way.size
 
     @property
     def name(self) -> bytes:
@@ -77,6 +88,10 @@ class Member:
 
     def header(self, precise: bool) -> bytes:
         name, status = self.group.prefix + self.inner, self.status
+        if self.way is not None:
+            mode, mtime_ns = status.st_mode & 0o777, status.st_mtime_ns
+            kind, size = tarstream.FILE, self.size
+            return tarstream.member(name, kind, mode, size, mtime_ns, b"", precise)
         if not self.target:
             return tarstream.file_member(name, status, precise)
         mtime_ns, target = status.st_mtime_ns, self.target
@@ -121,6 +136,14 @@ class Shelf:
         batch.members.append(member)
         batch.bytes += member.size
 
+    def reuse(self, name: bytes, path: bytes, status: os.stat_result, way: Way) -> None:
+        """Have ``path`` made of what is there; its stanzas put it into place."""
+        member = Member(path, status, b"", self._group, self._above + name, way)
+        batch = self._batch
+        batch.members.append(member)
+        batch.reused.append(member)
+        batch.bytes += member.size
+
     def enter(self, name: bytes, path: bytes) -> bytes:
         """Its name in the group. What is not inside a new directory is put by name."""
         if self._above:
@@ -161,11 +184,13 @@ class Batch:
         self.bytes = 0
         self.numbered: list[tuple[Stanza, bytes]] = []
         self.commands: list[bytes] = []  # what else the script does: list, hook, finish
+        self.lessons: list[bytes] = []  # functions that it needs and are not there yet
         self.staged: dict[bytes, tuple[Group, bytes]] = {}  # new directories
         self.files: list[tuple[bytes, bytes]] = (
             []
         )  # for these: names in the stage, data
         self._groups: dict[bytes, Group] = {}
+        self.reused: list[Member] = []  # those of ``members`` that have a way
         self._times: list[int] = []  # the mtimes of ``directories``, in ns
         self._linked = False
         self._moved = False
@@ -199,15 +224,24 @@ class Batch:
         status: os.stat_result,
         target: bytes,
         new_directories: list[tuple[bytes, os.stat_result]],
+        way: Optional[Way] = None,
     ) -> None:
-        """Send ``path``; ``new_directories`` are those above it the far end lacks, top first."""
+        """Send ``path``, or have it made; ``new_directories`` are those above it the far end
+        lacks, top first."""
         for directory, found in new_directories:
             parent, _, name = directory.rpartition(b"/")
             self.staged[directory] = self.shelf(parent).stage(name, directory)
             self.directories.append((directory, directory_mode(found)))
             self._times.append(found.st_mtime_ns)
         parent, _, name = path.rpartition(b"/")
-        self.shelf(parent).put(name, path, status, target)
+        if way is None:
+            self.shelf(parent).put(name, path, status, target)
+        else:
+            self.shelf(parent).reuse(name, path, status, way)
+
+    def piece(self, path: bytes, status: os.stat_result, way: Way) -> None:
+        """Send the next piece of ``path``, which goes nowhere yet."""
+        self.shelf(b"").reuse(b".piece", path, status, way)
 
     def shelf(self, directory: bytes) -> Shelf:
         """Where what goes into ``directory`` is staged, which is there or new by now."""
@@ -228,7 +262,7 @@ class Batch:
         """
         self._moved = far.mover
         many = len(self._groups) > _MOST_MOVES
-        self._linked = many and far.tar == "gnu" and not far.mover
+        self._linked = many and far.tar == "gnu" and not far.mover and not self.reused
         for group in self._groups.values():
             if not self._linked:
                 group.prefix = b"%d/" % group.number
@@ -257,7 +291,8 @@ class Batch:
         in a new directory, are removed there first), and the stage is cleared.
         """
         self.numbered = []
-        lines: list[bytes] = [b"# %d" % self.number]
+        lines: list[bytes] = [b"# %d" % self.number, *self.lessons]
+        given = list(self._reusing(lines, unfit)) if self.reused else []
         lines += self._removing(b"del", sorted(self.deletions))
         # The inner directories first: b"a/b" sorts behind b"a".
         lines += self._removing(b"rmd", sorted(self.removals, reverse=True))
@@ -293,7 +328,7 @@ class Batch:
                 *puts,
                 b"}",
             ]
-        lines += puts
+        lines += puts + given
         if unfit:
             lines.append(b"dirty=1")
         found.append((COMMIT, b"\n".join(lines + self.commands) + b"\n"))
@@ -325,6 +360,71 @@ class Batch:
             if b".." in path and b".." in path.split(b"/"):
                 raise ValueError(f"outside of the destination: {quote(path)}")
         return first
+
+    def _reusing(self, lines: list[bytes], unfit: set[bytes]) -> Iterator[bytes]:
+        """Add what makes files of what is there; the stanzas that put them into place."""
+        alike: dict[tuple[bytes, ...], list[Member]] = {}
+        for member in self.reused:
+            if member.path in unfit or member.way is None:
+                continue
+            way, source = member.way, member.way.source or member.path
+            directory, _, old = source.rpartition(b"/")
+            if way.verb in (b"piece", b"last"):
+                directory = b""  # nothing of it is looked at there
+            staged = member.name.rpartition(b"/")[0]
+            key: tuple[bytes, ...] = (way.verb, directory, staged)
+            if way.verb not in _MANY:
+                key += (member.path,)
+            elif old != member.path.rpartition(b"/")[2]:
+                key += (old, member.path)  # alone, as it gets another name
+            alike.setdefault(key, []).append(member)
+        for (verb, directory, *_), members in alike.items():
+            for some in _few(members):
+                lines.append(self._reuse(verb, directory, some))
+        placed: dict[Group, list[Member]] = {}
+        for member in self.reused:
+            fit = member.path not in unfit and not member.in_new_directory
+            if fit and member.way is not None and member.way.puts:
+                placed.setdefault(member.group, []).append(member)
+        for group, members in placed.items():
+            for some in _few(members):
+                yield self._stanza(
+                    b"given",
+                    _chain(group.directory),
+                    [member.path for member in some],
+                    [self._staged(member) for member in some],
+                )
+
+    def _staged(self, member: Member) -> bytes:
+        return shell_quote(b"./%s/%s" % (self.stage, member.name))
+
+    def _reuse(self, verb: bytes, directory: bytes, members: list[Member]) -> bytes:
+        """The stanza of some members alike, in which ``directory`` holds what they are made of."""
+        first = members[0]
+        assert first.way is not None
+        staged, way = self._staged(first), first.way
+        mode = b"%o" % (first.status.st_mode & 0o777)
+        digest = way.digest.encode()
+        if verb == b"build":
+            old = shell_quote(first.path.rpartition(b"/")[2])
+            words = [digest, mode, old, staged, *way.words]
+        elif verb == b"piece":
+            words = [*way.words, staged]
+        elif verb == b"last":
+            words = [*way.words, staged, mode, digest or b"''"]
+        else:
+            above = first.name.rpartition(b"/")[0]
+            verb = b"all %s %s" % (verb, shell_quote(b"./%s/%s" % (self.stage, above)))
+            words = []
+            for member in members:
+                assert member.way is not None
+                old = (member.way.source or member.path).rpartition(b"/")[2]
+                new = member.path.rpartition(b"/")[2]
+                mode = b"%o" % (member.status.st_mode & 0o777)
+                words += [member.way.digest.encode(), mode]
+                words += [shell_quote(old), shell_quote(new)]
+        paths = [member.path for member in members]
+        return self._stanza(verb, _chain(directory), paths, words)
 
     def _removing(self, verb: bytes, paths: list[bytes]) -> Iterator[bytes]:
         for some in in_calls(paths):
@@ -359,3 +459,8 @@ class Batch:
             yield self._stanza(
                 b"put", _chain(group.directory), paths, map(shell_quote, some)
             )
+
+
+def _few(members: list[Member]) -> Iterator[list[Member]]:
+    for at in range(0, len(members), _FEW):
+        yield members[at : at + _FEW]

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Optional
 
+    from filerep.archive.gzipstream import GzipStream
     from filerep.farend.abilities import Far
 
 # Longer than poll(2) was asked to wait by this: the machine or this process was stopped.
@@ -128,10 +129,18 @@ class Output(OutBuffer):
         self._large = False
         self._slot: Optional[int] = None  # of the pool, which is filled now
         self._lent: list[int] = []
+        self._gzip: Optional[GzipStream] = None  # of the present batch
+        self.sent = 0  # bytes of it that have gone out
         os.set_blocking(fd, False)
 
-    def begin(self, size: int) -> None:
-        """A batch of ``size`` bytes follows, roughly."""
+    def begin(self, size: int, level: int = 0) -> None:
+        """A batch of ``size`` bytes follows, roughly, to be compressed if ``level`` is not 0."""
+        self.sent = 0
+        if level:
+            from filerep.archive.gzipstream import GzipStream
+
+            self._gzip = GzipStream(level)
+            return
         if size < _LARGE or self._no_pool:
             return
         try:
@@ -141,6 +150,15 @@ class Output(OutBuffer):
             return
         self._large = True
         self._take_slot(self._pool)
+
+    def end_archive(self) -> None:
+        """What was compressed goes out now, behind the number of its blocks."""
+        if self._gzip is None:
+            return
+        super().flush()
+        data, self._gzip = self._gzip.end(), None
+        self.write(b"%d\n" % (len(data) // 512))
+        self.write(data)
 
     def end(self) -> list[int]:
         """That was the batch; what is to be given back once it is answered."""
@@ -187,6 +205,7 @@ class Output(OutBuffer):
             try:
                 count = pool.lend(self.fd, slot, start, size)
                 start += count
+                self.sent += count
                 self.written(count)
             except BlockingIOError:
                 self._wait()
@@ -196,11 +215,15 @@ class Output(OutBuffer):
                 return
 
     def write(self, data: bytes | memoryview) -> None:
+        if self._gzip is not None:
+            self._gzip.add(data)
+            return
         view = memoryview(data)
         while view:
             try:
                 count = os.write(self.fd, view)
                 view = view[count:]
+                self.sent += count
                 self.written(count)
             except BlockingIOError:
                 self._wait()

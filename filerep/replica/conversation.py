@@ -21,16 +21,19 @@ from filerep.farend.shell import shell_quote
 from filerep.pathstream import Records, in_rows, normalize, quote
 from filerep.replica import onsync
 from filerep.replica import table as tables
+from filerep.replica.economy import Economy
 from filerep.replica.filling import MOST_PATHS, Filler
 from filerep.replica.hearing import Acknowledging, Hearing
 from filerep.replica.inventory import Inventory
 from filerep.replica.memory import Memory
 from filerep.replica.onsync import OnSync
 from filerep.replica.pace import Pace, Silence
+from filerep.replica.pieces import Pieces
 from filerep.replica.plan import Plan
 from filerep.replica.repairs import Mender
 from filerep.replica.reporting import Reporter
 from filerep.replica.retries import Failures, Unread
+from filerep.replica.reuse import Reuse
 from filerep.replica.schedule import Schedule
 from filerep.replica.sending import Sender
 from filerep.replica.sent import Flight
@@ -86,7 +89,15 @@ class Conversation:
         inventory = Inventory(far, table, can_list and not far.empty)
         self._inventory = inventory
         self._memory = Memory(here.state, inventory.confirmed, tell.say)
-        self._filler = Filler(far.stage, schedule, flight, inventory, pace, self._mark)
+        economy = self._economy = Economy(options, pace, tell.say)
+        reuse = self._reuse = Reuse(here.source, table, economy)
+        pieces = self._pieces = Pieces(
+            here.source, table, economy, schedule.big, schedule.look_later
+        )
+        self._filler = Filler(
+            far.stage, schedule, flight, inventory, pace, economy, self._mark
+        )
+        self._filler.pieces = pieces
         plan = self._filler.plan = Plan(
             here.source,
             table,
@@ -96,9 +107,16 @@ class Conversation:
             unread.add,
             schedule.look_later,
             self._filler.put_off,
+            reuse,
         )
         mender = Mender(
-            Undo(table), table, inventory, self.failures, tell.say, schedule.again
+            Undo(table),
+            table,
+            inventory,
+            self.failures,
+            tell.say,
+            schedule.again,
+            self._distrust,
         )
         root = here.source.root
         on_sync = OnSync(
@@ -127,10 +145,16 @@ class Conversation:
             self._settling.changed,
         )
         self._hearing = Hearing(
-            connection, flight, self._silence, self._listed, acknowledging, self._hooked
+            connection,
+            flight,
+            self._silence,
+            self._listed,
+            acknowledging,
+            self._hooked,
+            economy.answer,
         )
         self._sender = Sender(
-            here.source, table, far, out, unread.add, schedule.look_later
+            here.source, table, far, out, economy, unread.add, schedule.look_later
         )
         if far.empty:
             self._settling.nothing_unseen()
@@ -275,7 +299,7 @@ class Conversation:
         return not (self._finishing or self._flight)
 
     def _queued(self) -> bool:
-        return bool(self._schedule or self._flight.ahead)
+        return bool(self._schedule or self._flight.ahead or self._pieces)
 
     def _idle(self) -> bool:
         """Is nothing left that could be done now?"""
@@ -293,6 +317,7 @@ class Conversation:
     def _settle(self, inputs_ended: bool) -> None:
         """Nothing to do: look at what only earlier runs knew, say so, end if asked."""
         self._connection.out.free()
+        self._reuse.forget()
         ended = self._settling.step(self._run_on_sync, inputs_ended)
         if self._settling.initial_done:
             self._connection.out.written = bool
@@ -327,6 +352,10 @@ class Conversation:
     def _send_what_can_be(self, more_may_come: bool) -> None:
         self._list_if_many()
         while self._may_send() and not self.stopping:
+            question = self._economy.question()
+            if question:
+                self._command(*question)
+                continue
             sent = self._next()
             if sent is None:
                 break
@@ -347,8 +376,26 @@ class Conversation:
             if left:
                 self.failures.put_back(left, lot)
             return sent
-        queue = self._schedule.turn()
-        return None if queue is None else self._filler.from_queue(queue)
+        queue = self._schedule.turn(bool(self._pieces))
+        if queue is None:
+            return self._filler.piece() if self._pieces else None
+        if queue is self._schedule.big and self._pieces_begin():
+            return self._filler.command()
+        return self._filler.from_queue(queue)
+
+    def _pieces_begin(self) -> bool:
+        """Does the next large file go in pieces? The far end is taught how, if need be."""
+        if not self._pieces.begin():
+            return False
+        question = self._economy.ask()
+        if question:
+            self._command(*question)
+        return True
+
+    def _distrust(self, path: bytes) -> None:
+        """What was thought to be over there for ``path`` is not."""
+        self._reuse.distrust(path)
+        self._pieces.abandon(path)
 
     def _list_if_many(self) -> None:
         if self._inventory.wanted > _MANY_LISTINGS and self._may_list():

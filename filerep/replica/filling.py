@@ -12,8 +12,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from filerep.replica.economy import Economy
     from filerep.replica.inventory import Inventory
     from filerep.replica.pace import Pace
+    from filerep.replica.pieces import Pieces
     from filerep.replica.plan import Plan
     from filerep.replica.retries import Lot
     from filerep.replica.schedule import Queue, Schedule
@@ -33,6 +35,7 @@ class Filler:
         flight: Flight,
         inventory: Inventory,
         pace: Pace,
+        economy: Economy,
         on_mark: Callable[[], None],
     ) -> None:
         self._stage = stage
@@ -40,8 +43,10 @@ class Filler:
         self._flight = flight
         self._inventory = inventory
         self._pace = pace
+        self._economy = economy
         self._on_mark = on_mark
         self.plan: Plan  # which is told of this filler's rules for large files
+        self.pieces: Pieces
 
     def command(self, *commands: bytes) -> Sent:
         """A batch of nothing but these lines."""
@@ -87,9 +92,15 @@ class Filler:
         self._fill(ahead, self._schedule.bulk, 1)
         return ahead.taken > before
 
-    def answered(self, sent: Sent, took: float) -> None:
-        """The far end has answered ``sent`` after so many seconds."""
-        self._pace.answered(sent, took)
+    def piece(self) -> Sent:
+        """The next piece of a large file."""
+        sent = self._new()
+        self.pieces.next(sent, self.plan)
+        return sent
+
+    def answered(self, sent: Sent, now: float) -> None:
+        """The far end has answered ``sent``."""
+        self._pace.answered(sent, now)
         if self._flight.ahead is not None:
             self._flight.ahead.batch.limit = self._pace.limit
 
@@ -111,7 +122,13 @@ class Filler:
     def put_off(self, path: bytes, size: int, sent: Sent, queue: Queue) -> bool:
         """Leave a large file for when nothing else is to be sent."""
         schedule = self._schedule
-        if size <= self._pace.limit or sent.lot or queue is schedule.big:
+        self.pieces.abandon(path)
+        if sent.lot:
+            return False
+        if self._economy.in_pieces(size):
+            schedule.big[path] = None
+            return True
+        if size <= self._pace.limit or queue is schedule.big:
             return False
         if not (sent.batch.members or schedule.urgent):
             return False

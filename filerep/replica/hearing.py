@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from filerep.replica.sent import Flight, Sent
 
 # Of one path of the batch that is about to be acknowledged.
-_TROUBLE = (b"bad", b"lost", b"there", b"kept", b"mode", b"aside")
+_TROUBLE = (b"bad", b"lost", b"there", b"kept", b"mode", b"aside", b"stale")
 
 
 class Hearing:
@@ -35,6 +35,7 @@ class Hearing:
         on_listing: Callable[[bytes], None],
         on_batch: Acknowledging,
         on_hook: Callable[[int], None],
+        on_tools: Callable[[str], None],
     ) -> None:
         self._answers = connection.answers
         self._out = connection.out
@@ -43,6 +44,7 @@ class Hearing:
         self._on_listing = on_listing
         self._on_batch = on_batch
         self._on_hook = on_hook
+        self._on_tools = on_tools
         self.finished = False  # has the far end said bye?
 
     def take(self) -> None:
@@ -69,6 +71,9 @@ class Hearing:
             self._on_batch.failed(sent, int(status), words.decode("utf-8", "replace"))
         elif word == b"hook":
             self._on_hook(int(rest))
+        elif word == b"tools":
+            words = self._answered(rest)[1]
+            self._on_tools(words.decode("utf-8", "replace"))
         elif word == b"bye":
             self.finished = True
         elif word in _TROUBLE:
@@ -149,9 +154,9 @@ class Acknowledging:
             self._failures.tried(sent.lot)
             # A directory may have stayed only for the sake of what is removed now.
             self._schedule.again(_directories_of(removed))
-        took = time.monotonic() - sent.started
-        self._filler.answered(sent, took)
-        changed = self._reporter.batch(sent, took, void)
+        now = time.monotonic()
+        self._filler.answered(sent, now)
+        changed = self._reporter.batch(sent, now - sent.started, void)
         if changed:
             self._on_change(changed)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+from filerep.replica import table as tables
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -44,7 +46,8 @@ class Memory:
             return
         try:
             self._state.intend(intended)
-            self._state.append(list(entries), list(removed), grown)
+            bare = [(path, tables.signed(value, b"")) for path, value in entries]
+            self._state.append(bare, list(removed), grown)
             self._state.confirm(self._confirmed)
             self._confirmed.clear()
         except OSError as error:

@@ -25,6 +25,8 @@ class Options:
         keepalive: float = 15.0,
         on_sync: bytes = b"",
         progress: bool = False,
+        compress: Optional[bool] = None,
+        whole_file: Optional[bool] = None,
     ) -> None:
         self.delete = delete
         self.initial = initial
@@ -33,6 +35,9 @@ class Options:
         self.keepalive = keepalive
         self.on_sync = on_sync
         self.progress = progress
+        # None: by what the connection shows.
+        self.compress = compress
+        self.whole_file = whole_file
 
 
 class Here:

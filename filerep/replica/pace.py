@@ -1,4 +1,7 @@
-"""How much goes into a batch, and how long the far end may be silent."""
+"""How fast the far end takes what it is sent: how much goes into a batch, and what pays.
+
+Measured is what every batch shows: how long it took from its first byte to its answer.
+"""
 
 from __future__ import annotations
 
@@ -13,13 +16,28 @@ if TYPE_CHECKING:
 
     from filerep.replica.sent import Flight, Sent
 
-# A batch is at least so large where there is more to send, and grows while the far end keeps
-# up, so that a save made meanwhile waits for a fraction of a second and not for a minute. The
-# most is such that a pool can lend nearly all of it (see lentpages.py): twice as much is
-# slower, and so is half of it.
-LEAST_BYTES = 1 << 20
+# A batch grows while the far end keeps up, so that a save made meanwhile waits for a fraction
+# of a second and not for a minute. The most is such that a pool can lend nearly all of it (see
+# lentpages.py): twice as much is slower, and so is half of it. The first is so small as nothing
+# is known of the connection yet.
+FIRST_BYTES = 1 << 18
+_LEAST_BYTES = 1 << 16
 _MOST_BYTES = 1 << 24
-_GOOD_TIME = 0.25  # seconds from sending a batch to its answer
+_GOOD_TIME = (
+    0.25  # seconds from sending a batch to its answer, besides the way there and back
+)
+
+# Batches of less say nothing about bytes a second, only about the way there and back.
+_TELLING_BYTES = 1 << 15
+_WEIGHT = 0.4  # of a new measurement
+
+# Below this rate, in bytes a second, it pays to look for what the far end holds already. Where
+# none is known yet, so it is taken to be where the way there and back takes so many seconds.
+_SLOW_RATE = 40e6
+_SLOW_WAY = 0.03
+# zlib's levels, by the rate up to which each makes a batch arrive sooner. They take 6 to 33 ms
+# a megabyte here, and leave a third to a quarter of program text.
+_LEVELS = ((8e6, 6), (20e6, 3), (_SLOW_RATE, 1))
 
 # What was written may be in the buffers of a slow connection still, for which pipe, ssh and
 # sockets have some megabytes.
@@ -28,25 +46,61 @@ _SLOWEST = 32_768  # bytes a second
 
 
 class Pace:
-    """The size of batches, by how long the far end takes to answer them."""
+    """The size of batches, and the rate of the connection, as measured."""
 
     def __init__(self) -> None:
-        self.limit = LEAST_BYTES
+        self.limit = FIRST_BYTES
+        self.rate: Optional[float] = None  # bytes a second on the wire
+        self.way = 60.0  # seconds there and back, at most
+        self._answered_at = 0.0
 
     @property
     def quick(self) -> bool:
-        """Has it grown?"""
-        return self.limit > 2 * LEAST_BYTES
+        """Has the limit grown?"""
+        return self.limit >= _MOST_BYTES // 8
 
-    def answered(self, sent: Sent, took: float) -> None:
+    @property
+    def slow(self) -> bool:
+        """Is the connection what takes the time?"""
+        if self.rate is None:
+            return _SLOW_WAY < self.way < 60.0
+        return self.rate < _SLOW_RATE
+
+    @property
+    def level(self) -> int:
+        """How to compress, 0 for not at all."""
+        rate = self.rate if self.rate is not None else 0.0
+        return next((level for most, level in _LEVELS if self.slow and rate < most), 0)
+
+    def answered(self, sent: Sent, now: float) -> None:
+        """``sent`` has been answered; the answers come in order."""
+        took = now - sent.started
+        self.way = min(self.way, took)
+        self._measure(sent, now)
+        self._answered_at = now
         if sent.batch.bytes < self.limit // 2:
             return
-        if took < _GOOD_TIME:
+        good = _GOOD_TIME + (self.way if self.slow else 0.0)
+        if took < good:
             # Eight times as much would still take a good time.
-            times = 8 if took < _GOOD_TIME / 8 else 2
+            times = 8 if took < good / 8 else 2 if took < good / 2 else 1
             self.limit = min(self.limit * times, _MOST_BYTES)
-        elif took > 4 * _GOOD_TIME:
-            self.limit = max(self.limit // 2, LEAST_BYTES)
+        elif took > 1.5 * good:
+            self.limit = max(int(self.limit * good / took), _LEAST_BYTES)
+
+    def _measure(self, sent: Sent, now: float) -> None:
+        if sent.wire < _TELLING_BYTES:
+            return
+        # The way there and back counts only where nothing was under way before.
+        began = max(sent.started, self._answered_at)
+        took = now - began - (self.way if began == sent.started else 0.0)
+        rate = sent.wire / max(took, 0.001)
+        if self.rate is None:
+            # The way is not known better than by this one.
+            rate = sent.wire / max(now - began, 0.001)
+            self.rate = rate
+        else:
+            self.rate += _WEIGHT * (rate - self.rate)
 
 
 class Silence:

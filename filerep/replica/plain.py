@@ -16,6 +16,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Container
 
+    from filerep.replica.reuse import Reuse
     from filerep.replica.sent import Sent
     from filerep.source import Source
 
@@ -30,12 +31,14 @@ class Plain:
         complete: bool,
         failing: Container[bytes],
         claim: Callable[[bytes, Sent], None],
+        reuse: Reuse,
     ) -> None:
         self._source = source
         self._table = table
         self._complete = complete  # is what the table has not got not there?
         self._failing = failing
         self._claim = claim
+        self._reuse = reuse
 
     def look(self, directory: bytes, paths: list[bytes], start: int, sent: Sent) -> int:
         """Look at ``paths`` from ``start`` on while they are plain; where that ends.
@@ -57,6 +60,7 @@ class Plain:
             return start
         begin = len(directory) + 1 if directory else 0
         room, count = batch.room
+        thinks = self._reuse.active
         shelf = None
         done, end = start, len(paths)
         while done < end:
@@ -81,6 +85,7 @@ class Plain:
             if (
                 stat.S_IFMT(status.st_mode) != stat.S_IFREG
                 or status.st_size > batch.limit
+                or thinks
                 or not status.st_size
                 and value is not None
                 or path in planned

@@ -28,7 +28,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Container
     from typing import Optional
 
+    from filerep.farend.ways import Way
     from filerep.replica.queues import Paths
+    from filerep.replica.reuse import Reuse
     from filerep.replica.sent import Sent
     from filerep.source import Source
 
@@ -59,6 +61,7 @@ class Plan:
         on_error: Callable[[str, bytes, OSError], None],
         later: Callable[[bytes, float], None],
         too_big: Callable[[bytes, int, Sent, Paths], bool],
+        reuse: Reuse,
     ) -> None:
         self._source = source
         self._table = table
@@ -68,7 +71,8 @@ class Plan:
         self._on_error = on_error
         self._later = later
         self._too_big = too_big
-        self._plain = Plain(source, table, complete, failing, self._claim)
+        self._reuse = reuse
+        self._plain = Plain(source, table, complete, failing, self._claim, reuse)
         self.altered = self._plain.altered
 
     def verify(self, record: bytes, queue: Paths) -> None:
@@ -181,12 +185,25 @@ class Plan:
                 # Emptied a moment ago: most programs that save in place write next.
                 self._later(path, EMPTIED_WAIT)
                 return
+        way = None if link else self._reuse.way(path, status)
+        size = status.st_size if way is None else way.size
+        if not link and self._too_big(path, size, sent, queue):
+            return
+        self.place(path, status, target, sent, way)
+
+    def place(
+        self,
+        path: bytes,
+        status: os.stat_result,
+        target: bytes,
+        sent: Sent,
+        way: Optional[Way] = None,
+    ) -> None:
+        """Have ``path`` put where it belongs, and the directories made that are not there."""
         new = self._new_directories(path, sent)
         if new is None:
             return
-        if not link and self._too_big(path, status.st_size, sent, queue):
-            return
-        sent.batch.add(path, status, target, new)
+        sent.batch.add(path, status, target, new, way)
         sent.planned.add(path)
         sent.intended += [directory + b"/" for directory, _ in new]
         if not self._table.remembered(path):

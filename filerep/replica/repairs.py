@@ -36,13 +36,16 @@ class Mender:
         failures: Failures,
         say: Callable[[str], None],
         again: Callable[[Iterable[bytes]], None],
+        distrust: Callable[[bytes], None],
     ) -> None:
+        """``distrust`` is told what is not there as it was thought to be."""
         self._undo = undo
         self._table = table
         self._inventory = inventory
         self._failures = failures
         self._say = say
         self._again = again
+        self._distrust = distrust
         self._modes_told = False  # that some directories' cannot be changed
 
     def mend(self, sent: Sent) -> set[bytes]:
@@ -64,6 +67,11 @@ class Mender:
                 modes.append(path)
             elif word == "bad":
                 bad.setdefault(words, set()).add(path)
+            elif word == "stale":
+                void.add(path)
+                self._undo.doubt(sent, {path})
+                self._distrust(path)
+                self._again([path])
             elif word == "lost":
                 void |= self._lost(sent, stanza, path)
             elif word == "there":
@@ -98,7 +106,7 @@ class Mender:
         None of the stanza was done. What it was to remove below ``path`` is gone with it.
         """
         void = set(stanza.paths) | _inside(sent.paths, set(stanza.paths))
-        if stanza.verb != b"put":
+        if stanza.verb in (b"del", b"rmd", b"mod"):
             void -= _inside(sent.paths, {path})
         self._undo.doubt(sent, void)
         known = self._undo.known_below(path)
@@ -144,11 +152,13 @@ class Mender:
         ``status`` is tar's. Raises ``Stop`` if there is nothing to try again.
         """
         paths = sent.paths
-        if sent.batch.commands == [b":"]:
-            return  # a full disk, say; it has answered, which is all that was asked
+        if sent.batch.commands and sent.batch.commands[-1] in (b":", b"tools"):
+            return  # a full disk, say: it has answered, or does without
         if not paths:
             raise Stop(UNAVAILABLE, f"the far end failed: {plainly(words)}")
         self._undo.doubt(sent, set(paths))
+        for path in paths:
+            self._distrust(path)
         size = -(-len(paths) // 8)
         for at in range(0, len(paths), size):
             # Once more at least: what failed may have been tar, and none of the paths. That

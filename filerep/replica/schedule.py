@@ -71,18 +71,21 @@ class Schedule:
         while self._later and self._later[0][0] <= now:
             self.urgent[heapq.heappop(self._later)[1]] = None
 
-    def turn(self) -> Optional[Queue]:
+    def turn(self, begun: bool = False) -> Optional[Queue]:
         """The queue that the next batch is filled from, None if all are empty.
 
-        In a tree that never rests something is always urgent: so the others have a turn now
-        and then, or the tree's other files would wait until this one rests.
+        A large file that has ``begun`` goes before the next one; None is its turn, too. In a
+        tree that never rests something is always urgent: so the others have a turn now and
+        then, or the tree's other files would wait until this one rests.
         """
-        queue: Queue = self.urgent or self.bulk or self.big
+        other: Optional[Queue] = self.bulk or (None if begun else self.big or None)
+        queue = self.urgent or other
         if not queue:
+            self._urgent_turns = 0
             return None
         self._urgent_turns += 1
-        if self._urgent_turns > _URGENT_TURNS:
-            queue = self.bulk or self.big or queue
+        if self._urgent_turns > _URGENT_TURNS and (begun or other):
+            queue = other
         if queue is not self.urgent:
             self._urgent_turns = 0
         return queue

@@ -16,6 +16,7 @@ from filerep.archive import tarstream
 from filerep.archive.outbuffer import SIZE
 from filerep.farend.batch import COMMIT, Batch, Member
 from filerep.replica import table as tables
+from filerep.replica.signature import Signer
 from filerep.source import changed_meanwhile, same
 
 TYPE_CHECKING = False
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
     from filerep.farend.abilities import Far
     from filerep.farend.connection import Output
+    from filerep.farend.ways import Way
+    from filerep.replica.economy import Economy
     from filerep.replica.sent import Sent
     from filerep.replica.tally import Tally
     from filerep.source import Source
@@ -45,6 +48,7 @@ class Sender:
         table: tables.Table,
         far: Far,
         out: Output,
+        economy: Economy,
         on_error: Callable[[str, bytes, OSError], None],
         later: Callable[[bytes, float], None],
     ) -> None:
@@ -52,12 +56,15 @@ class Sender:
         self._table = table
         self._far = far
         self._out = out
+        self._economy = economy
         self._on_error = on_error
         self._later = later
         self._ticks = tables.ticks(source.device, os.uname().release)
         self._torn: dict[bytes, tuple[float, float]] = {}  # path: since when, next wait
         self._unreadable: set[bytes] = set()
+        self._signature: Optional[bytes] = None  # of what was sent last
         self._record = tarstream.RECORD  # bytes, of the next archive
+        self._packed = False  # is the next archive compressed?
 
     def send(self, sent: Sent, tally: Tally | None = None, much: bool = False) -> None:
         """``much``: the next batch is a large one."""
@@ -65,8 +72,10 @@ class Sender:
         if tally:
             tally.plan(batch.count, batch.bytes)
         batch.arrange(self._far)
-        self._out.begin(batch.bytes)
-        records = self._records(batch) if self._far.counted else 0
+        packed = self._packed
+        self._out.begin(batch.bytes, max(1, self._economy.level) if packed else 0)
+        counted = self._far.counted and not packed
+        records = self._records(batch) if counted else 0
         if records:
             self._out.add(b"%d\n" % records)
         headers = batch.headers()
@@ -89,6 +98,11 @@ class Sender:
             if fit:
                 if self._torn:
                     self._torn.pop(member.path, None)
+                if self._signature is not None:
+                    self._sign(member.path, new, self._signature, sent)
+            elif new is None:  # a piece
+                unfit.add(member.path)
+                self._put_off(member.path)
             else:
                 unfit.add(member.path)
                 # Unless something else was planned for it meanwhile, as the next batch was.
@@ -104,19 +118,44 @@ class Sender:
         self._out.add(end)
         if records:
             self._out.add(bytes(records * tarstream.RECORD - length - len(end)))
-        # GNU tar takes two thirds of the time if it reads many blocks at once. It is started
-        # ahead, so it must be told how many before anybody knows what it will get.
-        large = much and self._far.tar == "gnu"
-        self._record = tarstream.LARGE_RECORD if large else tarstream.RECORD
-        blocks = self._record // tarstream.BLOCK
-        self._out.add(b"batch %d %d\n" % (batch.number, blocks))
+        self._out.end_archive()
+        self._out.add(b"batch %d %d\n" % (batch.number, self._next_form(much)))
         sent.lent = self._out.end()
+        sent.wire = self._out.sent
         if unfit:
             sent.entries = [pair for pair in sent.entries if pair[0] not in unfit]
 
-    def _enter(self, sent: Sent) -> list[tuple[Optional[bytes], bytes]]:
-        """Enter the files of a batch in the table; what it said of them, and says now."""
-        entered = []
+    def _next_form(self, much: bool) -> int:
+        """The blocks of the next archive's records; 0 if it is compressed.
+
+        What unpacks it is started ahead of it. GNU tar takes two thirds of the time if it
+        reads many blocks at once, so it is told how many before anybody knows what it will get.
+        """
+        self._packed = self._economy.level > 0
+        if self._packed:
+            return 0
+        large = much and self._far.tar == "gnu"
+        self._record = tarstream.LARGE_RECORD if large else tarstream.RECORD
+        return self._record // tarstream.BLOCK
+
+    def _sign(
+        self, path: bytes, value: Optional[bytes], signature: bytes, sent: Sent
+    ) -> None:
+        """Keep with what was sent of ``path``, ``value``, by what to know it again."""
+        if value is None or self._table.get(path) != value:
+            return
+        signed = tables.signed(value, signature)
+        self._table.put(path, signed)
+        sent.entries = [
+            (one, signed if one == path else other) for one, other in sent.entries
+        ]
+
+    def _enter(self, sent: Sent) -> list[tuple[Optional[bytes], Optional[bytes]]]:
+        """Enter the files of a batch in the table; what it said of them, and says now.
+
+        Of a piece it says nothing yet.
+        """
+        entered: list[tuple[Optional[bytes], Optional[bytes]]] = []
         now = time.time_ns()
         # See table.py on ctimes that are younger than the clock that made them.
         coarse = now - _COARSE_TICKS
@@ -124,6 +163,9 @@ class Sender:
         put = self._table.put
         for member in sent.batch.members:
             status, path = member.status, member.path
+            if member.way is not None and member.way.verb == b"piece":
+                entered.append((None, None))
+                continue
             ctime = status.st_ctime_ns
             sure = ctime <= coarse or ctime % _SECOND and ctime <= young
             value = tables.entry(status, tables.OURS if sure else _UNSURE)
@@ -134,24 +176,32 @@ class Sender:
     def _records(self, batch: Batch) -> int:
         length = len(batch.headers())
         for member in batch.members:
-            length += len(member.header(self._far.precise))
+            if member.way is None or member.way.sends:
+                length += len(member.header(self._far.precise))
             length += member.size + len(tarstream.padding(member.size))
         return _records_of(length + len(_members(batch.scripts(set()))))
 
     def _send_member(self, member: Member) -> tuple[int, bool]:
         """How many bytes of archive went out, and whether it may be put in place."""
+        self._signature = None
+        if member.way is not None:
+            return self._send_reused(member, member.way)
         header = member.header(self._far.precise)
         status, size, out = member.status, member.size, self._out
         if stat.S_ISLNK(status.st_mode):
             out.add(header)
             return len(header), True
         patient = bool(self._torn) and self._waited_long(member.path)
+        signer = self._signer(size)
         took = 0
         try:
             fd = self._source.open(member.path)
+            out.seen = signer.feed if signer is not None else None
             try:
                 if not patient and len(header) + size + tarstream.BLOCK <= SIZE:
                     took = out.add_whole(header, fd, status)
+                    if took and signer is not None:
+                        self._signature = signer.signature()
                     return took, took > 0
                 if not (patient or same(os.fstat(fd), status)):
                     return 0, False
@@ -166,7 +216,50 @@ class Sender:
                 if patient and unchanged and not whole:
                     # A size that is no promise, as below /sys: it will never be whole.
                     raise OSError(errno.EIO, os.strerror(errno.EIO))
+                if whole and unchanged and signer is not None:
+                    self._signature = signer.signature()
                 return took, whole and (patient or unchanged)
+            finally:
+                out.seen = None
+                os.close(fd)
+        except OSError as error:
+            if not changed_meanwhile(error):
+                self._on_error("read", member.path, error)
+                self._unreadable.add(member.path)
+            return took, False
+
+    def _signer(self, size: int) -> Optional[Signer]:
+        """What makes the signature of a file that is sent whole, if it is to be kept."""
+        if self._economy.reuses and self._economy.worth(size):
+            return Signer(self._economy.block)
+        return None
+
+    def _send_reused(self, member: Member, way: Way) -> tuple[int, bool]:
+        """Send what the far end lacks of a file, and see that it is the same as it was."""
+        header = member.header(self._far.precise) if way.sends else b""
+        status, out = member.status, self._out
+        took = 0
+        try:
+            fd = self._source.open(member.path)
+            try:
+                if not same(os.fstat(fd), status):
+                    return 0, False
+                padding = tarstream.padding(member.size)
+                took = len(header) + member.size + len(padding)
+                out.add(header)
+                whole = True
+                out.seen = way.read
+                try:
+                    for start, length in way.ranges:
+                        os.lseek(fd, start, os.SEEK_SET)
+                        whole = out.read(fd, length) == length and whole
+                finally:
+                    out.seen = None
+                    out.add(padding)
+                whole = whole and same(os.fstat(fd), status)
+                way.end()
+                self._signature = way.signature if whole else None
+                return took, whole
             finally:
                 os.close(fd)
         except OSError as error:

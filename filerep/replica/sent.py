@@ -27,6 +27,7 @@ class Sent:
         self.taken = 0  # paths that were looked at for it
         self.lent: list[int] = []  # memory it is sent from, see lentpages.py
         self.started = 0.0  # monotonic seconds
+        self.wire = 0  # bytes of it that went over the connection
         self.trouble: list[tuple[str, int, str]] = (
             []
         )  # word, number, words of an answer

@@ -58,6 +58,7 @@ _unpack = _LOOK.unpack_from
 # 1677: seconds and nanoseconds apart. Such a size has a bit that none else has.
 _FAR_LOOK = struct.Struct("<QHQqIqI")
 _FAR = 1 << 63
+_FAR_AT = 17  # the byte of an entry which has that bit
 _MARKS = [bytes((marks,)) for marks in range(32)]  # the last byte of an entry
 ENTRY_BYTES = _LOOK.size + 1
 WIDTHS = (ENTRY_BYTES, _FAR_LOOK.size + 1)  # all lengths that an entry has
@@ -127,7 +128,7 @@ def _far_look(inode: int, mode: int, size: int, mtime: int, ctime: int) -> bytes
 
 def _numbers(value: bytes) -> tuple[int, int, int, int, int]:
     """Inode, mode, size, mtime and ctime in ns."""
-    if len(value) == ENTRY_BYTES:
+    if value[_FAR_AT] < 0x80:
         return _unpack(value)
     inode, mode, size, mtime, mtime_ns, ctime, ctime_ns = _FAR_LOOK.unpack_from(value)
     mtime, ctime = mtime * _SECOND + mtime_ns, ctime * _SECOND + ctime_ns
@@ -170,6 +171,28 @@ def mode_of(value: bytes) -> int:
 
 def size_of(value: bytes) -> int:
     return _numbers(value)[2]
+
+
+def inode_of(value: bytes) -> int:
+    return _numbers(value)[0]
+
+
+def mtime_of(value: bytes) -> int:
+    return _numbers(value)[3]
+
+
+def signature(value: bytes) -> bytes:
+    """What of an entry is a signature (see signature.py): nothing, mostly."""
+    return value[_width(value) : -1]
+
+
+def signed(value: bytes, signature: bytes) -> bytes:
+    """The entry ``value`` with that signature, which stands behind the numbers."""
+    return value[: _width(value)] + signature + value[-1:]
+
+
+def _width(value: bytes) -> int:
+    return _LOOK.size if value[_FAR_AT] < 0x80 else _FAR_LOOK.size
 
 
 class Table:
@@ -348,7 +371,7 @@ class Table:
         bits = value[-1]
         if value.startswith(look):
             if bits & UNSEEN and not bits & UNSURE:
-                names[name] = look + _MARKS[OURS]
+                names[name] = marked(value, OURS)
             return not bits & UNSURE
         if bits & UNSURE or not bits & LISTED:
             return False
@@ -423,7 +446,7 @@ class Table:
                 inode = _fold(target) if letter == b"l" else 0
                 found[key] = _listed(mode, LISTED, size, mtime, inode)
                 continue
-            if len(before) == ENTRY_BYTES:
+            if before[_FAR_AT] < 0x80:
                 _, sent_mode, sent_size, sent_mtime, _ = _unpack(before)
             else:
                 _, sent_mode, sent_size, sent_mtime, _ = _numbers(before)

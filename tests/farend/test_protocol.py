@@ -9,6 +9,7 @@ from programs import ROOT
 from filerep.farend.shell import script_text
 
 FAREND = ROOT / "filerep/farend"
+REUSE = script_text("reuse").decode()
 PAGE = (FAREND / "PROTOCOL.md").read_text()
 SCRIPTS = "".join(path.read_text() for path in sorted(FAREND.glob("scripts/*.sh")))
 
@@ -42,4 +43,13 @@ def test_each_verb_of_a_commit_is_in_the_protocol() -> None:
     section = PAGE.partition("\n## 4. ")[2].partition("\n## ")[0]
     for word in words:
         assert f"&& {word} " in section
-        assert f"\n{word}() " in script_text("receiver").decode()
+        assert f"\n{word}() " in script_text("receiver").decode() + REUSE
+
+
+def test_each_way_of_reuse_is_in_the_protocol() -> None:
+    verbs = re.findall(r'b"(\w+)"', (FAREND / "ways.py").read_text())
+    section = PAGE.partition("\n### 4a. ")[2].partition("\n## ")[0]
+    assert {"keep", "take", "piece"} <= set(verbs)
+    for verb in [*verbs, "copy", "build", "last"]:
+        assert f"&& {verb} " in section or f"&& all {verb} " in section
+        assert f"\n{verb}() " in REUSE

@@ -29,7 +29,7 @@ FAR = "stage=.filerep-x tar=gnu list=find empty=1"
 class Pack:
     """fr-pack --wire, with everything it talks to in the test's hands."""
 
-    def __init__(self, place: Path) -> None:
+    def __init__(self, place: Path, *options: str) -> None:
         self.source = place / "source"
         self.source.mkdir()
         self.state = place / "state"
@@ -42,7 +42,7 @@ class Pack:
         words = [str(ROOT / "bin/fr-pack"), "--wire", str(far)]
         words += ["--state", str(self.state)]
         words += ["--answers-fd", str(answers), "--urgent-fd", str(urgent)]
-        words += ["--report-fd", str(reports)]
+        words += ["--report-fd", str(reports), *options]
         self.process = subprocess.Popen(
             [sys.executable, *words, str(self.source)],
             stdin=subprocess.PIPE,
@@ -371,6 +371,15 @@ def carrier() -> Iterator[tuple[int, int]]:
         os.close(fd)
 
 
+@pytest.fixture
+def whole(tmp_path: Path) -> Iterator[Pack]:
+    """Large files do not go in pieces."""
+    program = Pack(tmp_path, "--whole-file", "--no-compress")
+    program.walk()
+    yield program
+    program.close()
+
+
 lends_pages = pytest.mark.skipif(
     not (hasattr(os, "splice") and hasattr(os, "memfd_create")),
     reason="where these are missing all is copied",
@@ -379,9 +388,10 @@ lends_pages = pytest.mark.skipif(
 
 @lends_pages
 def test_what_was_sent_does_not_change_before_it_is_answered(
-    pack: Pack, carrier: tuple[int, int]
+    whole: Pack, carrier: tuple[int, int]
 ) -> None:
     """Who carries it may pass on pages as they are, and be slow: what is lent stays lent."""
+    pack = whole
     assert pack.process.stdout
     one = large_file(pack, "one")
     held = os.splice(pack.process.stdout.fileno(), carrier[1], 1 << 16)
@@ -404,8 +414,9 @@ def test_what_was_sent_does_not_change_before_it_is_answered(
 
 @lends_pages
 def test_what_is_answered_while_more_is_sent_is_lent_again_once(
-    pack: Pack, carrier: tuple[int, int]
+    whole: Pack, carrier: tuple[int, int]
 ) -> None:
+    pack = whole
     assert pack.process.stdout
     stdout = pack.process.stdout.fileno()
     large_file(pack, "one")

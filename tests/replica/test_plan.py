@@ -13,8 +13,12 @@ from filerep.farend.abilities import Far
 from filerep.farend.batch import Batch
 from filerep.farend.connection import Answers, Output
 from filerep.replica import table as tables
+from filerep.replica.economy import Economy
+from filerep.replica.options import Options
+from filerep.replica.pace import Pace
 from filerep.replica.plan import Plan
 from filerep.replica.queues import Paths
+from filerep.replica.reuse import Reuse
 from filerep.replica.sending import Sender
 from filerep.replica.sent import Sent
 from filerep.source import Source
@@ -36,6 +40,7 @@ class Case:
         self.source = Source(os.fsencode(self.root))
         self.later: list[bytes] = []
         self.errors: list[bytes] = []
+        self.economy = Economy(Options(), Pace(), lambda text: None)
         self.plan = Plan(
             self.source,
             self.table,
@@ -45,6 +50,7 @@ class Case:
             on_error=lambda action, path, error: self.errors.append(path),
             later=lambda path, wait: self.later.append(path),
             too_big=lambda *_: False,
+            reuse=Reuse(self.source, self.table, self.economy),
         )
 
     def look(self, *paths: bytes) -> Batch:
@@ -154,6 +160,7 @@ def test_what_is_planned_while_a_batch_is_sent_has_the_last_word(case: Case) -> 
             case.table,
             far,
             Out(nowhere.fileno(), Answers(nowhere.fileno(), far), 0),
+            case.economy,
             lambda action, path, error: None,
             lambda path, wait: later.append(path),
         ).send(batch)

@@ -2,5 +2,6 @@
 # unpack: the next archive into the stage. GNU tar stops reading where the archive's last record ends.
 unpack() {
   umask 0
+  if [ "$blocks" = 0 ]; then packed; exit; fi # see reuse.sh
   exec tar -b "$blocks" -xpof - -C "$S"
 }

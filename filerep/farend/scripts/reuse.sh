@@ -1,0 +1,203 @@
+# shellcheck shell=sh disable=SC2034,SC2154,SC2317 # it is part of a commit, in the receiver
+# What the far end does with what it holds already, so that it need not be sent. The first batch
+# that needs it brings this text along; from then on the functions are there.
+#
+# Whatever is taken from the destination is shown right by a digest, at the moment when it is
+# taken; what is not as the sender thinks is answered with `stale`, and is sent whole then. So
+# nothing here needs to be trusted: not a time, not a size, not what the sender remembers.
+#
+# tools: tell what there is to work with. A digest tool counts if it is right about nothing.
+tools() {
+  for sum in sha1sum shasum md5sum ''; do
+    case $($sum </dev/null 2>/dev/null) in
+    da39a3ee5e6b4b0d3255bfef95601890afd80709* | d41d8cd98f00b204e9800998ecf8427e*) break ;;
+    esac
+  done
+  for unzip in 'gzip -dc' 'gunzip -c' zcat ''; do
+    hello=$(printf '\037\213\010\0\0\0\0\0\0\003\313\110\315\311\311\007\0\206\246\020\066\005\0\0\0' | $unzip 2>/dev/null)
+    [ "$hello" != hello ] || break
+  done
+  dd if=/dev/null bs=1 count=1 iflag=fullblock 2>/dev/null || unzip=''
+  attributes=''
+  ! cp --attributes-only --version >/dev/null 2>&1 || attributes=1
+  echo "tools $n sum=$sum unzip=${unzip% *} attributes=$attributes"
+}
+
+# packed: the next archive into the stage, if it is a gzip stream. dd counts its blocks of 512.
+packed() {
+  umask 0
+  {
+    read -r count || exit
+    exec dd bs=512 "count=$count" iflag=fullblock 2>/dev/null
+  } | $unzip 2>/dev/null | {
+    tar -xpof - -C "$S"
+    code=$?
+    cat >/dev/null
+    exit $code
+  }
+}
+
+stale() { tell "stale $n $i"; }
+digest() { $sum <"$1" 2>/dev/null; }
+
+# all VERB DIR {HEX MODE OLD NEW}...: do it for all of them at once, or, if one is not as thought,
+# for one after the other. DIR is in the stage. OLD is a file of $D that should have the digest HEX;
+# it is NEW in DIR, or will be.
+all() {
+  verb=$1 x=$2
+  shift 2
+  dirty=1
+  mkdir -p "$x" "$S/.in"
+  "$verb" "$@" && return
+  while [ $# -gt 0 ]; do
+    "$verb" "$1" "$2" "$3" "$4" || stale
+    i=$((i + 1))
+    shift 4
+  done
+}
+# holds {HEX MODE OLD NEW}...: are these files, and do they hold that?
+holds() {
+  want=''
+  k=$#
+  while [ $k -gt 0 ]; do
+    p=$D/$3
+    [ -f "$p" ] && [ ! -L "$p" ] || return
+    want="$want$1  $p$nl"
+    shift 4
+    set -- "$@" "$p"
+    k=$((k - 4))
+  done
+  [ "$($sum "$@" 2>/dev/null)$nl" = "$want" ]
+}
+# dress FROM TO {HEX MODE OLD NEW}...: times and modes of the files NEW in FROM for those in TO
+dress() {
+  from=$1 to=$2
+  shift 2
+  k=$#
+  if [ "$attributes" ]; then
+    while [ $k -gt 0 ]; do
+      p=$from/$4
+      shift 4
+      set -- "$@" "$p"
+      k=$((k - 4))
+    done
+    cp --attributes-only --preserve=timestamps,mode "$@" "$to/" 2>/dev/null
+    return
+  fi
+  while [ $k -gt 0 ]; do
+    { touch -r "$from/$4" "$to/$4" && chmod "$2" "$to/$4"; } 2>/dev/null || return
+    shift 4
+    k=$((k - 4))
+  done
+}
+# keep: the same file as before, but for its time and mode
+keep() { holds "$@" && dress "$x" "$D" "$@"; }
+# copy: another file has what this one is to hold
+copy() { holds "$@" && bring cp "$@" && dress "$x" "$S/.in" "$@" && into "$x" "$@"; }
+# take: so has another that is about to go, and it has the same time and mode. A link takes no
+# time; the other name is removed by a stanza of its own.
+take() { holds "$@" && { bring 'ln -f' "$@" || bring 'cp -p' "$@"; } && into "$x" "$@"; }
+# bring COMMAND {HEX MODE OLD NEW}...: files of $D into a directory of the stage
+bring() {
+  how=$1
+  shift
+  k=$#
+  if [ "$3" != "$4" ]; then # one alone, then
+    rm -f "$S/.in/$4"
+    $how "$D/$3" "$S/.in/$4" 2>/dev/null
+    return
+  fi
+  while [ $k -gt 0 ]; do
+    p=$D/$3
+    shift 4
+    set -- "$@" "$p"
+    k=$((k - 4))
+  done
+  $how "$@" "$S/.in/" 2>/dev/null
+}
+# into DIR {HEX MODE OLD NEW}...: what was brought, there
+into() {
+  to=$1
+  shift
+  k=$#
+  while [ $k -gt 0 ]; do
+    p=$S/.in/$4
+    shift 4
+    set -- "$@" "$p"
+    k=$((k - 4))
+  done
+  mv -f "$@" "$to/" 2>/dev/null
+}
+# given STAGED...: put what is there of them
+given() {
+  for p; do exists "$p" || { some_given "$@"; return; }; done
+  put "$@"
+}
+some_given() {
+  k=$i
+  for q; do
+    i=$k
+    ! exists "$q" || put "$q"
+    k=$((k + 1))
+  done
+}
+
+# build HEX MODE OLD STAGED SIZE WORD...: make of OLD, in $D, and of what is staged, which is new,
+# the file that has the digest HEX. The words are ranges, in the order of the file: `SKIP+COUNT`
+# blocks of SIZE of the old one, or `COUNT` bytes of what is new.
+build() {
+  hex=$1 mode=$2 old=$D/$3 new=$4 size=$5
+  shift 5
+  dirty=1 skip=0
+  if [ -f "$old" ] && [ ! -L "$old" ] && ranges "$@" >"$S/.new" 2>/dev/null; then
+    finished "$hex" "$mode" "$S/.new" "$new" && return
+  fi
+  rm -f "$S/.new" "$new"
+  stale
+}
+ranges() {
+  for r; do
+    case $r in
+    *+*) dd "if=$old" "bs=$size" "skip=${r%+*}" "count=${r#*+}" 2>/dev/null || return ;;
+    *)
+      if [ "$skip" = 0 ]; then head -c "$r" <"$new"; else tail -c +$((skip + 1)) "$new" | head -c "$r"; fi
+      skip=$((skip + r))
+      ;;
+    esac
+  done
+}
+# finished HEX MODE FILE STAGED: FILE is whole; it takes the place of STAGED, whose time it gets
+finished() {
+  case $(digest "$3") in "$1 "*) ;; *) return 1 ;; esac
+  { touch -r "$4" "$3" && chmod "$2" "$3" && mv -f "$3" "$4"; } 2>/dev/null
+}
+
+# piece NAME SIZE STAGED: the next bytes of a large file, of which SIZE are here
+piece() {
+  f=$S/.parts/$1
+  mkdir -p "$S/.parts"
+  [ "$2" != 0 ] || : >"$f"
+  if [ ! -f "$f" ] || [ "$(($(wc -c <"$f")))" != "$2" ]; then
+    stale
+    return 1
+  fi
+  words=$(cat "$3" 2>&1 >>"$f") && return
+  rm -f "$f"
+  bad .
+  return 1
+}
+# last NAME SIZE STAGED MODE HEX: the last bytes; HEX is empty where nothing can tell digests
+last() {
+  dirty=1
+  if piece "$1" "$2" "$3"; then
+    f=$S/.parts/$1
+    if [ "$5" ]; then
+      ! finished "$5" "$4" "$f" "$3" || return
+    elif { touch -r "$3" "$f" && chmod "$4" "$f" && mv -f "$f" "$3"; } 2>/dev/null; then
+      return
+    fi
+    rm -f "$f"
+    stale
+  fi
+  rm -f "$3"
+}

@@ -1,0 +1,37 @@
+"""What a far end has for making files of what it holds: the line that `tools` answers with."""
+
+from __future__ import annotations
+
+import hashlib
+
+from filerep.farend.shell import script_text
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+# By the digest tool over there: what makes the same here.
+_DIGESTS = {"sha1sum": hashlib.sha1, "shasum": hashlib.sha1, "md5sum": hashlib.md5}
+
+
+class Tools:
+    """A digest tool, a gunzip; each may be missing."""
+
+    def __init__(self, words: str) -> None:
+        told = dict(word.partition("=")[::2] for word in words.split())
+        self.words = words
+        self.sum = told.get("sum", "")
+        self.unzip = bool(told.get("unzip"))
+
+    @property
+    def digests(self) -> bool:
+        return self.sum in _DIGESTS
+
+    def digest(self) -> Any:
+        """A hashlib object for what the digest tool over there does."""
+        return _DIGESTS[self.sum](usedforsecurity=False)
+
+
+def lesson() -> bytes:
+    """What a commit has to hold before it can use any of that."""
+    return script_text("reuse")

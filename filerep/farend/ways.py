@@ -1,0 +1,61 @@
+"""How a file comes to be at the far end: sent whole, or made of what is there already.
+
+`reuse.sh` does what these say, and PROTOCOL.md tells when. Each has the digest of the whole
+file, by which the far end shows that it has made the right one.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Optional
+
+
+class Way:
+    """A file that is not sent as it is. ``verb`` is that of reuse.sh:
+
+    * ``keep``: what is at its path has its content; only time and mode are new.
+    * ``copy``, ``take``: another path has, ``source``; with `take` that is about to go.
+    * ``build``: made of ranges of what is at its path, and of what is sent.
+    * ``piece``, ``last``: the next bytes of it are sent, to be put behind those before.
+    """
+
+    __slots__ = ("verb", "digest", "source", "words", "ranges", "size", "signature")
+
+    def __init__(
+        self,
+        verb: bytes,
+        digest: str = "",
+        source: bytes = b"",
+        words: Sequence[bytes] = (),
+        ranges: Sequence[tuple[int, int]] = (),
+        signature: Optional[bytes] = None,
+    ) -> None:
+        self.verb = verb
+        self.digest = digest
+        self.source = source
+        self.words = (
+            words  # of `build`: what it is made of; of a piece: its name, and where
+        )
+        self.ranges = (
+            ranges  # what of the file is sent: where it begins, how many bytes
+        )
+        self.size = sum(length for _, length in ranges)
+        self.signature = signature  # of the whole file, if it is known by now
+
+    @property
+    def puts(self) -> bool:
+        """Is something put into place by it?"""
+        return self.verb not in (b"keep", b"piece")
+
+    @property
+    def sends(self) -> bool:
+        """Has it a member in the archive? One that is empty has the time and the mode."""
+        return self.verb != b"take"
+
+    def read(self, data: memoryview) -> None:
+        """So much of it was read to be sent."""
+
+    def end(self) -> None:
+        """All that is to be sent of it was read."""

@@ -1,0 +1,106 @@
+"""What it pays to do so that less goes over the connection.
+
+On a pipe or into a container nothing of this is done: whole files are there sooner than any
+thought about them. What the far end has for it is asked when it is first wanted, by a batch of
+its own, so that no start takes longer.
+"""
+
+from __future__ import annotations
+
+import os
+
+from filerep.farend.tools import Tools, lesson
+from filerep.replica import signature
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Optional
+
+    from filerep.replica.options import Options
+    from filerep.replica.pace import Pace
+
+# For tests: everything is tiny, and all of it is done always.
+_TINY = bool(os.environ.get("FILEREP_TINY"))
+_TINY_BLOCK = 64
+_TINY_PIECE = 100
+
+# Files of less are sent whole: what says that they are the same is as long.
+_LEAST_BYTES = 1 << 10
+# A large file goes in pieces if it takes longer than this on its way, in seconds.
+_LONG = 1.0
+_TELLING = (
+    1 << 20
+)  # bytes: a larger file is no way to find out how fast a connection is
+
+
+class Economy:
+    """Decides by the measured rate, the options, and the far end's tools."""
+
+    def __init__(
+        self, options: Options, pace: Pace, say: Callable[[str], None]
+    ) -> None:
+        self._options = options
+        self._pace = pace
+        self._say = say
+        self.tools: Optional[Tools] = None
+        self._asked = False
+        self.block = _TINY_BLOCK if _TINY else signature.BLOCK
+
+    def question(self) -> list[bytes]:
+        """The lines that ask the far end for its tools, if that is to be done now."""
+        wanted = _TINY or self._options.compress or self._options.whole_file is False
+        if self._asked or not (wanted or self._pace.slow):
+            return []
+        return self.ask()
+
+    def ask(self) -> list[bytes]:
+        """The same, whatever the connection is like; nothing if they were asked already."""
+        if self._asked:
+            return []
+        self._asked = True
+        return [lesson(), b"tools"]
+
+    def answer(self, words: str) -> None:
+        self.tools = Tools(words)
+
+    @property
+    def level(self) -> int:
+        """How the next batch is compressed, 0 for not at all."""
+        if (
+            self.tools is None
+            or not self.tools.unzip
+            or self._options.compress is False
+        ):
+            return 0
+        if _TINY or self._options.compress:
+            return self._pace.level or 1
+        return self._pace.level
+
+    @property
+    def reuses(self) -> bool:
+        """Is it looked for what the far end holds already?"""
+        if self.tools is None or not self.tools.digests or self._options.whole_file:
+            return False
+        return _TINY or self._options.whole_file is False or self._pace.slow
+
+    def worth(self, size: int) -> bool:
+        """Is a file of ``size`` bytes large enough for that?"""
+        return size >= (1 if _TINY else _LEAST_BYTES)
+
+    def in_pieces(self, size: int) -> bool:
+        """Does a file of ``size`` go in pieces?"""
+        if _TINY:
+            return self.tools is not None and size > _TINY_PIECE
+        options = self._options
+        if size <= self._pace.limit or options.dry_run:
+            return False
+        if options.whole_file and options.compress is False:
+            return False  # both said: nothing but whole files, one behind the other
+        rate = self._pace.rate
+        return size > _TELLING if rate is None else size > _LONG * rate
+
+    @property
+    def piece(self) -> int:
+        """How many bytes the next piece has."""
+        return _TINY_PIECE if _TINY else self._pace.limit

@@ -1,0 +1,164 @@
+"""A large file goes in pieces, each in a batch of its own, so that no save waits for all of it.
+
+The far end puts each behind those before, in a file of the stage, and the last one puts the
+whole into place. The file here must be the same from the first look to the last: if it is not,
+it begins anew. What is shown right in the end is the digest of all that was read.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from filerep.digest import digest
+from filerep.farend.ways import Way
+from filerep.replica.signature import Signer
+from filerep.source import same
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, Optional
+
+    from filerep.replica.economy import Economy
+    from filerep.replica.plan import Plan
+    from filerep.replica.queues import Paths
+    from filerep.replica.sent import Sent
+    from filerep.replica.table import Table
+    from filerep.source import Source
+
+# A file that was begun because the connection was not known begins anew, and whole, if that is
+# sooner: as long as so little of it is sent.
+_LITTLE = 16
+
+
+class Transfer:
+    """A file that goes in pieces, and how far it has come."""
+
+    def __init__(self, path: bytes, status: os.stat_result, economy: Economy) -> None:
+        self.path = path
+        self.status = status
+        self.sent = 0  # bytes
+        look = (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+        self.name = digest(path + repr(look).encode()).hex()
+        tools = economy.tools
+        self._digest: Any = tools.digest() if tools and tools.digests else None
+        self._signer = Signer(economy.block) if economy.reuses else None
+
+    @property
+    def whole(self) -> bool:
+        return self.sent == self.status.st_size
+
+    def read(self, data: memoryview) -> None:
+        """This is what comes next in the file."""
+        if self._digest is not None:
+            self._digest.update(data)
+        if self._signer is not None:
+            self._signer.feed(data)
+
+    def digest(self) -> str:
+        """Of all that was read; nothing where the far end could not say the same."""
+        return self._digest.hexdigest() if self._digest is not None else ""
+
+    def signature(self) -> Optional[bytes]:
+        return self._signer.signature() if self._signer is not None else None
+
+
+class Piece(Way):
+    """A piece that is about to be sent, of ``transfer``."""
+
+    __slots__ = ("transfer",)
+
+    def __init__(self, transfer: Transfer, length: int) -> None:
+        last = transfer.sent + length == transfer.status.st_size
+        super().__init__(
+            b"last" if last else b"piece",
+            # As long as it will be, for who counts before it is read.
+            "0" * len(transfer.digest()),
+            words=[transfer.name.encode(), b"%d" % transfer.sent],
+            ranges=[(transfer.sent, length)],
+        )
+        self.transfer = transfer
+
+    def read(self, data: memoryview) -> None:
+        self.transfer.read(data)
+        self.transfer.sent += len(data)
+
+    def end(self) -> None:
+        """All of it was read."""
+        if self.verb == b"last":
+            self.digest = self.transfer.digest()
+            self.signature = self.transfer.signature()
+
+
+class Pieces:
+    """The file that goes in pieces now, and those that wait for it."""
+
+    def __init__(
+        self,
+        source: Source,
+        table: Table,
+        economy: Economy,
+        waiting: Paths,
+        later: Callable[[bytes, float], None],
+    ) -> None:
+        """``waiting`` are large files, some of which go in pieces; ``later`` has one looked
+        at again."""
+        self._source = source
+        self._table = table
+        self._economy = economy
+        self._waiting = waiting
+        self._later = later
+        self.current: Optional[Transfer] = None
+
+    def __bool__(self) -> bool:
+        return self.current is not None
+
+    def abandon(self, path: bytes) -> None:
+        """What was sent of ``path`` is of no use any more."""
+        if self.current is not None and self.current.path == path:
+            self.current = None
+
+    def begin(self) -> bool:
+        """Take the next large file, if it goes in pieces; else it is left."""
+        path = next(iter(self._waiting))
+        status = self._look(path)
+        if status is None or self._table.unchanged(path, status, b""):
+            return False
+        if not self._economy.in_pieces(status.st_size):
+            return False
+        del self._waiting[path]
+        self.current = Transfer(path, status, self._economy)
+        return True
+
+    def next(self, sent: Sent, plan: Plan) -> None:
+        """Add the next piece to the batch ``sent``, which is empty yet."""
+        transfer = self.current
+        assert transfer is not None
+        path, size = transfer.path, transfer.status.st_size
+        status = self._look(path)
+        if status is None or not same(status, transfer.status):
+            self.current = None
+            self._later(path, 0.0)  # as it is by now
+            return
+        sooner = transfer.sent * _LITTLE < size and not self._economy.in_pieces(size)
+        if sooner and transfer.sent:
+            self.current = None
+            self._waiting[path] = None
+            return
+        length = min(self._economy.piece, size - transfer.sent)
+        piece = Piece(transfer, length)
+        if piece.verb == b"last":
+            self.current = None
+            plan.place(path, transfer.status, b"", sent, piece)
+        else:
+            sent.batch.piece(path, transfer.status, piece)
+
+    def _look(self, path: bytes) -> Optional[os.stat_result]:
+        try:
+            status = self._source.look(path)
+        except OSError:
+            return None
+        if status is None or not stat.S_ISREG(status.st_mode):
+            return None
+        return status

@@ -1,0 +1,228 @@
+"""Of a file that is to be sent: does the far end hold it already, or most of it?
+
+Three questions, in this order. What is at its path, by the signature that was kept when it was
+sent: is it the same, but for time and mode, or the same in parts? Does another path hold it, as
+the file was moved or copied? If nothing is known of what is at its path but that it has the
+same size, it may well be the same.
+
+Each answer is a guess. The far end shows by a digest of the whole file whether it is right, and
+where it is not (`distrust`), the file is sent whole.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from filerep.farend.ways import Way
+from filerep.replica import table as tables
+from filerep.replica.signature import QUARTERS, Comparison, Signer
+from filerep.source import changed_meanwhile, same
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Optional
+
+    from filerep.replica.economy import Economy
+    from filerep.source import Source
+
+# What is new in it may be at most so much of a file that is built of ranges.
+_MOST_NEW = 0.75
+_MOST_RANGES = 400  # a process or two each
+_CANDIDATES = 4  # other paths to look at
+_GUESS_BYTES = 4096  # for files of less a wrong guess costs more than it saves
+# Names that a digest tool writes otherwise than they are.
+_ODD = (b"\n", b"\\", b"\r")
+
+
+class Reuse:
+    """Finds the way a file gets there with the fewest bytes."""
+
+    def __init__(self, source: Source, table: tables.Table, economy: Economy) -> None:
+        self._source = source
+        self._table = table
+        self._economy = economy
+        self._wrong: set[bytes] = set()  # paths that the far end was wrong about
+        self._by_size: Optional[dict[int, list[bytes]]] = None
+
+    @property
+    def active(self) -> bool:
+        return self._economy.reuses
+
+    def distrust(self, path: bytes) -> None:
+        """What was thought to be there was not: send ``path`` whole, the next time."""
+        self._wrong.add(path)
+
+    def forget(self) -> None:
+        """Nothing is to be sent for now: let go of what only helps to find things."""
+        self._by_size = None
+        self._wrong.clear()
+
+    def way(self, path: bytes, status: os.stat_result) -> Optional[Way]:
+        """How the regular file ``path`` is to be made over there; None: sent whole."""
+        if not self._economy.reuses or not self._economy.worth(status.st_size):
+            return None
+        if path in self._wrong:
+            self._wrong.discard(path)
+            return None
+        if any(odd in path for odd in _ODD):
+            return None
+        try:
+            fd = self._source.open(path)
+        except OSError:
+            return None
+        try:
+            if not same(os.fstat(fd), status):
+                return None
+            found = (
+                self._by_signature(path, fd, status)
+                or self._elsewhere(path, fd, status)
+                or self._by_guess(path, fd, status)
+            )
+            return found if same(os.fstat(fd), status) else None
+        except OSError as error:
+            if changed_meanwhile(error):
+                return None
+            raise
+        finally:
+            os.close(fd)
+
+    def _by_signature(
+        self, path: bytes, fd: int, status: os.stat_result
+    ) -> Optional[Way]:
+        value = self._table.get(path)
+        signed = tables.signature(value) if value is not None else b""
+        if value is None or not signed or tables.marks(value) & tables.UNSURE:
+            return None
+        compared = self._compare(fd, status.st_size, signed, tables.size_of(value))
+        if compared is None:
+            return None
+        digest, signature = compared.digest.hexdigest(), compared.signature
+        if signature == signed and status.st_size == tables.size_of(value):
+            return Way(b"keep", digest, signature=signature)
+        unlike = compared.new_bytes > _MOST_NEW * status.st_size
+        if unlike or len(compared.ranges) > _MOST_RANGES:
+            return None
+        size = self._economy.block // QUARTERS
+        words = [b"%d" % size]
+        for one in compared.ranges:
+            if one.old < 0:
+                words.append(b"%d" % one.length)
+            else:
+                words.append(b"%d+%d" % (one.old // size, -(-one.length // size)))
+        ranges = [(one.start, one.length) for one in compared.ranges if one.old < 0]
+        return Way(b"build", digest, b"", words, ranges, signature)
+
+    def _compare(
+        self, fd: int, size: int, signed: bytes, old_size: int
+    ) -> Optional[Comparison]:
+        assert self._economy.tools is not None
+        digest = self._economy.tools.digest()
+        compared = Comparison(signed, old_size, digest, self._economy.block)
+        return compared if compared.read(fd, size) else None
+
+    def _elsewhere(self, path: bytes, fd: int, status: os.stat_result) -> Optional[Way]:
+        """Is ``path`` a file that was moved, or a copy of another?"""
+        known = self._table.get(path)
+        if known is not None and tables.inode_of(known) == status.st_ino:
+            return None  # it was written to in its place
+        signature = b""
+        for other in self._candidates(path, status):
+            value = self._table.get(other)
+            if value is None or tables.marks(value) & tables.UNSURE:
+                continue
+            moved = (
+                tables.inode_of(value) == status.st_ino
+                and tables.mtime_of(value) == status.st_mtime_ns
+                and tables.marks(value) & tables.OURS
+            )
+            here = self._look(other)
+            if moved and here and here.st_ino == status.st_ino:
+                moved = False  # a hard link: both names stay
+            if not moved:
+                signed = tables.signature(value)
+                if not signed and here and self._table.unchanged(other, here, b""):
+                    signed = self._sign(other, here)
+                if not signed:
+                    continue
+                signature = signature or self._signature(fd, status.st_size)
+                if signed != signature:
+                    continue
+            found = self._compare(fd, status.st_size, b"", 0)
+            if found is None:
+                return None
+            as_it_is = (tables.mode_of(value) ^ status.st_mode) & 0o777 == 0
+            verb = b"take" if moved and as_it_is else b"copy"
+            digest = found.digest.hexdigest()
+            return Way(verb, digest, other, signature=found.signature)
+        return None
+
+    def _candidates(self, path: bytes, status: os.stat_result) -> list[bytes]:
+        """Paths of files of the same size, those that seem to be the same file first."""
+        if self._by_size is None:
+            self._by_size = {}
+            for one, value in self._table.below(b""):
+                if not one.endswith(b"/") and stat.S_ISREG(tables.mode_of(value)):
+                    size = tables.size_of(value)
+                    if self._economy.worth(size):
+                        self._by_size.setdefault(size, []).append(one)
+        name = path.rpartition(b"/")[2]
+
+        def unlike(other: bytes) -> tuple[bool, bool, bool]:
+            value = self._table.get(other)
+            return (
+                value is None or tables.inode_of(value) != status.st_ino,
+                value is None or tables.mtime_of(value) != status.st_mtime_ns,
+                other.rpartition(b"/")[2] != name,
+            )
+
+        found = [
+            other
+            for other in self._by_size.get(status.st_size, ())
+            if other != path and not any(odd in other for odd in _ODD)
+        ]
+        return sorted(found, key=unlike)[:_CANDIDATES]
+
+    def _look(self, path: bytes) -> Optional[os.stat_result]:
+        try:
+            return self._source.look(path)
+        except OSError:
+            return None
+
+    def _sign(self, path: bytes, status: os.stat_result) -> bytes:
+        """The signature of another file as it is here, or nothing."""
+        try:
+            fd = self._source.open(path)
+        except OSError:
+            return b""
+        try:
+            if not same(os.fstat(fd), status):
+                return b""
+            return self._signature(fd, status.st_size)
+        finally:
+            os.close(fd)
+
+    def _signature(self, fd: int, size: int) -> bytes:
+        signer = Signer(self._economy.block)
+        at = 0
+        while at < size:
+            data = os.pread(fd, 1 << 20, at)
+            if not data:
+                return b""
+            signer.feed(data)
+            at += len(data)
+        return signer.signature()
+
+    def _by_guess(self, path: bytes, fd: int, status: os.stat_result) -> Optional[Way]:
+        value = self._table.get(path)
+        if value is None or not stat.S_ISREG(tables.mode_of(value)):
+            return None
+        if tables.signature(value) or tables.size_of(value) != status.st_size:
+            return None
+        if status.st_size < _GUESS_BYTES:
+            return None
+        found = self._compare(fd, status.st_size, b"", 0)
+        if found is None:
+            return None
+        digest = found.digest.hexdigest()
+        return Way(b"keep", digest, signature=found.signature)
