@@ -18,11 +18,15 @@ def shell_quote(word: bytes) -> bytes:
 
 
 def script_text(name: str) -> bytes:
-    """One of the scripts that the far end is sent."""
+    """One of the scripts that the far end is sent, without its comments.
+
+    They are half of it, and bash reads a byte at a time.
+    """
     path = os.path.join(os.path.dirname(__file__), "scripts", name + ".sh")
     # As the loader of this module reads it, so that all may be in a zip archive.
     data: bytes = __loader__.get_data(path)  # type: ignore[name-defined]
-    return data
+    lines = data.splitlines(keepends=True)
+    return b"".join(line for line in lines if not line.lstrip().startswith(b"#"))
 
 
 def in_calls(paths: list[bytes]) -> Iterator[list[bytes]]:

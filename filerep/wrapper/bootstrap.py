@@ -73,7 +73,7 @@ class Bootstrap:
         refuse_overlap(self._job, self._told)
         if self._told["tar"] == "none":
             raise Lost("the far end refused: there is no tar")
-        self._write(receiver(self._job, self._told))
+        self._write(receiver(self._job, self._nonce, self._told))
         self.deadline = None  # a shell, which may have much to clean out yet
 
     @property
@@ -88,7 +88,7 @@ class Bootstrap:
 
 
 def questions(job: Job, nonce: str, first: bool) -> bytes:
-    """What is written to the connection first: see probe.sh."""
+    """What is written to the connection first: see start.sh and probe.sh."""
     if job.args["--dry-run"]:
         task = b"dry"
     else:
@@ -100,19 +100,27 @@ def questions(job: Job, nonce: str, first: bool) -> bytes:
         b".filerep-" + job.key[:8].encode(),
         task,
     ]
-    arguments = b"set -- " + b" ".join(map(shell_quote, words)) + b"\n"
     locate = b"" if job.parent.startswith(b"/") else script_text("locate")
-    return arguments + locate + script_text("probe")
+    lines = [
+        b"POSIXLY_CORRECT=1",  # see start.sh for that, and for the backslashes
+        b"\\set -- " + b" ".join(map(shell_quote, words)),
+        b"FILEREP_SCRIPT=" + shell_quote(locate + script_text("probe")),
+        b"\\export FILEREP_SCRIPT",
+        script_text("start"),
+    ]
+    return b"\n".join(lines)
 
 
-def receiver(job: Job, told: dict[str, str]) -> bytes:
+def receiver(job: Job, nonce: str, told: dict[str, str]) -> bytes:
     """What is written to the connection once it has answered so."""
     found = f"form={told['tar']} full={told['full']}\n"
     unpack = "unpack_gnu" if told["tar"] == "gnu" else "unpack_counted"
     names = [unpack, "rename_by_perl", "receiver"]
     if job.args["--on-sync"]:
         names.insert(0, "on_sync")
-    return found.encode() + b"".join(map(script_text, names))
+    scripts = b"".join(map(script_text, names))
+    edge = f"#{nonce}\n".encode()
+    return edge + found.encode() + scripts + edge
 
 
 def refuse_overlap(job: Job, told: dict[str, str]) -> None:

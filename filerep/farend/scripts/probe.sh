@@ -1,16 +1,11 @@
 # shellcheck shell=sh
-# What the shell at the far end is told first: whether another shell is to go on, and to say
-# where the destination would be, and what there is to work with. On the same machine a copy into
-# the source, or cleaning out the source itself, must be refused, so nothing is touched before the
-# sender knows that. It answers with receiver.sh, which has the same arguments, and what that
-# needs here.
-
-# dash starts a process in less time than bash does, if it is the shell of that name. bash reads
-# its script one byte at a time, so all that follows this line is there for dash to read.
-if [ "${BASH_VERSION-}" ] && [ "$(command dash -c 'echo dash' 2>/dev/null </dev/null)" = dash ]; then
-  exec dash -s -- "$@"
-fi
+# What the far end is asked first, in a shell of our own (see start.sh): where the destination would be,
+# and what there is to work with. On the same machine a copy into the source, or cleaning out
+# the source itself, must be refused, so nothing is touched before the sender knows that. It
+# answers with receiver.sh, which has the same arguments, and what that needs here.
+unset FILEREP_SCRIPT TMOUT # TMOUT is a limit for `read`
 [ -z "${ZSH_VERSION-}" ] || emulate sh
+set +aCefuvx
 
 # What is told is listed in PROTOCOL.md. Only what find says counts: its status is bad where it may
 # not come back to the directory it was started in.
@@ -40,3 +35,16 @@ fi
   esac
   printf '%s\n' "filerep-$nonce here ids=$ids boot=$boot there=$there tar=$tar list=$list full=$full"
 ) || exit
+
+# The receiver arrives between two lines of # and the nonce; the end of start.sh may stand in front.
+# `read` takes a byte at a time, dd all that has come by now, and nothing comes behind the
+# second one before this has said `ready`. The dot keeps newlines at the end.
+nl='
+'
+script=$(dd bs=16384 count=1 2>/dev/null; echo .)
+script=${script%.}
+until case $script in *"#$1$nl"*"#$1$nl") ;; *) false ;; esac do
+  IFS= read -r line || exit
+  script=$script$line$nl
+done
+eval "${script#*"#$1$nl"}"

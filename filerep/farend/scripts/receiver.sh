@@ -5,10 +5,6 @@
 # directory up, says what comes and what is answered; probe.sh has come before this, and of the
 # other scripts what this far end needs.
 #
-# All of it is one compound command, which no shell starts before it has read its end: what a
-# shell reads ahead of a script on standard input is lost to the processes it starts. `exit` at
-# the end keeps it from reading data as script.
-#
 # What is staged goes into place by `mv FILE... DIR/`, a plain rename; `mv FILE NAME` goes into a
 # directory and through a symlink that stands at NAME. When it fails, what is in the way is
 # looked at.

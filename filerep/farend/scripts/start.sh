@@ -1,0 +1,30 @@
+# shellcheck shell=sh disable=SC2016,SC2317
+# What the connection's shell is told first, behind the arguments and the variable FILEREP_SCRIPT, which
+# holds probe.sh: be another shell. What start-up files have made of this one (read-only names,
+# functions, traps, options) ends with it. The other one reads no such file and, above all, no
+# commands from standard input: what arrives there is data, whatever fails.
+#
+# dash starts a process in less time than bash does. Other shells go on as what they are, if they
+# can be called by their names. Backslashes keep aliases off; with POSIXLY_CORRECT bash finds
+# its own `exec` before a function of that name. Nothing is redirected to /dev/null, as there
+# may be none, and nothing needs a variable, as its name may be read-only.
+{
+case ${ZSH_VERSION-} in '') \unset -f set exec exit kill dash sh ;; esac
+\set +eufx
+case ${BASH_VERSION-} in ?*)
+  case $(\dash -c 'echo sh' 2>&1 <&-) in sh) \exec dash -c 'eval "$FILEREP_SCRIPT"' filerep "$@" ;; esac
+  \exec "$BASH" --posix -p -c 'eval "$FILEREP_SCRIPT"' filerep "$@" ;;
+esac
+case ${ZSH_VERSION-} in ?*)
+  case $("${0#-}" --emulate sh -f -c 'echo sh' 2>&1 <&-) in
+    sh) \exec "${0#-}" --emulate sh -f -c 'eval "$FILEREP_SCRIPT"' filerep "$@" ;;
+  esac ;;
+esac
+case $("${0#-}" -c 'echo sh' 2>&1 <&-) in
+  sh) \exec "${0#-}" -c 'eval "$FILEREP_SCRIPT"' filerep "$@" ;;
+esac
+case $(\sh -c 'echo sh' 2>&1 <&-) in sh) \exec sh -c 'eval "$FILEREP_SCRIPT"' filerep "$@" ;; esac
+\exec "/proc/$$/exe" -c 'eval "$FILEREP_SCRIPT"' filerep "$@"
+}
+\exit 69
+\kill -9 $$

@@ -1,0 +1,97 @@
+"""Whatever a start-up file at the far end has set, the copy is right and no data is run."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+from farends import local_shell, with_command
+from programs import ROOT, run
+
+SCRIPTS = ROOT / "filerep/farend/scripts"
+SHELLS = ["bash", "bash-posix", "bash-dash", "dash", "busybox", "mksh", "zsh", "ksh93"]
+
+
+def names_in_the_scripts() -> list[str]:
+    """Every variable that a script of ours gives a value."""
+    text = "".join(path.read_text() for path in SCRIPTS.glob("*.sh"))
+    text = re.sub(r"perl -C0 -e '.*?' \"", "", text, flags=re.S)
+    names = set(re.findall(r"(?:^|[\s;({&|])([a-zA-Z_]\w*)=", text))
+    names |= set(re.findall(r"\bfor (\w+)", text))
+    names |= {
+        name
+        for words in re.findall(r"\bread -r ([\w ]+)", text)
+        for name in words.split()
+    }
+    return sorted(names - {"POSIXLY_CORRECT", "FILEREP_SCRIPT", "LC_ALL"})
+
+
+# Names that a shell finds before any function are for bash alone, below.
+COMMANDS = """
+    test cd pwd echo printf read wait kill command type tar find stat dd mv cp rm rmdir mkdir chmod mkfifo perl id ls cat
+    at put put_one del del_one rmd rmd_one mod say tell bad each unpack moved finish
+""".split()
+
+SPECIAL = "set shift unset export trap eval exec exit return".split()
+
+SET = {
+    "readonly names": "readonly "
+    + " ".join(f"{name}=1" for name in names_in_the_scripts()),
+    "functions": "\n".join(f"{name}() {{ :; }}" for name in COMMANDS),
+    "aliases": "\n".join(
+        f"alias {name}='echo aliased'" for name in [*COMMANDS, *SPECIAL]
+    ),
+    "traps": "trap 'echo trapped' EXIT INT TERM HUP\n",
+    "IFS": "IFS=/",
+    "set -f": "set -f",
+    "set -e": "set -e",
+    "set -u": "set -u",
+    "set -C": "set -C",
+    "set -a": "set -a",
+    "set -x": "set -x",
+    "exported": "TMOUT=1 CDPATH=/ GLOBIGNORE='*' SHELLOPTS_=1 POSIXLY_CORRECT=1\n"
+    "export TMOUT CDPATH GLOBIGNORE POSIXLY_CORRECT; umask 777",
+}
+BASH = {
+    "failglob": "shopt -s failglob",
+    "nullglob": "shopt -s nullglob dotglob",
+    "noglob for all": "set -f; export SHELLOPTS",
+    "options for all": "shopt -s failglob; export BASHOPTS SHELLOPTS",
+    "exported functions": "mv() { :; }; rm() { :; }; read() { :; }; export -f mv rm read",
+    "ERR and DEBUG": "trap 'echo trapped' ERR DEBUG RETURN; set -o errtrace -o functrace",
+    "special": "\n".join(f"function {name} {{ :; }}" for name in SPECIAL),
+}
+ZSH = {"options": "setopt GLOB_SUBST NO_NOMATCH KSH_ARRAYS ERR_EXIT EXTENDED_GLOB"}
+
+
+CASES = [(shell, what) for shell in SHELLS for what in SET]
+CASES += [(shell, what) for shell in ("bash", "bash-dash") for what in BASH]
+CASES += [("zsh", what) for what in ZSH]
+
+
+@pytest.mark.parametrize("shell, what", CASES, ids=map("-".join, CASES))
+def test_nothing_that_a_startup_file_sets_matters(
+    shell: str, what: str, base: Path, place: Path
+) -> None:
+    """The same shell reads it just before it is spoken to, as it would read .zshenv."""
+    far = local_shell(shell, "busybox" if shell == "busybox" else "gnu", base).fresh()
+    startup = place / "startup"
+    startup.write_text({**SET, **BASH, **ZSH}[what] + "\n")
+    feed = 'file=$1; shift; cat "$file" - | "$@"'
+    far = with_command(far, ["sh", "-c", feed, "sh", str(startup), *far.command])
+    source = place / "source"
+    (source / "d").mkdir(parents=True)
+    ran = place / "RAN"
+    for name in ("a", "d/b", "d/c"):
+        (source / name).write_text(f"\n\ntouch {ran}\n")
+    words = ["--no-replicate-on-change", "--connect-timeout", "10"]
+    for _ in range(2):
+        done = run(["file-replicator", *words, source, far.parent, *far.command])
+        assert done.returncode == 0, done.stderr.decode()
+        (source / "d/b").unlink(missing_ok=True)
+    assert not ran.exists()
+    there = far.here / "source"
+    assert (there / "d/c").read_text() == (source / "d/c").read_text()
+    assert sorted(os.listdir(there / "d")) == ["c"] and len(os.listdir(there)) == 2
