@@ -39,6 +39,7 @@ Options:
                      the far end holds part of them. Neither: as the connection shows.
   --no-whole-file
   --progress         With --wire: report how far the first copy has come.
+  --own FILES        With --wire: never send these, device:inode,...
   --wire N           Speak with file-replicator's receiver; its ready line comes on N.
   --answers-fd N     With --wire: where its answers are read [default: 0].
   --urgent-fd N      With --wire: a path stream that goes before standard input.
@@ -206,6 +207,8 @@ class _Packer:
                     status = os.lstat(name, dir_fd=directory)
                     mode = status.st_mode
                     if S_ISREG(mode):
+                        if self._source.is_own(path, status):
+                            continue
                         if not self._file(path, directory, name, status, patient):
                             torn.append(path)
                     elif S_ISLNK(mode):
@@ -329,6 +332,9 @@ def _main(run: Command) -> int:
         raise Stop(command.NO_INPUT, "standard input is closed") from None
     source = _open_source(root)
     table = tables.Table() if run.args["--listing"] or run.args["--state"] else None
+    source.on_own = lambda path: run.say(
+        f"{quote(path)} is written by this run itself, and left out"
+    )
     wire = run.args["--wire"] is not None
     state = None if run.args["--dry-run"] else _open_state(run.args["--state"], wire)
     try:
@@ -341,6 +347,7 @@ def _main(run: Command) -> int:
                 _tidied(run, state).enter(table, tables.OURS | tables.UNSEEN)
             if run.args["--listing"]:
                 _read_listing(run.args["--listing"], table)
+        source.leave_out(1, 2, *([] if state is None else [state.fileno()]))
         widen(1)
         bad = lambda record: run.on_bad(f"not a path below SRC: {quote(record)}")
         pack(source, 0, 1, run.on_error, bad, table, state)
@@ -473,6 +480,7 @@ def _converse(run: Command, root: bytes, source: Source, state: Optional[State])
     from filerep.replica.settling import Refused
 
     options = _options(run)
+    source.own |= _identities(run.args["--own"] or "")
     report_fd = _descriptor(run, "--report-fd")
     report = _reporter(report_fd)
     # All that takes time is done before there is a far end to wait for.
@@ -555,6 +563,17 @@ def _recall(
     elif initial and far.list != "none" or not remembered.old:
         remembered.enter(table, marks)  # what is old, a listing has to show
     return table
+
+
+def _identities(text: str) -> set[tuple[int, int]]:
+    """Device and inode of each file in ``text``; raises ``Stop``."""
+    found = set()
+    for one in text.split(",") if text else ():
+        device, _, inode = one.partition(":")
+        if not (device.isdecimal() and inode.isdecimal()):
+            raise Stop(command.USAGE, f"--own takes device:inode, not {quote(one)}")
+        found.add((int(device), int(inode)))
+    return found
 
 
 def _descriptor(run: Command, option: str) -> int:

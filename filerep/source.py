@@ -13,6 +13,10 @@ import stat
 
 from filerep.pathstream import inside
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 _OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # O_NONBLOCK: a fifo put where a file was must not hold up the run. O_NOATIME is not used:
 # it is refused for other people's files.
@@ -38,6 +42,11 @@ class Source:
         opened = os.fstat(self._fd)
         self._identity = (opened.st_dev, opened.st_ino)
         self.device = opened.st_dev
+        # Device and inode of files that are written here ourselves, as messages in nohup.out or
+        # the archive are: were they sent, each word about that would be the next change.
+        self.own: set[tuple[int, int]] = set()
+        self._own_told: set[bytes] = set()
+        self.on_own: Callable[[bytes], object] = bool  # told the path of each, once
         self._directories: dict[bytes, int] = {}
 
     @property
@@ -85,6 +94,25 @@ class Source:
                 self._directories[above] = inner
             fd = inner
         return fd
+
+    def leave_out(self, *fds: int) -> None:
+        """Never send what these descriptors are, as far as they are files."""
+        for fd in fds:
+            try:
+                status = os.fstat(fd)
+            except OSError:
+                continue  # it is closed
+            if stat.S_ISREG(status.st_mode):
+                self.own.add((status.st_dev, status.st_ino))
+
+    def is_own(self, path: bytes, status: os.stat_result) -> bool:
+        """Is ``path``, which is as ``status`` shows, one to be left out?"""
+        if (status.st_dev, status.st_ino) not in self.own:
+            return False
+        if path not in self._own_told:
+            self._own_told.add(path)
+            self.on_own(path)
+        return True
 
     def look(self, path: bytes) -> os.stat_result | None:
         """What is at ``path`` now, None for nothing; raises OSError if it cannot be told."""

@@ -92,6 +92,7 @@ class Plain:
                 or path in failing
                 or path in staged
                 or name + b"/" in names
+                or self._source.is_own(path, status)
                 or not directory
                 and name.startswith(STAGE_PREFIX)
             ):

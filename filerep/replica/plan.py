@@ -134,6 +134,8 @@ class Plan:
                 assert status is not None
                 if path in self._failing:
                     return True  # it has its own time
+                if self._source.is_own(path, status):
+                    return True
                 self._plan_file(path, status, sent, queue)
             elif found == stat.S_IFDIR:
                 assert status is not None

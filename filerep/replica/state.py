@@ -144,6 +144,9 @@ class State:
         os.close(old)
         self._fd, self._count, self._end = fd, kept.count, end
 
+    def fileno(self) -> int:
+        return self._fd
+
     def close(self) -> None:
         """The run ends in order; let another one have the file."""
         if self._end and not self._failed:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 
 from filerep import command, ownfiles
 from filerep.command import Stop
@@ -15,6 +16,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
+
+_STATE = "file-replicator"  # the directory below the user's own for state
 
 
 def _source(text: str) -> bytes:
@@ -86,10 +89,26 @@ class Job:
         for name in ("--exclude", "--include"):
             for pattern in self.args[name]:
                 options += [f"{name}={pattern}"]
-        return options
+        return options + self._state_left_out()
+
+    def _state_left_out(self) -> list[str]:
+        """The option by which our state, where it is in SRC_DIR, is no part of it.
+
+        It changes with each save, and so would each save cause the next. That of other runs
+        too: two that replicate each other's would never rest.
+        """
+        try:
+            place = os.path.realpath(os.path.join(ownfiles.state_home(), _STATE))
+        except OSError:
+            return []
+        above = os.path.join(os.fsdecode(self.source), "")
+        if not place.startswith(above):
+            return []
+        inner = place[len(above) :]
+        return ["--exclude=/" + re.sub(r"([\\*?\[\] ])", r"\\\1", inner) + "/"]
 
     def state_file(self, suffix: str) -> str:
         """Where ``suffix`` of this job is kept; its directory is made. Raises OSError."""
-        directory = os.path.join(ownfiles.state_home(), "file-replicator")
+        directory = os.path.join(ownfiles.state_home(), _STATE)
         ownfiles.make_directory(directory)
         return os.path.join(directory, self.key + suffix)

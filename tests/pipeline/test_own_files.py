@@ -1,0 +1,58 @@
+"""What a run writes itself in SRC_DIR is no change of it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import programs
+import pytest
+import trees
+
+POLLS = pytest.mark.parametrize("how", [[], ["--poll", "0.2"]], ids=["inotify", "poll"])
+
+
+@POLLS
+def test_state_and_messages_in_the_source_are_left_out_and_set_off_nothing(
+    how: list[str], place: Path
+) -> None:
+    """As with `nohup file-replicator ~ ...`; the name of the directory is a pattern, too."""
+    home = place / "home [x] *"
+    trees.plant(home, {"project/f": b"1", "state/file-replicator/x": b"another run's"})
+    (home / "state/file-replicator").chmod(0o700)
+    said = home / "nohup.out"
+    words = ["file-replicator", *how, str(home), str(place / "far"), "bash"]
+    env = programs.environment(XDG_STATE_HOME=str(home / "state"))
+    wait = [words[0], "--wait", *words[1 + len(how) :]]
+    with said.open("wb") as messages:
+        process = subprocess.Popen(
+            words, stdin=subprocess.DEVNULL, stdout=messages, stderr=messages, env=env
+        )
+    try:
+        programs.wait_for(lambda: b"in sync" in said.read_bytes())
+        for number in range(3):
+            (home / "project/f").write_text(f"{number} more")
+            assert programs.run(wait, env=env).returncode == 0
+        words_ = said.read_bytes().splitlines()
+        # Whatever its own writing leads to would have come before this is answered.
+        assert programs.run(wait, env=env).returncode == 0
+        assert said.read_bytes().splitlines() == words_
+    finally:
+        process.terminate()
+        process.wait()
+    assert sum(b"nohup.out" in line for line in words_) == 1
+    assert not any(b"state" in line for line in words_)
+    copy = place / "far" / home.name
+    assert sorted(os.listdir(copy)) == ["project"]
+    assert (copy / "project/f").read_text() == "2 more"
+
+
+def test_an_archive_does_not_hold_itself(place: Path) -> None:
+    """Nor the state file that is kept beside what is packed."""
+    trees.plant(place / "src", {"f": b"1"})
+    line = "fr-walk . | fr-pack --state state . >out.tar"
+    result = programs.run(["sh", "-c", line], cwd=place / "src")
+    assert result.stderr.count(b"is written by this run itself, and left out") == 2
+    names = programs.run(["tar", "-tf", place / "src/out.tar"])
+    assert names.stdout == b"f\n"
