@@ -34,6 +34,11 @@ def connects(usage: Usage) -> bool:
     return any("CONNECTION_COMMAND" in form for form in usage.synopsis)
 
 
+def has_profiles(usage: Usage) -> bool:
+    """May @NAME stand for all other words? See wrapper/profiles.py."""
+    return any(form.endswith(" @NAME") for form in usage.synopsis)
+
+
 def head(usage: Usage) -> str:
     return f"# Completion for {usage.program}, made from its usage text by release/completion.py."
 
@@ -77,13 +82,27 @@ _BASH = """\
         COMPREPLY=($(compgen -W '{words}' -- "$cur"))
         return
     fi
-    if ((places < {places})); then
+{profiles}    if ((places < {places})); then
         compopt -o filenames 2>/dev/null
         COMPREPLY=($(compgen -d -- "$cur"))
         return
     fi
 {command}}}
 complete -F {name} {program}
+"""
+_BASH_PROFILES = """\
+    local mark=@ # bash may take it for a word of its own
+    if [[ ${COMP_WORDS[COMP_CWORD - 1]} == @ ]]; then mark= places=0 cur=@$cur; fi
+    if [[ $places == 0 && $cur == @* ]]; then
+        local at=$PWD one
+        while :; do
+            for one in "$at"/.file-replicator/"${cur#@}"*; do
+                if [[ -f $one ]]; then COMPREPLY+=("$mark${one##*/}"); fi
+            done
+            [[ $at ]] || return
+            at=${at%/*}
+        done
+    fi
 """
 _BASH_COMMAND = """\
     if declare -F _command_offset >/dev/null; then
@@ -114,6 +133,7 @@ def bash(usage: Usage) -> str:
         words=" ".join(word for o in usage.options for word in spelled(o)),
         cases="\n".join(cases),
         places=2 if connects(usage) else 1,
+        profiles=_BASH_PROFILES if has_profiles(usage) else "",
         command=_BASH_COMMAND if connects(usage) else "",
     )
 
@@ -127,7 +147,7 @@ def zsh(usage: Usage) -> str:
         lines += zsh_option(option)
     if connects(usage):
         lines += [
-            "':directory here:_files -/'",
+            "':directory here:_{0}_source'".format(name(usage)[1:]),
             "':directory over there:_files -/'",
             "'*:::connection command:_{0}_command'".format(name(usage)[1:]),
         ]
@@ -148,6 +168,20 @@ _{name}_command() {{
         ((CURRENT--))
     fi
     _normal
+}}
+_{name}_source() {{
+    if [[ $PREFIX != @* ]]; then
+        _files -/
+        return
+    fi
+    local at=$PWD
+    local -a found
+    while :; do
+        found=($at/.file-replicator/*(N.:t))
+        compadd -- @$^found
+        [[ $at ]] || return
+        at=${{at%/*}}
+    done
 }}
 """
 
@@ -209,6 +243,17 @@ function _{name}_command --description 'The connection command, as far as it is 
 end
 complete -c {program} -f -n _{name}_command -a '(complete -C (_{name}_command))'
 complete -c {program} -f -n 'not _{name}_command' -a '(__fish_complete_directories (commandline -ct))'
+function _{name}_profiles --description 'The names for @NAME'
+    set -l at $PWD
+    while true
+        for one in $at/.file-replicator/*
+            echo @(basename $one)
+        end
+        test -n "$at" -a "$at" != /; or break
+        set at (dirname $at)
+    end
+end
+complete -c {program} -f -n 'string match -q "@*" -- (commandline -ct)' -a '(_{name}_profiles)'
 """
 
 

@@ -22,8 +22,7 @@ def page(usage: Usage) -> str:
     for form in usage.synopsis:
         lines += [f".HP\n\\fB{escaped(name)}\\fR{escaped(form[len(name):])}"]
     for section in usage.sections:
-        heading = section.heading.upper() or "DESCRIPTION"
-        lines.append(f".SH {escaped(heading)}")
+        lines.append(heading(section.heading))
         for block in section.blocks:
             lines += shown(block)
     others = [f"\\fB{escaped(other)}\\fR(1)" for other in MODULES if other != name]
@@ -31,15 +30,22 @@ def page(usage: Usage) -> str:
     return "\n".join(merged(lines)) + "\n"
 
 
+def heading(said: str) -> str:
+    """Those of a group of options stand below that of all of them."""
+    if said.startswith("Options "):
+        return f".SS {escaped(said)}"
+    return f".SH {escaped(said.upper() or 'DESCRIPTION')}"
+
+
 def merged(lines: List[str]) -> List[str]:
     """``lines`` without a heading that repeats the one before it."""
     kept: List[str] = []
-    heading = ""
+    last = ""
     for line in lines:
         if line.startswith(".SH "):
-            if line == heading:
+            if line == last:
                 continue
-            heading = line
+            last = line
         kept.append(line)
     return kept
 

@@ -88,6 +88,11 @@ class World:
         assert (done.returncode, done.stderr) == (0, b"")
         return done
 
+    def run(self, one: readme.Block) -> None:
+        """What ``one`` says is not looked at, only whether it could be done."""
+        done = run(self.shell(one), env=self.env, cwd=self.work)
+        assert done.returncode == 0, done.stderr
+
     @contextlib.contextmanager
     def start(self, one: readme.Block) -> Iterator[Running]:
         with running(*self.shell(one), env=self.env, cwd=self.work) as program:
@@ -400,10 +405,16 @@ def test_run_something_after_each_save(world: World) -> None:
         program.says("tested print(2)")
 
 
+def test_the_same_words_each_morning(world: World) -> None:
+    world.run(block("The same words each morning"))
+    replicated(world, block("The same words each morning", 1), over_there(world))
+
+
 def test_a_makefile_that_waits(world: World) -> None:
     one = block("Wait until it is there")
     (world.work / "Makefile").write_text(one.text)
-    with world.start(block(INSTALL, TO_SERVER)) as program:
+    world.run(block("The same words each morning"))
+    with world.start(block("The same words each morning", 1)) as program:
         program.says("in sync")
         done = run(["make", "-s", "remote-test"], env=world.env, cwd=world.work)
         assert (done.returncode, done.stderr) == (0, b"")
@@ -585,4 +596,4 @@ def test_the_package_runs_as_a_module() -> None:
 
 def test_the_picture_is_there_and_shows_the_run() -> None:
     picture = (readme.ROOT / "docs/session.svg").read_text()
-    assert "in sync: " in picture
+    assert "in sync" in picture and "sent &#x27;README.md&#x27;" in picture

@@ -37,6 +37,9 @@ def here(tmp_path: Path) -> Path:
     """Where completing is tried: a directory, a file, and one command of a rare name."""
     (tmp_path / "here/my_project").mkdir(parents=True)
     (tmp_path / "here/my_file").write_text("")
+    for where, name in ((tmp_path, "above"), (tmp_path / "here", "morning")):
+        (where / ".file-replicator").mkdir()
+        (where / ".file-replicator" / name).write_text("")
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin/qwert-shell").symlink_to("/bin/true")
     return tmp_path / "here"
@@ -100,11 +103,13 @@ def test_what_the_page_shows_is_the_help(prefix: Path, program: str) -> None:
     done = run(words, env={**os.environ, "MANWIDTH": "500", "LC_ALL": "C.UTF-8"})
     page = re.sub(r"\x1b\[[\d;]*m|.\x08", "", done.stdout.decode())
     page = page.split("\nDESCRIPTION\n")[1].split("\nSEE ALSO\n")[0]
-    shown = re.sub(r"^[A-Z ]+$", "", page, flags=re.MULTILINE)
     help_ = run([program, "--help"]).stdout.decode().replace("`", "")
     body = help_.split("\n\n", 2)[2]  # behind the summary and the synopsis
-    body = re.sub(r"^[A-Z].*:$", "", body, flags=re.MULTILINE)
-    assert shown.split() == body.split()
+    headings = [one.heading for one in usage.read(program).sections]
+    headings += [heading.upper() for heading in headings]
+    shown = [line for line in page.splitlines() if line.strip() not in headings]
+    wanted = [line for line in body.splitlines() if line.rstrip(":") not in headings]
+    assert " ".join(shown).split() == " ".join(wanted).split()
 
 
 # --- the shells -----------------------------------------------------------------------
@@ -119,6 +124,8 @@ TYPED = [
     ("fr-pack --exclude x my_p", "my_project"),
     ("file-replicator --no-gi", "--no-gitignore"),
     ("file-replicator my_p", "my_project"),
+    ("file-replicator @mor", "@morning"),
+    ("file-replicator --wait @abo", "@above"),
     ("file-replicator my_project --no-gi", "--no-gitignore"),
     ("file-replicator --exclude x my_project my_p", "my_project"),
     ("file-replicator my_project /x qwert-", "qwert-shell"),

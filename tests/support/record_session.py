@@ -10,6 +10,7 @@ import fcntl
 import html
 import os
 import pty
+import re
 import select
 import shutil
 import struct
@@ -117,7 +118,7 @@ def screen(shown: str) -> list[str]:
     lines = []
     for line in shown.replace("\r\n", "\n").split("\n"):
         frames = [part.rstrip() for part in line.split("\r") if part.strip(" $")]
-        bars = [part for part in frames if "%|" in part]
+        bars = [part for part in frames if re.search(r"\d% ?\|", part)]
         if bars:
             lines.append(bars[len(bars) // 2])
         if frames:
@@ -128,6 +129,16 @@ def screen(shown: str) -> list[str]:
     return [PROMPT * (line in typed) + line for line in lines if line]
 
 
+def coloured(line: str) -> str:
+    """A line for the picture; what stands in green there is green here."""
+    parts = re.split(r"\x1b\[([0-9;]*)m", line)
+    shown = html.escape(parts[0])
+    for colour, text in zip(parts[1::2], parts[2::2]):
+        said = html.escape(text)
+        shown += f'<tspan fill="#6fbf73">{said}</tspan>' if colour == "32" else said
+    return shown
+
+
 def svg(lines: list[str]) -> str:
     height = 20 * len(lines) + 24
     rows = []
@@ -136,7 +147,7 @@ def svg(lines: list[str]) -> str:
         y = 26 + 20 * number
         rows.append(
             f'<text class="{kind}" x="14" y="{y}" xml:space="preserve">'
-            f"{html.escape(line)}</text>"
+            f"{coloured(line)}</text>"
         )
     return "\n".join(
         [
