@@ -32,6 +32,7 @@ from filerep.replica.pieces import Pieces
 from filerep.replica.plan import Plan
 from filerep.replica.repairs import Mender
 from filerep.replica.reporting import Reporter
+from filerep.replica.restless import Restless
 from filerep.replica.retries import Failures, Unread
 from filerep.replica.reuse import Reuse
 from filerep.replica.schedule import Schedule
@@ -78,9 +79,10 @@ class Conversation:
     ) -> None:
         """Make the parts, and tell each of those it needs."""
         far, out, table = connection.far, connection.out, here.table
-        schedule = self._schedule = Schedule(time.monotonic)
-        flight = self._flight = Flight()
         pace = self._pace = Pace()
+        restless = Restless(time.monotonic, self._mtime, lambda: pace.rate)
+        schedule = self._schedule = Schedule(time.monotonic, restless)
+        flight = self._flight = Flight()
         unread = self._unread = Unread(tell.on_error)
         self._silence = Silence(options.keepalive, flight)
         reporter = Reporter(tell.report, options.progress, options.dry_run)
@@ -92,7 +94,7 @@ class Conversation:
         economy = self._economy = Economy(options, pace, tell.say)
         reuse = self._reuse = Reuse(here.source, table, economy)
         pieces = self._pieces = Pieces(
-            here.source, table, economy, schedule.big, schedule.look_later
+            here.source, table, economy, schedule.big, restless.torn
         )
         self._filler = Filler(
             far.stage, schedule, flight, inventory, pace, economy, self._mark
@@ -133,6 +135,7 @@ class Conversation:
             unread,
             reporter,
             on_sync,
+            restless,
         )
         acknowledging = Acknowledging(
             flight,
@@ -154,7 +157,7 @@ class Conversation:
             economy.answer,
         )
         self._sender = Sender(
-            here.source, table, far, out, economy, unread.add, schedule.look_later
+            here.source, table, far, out, economy, restless, unread.add
         )
         if far.empty:
             self._settling.nothing_unseen()
@@ -195,7 +198,8 @@ class Conversation:
             self._looking = self._inventory.under_way and self._filler.look_ahead()
             self._send_what_can_be(bool(ready))
             self._hearing.take()  # what came meanwhile: nothing else would tell of it
-            self._planning = len(self._flight) > 1 and self._plan_ahead()
+            full = len(self._flight) >= self._pace.batches
+            self._planning = full and self._plan_ahead()
             if self.stopping and not self._finishing:
                 self._finish()
             elif self._idle() and not self._bulk_open:
@@ -246,6 +250,13 @@ class Conversation:
             self._unread.named(path)
             self._schedule.name(path)
 
+    def _mtime(self, path: bytes) -> float:
+        try:
+            status = self._here.source.look(path)
+        except OSError:
+            return 0.0
+        return status.st_mtime if status is not None else 0.0
+
     def _measure(self, tally: Tally) -> None:
         """Find out how much is to be sent, once fr-walk has named all there is."""
         if not (tally.started or self._bulk_open or self._inventory.waited_for):
@@ -291,9 +302,10 @@ class Conversation:
     # -- what may be done -------------------------------------------------------------
 
     def _may_send(self) -> bool:
-        """Two batches under way keep both ends busy; more would only delay a save."""
+        """A few batches under way keep both ends busy; more would only delay a save."""
         listing = self._inventory.under_way
-        return not (self._finishing or listing or len(self._flight) > 1)
+        many = len(self._flight) >= self._pace.batches
+        return not (self._finishing or listing or many)
 
     def _may_list(self) -> bool:
         return not (self._finishing or self._flight)

@@ -50,9 +50,14 @@ class Economy:
     def question(self) -> list[bytes]:
         """The lines that ask the far end for its tools, if that is to be done now."""
         wanted = _TINY or self._options.compress or self._options.whole_file is False
-        if self._asked or not (wanted or self._pace.slow):
+        if self._plain or not (wanted or self._pace.slow):
             return []
         return self.ask()
+
+    @property
+    def _plain(self) -> bool:
+        """Were both said: nothing but whole files, one behind the other?"""
+        return bool(self._options.whole_file) and self._options.compress is False
 
     def ask(self) -> list[bytes]:
         """The same, whatever the connection is like; nothing if they were asked already."""
@@ -92,11 +97,8 @@ class Economy:
         """Does a file of ``size`` go in pieces?"""
         if _TINY:
             return self.tools is not None and size > _TINY_PIECE
-        options = self._options
-        if size <= self._pace.limit or options.dry_run:
+        if size <= self._pace.limit or self._options.dry_run or self._plain:
             return False
-        if options.whole_file and options.compress is False:
-            return False  # both said: nothing but whole files, one behind the other
         rate = self._pace.rate
         return size > _TELLING if rate is None else size > _LONG * rate
 

@@ -67,6 +67,11 @@ class Pace:
         return self.rate < _SLOW_RATE
 
     @property
+    def batches(self) -> int:
+        """So many under way keep both ends busy, also while an answer is on its long way."""
+        return 3 if self.slow else 2
+
+    @property
     def level(self) -> int:
         """How to compress, 0 for not at all."""
         rate = self.rate if self.rate is not None else 0.0

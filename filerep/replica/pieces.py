@@ -100,15 +100,15 @@ class Pieces:
         table: Table,
         economy: Economy,
         waiting: Paths,
-        later: Callable[[bytes, float], None],
+        torn: Callable[[bytes, int], None],
     ) -> None:
-        """``waiting`` are large files, some of which go in pieces; ``later`` has one looked
-        at again."""
+        """``waiting`` are large files, some of which go in pieces; ``torn`` has one that has
+        changed looked at again."""
         self._source = source
         self._table = table
         self._economy = economy
         self._waiting = waiting
-        self._later = later
+        self._torn = torn
         self.current: Optional[Transfer] = None
 
     def __bool__(self) -> bool:
@@ -139,7 +139,7 @@ class Pieces:
         status = self._look(path)
         if status is None or not same(status, transfer.status):
             self.current = None
-            self._later(path, 0.0)  # as it is by now
+            self._torn(path, size)
             return
         sooner = transfer.sent * _LITTLE < size and not self._economy.in_pieces(size)
         if sooner and transfer.sent:

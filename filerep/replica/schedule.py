@@ -4,10 +4,10 @@ Each path waits in one of these places:
 
 * ``urgent``: named by fr-watch. Goes before everything else.
 * ``bulk``: named by fr-walk, or found to be looked at again; read only as fast as it is used.
-* ``later``: changed while it was read, or just emptied; urgent in a moment.
+* ``later``: just emptied, say; urgent in a moment.
 * ``big``: larger than a batch; when nothing else is to be done.
 
-Besides, but not here: in the inventory, until its directory is listed; in the failures, with a
+Besides, but not here: with the restless, until they have rested; in the inventory, until its directory is listed; in the failures, with a
 time of its own; in a batch that is planned ahead.
 """
 
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import Optional, Union
 
+    from filerep.replica.restless import Restless
+
     Queue = Union[Paths, Rows]
 
 _URGENT_TURNS = 4  # batches for fr-watch, then one for fr-walk
@@ -30,8 +32,9 @@ _URGENT_TURNS = 4  # batches for fr-watch, then one for fr-walk
 class Schedule:
     """The paths that wait, and which of them come next."""
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    def __init__(self, clock: Callable[[], float], restless: Restless) -> None:
         self._clock = clock
+        self._restless = restless
         self.urgent = Paths()
         self.bulk = Rows()
         self.big = Paths()
@@ -50,6 +53,8 @@ class Schedule:
     def name(self, path: bytes) -> None:
         """fr-watch has named ``path``. It comes behind what was named before: a mark (`.`)
         must not overtake."""
+        if self._restless.holds(path):
+            return
         self.urgent[path] = None
         self.urgent.move_to_end(path)
 
@@ -63,13 +68,15 @@ class Schedule:
 
     def due(self) -> Optional[float]:
         """When the next of those that rest is to be looked at."""
-        return self._later[0][0] if self._later else None
+        due = [self._later[0][0] if self._later else None, self._restless.due()]
+        return min((at for at in due if at is not None), default=None)
 
     def wake(self) -> None:
         """What has rested long enough is urgent now."""
         now = self._clock()
         while self._later and self._later[0][0] <= now:
             self.urgent[heapq.heappop(self._later)[1]] = None
+        self.again(self._restless.wake())
 
     def turn(self, begun: bool = False) -> Optional[Queue]:
         """The queue that the next batch is filled from, None if all are empty.

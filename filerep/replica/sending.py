@@ -28,12 +28,12 @@ if TYPE_CHECKING:
     from filerep.farend.connection import Output
     from filerep.farend.ways import Way
     from filerep.replica.economy import Economy
+    from filerep.replica.restless import Restless
     from filerep.replica.sent import Sent
     from filerep.replica.tally import Tally
     from filerep.source import Source
 
-_TORN_WAIT = (0.02, 2.0)  # seconds, growing
-_TORN_PATIENCE = 10.0
+_RESTLESS_BYTES = 1 << 18  # smaller files cost nothing
 _SECOND = 1_000_000_000
 _COARSE_TICKS = 2_100_000_000  # ns; for stamps in whole seconds, or FAT's two
 _UNSURE = tables.OURS | tables.UNSURE
@@ -49,8 +49,8 @@ class Sender:
         far: Far,
         out: Output,
         economy: Economy,
+        restless: Restless,
         on_error: Callable[[str, bytes, OSError], None],
-        later: Callable[[bytes, float], None],
     ) -> None:
         self._source = source
         self._table = table
@@ -58,11 +58,12 @@ class Sender:
         self._out = out
         self._economy = economy
         self._on_error = on_error
-        self._later = later
+        self._restless = restless
         self._ticks = tables.ticks(source.device, os.uname().release)
-        self._torn: dict[bytes, tuple[float, float]] = {}  # path: since when, next wait
         self._unreadable: set[bytes] = set()
-        self._signature: Optional[bytes] = None  # of what was sent last
+        # Of what was sent last.
+        self._signature: Optional[bytes] = None
+        self._mixed = False  # it changed while it was read
         self._record = tarstream.RECORD  # bytes, of the next archive
         self._packed = False  # is the next archive compressed?
 
@@ -96,19 +97,18 @@ class Sender:
                 tally.end(fit)
             length += took
             if fit:
-                if self._torn:
-                    self._torn.pop(member.path, None)
+                self._tell_restless(member)
                 if self._signature is not None:
                     self._sign(member.path, new, self._signature, sent)
             elif new is None:  # a piece
                 unfit.add(member.path)
-                self._put_off(member.path)
+                self._put_off(member.path, member.status.st_size)
             else:
                 unfit.add(member.path)
                 # Unless something else was planned for it meanwhile, as the next batch was.
                 if self._table.get(member.path) == new:
                     self._table.put_back(member.path, old)
-                self._put_off(member.path)
+                self._put_off(member.path, member.status.st_size)
         scripts = _members(batch.scripts(unfit))
         if records and _records_of(length + len(scripts)) > records:
             scripts, sent.void = _members([(COMMIT, b"dirty=1\n")]), True
@@ -183,7 +183,7 @@ class Sender:
 
     def _send_member(self, member: Member) -> tuple[int, bool]:
         """How many bytes of archive went out, and whether it may be put in place."""
-        self._signature = None
+        self._signature, self._mixed = None, False
         if member.way is not None:
             return self._send_reused(member, member.way)
         header = member.header(self._far.precise)
@@ -191,7 +191,7 @@ class Sender:
         if stat.S_ISLNK(status.st_mode):
             out.add(header)
             return len(header), True
-        patient = bool(self._torn) and self._waited_long(member.path)
+        patient = self._restless.patient(member.path)
         signer = self._signer(size)
         took = 0
         try:
@@ -218,14 +218,13 @@ class Sender:
                     raise OSError(errno.EIO, os.strerror(errno.EIO))
                 if whole and unchanged and signer is not None:
                     self._signature = signer.signature()
+                self._mixed = whole and not unchanged
                 return took, whole and (patient or unchanged)
             finally:
                 out.seen = None
                 os.close(fd)
         except OSError as error:
-            if not changed_meanwhile(error):
-                self._on_error("read", member.path, error)
-                self._unreadable.add(member.path)
+            self._unread(member.path, error)
             return took, False
 
     def _signer(self, size: int) -> Optional[Signer]:
@@ -263,28 +262,36 @@ class Sender:
             finally:
                 os.close(fd)
         except OSError as error:
-            if not changed_meanwhile(error):
-                self._on_error("read", member.path, error)
-                self._unreadable.add(member.path)
+            self._unread(member.path, error)
             return took, False
 
-    def _waited_long(self, path: bytes) -> bool:
-        """Was ``path`` torn again and again?
+    def _unread(self, path: bytes, error: OSError) -> None:
+        """What cannot be read is told; what is only held by somebody is looked at again.
 
-        RACE: a file that does not rest for ten seconds (a log, a disk image) is sent as
-        it is read, which may be a mix of two versions, rather than never.
+        A lease (fcntl(2): Samba's, an NFS server's) is given back, of which no event tells.
         """
-        since = self._torn.get(path)
-        return since is not None and time.monotonic() - since[0] > _TORN_PATIENCE
+        if not changed_meanwhile(error) and error.errno != errno.EAGAIN:
+            self._on_error("read", path, error)
+            self._unreadable.add(path)
 
-    def _put_off(self, path: bytes) -> None:
+    def _tell_restless(self, member: Member) -> None:
+        """What it takes to send ``member`` once more. Reading is an eighth of sending."""
+        if member.way is not None and member.way.verb == b"piece":
+            return
+        size = member.status.st_size
+        if member.way is not None and member.way.verb != b"last":
+            size = member.size + size // 8
+        if self._mixed:
+            self._restless.sent_torn(member.path, size)
+        elif size >= _RESTLESS_BYTES or self._restless:
+            self._restless.sent(member.path, size)
+
+    def _put_off(self, path: bytes, size: int) -> None:
         """It was not sent: when to look again."""
         if path in self._unreadable:
             self._unreadable.remove(path)  # said once, and looked at when named again
         else:
-            since, wait = self._torn.get(path, (time.monotonic(), _TORN_WAIT[0]))
-            self._torn[path] = (since, min(2 * wait, _TORN_WAIT[1]))
-            self._later(path, wait)
+            self._restless.torn(path, size)
 
 
 def _members(scripts: list[tuple[bytes, bytes]]) -> bytes:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from filerep.replica.options import Here, Options
     from filerep.replica.plan import Plan
     from filerep.replica.reporting import Reporter
+    from filerep.replica.restless import Restless
     from filerep.replica.retries import Failures, Unread
     from filerep.replica.schedule import Schedule
 
@@ -50,6 +51,7 @@ class Settling:
         unread: Unread,
         reporter: Reporter,
         on_sync: OnSync,
+        restless: Restless,
     ) -> None:
         self._source = here.source
         self._table = here.table
@@ -62,6 +64,7 @@ class Settling:
         self._unread = unread
         self._reporter = reporter
         self._on_sync = on_sync
+        self._restless = restless
         self._unseen_queued = False
         self._ignored = (
             0  # files that an earlier run sent, and that do not count by now
@@ -84,6 +87,7 @@ class Settling:
         """A script waits for what was named before this; told once nothing is left."""
         self._marks += 1
         self._failures.mark()
+        self._schedule.again(self._restless.owe())
 
     def holds_back(self) -> bool:
         """Is it time to take no more changes until all named so far is acknowledged?
@@ -95,6 +99,8 @@ class Settling:
         if not (self._marks or self._on_sync.presses() or not self.initial_done):
             self._awaited = None
             return False
+        if self._restless.owed and not self._on_sync.presses():
+            return False  # the moment has come, and it is them who are waited for
         now = time.monotonic()
         if self._awaited is None:
             self._awaited = now
@@ -113,6 +119,9 @@ class Settling:
                 return False
         if self._rules is not None and self._mirror():
             return False
+        self._restless.settle()
+        if (inputs_ended or not self.initial_done) and not self._owe():
+            return False
         if not self.initial_done:
             self.initial_done = True
             self._reporter.first(
@@ -126,7 +135,7 @@ class Settling:
         if self._on_sync.ready(inputs_ended):
             run_on_sync()
             return False
-        if self._marks and not self._failures.before_mark():
+        if self._marks and not self._restless.owed and not self._failures.before_mark():
             for _ in range(self._marks):
                 missing = len(self._failures) + len(self._unread)
                 self._reporter.mark(missing, self._on_sync.to_end)
@@ -136,6 +145,11 @@ class Settling:
         self._reporter.sync(len(self._failures))
         busy = self._on_sync.due or self._on_sync.runs
         return inputs_ended and not busy and not self._failures.hurry()
+
+    def _owe(self) -> bool:
+        """Have those sent that rest; is there none left?"""
+        self._schedule.again(self._restless.owe())
+        return not self._restless.owed
 
     def _queue_unseen(self) -> None:
         """Look at what earlier runs have sent and this one has not seen.

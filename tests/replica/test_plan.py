@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 from collections import OrderedDict
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from filerep.replica.options import Options
 from filerep.replica.pace import Pace
 from filerep.replica.plan import Plan
 from filerep.replica.queues import Paths
+from filerep.replica.restless import Restless
 from filerep.replica.reuse import Reuse
 from filerep.replica.sending import Sender
 from filerep.replica.sent import Sent
@@ -153,7 +155,7 @@ def test_what_is_planned_while_a_batch_is_sent_has_the_last_word(case: Case) -> 
                 assert case.plan.look(b"came", ahead, Paths())
 
     far = Far("stage=.filerep-x tar=gnu list=find")
-    later: list[bytes] = []
+    restless = Restless(time.monotonic, lambda path: 0.0, lambda: None)
     with open(os.devnull, "r+b") as nowhere:
         Sender(
             case.source,
@@ -161,8 +163,8 @@ def test_what_is_planned_while_a_batch_is_sent_has_the_last_word(case: Case) -> 
             far,
             Out(nowhere.fileno(), Answers(nowhere.fileno(), far), 0),
             case.economy,
+            restless,
             lambda action, path, error: None,
-            lambda path, wait: later.append(path),
         ).send(batch)
-    assert ahead.batch.deletions == later == [b"came"]
+    assert ahead.batch.deletions == restless.owe() == [b"came"]
     assert case.table.get(b"came") is None

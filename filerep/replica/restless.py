@@ -1,0 +1,175 @@
+"""Files that change again and again, or while they are read: each is sent at a pace of its own.
+
+A log of 60 MB that gets twenty lines a second could be sent all the time, and would be torn
+each time. So a file that was sent a moment ago, and is named again, rests for ten times as long
+as sending it takes, and twice as long with each time; so does one that was torn. It is looked
+at sooner if it has not been written to for a second. Small files cost nothing, and do not rest.
+
+Nothing waits for those that rest, but who asks for a sync point (--wait, the first "in sync").
+Then each of them is owed one more sending, at once; and one that is torn over and over is sent
+as it is read, which may be a mix of two versions, rather than never.
+"""
+
+from __future__ import annotations
+
+import time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Optional
+
+_RATE = 50e6  # bytes a second: what sending costs, unless the connection is slower
+_FACTOR = 10
+_LEAST = 0.05  # seconds of rest; who would rest for less does not
+_MOST = 30.0
+_TORN_WAIT = (0.02, 2.0)
+_PATIENCE = 10.0
+_OWED_PATIENCE = 3.0
+_RESTED = 1.0  # seconds without a write
+_LOOK_EVERY = 0.5
+
+
+class _File:
+    """One of them."""
+
+    __slots__ = ("wait", "until", "torn_since", "named")
+
+    def __init__(self) -> None:
+        self.wait = 0.0  # seconds, the last time
+        self.until = 0.0  # by the monotonic clock
+        self.torn_since: Optional[float] = None
+        self.named = False  # is there anything to send?
+
+
+class Restless:
+    """Knows which files were sent lately, and when each may be sent again."""
+
+    def __init__(
+        self,
+        clock: Callable[[], float],
+        mtime: Callable[[bytes], float],
+        rate: Callable[[], Optional[float]],
+    ) -> None:
+        """``mtime`` tells when a file was written to, in seconds of `time.time`, 0 if it has
+        gone; ``rate`` how many bytes a second the connection takes, if that is known.
+        """
+        self._clock = clock
+        self._mtime = mtime
+        self._rate = rate
+        self._files: dict[bytes, _File] = {}
+        self._next_look = 0.0
+        self._owed: set[bytes] = set()
+
+    def __bool__(self) -> bool:
+        """Does any of them wait to be sent?"""
+        return any(file.named for file in self._files.values())
+
+    @property
+    def owed(self) -> bool:
+        """Is any owed a sending?"""
+        return bool(self._owed)
+
+    def settle(self) -> None:
+        """All that was to be looked at has been: owed are those that were torn again."""
+        self._owed = {path for path in self._owed if self._files[path].named}
+
+    def holds(self, path: bytes) -> bool:
+        """``path`` was named: is it to rest first? Then it is known here."""
+        file = self._files.get(path)
+        if file is None or self._clock() >= file.until:
+            return False
+        file.named = True
+        return True
+
+    def sent(self, path: bytes, size: int) -> None:
+        """All of ``path`` was sent, as it was at one moment."""
+        self._owed.discard(path)
+        file = self._files.get(path)
+        rest = self._rest(size)
+        if file is None and rest < _LEAST:
+            return
+        if file is None:
+            file = self._files[path] = _File()
+        self._again(file, rest)
+        file.torn_since = None
+
+    def sent_torn(self, path: bytes, size: int) -> None:
+        """It was sent though it changed meanwhile, after all this time."""
+        self._owed.discard(path)
+        file = self._files.setdefault(path, _File())
+        self._again(file, self._rest(size))
+        file.named = True
+
+    def torn(self, path: bytes, size: int) -> None:
+        """It changed while it was read, and was not sent."""
+        file = self._files.setdefault(path, _File())
+        now = self._clock()
+        if file.torn_since is None:
+            file.torn_since, file.wait = now, _TORN_WAIT[0]
+        else:
+            file.wait = min(2 * file.wait, _TORN_WAIT[1])
+        rest = 0.0 if path in self._owed else min(self._rest(size), _PATIENCE)
+        file.until = now + max(file.wait, rest)
+        file.named = True
+
+    def patient(self, path: bytes) -> bool:
+        """Was ``path`` torn again and again, so that it is to be sent as it is read?
+
+        RACE: a file that does not rest for ten seconds (a log, a disk image) may arrive as a
+        mix of two versions, until it rests.
+        """
+        file = self._files.get(path)
+        if file is None or file.torn_since is None:
+            return False
+        patience = _OWED_PATIENCE if path in self._owed else _PATIENCE
+        return self._clock() - file.torn_since > patience
+
+    def _rest(self, size: int) -> float:
+        rate = min(self._rate() or _RATE, _RATE)
+        return _FACTOR * size / rate
+
+    def _again(self, file: _File, rest: float) -> None:
+        now = self._clock()
+        soon = now < file.until + 4 * file.wait
+        file.wait = min(max(2 * file.wait if soon else 0.0, rest), _MOST)
+        file.until = now + file.wait
+        file.named = False
+
+    def due(self) -> Optional[float]:
+        """When to call ``wake``."""
+        waiting = [file.until for file in self._files.values() if file.named]
+        return min(self._next_look, min(waiting)) if waiting else None
+
+    def wake(self) -> list[bytes]:
+        """Those that may be sent now. The others are forgotten once they are quiet."""
+        now = self._clock()
+        look = now >= self._next_look
+        found = []
+        for path, file in list(self._files.items()):
+            if not file.named:
+                quiet = now > file.until + 4 * file.wait + _RESTED
+                if quiet and path not in self._owed:
+                    del self._files[path]
+            elif now >= file.until or look and self._rested(path):
+                file.named = False
+                found.append(path)
+        if look:
+            self._next_look = now + _LOOK_EVERY
+        return found
+
+    def _rested(self, path: bytes) -> bool:
+        return time.time() - self._mtime(path) > _RESTED
+
+    def owe(self) -> list[bytes]:
+        """Each of those that rest is to be sent once more, at once, if it is not yet; these."""
+        waiting = [
+            path
+            for path, file in self._files.items()
+            if file.named and path not in self._owed
+        ]
+        self._owed.update(waiting)
+        for path in waiting:
+            self._files[path].named = False
+            self._files[path].until = 0.0
+        return waiting
