@@ -39,6 +39,8 @@ Options:
                      changed since the last time are named once more. 0 is never, `auto`
                      every minute or more rarely, for less than one per cent of a
                      processor [default: auto].
+  --mark-gone        Print what is gone as `path/`, whatever it was. A reader that is slow
+                     then takes nothing that came to be there later for what was named.
   --verbose          Say what is watched, and how.
   -h, --help         Print this text.
   -V, --version      Print the version.
@@ -72,7 +74,7 @@ import time
 
 from filerep import command
 from filerep.command import OutputError, Stop
-from filerep.pathstream import WHOLE_TREE, quote
+from filerep.pathstream import WHOLE_TREE, encode, quote
 from filerep.rules import ignore
 from filerep.source import RootGone
 from filerep.watching.limits import LimitReached, NoInotify, explain
@@ -102,11 +104,13 @@ def watch(
     root: Root,
     out: int,
     wake: int,
+    mark_gone: bool = False,
     clock: Callable[[], float] = time.monotonic,
 ) -> None:
     """Write what ``tracker`` finds to ``out`` until its reader has gone.
 
-    Anything readable from ``wake`` asks for a sync point. Raises ``RootGone``,
+    Anything readable from ``wake`` asks for a sync point. With ``mark_gone`` what is gone
+    is written with a ``/`` behind it. Raises ``RootGone``,
     ``OutputError``, OSError, and ``LimitReached`` if the tracker cannot go on.
     """
     poller = select.poll()
@@ -114,32 +118,43 @@ def watch(
     sources = tracker.descriptors()
     for fd, events in sources.items():
         poller.register(fd, events)
+    there = root.there if mark_gone else None
     rest = b""
+    asked = False
     while True:
         tracker.work()
+        if asked and tracker.sync():
+            pending.last(SYNC)
+            asked = False
         pending.settle(clock())
         # Asked for no event, poll still tells that the reader has gone.
-        poller.register(out, select.POLLOUT if rest or pending else 0)
+        wanted = rest or (pending and tracker.settled())
+        poller.register(out, select.POLLOUT if wanted else 0)
         ready = dict(poller.poll(_milliseconds(clock(), pending, tracker)))
         if ready.get(out, 0) & (select.POLLERR | select.POLLHUP):
             return
         if wake in ready:
             os.read(wake, 4096)
-            tracker.sync()
-            pending.last(SYNC)
+            asked = True
         elif not sources.keys().isdisjoint(ready):
             tracker.read(any(ready.get(fd, 0) & select.POLLPRI for fd in sources))
         if ready.get(out, 0) & select.POLLOUT:
             root.check()  # or all that was in it looks deleted
             try:
-                rest = _hand_over(out, rest, pending)
+                rest = _hand_over(out, rest, pending, tracker, there)
             except BrokenPipeError:
                 return
             except OSError as error:
                 raise OutputError(error) from None
 
 
-def _hand_over(out: int, rest: bytes, pending: Pending) -> bytes:
+def _hand_over(
+    out: int,
+    rest: bytes,
+    pending: Pending,
+    tracker: Tracker,
+    there: Callable[[bytes], bool] | None,
+) -> bytes:
     """Write ``rest`` and what is pending, as much as goes without waiting; what is left over.
 
     A pipe that poll calls writable, as ``out`` is now, takes PIPE_BUF bytes. O_NONBLOCK is
@@ -148,8 +163,21 @@ def _hand_over(out: int, rest: bytes, pending: Pending) -> bytes:
     poller = select.poll()
     poller.register(out, select.POLLOUT)
     while rest or pending:
-        data = rest or pending.take(select.PIPE_BUF)
-        rest = data[os.write(out, data[: select.PIPE_BUF]) :]
+        if not rest:
+            paths = pending.take(select.PIPE_BUF)
+            gone = {
+                path
+                for path in paths
+                if there and not path.endswith(b"/") and not there(path)
+            }
+            judged = tracker.judged(paths)
+            if judged is None:
+                pending.put_back(paths)
+                break
+            rest = encode(path + b"/" if path in gone else path for path in judged)
+            if not rest:
+                continue
+        rest = rest[os.write(out, rest[: select.PIPE_BUF]) :]
         if poller.poll(0) != [(out, select.POLLOUT)]:
             break
     return rest
@@ -183,7 +211,7 @@ def _body(run: Command) -> int:
             os.close(ready_fd)
         while True:
             try:
-                watch(tracker, pending, root, OUT, wake)
+                watch(tracker, pending, root, OUT, wake, run.args["--mark-gone"])
                 return run.status
             except LimitReached as limit:
                 tracker.close()

@@ -19,10 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from filerep.watching.nodes import Directory
-    from filerep.watching.pending import Pending
-    from filerep.watching.roots import Root
     from filerep.watching.tree import Tree
-    from filerep.watching.watches import Watches
 
 _FACTOR = 100  # rest a hundred times as long as it took: less than 1 % of a core
 _LEAST_SECONDS = 60.0
@@ -36,19 +33,13 @@ class Audit:
 
     def __init__(
         self,
-        root: Root,
         tree: Tree,
-        watches: Watches,
-        pending: Pending,
         seconds: float | None,
         clock: Callable[[], float],
         wall_ns: Callable[[], int] = time.time_ns,
     ) -> None:
         """``seconds`` 0 is no audit, None one of less than 1 % of a core."""
-        self._root = root
         self._tree = tree
-        self._watches = watches
-        self._pending = pending
         self._seconds = seconds
         self._clock = clock
         self._wall_ns = wall_ns
@@ -95,8 +86,8 @@ class Audit:
         jumped = (began[0] - wall_ns) / 1e9 - (began[1] - clock)
         if abs(jumped) > 1:
             since = 0  # the clock was set, so stamps cannot be compared with it
-        self._root.check()
-        self._pending.now(WHOLE_TREE)
+        self._tree.root.check()
+        self._tree.pending.now(WHOLE_TREE)
         took = 0.0
         nodes = iter(list(self._tree.top.family()))
         more = True
@@ -104,7 +95,7 @@ class Audit:
             started = self._clock()
             # A descent is not kept over a yield: events are handled there, and a node
             # that has got a new inode must not be given back the old one.
-            with Descent(self._root) as descent:
+            with Descent(self._tree.root) as descent:
                 more = False
                 for node in nodes:
                     if node.attached():
@@ -121,16 +112,16 @@ class Audit:
         try:
             fd = descent.open(node.path)
             before = node.wd
-            self._watches.add(node, fd)
+            self._tree.watches.add(node, fd)
             if before != node.wd:
-                self._pending.now(node.path + b"/")
+                self._tree.pending.now(node.path + b"/")
                 self._tree.take_in(node, True, descent)
                 return
             files, dirs = self._tree.contents(fd, node)
             for name in files + dirs:
                 status = os.stat(name, dir_fd=fd, follow_symlinks=False)
                 if status.st_ctime_ns >= since:
-                    self._pending.now(node.join(name))
+                    self._tree.pending.now(node.join(name))
             for name in dirs:
                 if node.child(name) is None:
                     self._tree.look(node, name, moved=True)

@@ -83,15 +83,12 @@ class Inotify:
             self._mounts = Mounts(root.path)
         except OSError:
             pass
-        self._watches = Watches(self.kernel)
+        self._watches = Watches(self.kernel, root.path)
         self._links = OtherNames(root.path)
+        self._began_ns = time.time_ns()
         self._tree = Tree(root, load(), self._watches, self._links, pending, on_error)
-        self._rules = Following(
-            root, load, self._tree, self._watches, self._links, pending, clock
-        )
-        self.audit = Audit(
-            root, self._tree, self._watches, pending, audit_seconds, clock
-        )
+        self.rules = Following(self._tree, load, clock)
+        self.audit = Audit(self._tree, audit_seconds, clock)
         self._overflowed = False
 
     # What the loop calls.
@@ -112,9 +109,9 @@ class Inotify:
         """Put every watch in place, naming nothing; raises ``LimitReached`` or OSError."""
         os.close(self._root.open())
         self.audit.start()
-        self._watches.watch_above(self._root.path)
-        self._rules.watch()
+        self._watches.watch_above()
         self._tree.take_in_all(naming=False)
+        self.rules.start(self._began_ns)
 
     def directories(self) -> int:
         return len(self._watches.nodes)
@@ -133,7 +130,7 @@ class Inotify:
         """When ``work`` is to be called next."""
         if self._overflowed or self.kernel.backlog:
             return 0.0
-        due = [self._rules.deadline(), self.audit.deadline()]
+        due = [self.rules.deadline(), self.audit.deadline()]
         return min((time for time in due if time is not None), default=None)
 
     def work(self) -> None:
@@ -148,22 +145,40 @@ class Inotify:
                 " looking at everything again"
             )
             self.look_at_everything()
-        self._rules.work(self._clock())
+        self.rules.work(self._clock())
         self.audit.work()
         for path in self._links.complete(self._tree.files):
             self._pending.now(path)
 
-    def sync(self) -> None:
-        """Bring everything that has changed until now to ``pending``."""
+    def sync(self) -> bool:
+        """Bring everything that has changed until now to ``pending``, if that can be told."""
         self.read()
-        self._rules.work(float("inf"))
         self.work()
+        return self.rules.rests()
+
+    def settled(self) -> bool:
+        """Can it be told what counts? Not while a rule file is being written."""
+        return self.rules.settled()
+
+    def judged(self, paths: list[bytes]) -> list[bytes] | None:
+        """Those of ``paths``, which came up before, that count now; None if it can't be told.
+
+        What changed the rules before a path came up had its event before.
+        """
+        generation = self.rules.generation
+        self.read(mounted=False)
+        self.rules.work(self._clock())
+        if self._overflowed or not self.rules.rests():
+            return None
+        if self.rules.generation == generation:
+            return paths
+        return [other for path in paths if (other := self.rules.revised(path))]
 
     def look_at_everything(self) -> None:
         """Name whatever is there, and have what has gone looked for."""
         self._root.check()
         self._pending.now(WHOLE_TREE)
-        self._rules.load()
+        self.rules.load()
         self._tree.take_in_all(naming=True)
 
     # Events.
@@ -176,8 +191,8 @@ class Inotify:
             return
         if wd in self._watches.above and (not name or mask & DELETE):
             self._root.check()
-        if name in self._watches.names.get(wd, ()):
-            self._rules.outside(name, event.last)
+        if wd in self._watches.places:
+            self.rules.hear(event)
         nodes = self._watches.nodes.get(wd)
         if nodes is None:
             return
@@ -216,9 +231,8 @@ class Inotify:
 
     def _changed(self, node: Directory, event: Event) -> None:
         name, mask, last = event.name, event.mask, event.last
-        # The top of a repository, which begins or ends here, bounds the rules.
-        if rule_file(name) or name == b".git":
-            self._rules.changed(node.path, last)
+        if rule_file(name):
+            self.rules.changed(node.join(name), last)
         is_dir = bool(mask & ISDIR)
         if not node.rules.counts(name, is_dir):
             return

@@ -43,8 +43,10 @@ ROOT = INSIDE | _SELF
 ABOVE = _SELF | _ADD
 #: While anyone holds the root open, its deletion is an event in its parent and nowhere else.
 PARENT = ABOVE | DELETE
-#: Directories that hold rule files and are not in the tree.
-RULES = CREATE | DELETE | MOVED_FROM | MOVED_TO | CLOSE_WRITE | _ADD
+#: A directory on the way to a file outside the tree: what comes and goes in it.
+WAY = CREATE | DELETE | MOVED_FROM | MOVED_TO | _ADD
+#: Such a file.
+FILE = MODIFY | CLOSE_WRITE | ATTRIB | int(flags.MASK_ADD | flags.DONT_FOLLOW)
 
 #: What is no intermediate state, and may be looked at at once.
 AT_ONCE = CLOSE_WRITE | MOVED_TO | ATTRIB

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 # Editors and git take a name away and put it back within a few milliseconds. 50 ms covers
 # what they were seen to do and is too short for a person to notice.
@@ -27,6 +27,12 @@ class Holds:
 
     def forget(self, key: bytes) -> None:
         self._due.pop(key, None)
+
+    def __bool__(self) -> bool:
+        return bool(self._due)
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(list(self._due))
 
     def deadline(self) -> float | None:
         """When the first key falls due."""
@@ -96,8 +102,8 @@ class Pending:
         """Is there anything the reader could have now?"""
         return bool(self._ready)
 
-    def take(self, size: int) -> bytes:
-        """The first records, of ``size`` bytes together at most, but at least one."""
+    def take(self, size: int) -> list[bytes]:
+        """The first paths, of ``size`` bytes as records at most, but at least one."""
         taken: list[bytes] = []
         length = 0
         for path in self._ready:
@@ -107,5 +113,20 @@ class Pending:
             taken.append(path)
         for path in taken:
             del self._ready[path]
-        taken.append(b"")
-        return b"\0".join(taken)
+        return taken
+
+    def put_back(self, paths: list[bytes]) -> None:
+        """They were not handed over, and are the first again."""
+        if paths:
+            self._ready = {**dict.fromkeys(paths), **self._ready}
+
+    def revise(self, judge: Callable[[bytes], bytes | None]) -> None:
+        """Put what ``judge`` says in place of each path; None drops it."""
+        ready = [judge(path) for path in self._ready]
+        for holds in (self._held, self._aside):
+            for path in holds:
+                other = judge(path)
+                if other != path:
+                    holds.forget(path)
+                    ready.append(other)
+        self._ready = {path: None for path in ready if path is not None}

@@ -17,7 +17,10 @@ import time
 from array import array
 
 from filerep.pathstream import WHOLE_TREE
-from filerep.rules.walking import listing
+from filerep.rules.ignore import RULE_FILE
+from filerep.watching.confirming import Confirming
+from filerep.watching.entries import Entries
+from filerep.watching.judging import Judge, recent
 from filerep.watching.roots import ABSENT, Descent
 
 TYPE_CHECKING = False
@@ -33,14 +36,12 @@ DEFAULT_SECONDS = 1.0
 _LOOK_FACTOR = 9  # rest nine times as long as a look took: a tenth of a core
 _SLICE_SECONDS = 0.005
 _WORD = 0xFFFFFFFFFFFFFFFF
-_RECENT_NS = 100_000_000
-_RECENT_IN_WHOLE_SECONDS_NS = 2_100_000_000
 
 
 class Listing:
     """What was seen of one directory."""
 
-    __slots__ = ("identity", "names", "states", "turn")
+    __slots__ = ("identity", "names", "stamp", "states", "turn")
 
     def __init__(
         self, identity: tuple[int, int], names: bytes, states: array[int], turn: int
@@ -49,6 +50,9 @@ class Listing:
         self.names = names
         self.states = states
         self.turn = turn
+        self.stamp = (
+            0  # when something came or went in it, 0 where that can't be relied on
+        )
 
     def entries(self) -> dict[bytes, int]:
         return dict(zip(self.names.split(b"\0"), self.states)) if self.states else {}
@@ -75,8 +79,9 @@ class Snapshots:
         self._wall_ns = wall_ns
         self._seconds = seconds
         self._seen: dict[bytes, Listing] = {}
-        self._rules: Rules | None = None
-        self._rules_stamp: list[object] = []
+        self._judge = Judge(root, load, clock, wall_ns)
+        self._confirming = Confirming()
+        self._ruled: set[bytes] = set()  # directories with a rule file
         self._turn = 0
         self._look: Iterator[None] | None = None
         self._due = 0.0
@@ -101,7 +106,9 @@ class Snapshots:
         pass
 
     def deadline(self) -> float | None:
-        return 0.0 if self._look else self._due
+        if self._look:
+            return 0.0
+        return self._due if self.settled() else min(self._due, self._judge.due)
 
     def work(self) -> None:
         """A piece of a look at the tree, if one is due."""
@@ -111,13 +118,22 @@ class Snapshots:
             if next(self._look, self) is self:
                 self._look = None
 
-    def sync(self) -> None:
-        """Bring everything that has changed until now to ``pending``."""
+    def sync(self) -> bool:
+        """Bring everything that has changed until now to ``pending``, if that can be told."""
         for _ in self._look or ():
             pass
         self._look = None
         for _ in self._looking(naming=True):
             pass
+        return self._judge.rests(self._ruled)
+
+    def settled(self) -> bool:
+        """Can it be told what counts? Not while a rule file is being written."""
+        return self._judge.settled()
+
+    def judged(self, paths: list[bytes]) -> list[bytes] | None:
+        """Those of ``paths`` that count now; None if it can't be told."""
+        return self._judge.judged(paths)
 
     # One look.
 
@@ -125,7 +141,8 @@ class Snapshots:
         """Compare the tree with what was seen of it; yields now and then."""
         self._turn += 1
         took = 0.0
-        rest = [(b"", self._current_rules())]
+        self._confirming.begin(self._clock())
+        rest = [(b"", self._judge.top())]
         while rest:
             started = self._clock()
             with Descent(self._root) as descent:
@@ -137,33 +154,16 @@ class Snapshots:
         gone = [path for path, seen in self._seen.items() if seen.turn != self._turn]
         for path in gone:
             del self._seen[path]
+            self._ruled.discard(path)
             if path.rpartition(b"/")[0] in self._seen:
-                self._pending.now(path + b"/")
+                self._name(path + b"/", gone=True)
+        for path in self._confirming.end():
+            self._pending.now(path)
         self._due = self._clock() + max(self._seconds, _LOOK_FACTOR * took)
 
-    def _current_rules(self) -> Rules:
-        """The root's rules, read again if a file that they come from has changed.
-
-        Reading them starts git, which would be most of a look at a small tree.
-        """
-        if self._rules is None or self._stamp(self._rules) != self._rules_stamp:
-            self._rules = self._load()
-            self._rules_stamp = self._stamp(self._rules)
-        return self._rules
-
-    def _stamp(self, rules: Rules) -> list[object]:
-        own = [os.path.join(self._root.path, name) for name in (b".gitignore", b".git")]
-        inputs = rules.inputs()
-        index = [inputs.index] if inputs.index else []
-        stamps: list[object] = []
-        for path in [*own, *inputs.rules, *index]:
-            try:
-                status = os.stat(path)
-            except OSError:
-                stamps.append(path)
-            else:
-                stamps.append((status.st_ino, status.st_size, status.st_ctime_ns))
-        return stamps
+    def _name(self, path: bytes, gone: bool) -> None:
+        self._pending.now(path)
+        self._confirming.named(path, gone)
 
     def _compare(
         self, path: bytes, above: Rules, naming: bool, descent: Descent
@@ -175,8 +175,11 @@ class Snapshots:
             if error.errno not in ABSENT:
                 self._on_error("read", path, error)
             return []
-        rules = above.enter(path.rpartition(b"/")[2], fd) if path else above
-        files, dirs = listing(fd, path or b".", rules, self._on_error)
+        entries = Entries(fd, path, self._on_error)
+        rules = above
+        if path:
+            rules = above.enter(path.rpartition(b"/")[2], fd, entries.whole())
+        files, dirs = entries.picked(rules)
         prefix = path + b"/" if path else b""
         below = [(prefix + name, rules) for name in dirs]
         status = os.fstat(fd)
@@ -186,23 +189,27 @@ class Snapshots:
         states = array("Q", [self._state(fd, name, now) for name in names])
         old = self._seen.get(path)
         new = Listing(identity, b"\0".join(names), states, self._turn)
+        new.stamp = 0 if recent(now, status.st_ctime_ns) else status.st_ctime_ns
         self._seen[path] = new
+        (self._ruled.add if entries.have(RULE_FILE) else self._ruled.discard)(path)
+        if not (old and old.stamp and old.stamp == new.stamp):
+            self._confirming.changed(path)
         if not naming:
             return below
         if old and old.identity != identity:
-            self._pending.now(prefix or WHOLE_TREE)
+            self._name(prefix or WHOLE_TREE, gone=True)
             old = None
         if old and old.names == new.names and old.states == states and 0 not in states:
             return below
         before = old.entries() if old else {}
         for name, state in zip(names, states):
             if before.pop(name, 0) != state or not state:
-                self._pending.now(prefix + name)
+                self._name(prefix + name, gone=False)
         for name in before:
             try:
                 os.stat(name, dir_fd=fd, follow_symlinks=False)
             except OSError:
-                self._pending.now(prefix + name)
+                self._name(prefix + name, gone=True)
         return below
 
     def _state(self, fd: int, name: bytes, now: int) -> int:
@@ -214,10 +221,7 @@ class Snapshots:
         if stat.S_ISDIR(status.st_mode):
             # What happens in it is found in it.
             return hash((status.st_ino, status.st_mode)) & _WORD | 1
-        recent = _RECENT_NS
-        if status.st_ctime_ns % 1_000_000_000 == 0:
-            recent = _RECENT_IN_WHOLE_SECONDS_NS
-        if abs(now - status.st_ctime_ns) < recent:
+        if recent(now, status.st_ctime_ns):
             return 0
         key = (
             status.st_ino,

@@ -40,6 +40,14 @@ class Root:
             raise RootGone
         return status
 
+    def there(self, path: bytes) -> bool:
+        """Is there anything at ``path``, as far as can be told?"""
+        try:
+            os.lstat(os.path.join(self.path, path))
+        except OSError as error:
+            return error.errno not in ABSENT
+        return True
+
     def open(self) -> int:
         """A descriptor of the root; raises ``RootGone`` or OSError."""
         self.check()

@@ -12,7 +12,11 @@ reader may have looked at ``d/f`` while d was away: only naming ``d/f`` again pu
 
 from __future__ import annotations
 
-from filerep.rules.walking import listing
+import os
+import stat
+
+from filerep.rules.ignore import REPOSITORY
+from filerep.watching.entries import Entries
 from filerep.watching.nodes import Directory
 from filerep.watching.roots import ABSENT, Descent
 
@@ -39,38 +43,40 @@ class Tree:
         pending: Pending,
         on_error: OnError,
     ) -> None:
-        self._root = root
-        self._watches = watches
-        self._links = links
-        self._pending = pending
+        self.root = root
+        self.watches = watches
+        self.links = links
+        self.pending = pending
         self._on_error = on_error
         self._unreadable: dict[bytes, Directory] = {}
         self.top = Directory(b"", None, rules)
+        #: Directories that have a ``.git`` in them, by path.
+        self.repositories: dict[bytes, Directory] = {}
 
     def look(self, parent: Directory, name: bytes, moved: bool) -> None:
         """Bring the node of a directory in line with what is there now."""
         path = parent.join(name)
         node = parent.child(name)
-        with Descent(self._root) as descent:
+        with Descent(self.root) as descent:
             try:
                 fd = descent.open(path)
             except OSError as error:
                 if error.errno not in ABSENT:
-                    self._pending.now(path)
+                    self.pending.now(path)
                     self._unread(node or parent.add(name), error)
                     return
                 if node:
                     self.drop(node)
-                self._pending.later(path)
-                self._pending.later(path + b"/")
+                self.pending.later(path)
+                self.pending.later(path + b"/")
                 return
             if node is None:
                 node = parent.add(name)
             before = node.wd
-            self._watches.add(node, fd)
-            self._pending.now(path)
+            self.watches.add(node, fd)
+            self.pending.now(path)
             if moved or before not in (0, node.wd):
-                self._pending.now(path + b"/")
+                self.pending.now(path + b"/")
             elif before and node.named:
                 # Watched since it was listed, and never away: nothing can have been missed.
                 return
@@ -100,39 +106,69 @@ class Tree:
                 elif not node.wd and node.parent:
                     self.drop(node)
                 continue
-            self._watches.add(node, fd)
+            self.watches.add(node, fd)
             rest.extend(self._enter(node, fd, naming))
             turn += 1
             if turn % 64 == 0:
-                self._watches.kernel.soak()
+                self.watches.kernel.soak()
 
     def take_in_all(self, naming: bool) -> None:
-        with Descent(self._root) as descent:
+        with Descent(self.root) as descent:
             self.take_in(self.top, naming, descent)
 
     def _enter(self, node: Directory, fd: int, naming: bool) -> list[Directory]:
         """List the watched ``node``, open as ``fd``; returns the nodes of what is below."""
         self._unreadable.pop(node.path, None)
-        if node.parent:
-            node.rules = node.parent.rules.enter(node.name(), fd)
         node.named = naming
-        files, dirs = self.contents(fd, node)
+        entries = self.scan(fd, node)
+        if node.parent:
+            name = node.name()
+            node.rules = node.parent.rules.enter(name, fd, entries.whole())
+        files, dirs = entries.picked(node.rules)
         if naming:
             for name in files + dirs:
-                self._pending.now(node.join(name))
+                self.pending.now(node.join(name))
             for name in files:
-                for other in self._links.of(node.join(name)):
-                    self._pending.now(other)
+                for other in self.links.of(node.join(name)):
+                    self.pending.now(other)
         self.drop_all_but(node, dirs)
         return [node.child(name) or node.add(name) for name in dirs]
 
+    def scan(self, fd: int, node: Directory) -> Entries:
+        """All that is in the directory ``node``, open as ``fd``."""
+        entries = Entries(fd, node.path, self._on_error)
+        if entries.have(REPOSITORY):
+            self.repositories[node.path] = node
+        else:
+            self.repositories.pop(node.path, None)
+        return entries
+
     def contents(self, fd: int, node: Directory) -> tuple[list[bytes], list[bytes]]:
         """What counts in the directory ``node``, open as ``fd``: files and directories."""
-        return listing(fd, node.path or b".", node.rules, self._on_error)
+        return self.scan(fd, node).picked(node.rules)
+
+    def counts(self, path: bytes) -> bool:
+        """Does ``path`` count by the rules as they are known?"""
+        above, _, name = path.rpartition(b"/")
+        parent = self.top.find(above)
+        if parent is None:
+            return False
+        mode = self._mode(path)
+        kinds = (stat.S_ISDIR(mode),) if mode else (True, False)
+        return any(parent.rules.counts(name, is_dir) for is_dir in kinds)
+
+    def is_directory(self, path: bytes) -> bool:
+        return stat.S_ISDIR(self._mode(path))
+
+    def _mode(self, path: bytes) -> int:
+        try:
+            return os.lstat(os.path.join(self.root.path, path)).st_mode
+        except OSError:
+            return 0
 
     def files(self) -> Iterator[bytes]:
         """Every file that counts, listed anew."""
-        with Descent(self._root) as descent:
+        with Descent(self.root) as descent:
             for node in self.top.family():
                 try:
                     files, _ = self.contents(descent.open(node.path), node)
@@ -145,8 +181,9 @@ class Tree:
         """Forget ``node`` and what is below."""
         node.detach()
         for each in node.family():
-            self._watches.remove(each)
+            self.watches.remove(each)
             self._unreadable.pop(each.path, None)
+            self.repositories.pop(each.path, None)
 
     def drop_all_but(self, node: Directory, names: list[bytes]) -> None:
         for name in set(node.children or ()).difference(names):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 
 from filerep.watching import kernel
+from filerep.watching.places import Places
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,13 +21,14 @@ if TYPE_CHECKING:
 
 
 class Watches:
-    """The watches in place, and for whom: nodes, the way up from the root, rule files."""
+    """The watches in place, and for whom: nodes, the way up from the root, files outside."""
 
-    def __init__(self, inotify: Kernel) -> None:
+    def __init__(self, inotify: Kernel, root: bytes) -> None:
         self.kernel = inotify
+        self._root = root
         self.nodes: dict[int, tuple[Directory, ...]] = {}
         self.above: set[int] = set()
-        self.names: dict[int, set[bytes]] = {}
+        self.places = Places(inotify, root)
 
     def add(self, node: Directory, fd: int) -> None:
         """Watch the directory open as ``fd`` for ``node``; raises ``LimitReached``."""
@@ -56,11 +58,11 @@ class Watches:
             node.wd = 0
 
     def _outside(self, wd: int) -> bool:
-        return wd in self.above or wd in self.names
+        return wd in self.above or wd in self.places
 
-    def watch_above(self, root: bytes) -> None:
-        """Hear of it when ``root``, or a directory above it, is moved."""
-        path = os.path.realpath(root)
+    def watch_above(self) -> None:
+        """Hear of it when the root, or a directory above it, is moved."""
+        path = os.path.realpath(self._root)
         mask = kernel.PARENT
         while path != b"/":
             path = os.path.dirname(path)
@@ -70,14 +72,11 @@ class Watches:
                 pass  # may be passed through but not read; the next event finds it out
             mask = kernel.ABOVE
 
-    def watch_names(self, files: Iterable[bytes]) -> None:
-        """Hear of it when one of ``files`` changes, which need not be there, and no others."""
-        wanted: dict[int, set[bytes]] = {}
-        for file in files:
-            directory, name = os.path.split(file)
-            try:
-                wd = self.kernel.watch_name(directory, kernel.RULES)
-            except OSError:
-                continue
-            wanted.setdefault(wd, set()).add(name)
-        self.names = wanted
+    def follow(self, files: Iterable[bytes], since_ns: int) -> set[bytes]:
+        """Have ``places`` follow ``files``; those that may have changed after ``since_ns``."""
+        before = self.places.wds()
+        changed = self.places.follow(files, since_ns)
+        for wd in before - self.places.wds():
+            if wd not in self.nodes and wd not in self.above:
+                self.kernel.unwatch(wd)
+        return changed

@@ -13,8 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from operations import KINDS, NAMES, Hands, Operation
-from sink import Sink, tree
+from sink import tree
+from watched import Watched, watched
 
+from filerep.pathstream import encode
 from filerep.rules import ignore
 from filerep.rules.walking import walk
 from filerep.source import RootGone
@@ -26,74 +28,6 @@ from filerep.watching.roots import Root
 
 # How many seconds, about, a random test goes on when it is to hunt.
 HUNT = float(os.environ.get("FILEREP_HUNT", "0"))
-
-
-class Watched:
-    """A tree, its watcher and a replica, moved on by hand."""
-
-    def __init__(self, source: Path, polling: bool = False) -> None:
-        self.source = source
-        self.errors: list[tuple[str, bytes, OSError]] = []
-        self.said: list[str] = []
-        self.pending = Pending(lambda: 0.0)
-        self.root = Root(os.fsencode(source))
-        self.tracker: Inotify | Snapshots
-        if polling:
-            self.tracker = Snapshots(
-                self.root, self.load, self.pending, self.on_error, 1.0
-            )
-        else:
-            self.tracker = Inotify(
-                self.root,
-                self.load,
-                self.pending,
-                self.on_error,
-                self.said.append,
-                0.0,
-            )
-        self.tracker.start()
-        self.sink = Sink(source)
-        self.sink.walk()
-
-    def load(self) -> ignore.Rules:
-        return ignore.load(self.root.path, on_error=self.on_error)
-
-    def on_error(self, action: str, path: bytes, error: OSError) -> None:
-        self.errors.append((action, path, error))
-
-    def records(self) -> list[bytes]:
-        """Everything that has changed until now, as records."""
-        self.tracker.sync()
-        self.pending.settle(float("inf"))
-        taken = bytearray()
-        while self.pending:
-            taken += self.pending.take(4096)
-        self.sink.feed(bytes(taken))
-        return bytes(taken).split(b"\0")[:-1]
-
-    def some(self, size: int) -> None:
-        """Let the reader have ``size`` bytes, or about as many."""
-        self.tracker.read()
-        self.tracker.work()
-        self.pending.settle(float("inf"))
-        if self.pending:
-            self.sink.feed(self.pending.take(size))
-
-    def lose_events(self) -> None:
-        """What an overflow does: the queue's contents are lost, and there is the mark."""
-        assert isinstance(self.tracker, Inotify)
-        self.tracker.kernel.soak()
-        mark = struct.pack("iIII", -1, kernel.Q_OVERFLOW, 0, 0)
-        self.tracker.kernel.backlog = [mark]
-
-
-@contextmanager
-def watched(source: Path, polling: bool = False) -> Iterator[Watched]:
-    it = Watched(source, polling)
-    try:
-        yield it
-    finally:
-        it.tracker.close()
 
 
 @pytest.fixture
@@ -125,7 +59,7 @@ def test_a_file_that_came_and_took_another_name_is_named_later(source: Path) -> 
         it.tracker.read()
         it.tracker.work()
         it.pending.settle(SETTLE_SECONDS)
-        assert it.pending.take(4096) == b"f\0"
+        assert it.pending.take(4096) == [b"f"]
         assert it.records() == [b"f~new"]
 
 
@@ -371,7 +305,7 @@ def test_a_path_that_waits_is_named_once() -> None:
     pending.now(b"f")
     pending.later(b"f")
     pending.settle(5.0)
-    assert pending.take(100) == b"f\0"
+    assert pending.take(100) == [b"f"]
     assert not pending
 
 
@@ -381,15 +315,15 @@ def test_the_sync_point_comes_after_all_that_waits() -> None:
     pending.last(b".")
     pending.later(b"b")
     pending.last(b".")
-    assert pending.take(100) == b"a\0b\0.\0"
+    assert pending.take(100) == [b"a", b"b", b"."]
 
 
 def test_a_record_longer_than_asked_for_is_taken_alone() -> None:
     pending = Pending(lambda: 0.0, 1.0)
     pending.now(b"x" * 50)
     pending.now(b"y")
-    assert pending.take(10) == b"x" * 50 + b"\0"
-    assert pending.take(10) == b"y\0"
+    assert pending.take(10) == [b"x" * 50]
+    assert pending.take(10) == [b"y"]
 
 
 # The same answer as fr-walk, whatever becomes of the ignore files.

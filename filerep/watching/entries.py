@@ -1,0 +1,40 @@
+"""What is in a directory, and what of that counts by which rules."""
+
+from __future__ import annotations
+
+from filerep.rules.walking import SLICE, scan, split
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from filerep.rules.ignore import OnError, Rules
+
+
+class Entries:
+    """The entries of a directory as they were read, in slices, each joined."""
+
+    def __init__(self, fd: int, path: bytes, on_error: OnError) -> None:
+        """Read the directory ``path``, open as ``fd``."""
+        self._slices: list[tuple[bytes, bytes, bytes]] = []
+        try:
+            self._slices.extend(scan(fd))
+        except OSError as error:
+            on_error("read", path or b".", error)
+
+    def whole(self) -> bytes | None:
+        """All of them joined, where one slice held all; see ``Rules.enter``."""
+        if len(self._slices) != 1:
+            return None
+        joined = b"".join(self._slices[0])
+        return joined if joined.count(b"\0") < SLICE else None
+
+    def have(self, name: bytes) -> bool:
+        joined = b"\0%s\0" % name
+        return any(joined in part for parts in self._slices for part in parts)
+
+    def picked(self, rules: Rules) -> tuple[list[bytes], list[bytes]]:
+        """Those that count: files and links, directories."""
+        found: tuple[list[bytes], list[bytes]] = ([], [])
+        for files, dirs, _ in self._slices:
+            found[0].extend(rules.pick(split(files), files, False))
+            found[1].extend(rules.pick(split(dirs), dirs, True))
+        return found

@@ -1,0 +1,112 @@
+"""What counts, while everything that decides about it changes: git is asked after each step.
+
+What git has listed at no time is never handed over, and what it lists now is there as it is
+here, once all that has changed was handed over.
+
+FILEREP_HUNT=SECONDS goes on for so long with seeds never tried before.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+from projects import Project, Step
+from sink import tree
+from watched import Watched, watched
+
+from filerep.pathstream import encode
+from filerep.rules.walking import walk
+
+HUNT = float(os.environ.get("FILEREP_HUNT") or 0)
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    for name in list(os.environ):
+        if name.startswith("GIT_") or name == "XDG_CONFIG_HOME":
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+    yield
+
+
+class Trial:
+    """A project, its watcher, and what git has ever listed in it."""
+
+    def __init__(self, base: Path, polling: bool, inside: bool) -> None:
+        self.project = Project(base, inside)
+        os.environ["HOME"] = str(self.project.home)
+        self.ever = self.project.listed() or set()
+        self.polling = polling
+        self.others: list[str] = []
+        self.now: set[bytes] = set()
+
+    def run(self, steps: Sequence[Step], dice: random.Random) -> None:
+        with watched(self.project.source, self.polling) as it:
+            it.sink.table.clear()
+            it.sink.feed(encode(walk(it.root.path, it.load(), it.on_error)))
+            for step in steps:
+                self.project.do(step)
+                self.look(it, step)
+                if dice.random() < 0.5:
+                    it.some(dice.choice([10, 200]))
+                elif dice.random() < 0.3:
+                    it.records()
+                    self.check(it, current=True)
+                self.check(it)
+            it.records()
+            self.check(it, current=True)
+
+    def look(self, it: Watched, step: Step) -> None:
+        """Ask git, and hear whether fr-walk would say the same."""
+        listed = self.project.listed()
+        walked = set(walk(it.root.path, it.load(), it.on_error))
+        if listed is None:
+            listed = walked
+        if listed != walked:
+            self.others.append(
+                f"after {step}: git {listed - walked}, walk {walked - listed}"
+            )
+        self.ever |= listed | walked
+        self.now = listed & walked
+
+    def check(self, it: Watched, current: bool = False) -> None:
+        files = {path for path, look in it.sink.table.items() if look[0] != "dir"}
+        leaked = files - self.ever
+        assert not leaked, f"git has never listed {leaked}"
+        if not current:
+            return
+        here = tree(os.fsencode(self.project.source))
+        for path in self.now:
+            assert it.sink.table.get(path) == here[path], f"{path!r} is not up to date"
+
+
+def steps_of(seed: int, count: int, polling: bool) -> None:
+    dice = random.Random(seed)
+    with tempfile.TemporaryDirectory(prefix="fr-test-") as name:
+        trial = Trial(Path(os.path.realpath(name)), polling, dice.random() < 0.4)
+        steps = [trial.project.draw(dice) for _ in range(count)]
+        trial.run(steps, dice)
+
+
+BOTH = pytest.mark.parametrize("polling", [False, True], ids=["inotify", "polling"])
+
+
+@BOTH
+@pytest.mark.parametrize("seed", range(12))
+def test_what_git_never_listed_stays_here(seed: int, polling: bool) -> None:
+    steps_of(seed, 60, polling)
+
+
+@BOTH
+def test_hunt_for_what_git_never_listed(polling: bool) -> None:
+    until = time.monotonic() + HUNT
+    while time.monotonic() < until:
+        seed = random.randrange(1 << 40)
+        print(f"seed {seed}")
+        steps_of(seed, 60, polling)
