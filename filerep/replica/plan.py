@@ -92,9 +92,14 @@ class Plan:
         for path in reversed(inner):
             queue.pop(path, None)
             queue[path] = None
-        if directory:
+        # A file that came to be there is not what was named: its own record comes, if it counts.
+        if directory and (self._knows(directory) or not self.is_there(directory)):
             queue.pop(directory, None)
             queue[directory] = None
+
+    def _knows(self, path: bytes) -> bool:
+        table = self._table
+        return not (table.get(path) is None and table.get_directory(path) is None)
 
     def is_there(self, path: bytes) -> bool:
         """Is a file or symlink at ``path``? False also if it cannot be told."""

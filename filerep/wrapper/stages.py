@@ -109,7 +109,7 @@ class Stages:
 
 
 def watch_options(job: Job) -> list[str]:
-    options = job.rules()
+    options = ["--mark-gone", *job.rules()]
     for name in ("--poll", "--audit"):
         if job.args[name] is not None:
             options += [name, job.args[name]]
