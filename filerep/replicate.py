@@ -36,6 +36,8 @@ Options:
   --wait               Wait until the one that runs has sent all saved by now.
                        The one with the same arguments, that is. No other
                        options are needed with it.
+  --wait-on-sync       As --wait, and until --on-sync has run on all of it.
+                       The exit status is that of its COMMAND.
   --save NAME          Keep these words for @NAME.
   --help               Show all options; -h shows these.
 
@@ -78,7 +80,8 @@ Options for what is said:
 
 Exit status:
   0    the destination was made the same (--once, --wait)
-  1    the same, but some paths could not be read, each with a message
+  1    the same, but some paths could not be read, each with a message; or
+       there is something to be done (--dry-run --once)
   64   wrong usage
   66   SRC_DIR cannot be used, or was moved, deleted or unmounted
   69   the connection or the far end failed, or refused some of the files; none
@@ -140,11 +143,12 @@ def _main(run: Command, typed: Typed) -> int:
         path = profiles.save(run.args["--save"], typed.to_save)
         run.say(f"saved {path}; `file-replicator @{run.args['--save']}` uses it")
         return command.OK
-    if run.args["--wait"]:
+    if run.args["--wait"] or run.args["--wait-on-sync"]:
         return _wait(run, job)
     waiters = _waiters(job)
     quiet, debugging = bool(run.args["--quiet"]), bool(run.args["--debugging"])
-    display = Display(sys.stderr, run.program, quiet, debugging)
+    verbose = bool(run.args["--verbose"])
+    display = Display(sys.stderr, run.program, quiet, debugging, verbose)
     signals = Signals(display)
     try:
         return replicate(
@@ -167,7 +171,8 @@ def _main(run: Command, typed: Typed) -> int:
 
 def _wait(run: Command, job: Job) -> int:
     try:
-        return wait(job.state_file(".sock"), run.say)
+        on_sync = bool(run.args["--wait-on-sync"])
+        return wait(job.state_file(".sock"), run.say, on_sync)
     except OSError as error:
         said = f"cannot reach one that runs: {command.reason(error)}"
         raise Stop(command.UNAVAILABLE, said) from None

@@ -284,7 +284,7 @@ class Followed:
             tree.close()  # or its watches would stay counted
             raise
         if self._run.args["--verbose"]:
-            self._run.say(f"watching {tree.directories():,} directories")
+            self._run.say(f"watching {_directories(tree.directories())} by inotify")
         return tree
 
     def _snapshots(self, naming: bool = False) -> Snapshots:
@@ -297,7 +297,7 @@ class Followed:
         )
         snapshots.start(naming)
         if self._run.args["--verbose"]:
-            self._run.say(f"polling {snapshots.directories():,} directories")
+            self._run.say(f"polling {_directories(snapshots.directories())}")
         return snapshots
 
     def _load(self) -> Rules:
@@ -322,6 +322,10 @@ class Followed:
         if text not in self._said:
             self._said.add(text)
             self._run.say(text)
+
+
+def _directories(count: int) -> str:
+    return "1 directory" if count == 1 else f"{count:,} directories"
 
 
 def _wake_on_signal() -> int:

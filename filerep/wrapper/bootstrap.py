@@ -50,7 +50,8 @@ class Bootstrap:
             line, _, self._said = line.partition(b"\n")
             word, _, rest = os.fsdecode(line).partition(" ")
             if word == "ready":
-                tools = f"tar={self._told['tar']} list={self._told['list']}"
+                names = ("tar", "list", "shell")
+                tools = " ".join(f"{name}={self._told.get(name, '')}" for name in names)
                 stage = f".filerep-{self._job.key[:8]}-{self._nonce}"
                 return f"{tools} {rest} stage={stage}"
             if word == "at":

@@ -17,7 +17,7 @@ from filerep.command import write_all
 from filerep.pathstream import quote
 from filerep.wrapper.fartext import FarText, marked
 from filerep.wrapper.firstcopy import FirstCopy
-from filerep.wrapper.lines import Burst, first_line, ignored_line, would_line
+from filerep.wrapper.lines import Burst, far_line, first_line, ignored_line, would_line
 from filerep.wrapper.screen import GREEN, RED, Screen
 from filerep.wrapper.words import beginning, duration
 
@@ -86,11 +86,6 @@ class Display:
         """What is wrong."""
         self._say(text, failure=True)
 
-    def note(self, text: str) -> None:
-        """What only those who asked for more want to know."""
-        if self._verbose:
-            self._say(text)
-
     def line(self, text: str) -> None:
         """A stage's message, which names its program.
 
@@ -125,8 +120,10 @@ class Display:
         self._connecting = None if self._quiet or not words else self._clock()
         self._connection = quote(" ".join(words))
 
-    def connected(self, destination: bytes) -> None:
-        """It has answered, and will replicate to ``destination``."""
+    def connected(self, destination: bytes, ready: str) -> None:
+        """It has answered by the line ``ready``, and will replicate to ``destination``."""
+        if self._verbose:
+            self._say(far_line(ready))
         self._connecting = None
         self._first.begun = True
         self._where = quote(destination.replace(b"//", b"/"))

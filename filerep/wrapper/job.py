@@ -67,6 +67,7 @@ class Job:
             )
         self.walks = not args["--no-initial-replication"]
         once = args["--once"] or args["--no-replicate-on-change"]
+        self.compares = bool(once and args["--dry-run"])  # only asks what differs
         self.watches = not once and not args["--dry-run"]
         self.retries = not args["--no-retry"] and self.watches
         self.keepalive = command.number(args["--keepalive"], "--keepalive")

@@ -115,6 +115,8 @@ class Burst:
 def first_line(what: dict[str, Any], watching: bool, where: str = "") -> str:
     """What the first copy came to, and where it is."""
     if what["rehearsed"]:
+        if not (what["files"] or what["removals"]):
+            return "nothing to do: the destination is the same"
         count = f"{files(what['files'])} to send, {size(what['bytes'])}"
         return f"nothing was changed: {count}; {what['removals']:,} to remove"
     to = f" -> {bare(where)}" if where else ""
@@ -138,6 +140,21 @@ def first_line(what: dict[str, Any], watching: bool, where: str = "") -> str:
     return f"{state}: {files(what['known'])}, {did}{to}" + (
         "; watching" if watching else ""
     )
+
+
+_TARS = {"gnu": "GNU tar", "bsd": "bsdtar"}
+_LISTERS = {"find": "find", "stat": "find and stat", "none": "nothing"}
+
+
+def far_line(ready: str) -> str:
+    """What there is at the far end and what is done with it, from its ready line."""
+    told = dict(word.partition("=")[::2] for word in ready.split())
+    tar = _TARS.get(told["tar"], "a tar that reads ahead")
+    lister = _LISTERS[told["list"]]
+    mover = "perl" if told.get("mover") == "perl" else "mv"
+    text = f"the far end has {told['shell']} and {tar}; listings come from {lister}"
+    text += f", renames from {mover}"
+    return f"{text}; the destination is empty" if told.get("empty") == "1" else text
 
 
 def ignored_line(count: int) -> str:

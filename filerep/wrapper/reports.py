@@ -19,6 +19,7 @@ class Reports:
         self._watches = watches
         self._line = b""  # not yet whole
         self.synced = False
+        self.differs = False  # is there something that a dry run would do?
         self.lost = ""  # why, in fr-pack's words
         self.refused = ""  # why another attempt is of no use
 
@@ -32,11 +33,15 @@ class Reports:
     def _report(self, what: dict[str, Any]) -> None:
         kind = what["is"]
         if kind == "mark":
-            self._waiters.answer(what["failing"])
+            self._waiters.answer(what["failing"], what["hooks"])
+        if kind == "hook":
+            self._waiters.on_sync_ended(what["status"])
         if kind == "lost":
             self.lost = what["why"]
         if kind == "refused":
             self.refused = what["why"]
+        if kind == "first" and what["rehearsed"]:
+            self.differs = bool(what["files"] or what["removals"])
         if kind == "sync" and not what["failing"]:
             self.synced = True
         self._display.report(what, self._watches)

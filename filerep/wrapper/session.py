@@ -57,7 +57,7 @@ class Session:
         self._run_stage = run_stage
         self._processes = Processes()
         self.reports = Reports(display, waiters, job.watches)
-        self.skipped = False
+        self._skipped = False
 
     def connect(self, first: bool, mirrors: bool) -> str:
         """Start the connection and the receiver; what its ready line tells.
@@ -83,7 +83,7 @@ class Session:
         self._stages.start_sources()
         self._display.connecting(self._job.connection if first else [])
         far = self._await_ready(bootstrap)
-        self._display.connected(bootstrap.destination)
+        self._display.connected(bootstrap.destination, far)
         return self._rehearsed_clean_out(far)
 
     def _state(self) -> Optional[str]:
@@ -147,8 +147,11 @@ class Session:
         stages = self._stages
         while not self._ended():
             fds = [stages.reports, stages.watch_ready, *self._errors.fds()]
-            ready = self._poll(fds + self._waiters.fds(), None)
-            self._waiters.hear(ready)
+            asking = self._waiters.fds()
+            ready = self._poll(fds, None)
+            self._waiters.hear(ready.intersection(asking))
+            # A descriptor that was closed here may be one of theirs by now.
+            ready.difference_update(asking)
             self._errors.hear(ready)
             if stages.watch_ready in ready:
                 stages.hear_watch(far)
@@ -178,7 +181,7 @@ class Session:
             status = processes.status(name)
             if status is None:
                 continue
-            self.skipped = self.skipped or status == command.SKIPPED
+            self._skipped = self._skipped or status == command.SKIPPED
             if is_good(status) and name != "fr-pack":
                 continue  # fr-watch too: its reader has gone, or ends for lack of it
             self._errors.drain_stages()
@@ -203,6 +206,12 @@ class Session:
         if status is None:
             return self.reports.lost
         return how_ended(self._job.connection, status)
+
+    @property
+    def status(self) -> int:
+        """The exit status of a run that has ended well."""
+        differs = self._job.compares and self.reports.differs
+        return command.SKIPPED if self._skipped or differs else command.OK
 
     def close(self) -> None:
         """End what still runs."""

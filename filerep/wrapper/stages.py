@@ -90,7 +90,8 @@ class Stages:
         self._processes.close(self._far_told)
 
     def _start_walk(self) -> None:
-        self._start("walk", self._job.rules(), self._nothing, self._paths[1])
+        options = self._job.rules() + verbosity(self._job)
+        self._start("walk", options, self._nothing, self._paths[1])
         self._processes.close(self._paths[1])
 
     def _start(
@@ -113,7 +114,11 @@ def watch_options(job: Job) -> list[str]:
     for name in ("--poll", "--audit"):
         if job.args[name] is not None:
             options += [name, job.args[name]]
-    return options
+    return options + verbosity(job)
+
+
+def verbosity(job: Job) -> list[str]:
+    return ["--verbose"] if job.args["--verbose"] else []
 
 
 def pack_options(job: Job, mirrors: bool) -> list[str]:

@@ -69,7 +69,7 @@ def replicate(
                 worked = True
                 losses.connected(time.monotonic())
                 session.replicate(far)
-                return command.SKIPPED if session.skipped else command.OK
+                return session.status
             finally:
                 session.close()
         except Lost as error:

@@ -1,11 +1,12 @@
 """--wait: how a script learns that everything saved by now has arrived.
 
-A running file-replicator listens on a unix socket beside its state file; to connect is to
-ask. It then has fr-watch name a sync point (SIGUSR1, the record ``.``) behind all changes
-it knows of, and answers when fr-pack has told that everything up to there is acknowledged.
-Who asks while that is under way waits for the next sync point: the one under way may have
-been drawn before his last save. A lost connection makes nobody's wait end; it is asked
-again over the next one.
+A running file-replicator listens on a unix socket beside its state file; who connects sends
+a line, `saved`, or `on-sync` to wait for the --on-sync command too. It then has fr-watch name
+a sync point (SIGUSR1, the record ``.``) behind all changes it knows of, and answers when
+fr-pack has told that everything up to there is acknowledged, by a line: how many paths failed,
+and the status of the --on-sync command. Who asks while that is under way waits for the next
+sync point: the one under way may have been drawn before his last save. A lost connection makes
+nobody's wait end; it is asked again over the next one.
 
 Only the run that holds the lock file touches the socket, so a socket found there by that run
 is a dead run's. The lock goes with the process, however it ends, and the file stays:
@@ -19,15 +20,34 @@ import select
 import socket
 
 from filerep import ownfiles
-from filerep.command import OK, UNAVAILABLE, Stop
+from filerep.command import UNAVAILABLE, Stop
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
     from typing import Optional
 
+SAVED, ON_SYNC = b"saved\n", b"on-sync\n"
 _PATIENCE = 5.0  # seconds
 _NONE_RUNS = "no file-replicator is running with these arguments; start one first"
+
+
+class Asker:
+    """One who waits, and what for."""
+
+    def __init__(self, socket: socket.socket, on_sync: bool) -> None:
+        self.socket = socket
+        self.on_sync = on_sync
+        self.failing = 0
+        self.hooks = 0  # how many runs of the --on-sync command are to end yet
+
+    def answer(self, status: int) -> None:
+        told = b"%d %d\n" % (self.failing, status if self.on_sync else 0)
+        try:
+            self.socket.sendall(told)
+        except OSError:
+            pass  # no longer waiting
+        self.socket.close()
 
 
 class Waiters:
@@ -37,8 +57,11 @@ class Waiters:
         self._lock = lock_fd
         self._path = path
         self._socket: Optional[socket.socket] = None
-        self._new: list[socket.socket] = []
-        self._asked: list[socket.socket] = []
+        self._arrived: dict[int, socket.socket] = {}  # but have not said what for
+        self._new: list[Asker] = []
+        self._asked: list[Asker] = []
+        self._answered: list[Asker] = []  # but for what --on-sync has to say
+        self._status = 0  # of the --on-sync command when it ended last
 
     def listen(self) -> None:
         """From now on they can come. To be called by the run that holds the lock."""
@@ -58,15 +81,29 @@ class Waiters:
 
     def fds(self) -> list[int]:
         """What to poll for reading before ``hear``."""
-        return [self._socket.fileno()] if self._socket else []
+        return [self._socket.fileno(), *self._arrived] if self._socket else []
 
     def hear(self, ready: Collection[int]) -> None:
+        for fd in [fd for fd in self._arrived if fd in ready]:
+            self._asks(self._arrived.pop(fd))
         if self._socket is None or self._socket.fileno() not in ready:
             return
         try:
-            self._new.append(self._socket.accept()[0])
+            one = self._socket.accept()[0]
         except OSError:
-            pass  # gone again, or no descriptor left: they stay in the queue
+            return  # gone again, or no descriptor left: they stay in the queue
+        one.setblocking(False)
+        self._arrived[one.fileno()] = one
+
+    def _asks(self, one: socket.socket) -> None:
+        try:
+            said = one.recv(64)
+        except OSError:
+            said = b""
+        if said:
+            self._new.append(Asker(one, said == ON_SYNC))
+        else:
+            one.close()
 
     def due(self) -> bool:
         """Must a sync point be asked for? Then it counts as asked for."""
@@ -75,24 +112,40 @@ class Waiters:
         self._asked, self._new = self._new, []
         return True
 
-    def answer(self, failing: int) -> None:
-        """The sync point has been reached, but for ``failing`` paths."""
+    def answer(self, failing: int, hooks: int) -> None:
+        """The sync point has been reached, but for ``failing`` paths.
+
+        The --on-sync command has seen all up to it once it has ended ``hooks`` times.
+        """
         for one in self._asked:
-            try:
-                one.sendall(b"%d\n" % failing)
-            except OSError:
-                pass  # no longer waiting
-            one.close()
+            one.failing, one.hooks = failing, hooks if one.on_sync else 0
+        self._answered += self._asked
         self._asked = []
+        self._answer()
+
+    def on_sync_ended(self, status: int) -> None:
+        self._status = status
+        for one in self._answered:
+            one.hooks -= 1
+        self._answer()
+
+    def _answer(self) -> None:
+        for one in self._answered:
+            if one.hooks <= 0:
+                one.answer(self._status)
+        self._answered = [one for one in self._answered if one.hooks > 0]
 
     def again(self) -> None:
         """The connection is lost, and with it the sync point."""
-        self._new, self._asked = self._asked + self._new, []
+        self._new = self._answered + self._asked + self._new
+        self._asked, self._answered = [], []
 
     def close(self) -> None:
         """Send all away unanswered; the lock is let go last."""
-        for one in self._asked + self._new:
-            one.close()
+        for one in self._answered + self._asked + self._new:
+            one.socket.close()
+        for other in self._arrived.values():
+            other.close()
         if self._socket is not None:
             try:
                 os.unlink(self._path)
@@ -120,16 +173,21 @@ def lock(path: str) -> int:
     return fd
 
 
-def wait(path: str, say: Callable[[str], None]) -> int:
+def wait(path: str, say: Callable[[str], None], on_sync: bool = False) -> int:
     """Ask the run that listens at ``path``; the exit status once it has answered.
 
-    ``say`` is told if that takes long.
+    With ``on_sync`` it answers when the --on-sync command has seen all, and its exit status
+    is that command's. ``say`` is told if it takes long.
     """
     with socket.socket(socket.AF_UNIX) as asking:
         try:
             _at(path, asking.connect)
         except (FileNotFoundError, ConnectionRefusedError):
             raise Stop(UNAVAILABLE, _NONE_RUNS) from None
+        try:
+            asking.sendall(ON_SYNC if on_sync else SAVED)
+        except ConnectionError:
+            pass  # nor will there be an answer
         answer = b""
         if not select.select([asking], [], [], _PATIENCE)[0]:
             say("waiting for the one that runs, which says what it is doing")
@@ -144,7 +202,7 @@ def wait(path: str, say: Callable[[str], None]) -> int:
     if not answer.endswith(b"\n"):
         said = "the file-replicator that was asked ended before everything had arrived"
         raise Stop(UNAVAILABLE, said)
-    failing = int(answer)
+    failing, status = map(int, (answer + b" 0").split()[:2])
     if failing:
         paths = "one path" if failing == 1 else f"{failing:,} paths"
         said = (
@@ -152,7 +210,7 @@ def wait(path: str, say: Callable[[str], None]) -> int:
             " the running one says why"
         )
         raise Stop(UNAVAILABLE, said)
-    return OK
+    return status
 
 
 def _at(path: str, act: Callable[[str], None]) -> None:

@@ -503,7 +503,7 @@ def test_a_full_disk_is_no_success(source: Path) -> None:
     with open("/dev/full", "wb") as full, running(
         "fr-watch", "--verbose", str(source), stdout=full
     ) as program:
-        program.says("watching 1 directories")
+        program.says("watching 1 directory by inotify")
         (source / "f").write_text("x")
         assert program.end() == 74
 

@@ -47,7 +47,7 @@ class Far:
         return self._bootstrap.hear(data)
 
 
-HERE = b"here ids= boot= there= tar=gnu list=find full="
+HERE = b"here ids= boot= there= tar=gnu list=find full= shell=dash"
 
 
 def test_what_a_login_prints_is_passed_over(tmp_path: Path) -> None:
@@ -57,7 +57,7 @@ def test_what_a_login_prints_is_passed_over(tmp_path: Path) -> None:
     assert b"mv -f" in far.read[1]  # the receiver
     told = far.say(b"ready empty=1 mover=")
     assert told is not None and told.startswith(
-        "tar=gnu list=find empty=1 mover= stage="
+        "tar=gnu list=find shell=dash empty=1 mover= stage="
     )
 
 
@@ -91,6 +91,12 @@ def test_the_source_itself_is_refused_as_the_destination(tmp_path: Path) -> None
     status = tmp_path.stat()
     boot = Path("/proc/sys/kernel/random/boot_id").read_bytes().strip()
     same = b"1:2,%d:%d," % (status.st_dev, status.st_ino)
-    here = b"here ids=" + same + b" boot=" + boot + b" there=1 tar=gnu list=find full="
+    here = (
+        b"here ids="
+        + same
+        + b" boot="
+        + boot
+        + b" there=1 tar=gnu list=find full= shell=dash"
+    )
     with pytest.raises(Stop, match="the destination is SRC_DIR itself"):
         Far(tmp_path).say(here)

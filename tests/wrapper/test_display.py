@@ -108,6 +108,10 @@ def first(**changes: Any) -> dict[str, Any]:
             {"rehearsed": True, "files": 1, "bytes": 7, "removals": 2},
             "nothing was changed: 1 file to send, 7 bytes; 2 to remove",
         ),
+        (
+            {"rehearsed": True, "files": 0, "bytes": 0},
+            "nothing to do: the destination is the same",
+        ),
         ({"files": 0}, "in sync: 3,619 files, nothing to send, 1.2 s; watching"),
         (
             {"files": 0, "removals": 1200},
@@ -288,8 +292,12 @@ def test_a_dry_run_names_each_path_once_and_changes_nothing(place: Path) -> None
     ]
     count = b"2 files to send, 10 bytes; 1 to remove"
     assert done.stderr == b"file-replicator: nothing was changed: " + count + b"\n"
-    assert run([REPLICATOR, "--quiet", "--dry-run", *words[2:]]).stdout == done.stdout
+    assert done.returncode == 0
+    done_once = run([REPLICATOR, "--quiet", "--dry-run", *words[1:]])
+    assert done_once.stdout == done.stdout and done_once.returncode == 1
     assert sorted(path.name for path in copy.iterdir()) == ["a", "b", "c"]
+    assert run(words).returncode == 0
+    assert run([REPLICATOR, "-n", *words[1:]]).returncode == 0
 
 
 # --- what the far end may do to the terminal ------------------------------------------
@@ -485,7 +493,7 @@ def test_in_sync_is_green_and_a_failure_red(place: Path) -> None:
     with on_terminal(*words) as (program, terminal):
         program.process.wait(20)
         program.wait_for(lambda: terminal.has("exited with 3"), what=terminal.text)
-        assert re.search(f"{TIME} \x1b\\[31mthe connection command", terminal.text())
+        assert re.search(f"{TIME} \x1b\\[31msh exited with 3", terminal.text())
 
 
 def test_a_message_during_the_copy_stands_above_the_bar(
@@ -541,7 +549,7 @@ def test_a_burst_on_a_terminal_becomes_one_line(place: Path) -> None:
         program.wait_for(lambda: terminal.text().endswith("\n"))
         lines = [line for line in terminal.screen() if " sent " in line]
         assert re.fullmatch(
-            rf"{TIME} sent 200 files in d0/, d1/, d2/, 200 bytes, [\d.]+ m?s", lines[-1]
+            rf"{TIME} sent \d+ files in d0/, d1/, d2/, 200 bytes, [\d.]+ m?s", lines[-1]
         ), lines
 
 
@@ -557,6 +565,19 @@ def test_an_interrupted_copy_says_what_is_left(source: Path, place: Path) -> Non
             " the next start goes on from there$",
             last,
         ), last
+
+
+def test_verbose_says_what_was_found_and_how_it_is_done(place: Path) -> None:
+    source = place / "src"
+    source.mkdir()
+    os.mkfifo(source / "fifo")
+    with running(REPLICATOR, "-v", str(source), str(place / "d"), "dash") as program:
+        program.says("in sync")
+        said = program.errors.decode()
+        has = "the far end has dash and GNU tar; listings come from find, renames from"
+        assert f"file-replicator: {has}" in said
+        assert "watching 1 directory by inotify" in said
+        assert "'fifo'" in said and "{" not in said
 
 
 def test_a_connection_that_takes_long_is_told_of(place: Path) -> None:

@@ -50,8 +50,8 @@ class Pair:
         with running(REPLICATOR, *options, *self.words, env=self.env) as program:
             yield program
 
-    def wait(self) -> subprocess.CompletedProcess[bytes]:
-        return run([REPLICATOR, "--wait", *self.words], env=self.env)
+    def wait(self, option: str = "--wait") -> subprocess.CompletedProcess[bytes]:
+        return run([REPLICATOR, option, *self.words], env=self.env)
 
     @contextlib.contextmanager
     def waiting(self) -> Iterator[Running]:
@@ -175,6 +175,25 @@ def test_a_wait_survives_the_loss_of_the_connection(pair: Pair) -> None:
             assert waiting.end(timeout=30) == 0
             assert (pair.copy / "a").read_text() == "1"
         program.says("connection")
+
+
+def test_a_wait_for_on_sync_has_its_status(pair: Pair, place: Path) -> None:
+    gate = place / "gate"
+    os.mkfifo(gate)
+    (pair.source / "status").write_text("3")
+    command = f"s=$(cat status); read x <{gate}; exit $s"
+    with pair.replicated("--on-sync", command) as program:
+        program.says("in sync")
+        assert pair.wait().returncode == 0  # does not wait for it
+        (pair.source / "status").write_text("5")
+        program.says("sent 'status'")
+        with running(REPLICATOR, "--wait-on-sync", *pair.words, env=pair.env) as waits:
+            gate.write_text("\n")
+            program.says("exited with 3")
+            assert waits.process.poll() is None
+            gate.write_text("\n")
+            assert waits.end() == 5
+        assert pair.wait("--wait-on-sync").returncode == 5
 
 
 def test_a_slash_behind_the_destination_makes_no_other_run(pair: Pair) -> None:

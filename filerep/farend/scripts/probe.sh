@@ -23,7 +23,9 @@ set +aCefuvx
   set -- /
   while [ "$up" ]; do set -- "$@" "$up"; up=${up%/*}; done
   for id in $(stat -c %d:%i "$@" 2>/dev/null); do ids=$ids$id,; done
-  tar=other list=none full=''
+  tar=other list=none full='' shell='sh'
+  if [ -r "/proc/$$/comm" ]; then read -r shell <"/proc/$$/comm"; fi
+  case $shell in '' | *[!a-z0-9]*) shell='sh' ;; esac
   command -v tar >/dev/null || tar=none
   version=$(tar --version 2>&1 </dev/null)
   [ $? -le 128 ] || exit # killed: another connection asks again
@@ -33,7 +35,7 @@ set +aCefuvx
   d*.*) list='find' ;;
   *) case $(find / -prune -exec stat -c '%f %s %Y %y %n//' {} + 2>/dev/null) in *///) list='stat' ;; esac ;;
   esac
-  printf '%s\n' "filerep-$nonce here ids=$ids boot=$boot there=$there tar=$tar list=$list full=$full"
+  printf '%s\n' "filerep-$nonce here ids=$ids boot=$boot there=$there tar=$tar list=$list full=$full shell=$shell"
 ) || exit
 
 # The receiver arrives between two lines of # and the nonce; the end of start.sh may stand in front.
