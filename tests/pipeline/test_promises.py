@@ -126,3 +126,56 @@ def test_what_is_remembered_holds_no_contents_and_is_open_to_nobody_else(
             if stat.S_ISREG(status.st_mode):
                 assert secret not in path.read_bytes(), path
         assert any(b"password" in path.read_bytes() for path in files if path.is_file())
+
+
+def test_nothing_is_run_for_what_stands_in_the_source(place: Path) -> None:
+    """Each setting by which a repository can have git start a command."""
+    farends.need("git")
+    vendor = place / "source/vendor"
+    plant(place, {"source/vendor/a/f": "1\n", "source/vendor/b/f": "2\n"})
+    git = ["git", "-C", str(vendor), "-c", "user.name=n", "-c", "user.email=e"]
+    for words in (["init", "-q"], ["add", "."], ["commit", "-qm", "x"]):
+        assert run([*git, *words]).returncode == 0
+    for words in (["init", "--cone", "--sparse-index"], ["set", "a"]):
+        assert run([*git, "sparse-checkout", *words]).returncode == 0
+    tree = run([*git, "rev-parse", "HEAD:b"]).stdout.decode().strip()
+    (vendor / ".git/objects" / tree[:2] / tree[2:]).unlink()
+    touch = f"touch {place}/EXECUTED"
+    for name, value in {
+        "core.repositoryformatversion": "1",
+        "extensions.partialClone": "origin",
+        "remote.origin.promisor": "true",
+        "remote.origin.url": f"ext::sh -c touch% {place}/EXECUTED",
+        "remote.origin.uploadpack": touch,
+        "protocol.ext.allow": "always",
+        "core.sshCommand": touch,
+        "core.fsmonitor": touch,
+        "core.pager": touch,
+        "core.editor": touch,
+        "core.askPass": touch,
+        "core.hooksPath": f"{vendor}/hooks",
+        "credential.helper": f"!{touch}",
+        "alias.ls-files": f"!{touch}",
+        "filter.x.clean": touch,
+        "filter.x.process": touch,
+        "diff.external": touch,
+    }.items():
+        assert run([*git, "config", name, value]).returncode == 0
+    (vendor / ".gitattributes").write_text("* filter=x\n")
+    (vendor / "hooks").mkdir()
+    for hook in ("post-index-change", "fsmonitor-watchman", "reference-transaction"):
+        (vendor / "hooks" / hook).write_text(f"#!/bin/sh\n{touch}\n")
+        (vendor / "hooks" / hook).chmod(0o755)
+    (place / "EXECUTED").unlink(missing_ok=True)
+    env = environment(XDG_STATE_HOME=str(place / "state"))
+    for root in (place / "source", vendor):
+        done = run(["fr-walk", root], env=env)
+        assert b"a/f" in done.stdout
+    words = ["file-replicator", place / "source", place / "dest", "bash"]
+    with running(*words, env=env) as program:
+        program.says("in sync")
+        (vendor / "a/f").write_text("3\n")
+        program.wait_for(
+            lambda: (place / "dest/source/vendor/a/f").read_text() == "3\n"
+        )
+    assert not (place / "EXECUTED").exists()
