@@ -13,6 +13,7 @@ class Far:
         self.stage = os.fsencode(told["stage"])
         self.tar = told.get("tar", "other")
         self.list = told.get("list", "none")
+        self.mark = os.fsencode(told.get("mark", ""))  # see Output.again
         self.empty = told.get("empty") == "1"
         self.mover = told.get("mover") == "perl"
         self.counted = self.tar != "gnu"

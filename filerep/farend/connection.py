@@ -69,6 +69,14 @@ class Answers:
             del self._data[at : end + 1]
             self._searched = min(self._searched, at)
 
+    def wait(self, seconds: float) -> None:
+        """Read what comes within ``seconds``, 0 for any time; raises ``Stop`` if nothing does."""
+        poll = select.poll()
+        poll.register(self.fd, select.POLLIN)
+        if not poll.poll(seconds * 1000 or None):
+            raise Stop(UNAVAILABLE, silent(seconds))
+        self.fill()
+
     def told(self, number: int) -> bool:
         """Is the answer to batch ``number`` among what is there, and not taken yet?
 
@@ -116,6 +124,7 @@ class Output(OutBuffer):
         """``patience``: seconds without a byte taken after which the far end is given up."""
         self.fd = fd
         self._answers = answers
+        self.patience = patience
         self._patience = patience or None
         # What to do with the time while waiting, a little a call; False: nothing left.
         self.meanwhile: Callable[[], bool] = bool
@@ -131,6 +140,7 @@ class Output(OutBuffer):
         self._lent: list[int] = []
         self._gzip: Optional[GzipStream] = None  # of the present batch
         self.sent = 0  # bytes of it that have gone out
+        self.last = b"0 20"  # what was said behind the last archive: its number, and the form of the next
         os.set_blocking(fd, False)
 
     def begin(self, size: int, level: int = 0) -> None:
@@ -230,6 +240,13 @@ class Output(OutBuffer):
             except OSError as error:
                 raise OutputError(error) from None
 
+    def again(self, mark: bytes) -> None:
+        """Show the far end the place from which on it can take archives again.
+
+        It looks for a line with ``mark``, which no data can hold, and has lost all before that.
+        """
+        self.write(b"\n%s %s\n" % (mark, self.last))
+
     def _wait(self) -> None:
         poll = select.poll()
         poll.register(self.fd, select.POLLOUT)
@@ -255,6 +272,18 @@ class Connection:
         self.far = far
         self.answers = answers
         self.out = out
+
+    def again(self) -> Iterator[bytes]:
+        """See Output; the lines that come until the far end is there. Raises ``Stop``."""
+        self.out.again(self.far.mark)
+        while True:
+            for what, line in self.answers.take():
+                if line == b"again" and what == "line":
+                    return
+                yield line
+            if self.answers.ended:
+                raise Stop(UNAVAILABLE, "it was closed")
+            self.answers.wait(self.out.patience)
 
 
 def silent(seconds: float) -> str:

@@ -36,7 +36,7 @@ _BEFORE_END = {"find": b"", "stat": b"//\n"}
 # path is looked at. All that is above a directory is asked for before it.
 _FUNCTIONS = rb"""
 real() { p=${1%%/.}; until [ "$p" = . ]; do [ ! -L "$p" ] || return; p=${p%%/*}; done; }
-look() { find "$@" -maxdepth 1 %s 2>/dev/null; }
+look() { find "$@" -maxdepth 1 %s 2>"$null"; }
 list() {
   for d; do [ ! -L "${d%%/.}" ] || links=1; done
   if [ -z "$links" ]; then look "$@"; return; fi

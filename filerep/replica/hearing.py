@@ -37,6 +37,7 @@ class Hearing:
         on_hook: Callable[[int], None],
         on_tools: Callable[[str], None],
     ) -> None:
+        self._connection = connection
         self._answers = connection.answers
         self._out = connection.out
         self._flight = flight
@@ -69,6 +70,10 @@ class Hearing:
             self._landed(sent)
             status, _, words = rest.partition(b" ")
             self._on_batch.failed(sent, int(status), words.decode("utf-8", "replace"))
+        elif word == b"torn":
+            self._torn(rest)
+        elif word == b"error":
+            raise Stop(UNAVAILABLE, rest.decode("utf-8", "replace"))
         elif word == b"hook":
             self._on_hook(int(rest))
         elif word == b"tools":
@@ -81,6 +86,22 @@ class Hearing:
             number, _, words = rest.partition(b" ")
             told = (word.decode(), int(number), words.decode("utf-8", "replace"))
             sent.trouble.append(told)
+
+    def _torn(self, rest: bytes) -> None:
+        """What unpacked the first batch was killed; all that is under way is lost with it."""
+        sent, rest = self._answered(rest)
+        status, _, words = rest.partition(b" ")
+        for line in self._connection.again():
+            self._line(line)
+        others = self._flight.under_way[1:]
+        if any(other.batch.commands for other in others):
+            raise Stop(UNAVAILABLE, "its tar was killed")
+        self._landed(sent)
+        self._on_batch.failed(sent, int(status), words.decode("utf-8", "replace"))
+        for other in others:
+            other.void = True
+            self._landed(other)
+            self._on_batch.done(other)
 
     def _answered(self, rest: bytes) -> tuple[Sent, bytes]:
         """The batch whose number begins ``rest``, the first under way, and what follows."""

@@ -119,7 +119,8 @@ class Sender:
         if records:
             self._out.add(bytes(records * tarstream.RECORD - length - len(end)))
         self._out.end_archive()
-        self._out.add(b"batch %d %d\n" % (batch.number, self._next_form(much)))
+        self._out.last = b"%d %d" % (batch.number, self._next_form(much))
+        self._out.add(b"batch %s\n" % self._out.last)
         sent.lent = self._out.end()
         sent.wire = self._out.sent
         if unfit:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from filerep.wrapper.job import Job
 
+_LEAST_TIMEOUT = 3.0  # seconds; what takes longer is told of once a second
+
 
 class Bootstrap:
     """Leads the far end from its first answer to its ready line.
@@ -29,6 +31,7 @@ class Bootstrap:
         self._job = job
         self._write = write
         self._nonce = os.urandom(8).hex()
+        self._mark = os.urandom(8).hex()  # see `again` in receiver.sh
         self._said = b""
         self._told: dict[str, str] = {}
         self._parent = job.parent
@@ -53,7 +56,10 @@ class Bootstrap:
                 names = ("tar", "list", "shell")
                 tools = " ".join(f"{name}={self._told.get(name, '')}" for name in names)
                 stage = f".filerep-{self._job.key[:8]}-{self._nonce}"
-                return f"{tools} {rest} stage={stage}"
+                return f"{tools} {rest} stage={stage} mark={self._mark}"
+            if word == "working":
+                self._expect()
+                continue
             if word == "at":
                 self._parent = os.fsencode(rest)
                 continue
@@ -74,8 +80,16 @@ class Bootstrap:
         refuse_overlap(self._job, self._told)
         if self._told["tar"] == "none":
             raise Lost("the far end refused: there is no tar")
-        self._write(receiver(self._job, self._nonce, self._told))
-        self.deadline = None  # a shell, which may have much to clean out yet
+        self._write(receiver(self._job, self._nonce, self._mark, self._told))
+        self._expect()
+
+    def _expect(self) -> None:
+        """It is at work, and will say so again within this time."""
+        self.deadline = time.monotonic() + max(self._job.timeout, _LEAST_TIMEOUT)
+
+    @property
+    def answered(self) -> bool:
+        return bool(self._told)
 
     @property
     def destination(self) -> bytes:
@@ -112,9 +126,9 @@ def questions(job: Job, nonce: str, first: bool) -> bytes:
     return b"\n".join(lines)
 
 
-def receiver(job: Job, nonce: str, told: dict[str, str]) -> bytes:
+def receiver(job: Job, nonce: str, mark: str, told: dict[str, str]) -> bytes:
     """What is written to the connection once it has answered so."""
-    found = f"form={told['tar']} full={told['full']}\n"
+    found = f"form={told['tar']} full={told['full']} mark={mark}\n"
     unpack = "unpack_gnu" if told["tar"] == "gnu" else "unpack_counted"
     names = [unpack, "rename_by_perl", "receiver"]
     if job.args["--on-sync"]:

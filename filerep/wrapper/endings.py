@@ -56,6 +56,15 @@ def unanswered_yet(seconds: float, why: str) -> Lost:
     )
 
 
+def not_ready(why: str) -> Lost:
+    """A shell has answered, and nothing more; ``why`` is what was said instead."""
+    said = f"; it said: {why}" if why else ""
+    return Lost(
+        "the far end answered and then fell silent, before it was ready: the connection"
+        f" is dead, or one of its programs (tar, find, perl) hangs{said}"
+    )
+
+
 def is_good(status: int) -> bool:
     """Has a stage that ended with ``status`` done its work?"""
     return status in (command.OK, command.SKIPPED)

@@ -14,6 +14,7 @@ from filerep.wrapper.endings import (
     how_ended,
     is_good,
     last_line,
+    not_ready,
     stage_ended,
     unanswered,
     unanswered_yet,
@@ -111,6 +112,8 @@ class Session:
             ready = self._poll([self._from_far, *self._errors.fds()], seconds)
             if not ready:
                 why = last_line(self._errors.words, bootstrap.words)
+                if bootstrap.answered:
+                    raise not_ready(why)
                 raise unanswered_yet(self._job.timeout, why)
             self._errors.hear(ready)
             if self._from_far not in ready:

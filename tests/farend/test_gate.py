@@ -117,7 +117,7 @@ class Receiver:
         assert self.process.stdin and self.process.stdout
         self.write(bootstrap.questions(job, "1234", False))
         read_until(self.process.stdout.fileno(), b"\n")
-        self.write(bootstrap.receiver(job, "1234", {"tar": "gnu", "full": ""}))
+        self.write(bootstrap.receiver(job, "1234", "m", {"tar": "gnu", "full": ""}))
         read_until(self.process.stdout.fileno(), b"ready")
 
     def write(self, data: bytes) -> None:

@@ -4,7 +4,7 @@
 # may have become another's. A session of its own lets all that it started be ended with it.
 # `.changed` came with the batch: the names of what has changed, each with a NUL behind.
 session='' locale=${LC_ALL-}
-if command -v setsid >/dev/null; then session=-; fi
+case $(command -v setsid) in ?*) session=- ;; esac
 hook() {
   : >"$S/.hook"
   (
@@ -12,7 +12,7 @@ hook() {
     FILEREP_CHANGED=$PWD/${S#./}/.changed
     export FILEREP_CHANGED
     if [ "$locale" ]; then LC_ALL=$locale; else unset LC_ALL; fi
-    ${session:+setsid} sh -c "$1" </dev/null >&2 &
+    ${session:+setsid} sh -c "$1" <"$null" >&2 &
     trap 'kill -s TERM -- "$session$!"; exit' TERM
     wait $!
     set -- $?

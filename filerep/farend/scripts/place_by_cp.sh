@@ -7,9 +7,9 @@
 link() {
   dirty=1
   for D; do is_dir "$D" || return; done
-  case ${cp:=$(cp --version 2>/dev/null)} in
+  case ${cp:=$(cp --version 2>"$null")} in
   *'(GNU coreutils) 8.2'[789]* | *'(GNU coreutils) 8.3'* | *'(GNU coreutils) '[91]*)
-    (umask 0; exec cp -rlfPT "$S/t" . 2>/dev/null) ;;
+    (umask 0; exec cp -rlfPT "$S/t" . 2>"$null") ;;
   *) false ;;
   esac
 }

@@ -12,28 +12,31 @@ set +aCefuvx
 (
   LC_ALL=C
   export LC_ALL
+  unset TAR_OPTIONS TAR_READER_OPTIONS POSIXLY_CORRECT
+  # What nobody is to see goes to descriptor 9: a root without /dev gets no file of that name.
+  if [ -e /dev/null ]; then exec 9>/dev/null; else exec 9>&2; fi
   nl='
 '
   nonce=$1 up=${2%/}/$3 boot='' ids='' there=''
   if [ -r /proc/sys/kernel/random/boot_id ]; then read -r boot </proc/sys/kernel/random/boot_id; fi
   if [ -d "$up/" ]; then there=1; fi
   until [ -d "$up/" ]; do up=${up%/*}; done
-  up=$(cd -P "$up/" 2>/dev/null && pwd -P; echo .) # the dot keeps newlines at the end of a name
+  up=$(cd -P "$up/" 2>&9 && pwd -P; echo .) # the dot keeps newlines at the end of a name
   case $up in /*) up=${up%"$nl".} ;; *) up='' ;; esac
   set -- /
   while [ "$up" ]; do set -- "$@" "$up"; up=${up%/*}; done
-  for id in $(stat -c %d:%i "$@" 2>/dev/null); do ids=$ids$id,; done
+  for id in $(stat -c %d:%i "$@" 2>&9); do ids=$ids$id,; done
   tar=other list=none full='' shell='sh'
   if [ -r "/proc/$$/comm" ]; then read -r shell <"/proc/$$/comm"; fi
   case $shell in '' | *[!a-z0-9]*) shell='sh' ;; esac
-  command -v tar >/dev/null || tar=none
-  version=$(tar --version 2>&1 </dev/null)
+  command -v tar >&9 || tar=none
+  version=$(tar --version 2>&1 <&-)
   [ $? -le 128 ] || exit # killed: another connection asks again
   case $version in *'GNU tar'*) tar=gnu ;; *bsdtar*) tar=bsd ;; esac
-  if [ $tar != gnu ] && dd if=/dev/null bs=1 count=1 iflag=fullblock 2>/dev/null; then full=1; fi
-  case $(find / -prune -printf '%y %m %s %T@' 2>/dev/null) in
+  if [ $tar != gnu ] && echo | dd bs=1 count=1 iflag=fullblock >&9 2>&9; then full=1; fi
+  case $(find / -prune -printf '%y %m %s %T@' 2>&9) in
   d*.*) list='find' ;;
-  *) case $(find / -prune -exec stat -c '%f %s %Y %y %n//' {} + 2>/dev/null) in *///) list='stat' ;; esac ;;
+  *) case $(find / -prune -exec stat -c '%f %s %Y %y %n//' {} + 2>&9) in *///) list='stat' ;; esac ;;
   esac
   printf '%s\n' "filerep-$nonce here ids=$ids boot=$boot there=$there tar=$tar list=$list full=$full shell=$shell"
 ) || exit

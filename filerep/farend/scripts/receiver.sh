@@ -17,15 +17,27 @@ nonce=$1 dest=${2%/}/$3 S=./$4-$1
 LC_ALL=C EXTRACT_UNSAFE_SYMLINKS=1 # old busybox holds some symlinks back without that
 export LC_ALL EXTRACT_UNSAFE_SYMLINKS
 say() { printf '%s\n' "filerep-$nonce $*"; }
-fail() { say error "$1"; exit 1; }
+fail() { rest; say error "$1"; exit 1; }
+stop() { kill "$1"; wait "$1"; } 2>"$null" # which some shells speak of
 try() { words=$("$@" 2>&1) || fail "${words%%"$nl"*}"; }
 exists() { [ -e "$1" ] || [ -L "$1" ]; }
 closed() { [ -e "$1" ] && [ ! -w "$1" ]; }
 is_dir() { [ -d "$1" ] && [ ! -L "$1" ]; }
 drop() { [ ! -e "$S/.hook" ] || kill "$job"; stop_mover; rm -rf "$S"; }
+# What takes its time is heard of meanwhile.
+working() {
+  while sleep 1 >&2 && say working; do :; done &
+  worker=$!
+}
+rest() { [ ! "$worker" ] || stop "$worker"; }
+worker='' tmp=/tmp null=/dev/null
+case ${TMPDIR-} in /*) tmp=$TMPDIR ;; esac
 
 if [ "$5" = dry ]; then # nothing is touched but a directory of our own, elsewhere
-  S=${TMPDIR:-/tmp}/$4-$nonce
+  for f in "$tmp/$4"-*; do # what a killed one left
+    if is_dir "$f" && [ -O "$f" ]; then rm -rf "$f"; fi
+  done
+  S=$tmp/$4-$nonce
   try mkdir -m 700 "$S"
   [ -d "$dest" ] || dest=$S
 else
@@ -35,14 +47,20 @@ try cd -P "$dest"
 cd -P "$dest" || exit
 if [ "$5" = clean ]; then
   [ "$(pwd -P)" != / ] || fail 'will not clean out /'
+  working
   try find . ! -name . -prune -exec rm -rf {} +
 fi
 if [ "$5" != dry ]; then
   for f in "./$4"-*; do # what a cut run left
-    if exists "$f"; then try rm -rf "$f"; fi
+    exists "$f" || continue
+    [ "$worker" ] || working
+    try rm -rf "$f"
   done
   try mkdir -m 700 "$S"
 fi
+rest
+[ -e $null ] || null=$S/.null # no file is made of that name
+: >"$null"
 trap 'drop; exit 1' HUP INT TERM
 [ "$5" = dry ] || start_mover
 
@@ -71,7 +89,7 @@ tell() { dirty=1; printf '%s\n' "$*"; }
 bad() {
   words=${words##*: }
   if closed "$1"; then
-    [ "$1" = "$shut" ] || shut=$1 who="$(id -un 2>/dev/null), $(ls -ld "$1" 2>/dev/null)"
+    [ "$1" = "$shut" ] || shut=$1 who="$(id -un 2>"$null"), $(ls -ld "$1" 2>"$null")"
     words="not writable by $who"
   fi
   tell "bad $n $i ${words%%"$nl"*}"
@@ -89,7 +107,7 @@ each() {
 put() {
   all=1
   for p; do exists "$p" || all=''; done
-  mv -f "$@" "$D/" 2>/dev/null || each put_one "$@"
+  mv -f "$@" "$D/" 2>"$null" || each put_one "$@"
 }
 put_one() {
   f=$D/${p##*/}
@@ -99,13 +117,13 @@ put_one() {
   [ -L "$p" ] || [ -L "$f" ] || [ ! "$p" -ef "$f" ] || return
   if is_dir "$p" && is_dir "$f"; then tell "there $n $i"; return; fi
   # busybox mv cannot replace a symlink that leads to itself.
-  if is_dir "$p" || [ -L "$f" ]; then rm -f "$f" 2>/dev/null
-  elif is_dir "$f" && ! rmdir "$f" 2>/dev/null; then
+  if is_dir "$p" || [ -L "$f" ]; then rm -f "$f" 2>"$null"
+  elif is_dir "$f" && ! rmdir "$f" 2>"$null"; then
     # Ours are gone from it by now, unless there was trouble; the rest was made here, and is kept.
     if [ "$lost" ]; then words='Directory not empty'; bad "$D"; return; fi
     k=1
     while exists "$f.kept-$k"; do k=$((k + 1)); done
-    mv "$f" "$f.kept-$k" 2>/dev/null && tell "aside $n $i .kept-$k"
+    mv "$f" "$f.kept-$k" 2>"$null" && tell "aside $n $i .kept-$k"
   fi
   closed "$D" || { words=$(mv -f "$p" "$D/" 2>&1) && return; }
   bad "$D"
@@ -113,29 +131,53 @@ put_one() {
 # del PATH...: remove files; a directory that stands there by now is none of ours
 del() {
   case "$*" in */../*) drop; exit 1 ;; esac
-  rm -f "$@" 2>/dev/null || each del_one "$@"
+  rm -f "$@" 2>"$null" || each del_one "$@"
 }
 del_one() { is_dir "$p" || words=$(rm -f "$p" 2>&1) || bad "${p%/*}"; }
 # rmd DIR...: remove directories, the inner ones first, unless something is left in them
 rmd() {
   case "$*" in */../*) drop; exit 1 ;; esac
-  rmdir "$@" 2>/dev/null || each rmd_one "$@"
+  rmdir "$@" 2>"$null" || each rmd_one "$@"
 }
-rmd_one() { ! is_dir "$p" || rmdir "$p" 2>/dev/null || tell "kept $n $i"; }
+rmd_one() { ! is_dir "$p" || rmdir "$p" 2>"$null" || tell "kept $n $i"; }
 # mod MODE: of $D; a directory of somebody else's keeps the bits it has
-mod() { chmod "$1" "$D" 2>/dev/null || tell "mode $n $i"; }
-finish() { drop; echo bye; exit 0; }
+mod() { chmod "$1" "$D" 2>"$null" || tell "mode $n $i"; }
+# finish: not before the commit is closed; FUSE gives a name to what is removed and open.
+finish() { over=1; }
+# again: find the place in the stream once more, as whoever unpacked was killed amid an archive. Then
+# the sender ends what it is at, says a line that no data can hold, and waits: whoever looks for
+# that may read ahead.
+again() {
+  tell "torn $n $code ${words%%"$nl"*}"
+  line=$(sed -n "/^$mark [0-9]* [0-9]*\$/{p;q;}" 2>"$null")
+  [ "$line" ] || return
+  line=${line#* }
+  n=${line% *} blocks=${line#* }
+  rm -rf "${S:?}"/*
+  echo again
+}
 
 say ready "empty=$empty mover=$mover"
-n=0 blocks=20
+n=0 blocks=20 over=''
 while :; do
-  n=$((n + 1)) dirty='' shut='' lost=''
+  n=$((n + 1)) dirty='' shut='' lost='' line=''
   words=$(unpack 2>&1)
   code=$?
-  if ! read -r line || [ "${line% *}" != "batch $n" ] || [ ! -d "$S" ]; then break; fi
+  # GNU tar, if it was killed, has left the rest of the archive; others do not read themselves.
+  if [ $code -le 128 ] || [ "$form" != gnu ]; then read -r line || break; fi
+  if [ "${line% *}" != "batch $n" ]; then
+    again || break
+    continue
+  fi
+  [ -d "$S" ] || break
+  if [ ! "$dest" -ef . ]; then # it was moved, replaced, or mounted over
+    say error 'another directory is in the place of the destination'
+    break
+  fi
   blocks=${line##* }
   if [ $code = 0 ] && [ -s "$S/commit" ]; then
-    . "$S/commit" </dev/null
+    . "$S/commit" <"$null"
+    [ ! "$over" ] || { drop; echo bye; exit 0; }
     echo "ok $n"
   else
     case $words in *'No space left'* | *'Wrote only '*) words='No space left on device' ;; esac

@@ -6,7 +6,13 @@
 # settings for perl are.
 mover='' perl=''
 start_mover() {
-  if command -v perl >/dev/null && mkfifo -m 600 "$S/.to" "$S/.from" 2>/dev/null; then
+  command -v perl >"$null" || return
+  # Not in the destination if that can be: whoever reads all that is there would wait in them.
+  for p in "$tmp/${S#./}" "$S/."; do
+    if mkfifo -m 600 "$p-to" "$p-from" 2>"$null"; then break; fi
+    rm -f "$p-to" "$p-from"
+  done
+  if [ -p "$p-to" ]; then
     PERL5OPT='' PERLIO='' perl -C0 -e '
       sub word {
         my $word = shift;
@@ -27,6 +33,7 @@ start_mover() {
         open LIST, "<", "$ARGV[0]/moves" or exit;
         binmode LIST;
         @list = do { local $/; split /\0/, <LIST> };
+        close LIST;
         %there = ();
         while (@list) {
           ($id, $directory, $from, $count) = splice @list, 0, 4;
@@ -48,9 +55,10 @@ start_mover() {
           flush();
         }
         print "\n";
-      }' "$S" <"$S/.to" >"$S/.from" 2>/dev/null &
+      }' "$S" <"$p-to" >"$p-from" 2>"$null" &
     perl=$!
-    exec 7>"$S/.to" 8<"$S/.from"
+    exec 7>"$p-to" 8<"$p-from"
+    rm -f "$p-to" "$p-from"
     read -r mover <&8 # it may have ended at once
   fi
 }
@@ -64,5 +72,8 @@ moved() {
   exit 1
 }
 stop_mover() {
-  if [ "$perl" ]; then exec 7>&- 8<&-; wait "$perl"; fi
+  if [ "$perl" ]; then
+    exec 7>&- 8<&-
+    stop "$perl"
+  fi
 }

@@ -4,16 +4,17 @@
 # tell how much it got ($full).
 unpack() {
   umask 0
+  unset TAR_OPTIONS TAR_READER_OPTIONS POSIXLY_CORRECT
   if [ "$blocks" = 0 ]; then packed; exit; fi # see reuse.sh
   {
     read -r records || exit
-    if [ "$full" ]; then exec dd bs=10240 "count=$records" iflag=fullblock 2>/dev/null; fi
-    exec dd ibs=1 obs=10240 "count=$((records * 10240))" 2>/dev/null
+    if [ "$full" ]; then exec dd bs=10240 "count=$records" iflag=fullblock 2>"$null"; fi
+    exec dd ibs=1 obs=10240 "count=$((records * 10240))" 2>"$null"
   } | {
     tar -xpof - -C "$S"
     code=$?
     # What tar leaves must not be read as lines. bsdtar has read on, unless it gave up.
-    [ "$form$code" = bsd0 ] || cat >/dev/null
+    [ "$form$code" = bsd0 ] || cat >"$null"
     exit $code
   }
 }

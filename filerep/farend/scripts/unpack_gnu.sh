@@ -2,6 +2,7 @@
 # unpack: the next archive into the stage. GNU tar stops reading where the archive's last record ends.
 unpack() {
   umask 0
+  unset TAR_OPTIONS POSIXLY_CORRECT
   if [ "$blocks" = 0 ]; then packed; exit; fi # see reuse.sh
   exec tar -b "$blocks" -xpof - -C "$S"
 }

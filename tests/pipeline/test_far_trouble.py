@@ -1,0 +1,180 @@
+"""A far end that fails in the middle, hangs, or is moved about under the run."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import farends
+import pytest
+from farends import FarEnd, local_shell, with_command
+from programs import Running, environment, run, running
+
+ONCE = "--no-replicate-on-change"
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    source = tmp_path / "src"
+    source.mkdir()
+    (source / "f").write_text("1")
+    return source
+
+
+def start(far: FarEnd, source: Path, *options: str) -> list[str]:
+    return ["file-replicator", *options, str(source), far.parent, *far.command]
+
+
+def waits(far: FarEnd, source: Path) -> int:
+    return run(start(far, source, "--wait")).returncode
+
+
+@pytest.mark.parametrize(
+    "shell", ["bash", "bash-dash", "dash", "busybox", "mksh", "zsh", "ksh93"]
+)
+def test_a_file_that_kills_tar_is_named_and_holds_up_nothing(
+    shell: str, base: Path, source: Path
+) -> None:
+    far = local_shell(shell, "busybox" if shell == "busybox" else "gnu", base).fresh()
+    limited = ["sh", "-c", 'ulimit -f 400; exec "$@"', "sh", *far.command]
+    far = with_command(far, limited)
+    for number in range(30):
+        (source / f"f{number}").write_text(str(number))
+    (source / "big").write_bytes(b"\nbatch 1 20\n" * 100_000)
+    with running(*start(far, source)) as program:
+        said = program.says("cannot write 'big'", timeout=60)
+        (source / "f").write_text("2")
+        program.wait_for(lambda: (far.here / "src/f").read_text() == "2")
+        assert sorted(os.listdir(far.here / "src"))[1:] == sorted(
+            set(os.listdir(source)) - {"big"}
+        )
+        assert "lost" not in said
+        assert waits(far, source) == 69
+
+
+@pytest.mark.parametrize("shell", ["bash", "dash", "busybox", "mksh", "zsh", "ksh93"])
+@pytest.mark.parametrize("how", ["moved", "replaced", "parent"])
+def test_a_destination_that_is_another_directory_by_now_is_noticed(
+    shell: str, how: str, base: Path, source: Path
+) -> None:
+    far = local_shell(shell, "busybox" if shell == "busybox" else "gnu", base).fresh()
+    there = far.here / "src"
+    with running(*start(far, source)) as program:
+        program.says("in sync")
+        if how == "parent":
+            far.here.rename(f"{far.here}.old")
+        else:
+            there.rename(far.here / "old")
+        if how == "replaced":
+            there.mkdir()
+        (source / "g").write_text("2")
+        program.says("another directory is in the place of the destination")
+        program.wait_for(lambda: waits(far, source) == 0)
+        assert sorted(os.listdir(there))[-2:] == ["f", "g"]
+    assert not list(far.here.glob("old/.filerep*"))
+
+
+def test_nothing_that_a_reader_would_wait_in_is_in_the_destination(
+    base: Path, source: Path
+) -> None:
+    far = local_shell("dash", "gnu", base).fresh()
+    with running(*start(far, source)) as program:
+        program.says("in sync")
+        (source / "f").write_text("2")
+        program.says("sent")
+        for place, directories, names in os.walk(far.here):
+            for name in directories + names:
+                mode = os.lstat(os.path.join(place, name)).st_mode
+                assert stat.S_ISREG(mode) or stat.S_ISDIR(mode), name
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        "--keep-old-files",
+        "--strip-components=1",
+        "--one-top-level",
+        "-z",
+        "--exclude=*",
+    ],
+)
+def test_the_far_ends_tar_options_change_nothing(
+    option: str, base: Path, source: Path
+) -> None:
+    (source / "d").mkdir()
+    (source / "d/g").write_text("2")
+    far = local_shell("bash", "gnu", base).fresh()
+    far = with_command(far, ["env", f"TAR_OPTIONS={option}", *far.command])
+    for text in ("1", "23"):
+        (source / "d/g").write_text(text)
+        done = run(start(far, source, ONCE))
+        assert done.returncode == 0, done.stderr
+        assert (far.here / "src/d/g").read_text() == text
+        assert (far.here / "src/f").exists()
+
+
+HUNG = {
+    # The connection, behind the first answer.
+    "link": """
+import os, subprocess, sys, time
+p = subprocess.Popen(sys.argv[1:], stdin=0, stdout=subprocess.PIPE)
+said = b""
+while b" here " not in said or said[-1:] != b"\\n":
+    said += os.read(p.stdout.fileno(), 1)
+os.write(1, said)
+time.sleep(60)
+""",
+    "perl": "#!/bin/sh\nexec sleep 60\n",
+    "mkdir": "#!/bin/sh\nexec sleep 60\n",
+}
+
+
+@pytest.mark.parametrize("what", HUNG)
+def test_what_hangs_before_it_is_ready_is_not_waited_for(
+    what: str, base: Path, place: Path, source: Path
+) -> None:
+    far = local_shell("dash", "gnu", base).fresh()
+    (place / "bin").mkdir()
+    program = place / "bin" / what
+    program.write_text(HUNG[what])
+    program.chmod(0o755)
+    if what == "link":
+        far = with_command(far, [sys.executable, str(program), *far.command])
+    else:
+        path = f"PATH={place}/bin:{farends.SYSTEM_PATH}"
+        far = with_command(far, ["env", path, "dash"])
+    done = run(start(far, source, ONCE, "--connect-timeout", "1"), timeout=15)
+    assert done.returncode == 69
+    assert b"fell silent, before it was ready" in done.stderr
+
+
+def test_a_long_clean_out_is_waited_for(base: Path, place: Path, source: Path) -> None:
+    far = local_shell("dash", "gnu", base).fresh()
+    (place / "bin").mkdir()
+    (place / "bin/find").write_text(
+        '#!/bin/sh\ncase $* in *rm*) sleep 5 ;; esac\nexec /usr/bin/find "$@"\n'
+    )
+    (place / "bin/find").chmod(0o755)
+    path = f"PATH={place}/bin:{farends.SYSTEM_PATH}"
+    far = with_command(far, ["env", path, "dash"])
+    words = (ONCE, "--clean-out-first", "--connect-timeout", "1")
+    assert run(start(far, source, *words)).returncode == 0
+
+
+def test_a_root_without_devices_gets_none(place: Path, source: Path) -> None:
+    farends.need_root()
+    far = farends.chroot(place)
+    shutil.rmtree(place / "root/dev")
+    with running(*start(far, source)) as program:
+        program.says("in sync")
+        (source / "f").write_text("2")
+        program.wait_for(lambda: (far.here / "src/f").read_text() == "2")
+        (source / "f").unlink()
+        program.wait_for(lambda: not (far.here / "src/f").exists())
+        assert waits(far, source) == 0
+    assert not (place / "root/dev").exists()
