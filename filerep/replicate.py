@@ -115,6 +115,7 @@ from filerep.command import Command, Stop
 from filerep.wrapper import profiles
 from filerep.wrapper.display import Display
 from filerep.wrapper.job import Job
+from filerep.wrapper.processes import need_descriptors
 from filerep.wrapper.session import Session
 from filerep.wrapper.signals import Signalled, Signals
 from filerep.wrapper.supervising import replicate
@@ -145,6 +146,7 @@ def _main(run: Command, typed: Typed) -> int:
         return command.OK
     if run.args["--wait"] or run.args["--wait-on-sync"]:
         return _wait(run, job)
+    need_descriptors()
     waiters = _waiters(job)
     quiet, debugging = bool(run.args["--quiet"]), bool(run.args["--debugging"])
     verbose = bool(run.args["--verbose"])

@@ -12,15 +12,16 @@ from filerep.wrapper import profiles
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
+    from typing import Optional
 
 _NAMES = ("SRC_DIR", "DEST_PARENT_DIR", "CONNECTION_COMMAND")
 # Which of our options does what another program's does.
 _ELSEWHERE = {"--delete": "--mirror", "--watch": "", "--follow": ""}
-_REMOTE = re.compile(r"(?:(?P<user>[\w.+-]+)@)?(?P<host>[\w.-]+):(?P<path>.*)", re.S)
-_URL = re.compile(
-    r"(?:ssh|scp|sftp|rsync)://(?P<user>[^@/]+@)?(?P<host>[^:/]+)(?::(?P<port>\d+))?"
-    r"(?P<path>/.*)?",
-    re.S,
+# Not compiled before they are needed: it takes a millisecond.
+_REMOTE = r"(?s)(?:(?P<user>[\w.+-]+)@)?(?P<host>[\w.-]+):(?P<path>.*)"
+_URL = (
+    r"(?s)(?:ssh|scp|sftp|rsync)://(?P<user>[^@/]+@)?(?P<host>[^:/]+)"
+    r"(?::(?P<port>\d+))?(?P<path>/.*)?"
 )
 
 
@@ -63,17 +64,24 @@ def missing(places: Sequence[str], connection: Sequence[str]) -> None:
 
 def no_source(text: str) -> str:
     """SRC_DIR cannot be used."""
-    if _REMOTE.fullmatch(text) or _URL.fullmatch(text):
+    if _remote(text):
         return "; SRC_DIR is a directory here, copies go from here to there only"
     if text.startswith("~"):
         return "; without quotes the shell puts the home directory in for ~"
     return "; see -h" if text == "help" else ""
 
 
+def _remote(place: str) -> Optional[re.Match[str]]:
+    """A host and a directory there, as rsync, scp or an address on the web has them."""
+    if ":" not in place.partition("/")[0]:
+        return None
+    return re.fullmatch(_URL, place) or re.fullmatch(_REMOTE, place)
+
+
 def _refuse_remote(source: str, there: str, connection: Sequence[str]) -> None:
     """rsync's and scp's way to name a host has its own place here: the command."""
-    found = _URL.fullmatch(there) or _REMOTE.fullmatch(there)
-    if found is None or there.startswith(("./", "/")):
+    found = _remote(there)
+    if found is None:
         return
     parts = found.groupdict()
     user = (parts["user"] or "").rstrip("@")
@@ -94,7 +102,12 @@ def shown(word: str) -> str:
 
 
 def refused(why: str, parent: bytes) -> str:
-    """The far end could not use DEST_PARENT_DIR: our own home directory need not be there."""
+    """The far end could not use the destination, and said ``why``.
+
+    Our own home directory need not be there.
+    """
+    if why.startswith("another run, "):
+        return "; stop it, or give this copy a name of its own with --as"
     home = os.fsencode(os.path.expanduser("~"))
     if "mkdir" in why and home != b"/" and (parent + b"/").startswith(home + b"/"):
         return f"; its own home directory is '~{os.fsdecode(parent[len(home):])}', in quotes"

@@ -20,6 +20,23 @@ if TYPE_CHECKING:
     from typing import Optional
 
 PIPE_BYTES = 1 << 20
+_FEWEST, _USUAL = 100, 256  # descriptors: fr-pack keeps 64 directories open
+
+
+def need_descriptors() -> None:
+    """Raise ``Stop`` where the limit of open files is too low for the stages."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if 0 <= soft < _USUAL:
+        soft = _USUAL if hard < 0 else min(hard, _USUAL)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    if 0 <= soft < _FEWEST:
+        raise Stop(
+            command.OS_ERROR,
+            f"only {soft} files may be open at once, and {_FEWEST} are needed;"
+            f" raise the limit (ulimit -n {_USUAL})",
+        )
 
 
 class Processes:
@@ -33,13 +50,21 @@ class Processes:
 
     def nothing(self) -> int:
         """A descriptor that is at its end."""
-        fd = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            fd = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            said = f"cannot open {os.devnull}: {command.reason(error)}"
+            raise Stop(command.OS_ERROR, said) from None
         self._fds.add(fd)
         return fd
 
     def pipe(self, size: int = 0) -> tuple[int, int]:
         """A reader and a writer, which has room for ``size`` bytes if the system gives it."""
-        reader, writer = os.pipe()
+        try:
+            reader, writer = os.pipe()
+        except OSError as error:
+            said = f"cannot make a pipe: {command.reason(error)}"
+            raise Stop(command.OS_ERROR, said) from None
         self._fds |= {reader, writer}
         if size and hasattr(fcntl, "F_SETPIPE_SZ"):
             try:

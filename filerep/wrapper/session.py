@@ -59,6 +59,7 @@ class Session:
         self._processes = Processes()
         self.reports = Reports(display, waiters, job.watches)
         self._skipped = False
+        self._heard: list[int] = []  # until the end
 
     def connect(self, first: bool, mirrors: bool) -> str:
         """Start the connection and the receiver; what its ready line tells.
@@ -72,6 +73,7 @@ class Session:
         self._from_far, far_writes = processes.pipe(PIPE_BYTES)
         far_errors, far_complains = processes.pipe()
         self._errors = Errors(processes, self._display, self._stages.errors, far_errors)
+        self._heard = self._errors.fds()
         # First fr-pack, as it takes longest to be ready.
         self._stages.start_pack(
             self._to_far, self._from_far, mirrors, self._display.bar, self._state()
@@ -219,4 +221,4 @@ class Session:
     def close(self) -> None:
         """End what still runs."""
         self._waiters.again()
-        self._processes.end(_END_GRACE, self._errors.fds())
+        self._processes.end(_END_GRACE, self._heard)

@@ -117,3 +117,24 @@ def test_our_home_put_in_by_our_shell_is_told_so(place: Path, source: Path) -> N
     assert done.returncode == 69
     said = done.stderr.decode()
     assert "its own home directory is '~/code', in quotes" in said, said
+
+
+def test_a_second_source_of_one_name_is_refused(there: There, place: Path) -> None:
+    for one in ("one", "other"):
+        (place / one / "app").mkdir(parents=True)
+        (place / one / "app" / one).write_text("x")
+    words = [place / "far", *there.command]
+    with running(REPLICATOR, place / "one/app", *words) as program:
+        program.says("watching")
+        done = run([REPLICATOR, "--once", place / "other/app", *words])
+        assert done.returncode == 69
+        said = (
+            b"another run, of another source or by another command, replicates to this"
+        )
+        assert said in done.stderr
+        copied("--as", "app2", place / "other/app", *words)
+        (place / "one/app/later").write_text("x")
+        program.says("sent 'later'")
+    assert {"one", "later"} <= set(os.listdir(place / "far/app"))
+    # It was killed: nothing of it is at work any more.
+    copied(place / "other/app", *words)

@@ -62,6 +62,23 @@ rest
 [ -e $null ] || null=$S/.null # no file is made of that name
 : >"$null"
 trap 'drop; exit 1' HUP INT TERM
+# Another source may be replicated to this directory, by a shell that is at work beside this one:
+# the two would get mixed. What one has left that is no more, or runs elsewhere, is not judged.
+if [ "$5" != dry ]; then
+  echo $$ >"$S/.pid"
+  for f in ./.filerep-*/.pid; do
+    case $f in "./$4-"*) continue ;; esac
+    { read -r pid <"$f"; } 2>/dev/null || continue
+    # A number may be another process's by now; the directory that one is in tells.
+    if [ -e /proc/self/cwd ]; then
+      [ "/proc/$pid/cwd" -ef . ] || continue
+    else
+      kill -0 "$pid" 2>/dev/null || continue
+    fi
+    rm -rf "$S"
+    fail 'another run, of another source or by another command, replicates to this directory'
+  done
+fi
 [ "$5" = dry ] || start_mover
 
 empty=1 cp='' job=''
