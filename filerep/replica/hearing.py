@@ -160,7 +160,8 @@ class Acknowledging:
     def done(self, sent: Sent) -> None:
         """All of ``sent`` was done, but for what answers have told before."""
         void = self._mender.mend(sent)
-        if void:
+        if void or sent.trouble:
+            # Where a directory was lost, what later batches have put below it is forgotten, too.
             self._flight.shake()
         entries, removed = sent.entries, sent.removed
         if void:

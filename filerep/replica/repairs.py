@@ -75,13 +75,7 @@ class Mender:
             elif word == "lost":
                 void |= self._lost(sent, stanza, path)
             elif word == "there":
-                # Thought new, but it is there: its files go into it one by one.
-                void |= (inside := _inside(sent.paths, {path}))
-                self._undo.doubt(sent, inside | {path})
-                self._table.put_directory(
-                    path, tables.directory_entry(0, tables.UNSURE)
-                )
-                self._again(inside)
+                void |= self._there(sent, path)
             elif word == "aside":
                 self._say(
                     f"a directory was in the way of {quote(path)} at the far end;"
@@ -114,6 +108,19 @@ class Mender:
         self._inventory.doubt()
         self._again([*known, *void])
         return void
+
+    def _there(self, sent: Sent, path: bytes) -> set[bytes]:
+        """``path`` was thought new, but it is there: its files go into it one by one.
+
+        An earlier batch may have put them there already, whose answer came in between: what
+        goes here before it is looked at again must be removed there.
+        """
+        inside = _inside(sent.paths, {path})
+        self._undo.doubt(sent, inside | {path})
+        self._table.put_directory(path, tables.directory_entry(0, tables.UNSURE))
+        self._undo.may_be_there(inside)
+        self._again(inside)
+        return inside
 
     def restore(self, sent: Sent, gone: set[bytes]) -> list[bytes]:
         """See `Undo.restore`."""

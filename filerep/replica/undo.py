@@ -11,7 +11,7 @@ from filerep.replica import table as tables
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterator
+    from collections.abc import Container, Iterable, Iterator
 
     from filerep.replica.sent import Sent
 
@@ -64,6 +64,12 @@ class Undo:
                 self._table.doubt(path)
                 lost.append(path)
         return lost
+
+    def may_be_there(self, paths: Iterable[bytes]) -> None:
+        """Nobody knows whether the far end has ``paths``, but if so, they are ours."""
+        for path in paths:
+            if self._make_directories(path, ()):
+                self._table.doubt(path)
 
     def _make_directories(self, path: bytes, own: Container[bytes]) -> bool:
         """The far end has the directories above ``path``, and they are ours.

@@ -7,6 +7,7 @@ import fcntl
 import io
 import os
 import re
+import select
 import shutil
 import signal
 import subprocess
@@ -431,3 +432,77 @@ def test_what_is_answered_while_more_is_sent_is_lent_again_once(
     three = large_file(pack, "three")
     assert unpacked(pack.large_batch(), "0/three") == three
     assert unpacked(begun + os.read(carrier[0], held) + rest, "0/two") == two
+
+
+def number(batch: bytes, verb: bytes) -> int:
+    """By which the answers name the first directory of the stanza with ``verb``."""
+    found = re.search(rb"at (\d+) [^&]*&& " + verb, batch)
+    assert found, batch
+    return int(found[1])
+
+
+def removed(pack: Pack, path: bytes) -> bool:
+    """Is ``path`` removed in one of the batches that come before a mark is answered?"""
+    pack.name(b".")
+    assert pack.process.stdout
+    out, told = pack.process.stdout.fileno(), b""
+    while b'"mark"' not in told:
+        ready = select.select([out, pack.reports], [], [], 10)[0]
+        assert ready
+        if out not in ready:
+            told += os.read(pack.reports, 1 << 16)
+            continue
+        text = pack.batch()
+        if re.search(rb"&& del [^\n]*" + path, text):
+            return True
+        pack.answer(b"ok %d" % int(re.findall(rb"batch (\d+) \d+\n", text)[-1]))
+    assert b'"mark", "failing": 0' in told
+    return False
+
+
+def test_what_a_later_batch_has_put_is_not_forgotten_with_a_lost_directory(
+    pack: Pack,
+) -> None:
+    """`d` was removed over there; one batch finds that out when a later one has made it anew."""
+    (pack.source / "d/e").mkdir(parents=True)
+    (pack.source / "d/e/a").write_text("a")
+    pack.name(b"d/e/a")
+    pack.batch()
+    pack.answer(b"ok 1")
+    (pack.source / "d").chmod(0o700)
+    pack.name(b"d")
+    second = pack.batch()
+    (pack.source / "d/e").chmod(0o700)
+    pack.name(b"d/e")
+    third = pack.batch()
+    pack.answer(b"lost 2 %d\nok 2" % number(second, b"mod"))
+    assert b"d/e/a" in pack.batch()
+    shutil.rmtree(pack.source / "d")
+    pack.answer(b"lost 3 %d\nok 3\nok 4" % number(third, b"mod"))
+    pack.name(b"d/e/a", b"d/e/", b"d/", b"d")
+    assert removed(pack, b"d/e/a")
+
+
+def test_what_an_earlier_batch_has_put_is_not_undone_with_a_directory_that_was_there(
+    pack: Pack,
+) -> None:
+    """`d/e` was thought new by two batches, as another had found it gone."""
+    (pack.source / "d/e").mkdir(parents=True)
+    (pack.source / "d/e/a").write_text("a")
+    pack.name(b"d/e/a")
+    pack.batch()
+    pack.answer(b"ok 1")
+    (pack.source / "d/e").chmod(0o700)
+    pack.name(b"d/e")
+    second = pack.batch()
+    (pack.source / "d/e/b").write_text("b")
+    pack.name(b"d/e/b")
+    third = pack.batch()
+    pack.answer(b"lost 2 %d\nok 2" % (number(second, b"mod") + 1))
+    pack.batch()
+    pack.answer(b"lost 3 %d\nok 3" % (number(third, b"put") + 1))
+    fifth = pack.batch()
+    (pack.source / "d/e/a").unlink()
+    pack.answer(b"ok 4\nthere 5 %d\nok 5" % (number(fifth, b"put") + 1))
+    pack.name(b"d/e/a")
+    assert removed(pack, b"d/e/a")
