@@ -16,5 +16,14 @@ class Far:
         self.mark = os.fsencode(told.get("mark", ""))  # see Output.again
         self.empty = told.get("empty") == "1"
         self.mover = told.get("mover") == "perl"
+        self.way = _seconds(told.get("way", ""))
         self.counted = self.tar != "gnu"
         self.precise = self.tar in ("gnu", "bsd")
+
+
+def _seconds(text: str) -> float:
+    """How long the way there and back takes, at most; 0 if that is not known."""
+    try:
+        return float(text)
+    except ValueError:
+        return 0.0

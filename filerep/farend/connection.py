@@ -139,13 +139,12 @@ class Output(OutBuffer):
         self._slot: Optional[int] = None  # of the pool, which is filled now
         self._lent: list[int] = []
         self._gzip: Optional[GzipStream] = None  # of the present batch
-        self.sent = 0  # bytes of it that have gone out
-        self.last = b"0 20"  # what was said behind the last archive: its number, and the form of the next
+        # What was said behind the last archive: its number, and the form of the next.
+        self.last = b"0 20"
         os.set_blocking(fd, False)
 
     def begin(self, size: int, level: int = 0) -> None:
         """A batch of ``size`` bytes follows, roughly, to be compressed if ``level`` is not 0."""
-        self.sent = 0
         if level:
             from filerep.archive.gzipstream import GzipStream
 
@@ -215,7 +214,6 @@ class Output(OutBuffer):
             try:
                 count = pool.lend(self.fd, slot, start, size)
                 start += count
-                self.sent += count
                 self.written(count)
             except BlockingIOError:
                 self._wait()
@@ -233,7 +231,6 @@ class Output(OutBuffer):
             try:
                 count = os.write(self.fd, view)
                 view = view[count:]
-                self.sent += count
                 self.written(count)
             except BlockingIOError:
                 self._wait()

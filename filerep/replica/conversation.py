@@ -79,7 +79,7 @@ class Conversation:
     ) -> None:
         """Make the parts, and tell each of those it needs."""
         far, out, table = connection.far, connection.out, here.table
-        pace = self._pace = Pace()
+        pace = self._pace = Pace(far.way)
         restless = Restless(time.monotonic, self._mtime, lambda: pace.rate)
         schedule = self._schedule = Schedule(time.monotonic, restless)
         flight = self._flight = Flight()

@@ -29,15 +29,23 @@ _GOOD_TIME = (
 
 # Batches of less say nothing about bytes a second, only about the way there and back.
 _TELLING_BYTES = 1 << 15
-_WEIGHT = 0.4  # of a new measurement
+# Unpacking takes time, too, which is not the connection's: bytes a second of what is unpacked.
+_UNPACKED = 200e6
+_FADES = (
+    0.9  # an old measurement, with each new one: other work on the machine only slows
+)
 
 # Below this rate, in bytes a second, it pays to look for what the far end holds already. Where
 # none is known yet, so it is taken to be where the way there and back takes so many seconds.
 _SLOW_RATE = 40e6
-_SLOW_WAY = 0.03
+_SLOW_WAY = 0.06
 # zlib's levels, by the rate up to which each makes a batch arrive sooner. They take 6 to 33 ms
 # a megabyte here, and leave a third to a quarter of program text.
-_LEVELS = ((8e6, 6), (20e6, 3), (_SLOW_RATE, 1))
+_LEVELS = ((6e6, 6), (16e6, 3), (_SLOW_RATE, 1))
+_SHRUNK = 3  # times, for text
+# Compressed, so many bytes a second may be all that the compressing allows.
+_COMPRESSORS = 16e6
+_PROBE_EVERY = 24  # batches, one that is not compressed
 
 # What was written may be in the buffers of a slow connection still, for which pipe, ssh and
 # sockets have some megabytes.
@@ -48,10 +56,15 @@ _SLOWEST = 32_768  # bytes a second
 class Pace:
     """The size of batches, and the rate of the connection, as measured."""
 
-    def __init__(self) -> None:
+    def __init__(self, way: float = 0.0) -> None:
+        """``way``: seconds there and back, as far as it is known; 0 if it is not."""
         self.limit = FIRST_BYTES
-        self.rate: Optional[float] = None  # bytes a second on the wire
-        self.way = 60.0  # seconds there and back, at most
+        self.way = way or 60.0
+        self._seems_slow = way > _SLOW_WAY
+        # Bytes of archive a second, uncompressed and compressed; the best of late.
+        self._plain: Optional[float] = None
+        self._packed: Optional[float] = None
+        self._batches = 0
         self._answered_at = 0.0
 
     @property
@@ -60,11 +73,20 @@ class Pace:
         return self.limit >= _MOST_BYTES // 8
 
     @property
+    def rate(self) -> Optional[float]:
+        """Bytes a second on the wire, None if that is not known."""
+        if self._plain is not None:
+            return self._plain
+        return None if self._packed is None else self._packed / _SHRUNK
+
+    @property
     def slow(self) -> bool:
         """Is the connection what takes the time?"""
-        if self.rate is None:
-            return _SLOW_WAY < self.way < 60.0
-        return self.rate < _SLOW_RATE
+        if self._plain is not None:
+            return self._plain < _SLOW_RATE
+        if self._packed is not None:
+            return self._packed < _COMPRESSORS
+        return self._seems_slow
 
     @property
     def batches(self) -> int:
@@ -73,9 +95,15 @@ class Pace:
 
     @property
     def level(self) -> int:
-        """How to compress, 0 for not at all."""
-        rate = self.rate if self.rate is not None else 0.0
-        return next((level for most, level in _LEVELS if self.slow and rate < most), 0)
+        """How to compress the next batch, 0 for not at all."""
+        if not self.slow:
+            return 0
+        if self._plain is not None and self._packed is not None:
+            probe = self._batches % _PROBE_EVERY == 0 and self._plain > _LEVELS[0][0]
+            if probe or self._packed < self._plain:
+                return 0
+        rate = self.rate or 0.0
+        return next((level for most, level in _LEVELS if rate < most), 0)
 
     def answered(self, sent: Sent, now: float) -> None:
         """``sent`` has been answered; the answers come in order."""
@@ -94,18 +122,19 @@ class Pace:
             self.limit = max(int(self.limit * good / took), _LEAST_BYTES)
 
     def _measure(self, sent: Sent, now: float) -> None:
-        if sent.wire < _TELLING_BYTES:
+        if sent.archive < _TELLING_BYTES:
             return
+        self._batches += 1
         # The way there and back counts only where nothing was under way before.
         began = max(sent.started, self._answered_at)
-        took = now - began - (self.way if began == sent.started else 0.0)
-        rate = sent.wire / max(took, 0.001)
-        if self.rate is None:
-            # The way is not known better than by this one.
-            rate = sent.wire / max(now - began, 0.001)
-            self.rate = rate
+        took = now - began - sent.archive / _UNPACKED
+        if began == sent.started and self.way < now - began:
+            took -= self.way
+        rate = sent.archive / max(took, 0.0005)
+        if sent.packed:
+            self._packed = max(rate, (self._packed or 0.0) * _FADES)
         else:
-            self.rate += _WEIGHT * (rate - self.rate)
+            self._plain = max(rate, (self._plain or 0.0) * _FADES)
 
 
 class Silence:

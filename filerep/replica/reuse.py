@@ -42,6 +42,8 @@ class Reuse:
         self._source = source
         self._table = table
         self._economy = economy
+        # Of what is there at first nothing is known but size and time.
+        self.first_contact = True
         self._wrong: set[bytes] = set()  # paths that the far end was wrong about
         self._by_size: Optional[dict[int, list[bytes]]] = None
 
@@ -55,6 +57,7 @@ class Reuse:
 
     def forget(self) -> None:
         """Nothing is to be sent for now: let go of what only helps to find things."""
+        self.first_contact = False
         self._by_size = None
         self._wrong.clear()
 
@@ -219,7 +222,7 @@ class Reuse:
             return None
         if tables.signature(value) or tables.size_of(value) != status.st_size:
             return None
-        if status.st_size < _GUESS_BYTES:
+        if status.st_size < _GUESS_BYTES and not self.first_contact:
             return None
         found = self._compare(fd, status.st_size, b"", 0)
         if found is None:

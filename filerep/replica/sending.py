@@ -122,7 +122,7 @@ class Sender:
         self._out.last = b"%d %d" % (batch.number, self._next_form(much))
         self._out.add(b"batch %s\n" % self._out.last)
         sent.lent = self._out.end()
-        sent.wire = self._out.sent
+        sent.archive, sent.packed = length, packed
         if unfit:
             sent.entries = [pair for pair in sent.entries if pair[0] not in unfit]
 

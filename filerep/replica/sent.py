@@ -27,7 +27,8 @@ class Sent:
         self.taken = 0  # paths that were looked at for it
         self.lent: list[int] = []  # memory it is sent from, see lentpages.py
         self.started = 0.0  # monotonic seconds
-        self.wire = 0  # bytes of it that went over the connection
+        self.archive = 0  # bytes of it, as they are unpacked
+        self.packed = False  # did they go compressed?
         self.trouble: list[tuple[str, int, str]] = (
             []
         )  # word, number, words of an answer

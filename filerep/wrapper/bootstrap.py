@@ -35,6 +35,7 @@ class Bootstrap:
         self._said = b""
         self._told: dict[str, str] = {}
         self._parent = job.parent
+        self._answered_at = 0.0
         self.deadline: Optional[float] = None  # of the answer that is awaited
 
     def ask(self, first: bool) -> None:
@@ -56,7 +57,8 @@ class Bootstrap:
                 names = ("tar", "list", "shell")
                 tools = " ".join(f"{name}={self._told.get(name, '')}" for name in names)
                 stage = f".filerep-{self._job.key[:8]}-{self._nonce}"
-                return f"{tools} {rest} stage={stage} mark={self._mark}"
+                way = time.monotonic() - self._answered_at
+                return f"{tools} {rest} stage={stage} way={way:.3f} mark={self._mark}"
             if word == "working":
                 self._expect()
                 continue
@@ -80,6 +82,7 @@ class Bootstrap:
         refuse_overlap(self._job, self._told)
         if self._told["tar"] == "none":
             raise Lost("the far end refused: there is no tar")
+        self._answered_at = time.monotonic()
         self._write(receiver(self._job, self._nonce, self._mark, self._told))
         self._expect()
 
