@@ -184,6 +184,9 @@ def parse(
     rest = iter(words)
     for word in rest:
         if word == "--":
+            # docopt would take it for a word itself, and what follows for options.
+            places = [f"./{one}" if one.startswith("-") else one for one in rest]
+            words = words[: len(words) - len(places) - 1] + places
             break
         if not word.startswith("-") or word == "-":
             if arrange:

@@ -10,8 +10,10 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import programs
 import pytest
 from ignoretrees import as_ordinary_user, fail, write
+from trees import plant
 
 from filerep.rules import ignore, walking
 
@@ -321,3 +323,13 @@ def test_memory_does_not_grow_with_the_tree(tmp_path: Path) -> None:
 
     small, large = peak(place + b"/1"), peak(place)
     assert large < 40_000 and large - small < 4_000
+
+
+@pytest.mark.parametrize("name", ["tree", "-n"])
+def test_what_stands_behind_two_dashes_is_no_option(tmp_path: Path, name: str) -> None:
+    plant(tmp_path, {f"{name}/a": "a"})
+    for words in (["--", name], ["--no-gitignore", "--", name]):
+        done = programs.run(["fr-walk", *words], cwd=tmp_path)
+        assert (done.returncode, done.stdout, done.stderr) == (0, b"a\0", b"")
+    done = programs.run(["fr-pack", "--", name], b"a", cwd=tmp_path)
+    assert done.returncode == 0 and done.stdout
