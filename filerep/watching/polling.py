@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 DEFAULT_SECONDS = 1.0
 _LOOK_FACTOR = 9  # rest nine times as long as a look took: a tenth of a core
 _SLICE_SECONDS = 0.005
+# For so long fr-walk and its reader may know of names that came and went between two looks.
+_WALK_SECONDS = 60.0
 _WORD = 0xFFFFFFFFFFFFFFFF
 
 
@@ -83,6 +85,7 @@ class Snapshots:
         self._confirming = Confirming()
         self._ruled: set[bytes] = set()  # directories with a rule file
         self._turn = 0
+        self._walked = 0.0
         self._look: Iterator[None] | None = None
         self._due = 0.0
 
@@ -96,6 +99,7 @@ class Snapshots:
 
     def start(self, naming: bool = False) -> None:
         """Take the first snapshot; raises OSError if there is no root."""
+        self._walked = self._clock() + _WALK_SECONDS
         for _ in self._looking(naming):
             pass
 
@@ -194,6 +198,8 @@ class Snapshots:
         (self._ruled.add if entries.have(RULE_FILE) else self._ruled.discard)(path)
         if not (old and old.stamp and old.stamp == new.stamp):
             self._confirming.changed(path)
+            if naming and self._clock() < self._walked:
+                self._pending.now(prefix or WHOLE_TREE)
         if not naming:
             return below
         if old and old.identity != identity:

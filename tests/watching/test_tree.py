@@ -30,6 +30,9 @@ from filerep.watching.roots import Root
 HUNT = float(os.environ.get("FILEREP_HUNT", "0"))
 
 
+BOTH = pytest.mark.parametrize("polling", [False, True], ids=["inotify", "polling"])
+
+
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
     made = tmp_path / "source"
@@ -285,6 +288,57 @@ def test_the_audit_finds_a_write_through_a_link_outside(source: Path) -> None:
         assert not it.sink.differences()
 
 
+# What happens between two looks of ours, while the reader looks.
+
+
+def look_meanwhile(it: Watched) -> None:
+    """Let the watcher look, and have the reader take what it names later."""
+    it.tracker.sync()
+    it.pending.settle(float("inf"))
+
+
+@BOTH
+def test_a_file_that_came_back_for_the_readers_look_only_is_gone(
+    polling: bool, source: Path
+) -> None:
+    (source / "f").write_text("1")
+    with watched(source, polling) as it:
+        (source / "f").unlink()
+        look_meanwhile(it)
+        (source / "f").write_text("2")
+        it.sink.feed(encode(it.pending.take(4096)))
+        assert b"f" in it.sink.table
+        (source / "f").unlink()
+        it.records()
+        assert not it.sink.differences()
+
+
+@BOTH
+def test_a_directory_that_was_away_for_the_readers_look_only_is_there(
+    polling: bool, source: Path
+) -> None:
+    (source / "d/e").mkdir(parents=True)
+    (source / "d/e/f").write_text("1")
+    with watched(source, polling) as it:
+        (source / "d/e/f").write_text("2")
+        look_meanwhile(it)
+        (source / "d").rename(source.parent / "away")
+        it.sink.feed(encode(it.pending.take(4096)))
+        assert b"d/e/f" not in it.sink.table
+        (source.parent / "away").rename(source / "d")
+        it.records()
+        assert not it.sink.differences()
+
+
+def test_a_file_that_only_fr_walk_has_seen_is_gone(source: Path) -> None:
+    with watched(source, polling=True) as it:
+        (source / "f").write_text("1")
+        it.sink.walk()
+        (source / "f").unlink()
+        it.records()
+        assert not it.sink.differences()
+
+
 # Holding back.
 
 
@@ -346,7 +400,7 @@ EDITS = st.lists(
 )
 
 
-@pytest.mark.parametrize("polling", [False, True], ids=["inotify", "polling"])
+@BOTH
 @settings(max_examples=int(HUNT * 25) or 100, deadline=None)
 @given(edits=EDITS)
 def test_what_counts_converges_when_ignore_files_are_edited(
@@ -407,7 +461,7 @@ OPERATIONS = st.lists(
 )
 
 
-@pytest.mark.parametrize("polling", [False, True], ids=["inotify", "polling"])
+@BOTH
 @settings(max_examples=int(HUNT * 25) or 150, deadline=None)
 @given(operations=OPERATIONS)
 def test_the_replica_converges(polling: bool, operations: list[Operation]) -> None:
