@@ -30,7 +30,7 @@ from contextlib import contextmanager
 from filerep.pathstream import quote
 from filerep.rules import programs, repository
 from filerep.rules.files import OPEN_DIRECTORY, read
-from filerep.rules.patterns import Rule, RuleFile, decide, join, lines
+from filerep.rules.patterns import Rule, RuleFile, decide, enter, join, lines
 from filerep.rules.tracked import Changes
 from filerep.rules.wildmatch import DEEP
 from filerep.rules.worktree import NO_INPUTS, Inputs, WorkTree
@@ -142,12 +142,10 @@ class Rules:
         self._origin = origin
         self._parent = parent
         self._name = name
-        # The work tree that this directory is in, and the way from its top, with a last
-        # slash.
-        self._tree: WorkTree | None = parent._tree if parent else None
-        self._within: bytes = parent._within + name + b"/" if parent else b""
         # What is left of each rule file here, the nearest first.
         self._chain: tuple[Level, ...] = ()
+        # The work tree that this directory is in.
+        self._tree: WorkTree | None = parent._tree if parent else None
 
     # -- which entries count
 
@@ -212,7 +210,7 @@ class Rules:
         tracked = self._tree.tracked if self._tree else None
         if tracked is None:
             return False
-        path = self._within + name
+        path = self.within(name)
         return tracked.directory(path) if is_dir else tracked.file(path)
 
     def _tracks_ignored(self, name: bytes, is_dir: bool) -> bool:
@@ -246,14 +244,11 @@ class Rules:
             link._begins = joined is not None or _has(REPOSITORY, dir_fd)
             repo = self._inner(link, name, dir_fd)
         if repo:
-            link._begin(origin.work_tree(repo), b"")
+            link._begin(origin.work_tree(repo))
         elif not link._ignored:
-            link._chain = tuple(
-                [level for own in self._chain if (level := own.enter(name))]
-            )
+            link._chain = enter(self._chain, name)
         if not link._ignored:
-            path = link.path(b"")
-            link._add_rule_file(dir_fd, joined, origin.prefix + path, path)
+            link._add_rule_file(dir_fd, joined)
         return link
 
     def _hand_down(self, link: Rules, name: bytes) -> None:
@@ -290,17 +285,16 @@ class Rules:
         repo = repository.at(dir_fd, top)
         tracked = self._tree.tracked if self._tree else None
         if repo and tracked:
-            path = self._within + name
+            path = self.within(name)
             if tracked.submodule(path):
                 return repo  # one entry, which may be tracked where it is ignored
             if tracked.embeds(path):
                 return None
         return None if link._ignored else repo
 
-    def _begin(self, tree: WorkTree, within: bytes) -> None:
+    def _begin(self, tree: WorkTree) -> None:
         """This is in another work tree than its parent: forget the parent's rules."""
         self._tree = tree
-        self._within = within
         self._ignored = False
         self._chain = (tree.user,) if tree.user else ()
         if tree.repo:
@@ -313,21 +307,35 @@ class Rules:
         return self._tree is not None and self._tree.settings.ignore_case
 
     def _add_rule_file(
-        self, dir_fd: int | None, joined: bytes | None, place: bytes, said: bytes
+        self, dir_fd: int | None, joined: bytes | None, above: bytes | None = None
     ) -> None:
         """The directory's own rule file, or what the index has in its stead.
 
-        Both its names end in ``/``: ``place`` is from the work tree's top.
+        ``above`` is the way from the top of the work tree, with a last slash, where it is
+        a directory above SRC.
         """
+        origin = self._origin
         file = None
         if dir_fd is not None and (joined is None or b"\0.gitignore\0" in joined):
-            shown, said = place + RULE_FILE, said + RULE_FILE
-            file = self._origin.read(RULE_FILE, shown, self._fold, dir_fd, said)
+            if above is None:
+                said = self.path(RULE_FILE)
+                shown = origin.prefix + said
+            else:
+                shown = above + RULE_FILE
+                said = os.path.join(origin.root[: -len(origin.prefix)], shown)
+            file = origin.read(RULE_FILE, shown, self._fold, dir_fd, said)
         tracked = self._tree.tracked if self._tree else None
-        if file is None and tracked:
-            text = tracked.rule_file(self._within + RULE_FILE)
+        if file is None and tracked and tracked.keeps_rule_files():
+            if above is None:
+                within = self.within(RULE_FILE)
+            else:
+                within = above + RULE_FILE
+            text = tracked.rule_file(within)
             if text is not None:
-                file = self._origin.rules(place + RULE_FILE, text, self._fold)
+                shown = (
+                    origin.prefix + self.path(RULE_FILE) if above is None else within
+                )
+                file = origin.rules(shown, text, self._fold)
         self._add(file)
 
     def _add(self, file: RuleFile | None) -> None:
@@ -344,6 +352,16 @@ class Rules:
             names.append(link._name)
             link = link._parent
         return b"/".join(reversed(names))
+
+    def within(self, last: bytes) -> bytes:
+        """``last`` in this directory, by its path from the top of the work tree."""
+        names = [last]
+        link = self
+        while link._parent and link._parent._tree is link._tree:
+            names.append(link._name)
+            link = link._parent
+        path = b"/".join(reversed(names))
+        return path if link._parent else self._origin.prefix + path
 
     # -- for who follows the tree while it changes
 
@@ -385,7 +403,7 @@ class Rules:
         changes = tracked.reload() if tracked else None
         if changes is None:
             return None
-        base, start = self.path(b""), self._within
+        base, start = self.path(b""), self.within(b"")
         paths = [base + p[len(start) :] for p in changes.paths if p.startswith(start)]
         places = [
             (base + place[len(start) :]) if place.startswith(start) else self.path()
@@ -508,28 +526,24 @@ def _begin_source(link: Rules, origin: Origin) -> None:
         for step in origin.prefix.split(b"/")[:-1]:
             origin.above.append(os.path.join(at, RULE_FILE))
             at = os.path.join(at, step)
-    link._begin(tree, b"")
+    link._begin(tree)
     if not _go_down(link, origin, repo.top if repo else root):
         origin.on_note(f"{quote(root)} is ignored by rules above it; they do not apply")
         link._chain = (tree.user,) if tree.user else ()
-    link._within = origin.prefix
     with _opened(root, origin) as fd:
-        link._add_rule_file(fd, None, origin.prefix, b"")
+        link._add_rule_file(fd, None)
 
 
-def _go_down(link: Rules, origin: Origin, place: bytes) -> bool:
-    """Bring ``link`` from ``place`` down to SRC; False if SRC is left out on the way."""
+def _go_down(link: Rules, origin: Origin, top: bytes) -> bool:
+    """Bring ``link`` from ``top`` down to SRC; False if SRC is left out on the way."""
+    above = b""
     for step in origin.prefix.split(b"/")[:-1]:
-        with _opened(place, origin) as fd:
-            said = os.path.join(place, b"")
-            link._add_rule_file(fd, None, link._within, said)
+        with _opened(os.path.join(top, above), origin) as fd:
+            link._add_rule_file(fd, None, above)
         if not decide(link._chain, [step], join([step]), True).get(step, True):
             return False
-        link._chain = tuple(
-            [level for own in link._chain if (level := own.enter(step))]
-        )
-        link._within += step + b"/"
-        place = os.path.join(place, step)
+        link._chain = enter(link._chain, step)
+        above += step + b"/"
     return True
 
 

@@ -122,6 +122,9 @@ class Level:
                 parts = parts[1:]
             if len(parts) > 1:
                 self._step(rule, parts)
+        #: Is nothing else left of it in any directory?
+        self.stays = len(self._stay) == len(items) and not self._by_name
+        self.stays = self.stays and not self._by_glob
         self._usual = self if len(self._stay) == len(items) else file.level(self._stay)
 
     def said(self) -> object:
@@ -287,6 +290,14 @@ def _trie(words: Iterable[bytes]) -> bytes:
             by_first.setdefault(re.escape(word[:1]), []).append(word[1:])
     branches = [first + _trie(rest) for first, rest in by_first.items()]
     return b"(?:" + b"|".join(branches) + b")" if len(branches) > 1 else branches[0]
+
+
+def enter(chain: tuple[Level, ...], name: bytes) -> tuple[Level, ...]:
+    """What is left of each level of ``chain`` in the directory ``name``."""
+    for level in chain:
+        if not level.stays:
+            return tuple([left for own in chain if (left := own.enter(name))])
+    return chain
 
 
 def decide(

@@ -57,8 +57,7 @@ class Tracked:
         self._objects: objects.Objects | None = None
         self._trees: dict[bytes, Optional[dict[bytes, Entry]]] = {}
         self._embedded: dict[bytes, bool] = {}
-        # Has anybody been told that no rule file is to be read from the index?
-        self._whole: bool | None = None
+        self._keeps: bool | None = None
         self._said: set[str] = set()
 
     def file(self, path: bytes) -> bool:
@@ -99,13 +98,18 @@ class Tracked:
         self._embedded[path] = self.below(path)
         return self._embedded[path]
 
+    def keeps_rule_files(self) -> bool:
+        """May there be any that is to be read from the index?"""
+        if self._keeps is None:
+            if self._index is None and self._surely_whole():
+                self._keeps = False
+            else:
+                found = self._loaded()
+                self._keeps = bool(found.rule_files or found.sparse)
+        return self._keeps
+
     def rule_file(self, path: bytes) -> bytes | None:
         """What stands in a rule file that a sparse checkout left out of the work tree."""
-        if self._index is None:
-            if self._whole is None:
-                self._whole = self._surely_whole()
-            if self._whole:
-                return None
         found = self._loaded()
         blob = found.rule_files.get(path)
         if blob is None and found.sparse:
@@ -117,7 +121,6 @@ class Tracked:
         got = self._get(blob)
         if got is None:
             self._note(f"cannot read the rules of {self._show(path)}: {MISSING}")
-            return None
         return got
 
     def reload(self) -> Changes | None:
@@ -128,9 +131,9 @@ class Tracked:
         before = self._index
         if before is None:
             # Nobody has asked for a tracked path; but perhaps for rule files.
-            if not self._whole or self._surely_whole():
+            if self._keeps is None or self._surely_whole():
                 return None
-            self._whole = None
+            self._keeps = None
             places = {os.path.dirname(path) for path in self._loaded().rule_files}
             places |= {path.rstrip(b"/") for path in self._loaded().sparse}
             return Changes([], sorted(places)) if places else None
@@ -139,6 +142,7 @@ class Tracked:
             return None
         after = self._load(before)
         self._index = after
+        self._keeps = bool(after.rule_files or after.sparse)
         self._folded = None
         self._trees = {}
         paths = _differing(before.names, after.names)
