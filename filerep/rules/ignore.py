@@ -66,7 +66,8 @@ class Origin:
         self, on_error: OnError, on_note: OnNote, environ: Mapping[bytes, bytes]
     ) -> None:
         self.on_error = on_error
-        self.on_note = on_note
+        self._on_note = on_note
+        self._noted: set[str] = set()
         self.environ = environ
         self.gitignore = True
         self.root = b""
@@ -76,6 +77,12 @@ class Origin:
         self.above: list[bytes] = []
         #: What is not there, and would begin a repository above SRC.
         self.absent: list[bytes] = []
+
+    def on_note(self, text: str) -> None:
+        """Tell it once: what holds for many repositories is found in each."""
+        if text not in self._noted:
+            self._noted.add(text)
+            self._on_note(text)
 
     def work_tree(self, repo: Repository | None) -> WorkTree:
         """What holds in all of ``repo``, or outside of any."""
@@ -170,13 +177,15 @@ class Rules:
             names = [name for name in names if not name.startswith(STAGING)]
         if self._plain:
             found = decide(self._chain, names, joined, is_dir)
-            if b"\0.git\0" in joined and self._origin.gitignore:
+            if b"\0.git\0" in joined:
                 found[REPOSITORY] = False
+            if self._fold:
+                found = {name: found.get(name, True) for name in names}
             if not found:
                 return names
             for name, kept in found.items():
-                if not kept and self._tracks_ignored(name, is_dir):
-                    found[name] = True
+                if self._fold or not kept:
+                    found[name] = self._git_counts(name, kept, is_dir)
             return [name for name in names if found.get(name, True)]
         including = self._including()
         included = decide((including,), names, joined, is_dir) if including else {}
@@ -201,9 +210,18 @@ class Rules:
         return reach is not None and any(not rule.keep for rule, _ in reach.items)
 
     def _git_counts(self, name: bytes, kept: bool, is_dir: bool) -> bool:
-        if not self._origin.gitignore or kept and not self._ignored:
-            return name != REPOSITORY or not self._origin.gitignore
-        return self._tracks_ignored(name, is_dir)
+        if not self._origin.gitignore:
+            return True
+        if name == REPOSITORY:
+            return False
+        if kept and not self._ignored:
+            return not self._fold or is_dir or not self._is_another(name)
+        found = self.tracks(name, is_dir)
+        if is_dir:
+            if found != (name in self._led):
+                self._led = self._led ^ {name}  # `enter` will go by it
+            return found
+        return found and not (self._fold and self._is_another(name))
 
     def tracks(self, name: bytes, is_dir: bool) -> bool:
         """Does git track the entry, or anything in it?"""
@@ -213,12 +231,19 @@ class Rules:
         path = self.within(name)
         return tracked.directory(path) if is_dir else tracked.file(path)
 
-    def _tracks_ignored(self, name: bytes, is_dir: bool) -> bool:
-        """As ``tracks``, of an entry that is ignored; ``enter`` will go by it."""
-        found = name != REPOSITORY and self.tracks(name, is_dir)
-        if is_dir and found != (name in self._led):
-            self._led = self._led ^ {name}
-        return found
+    def _is_another(self, name: bytes) -> bool:
+        """Is a file of that name but for its case tracked, and not this very one?
+
+        git, told not to regard case, takes both for one, and lists only the tracked name.
+        """
+        tracked = self._tree.tracked if self._tree else None
+        spelled = tracked.spelling(self.within(name)) if tracked else None
+        if spelled is None:
+            return False
+        place = os.path.join(self._origin.root, self.path())
+        own = _look(os.path.join(place, name))
+        other = _look(os.path.join(place, os.path.basename(spelled)))
+        return own is not None and (other is None or not os.path.samestat(own, other))
 
     # -- the way down
 
@@ -241,7 +266,7 @@ class Rules:
             return link
         repo = None
         if dir_fd is not None and (joined is None or b"\0.git\0" in joined):
-            link._begins = joined is not None or _has(REPOSITORY, dir_fd)
+            link._begins = joined is not None or bool(_look(REPOSITORY, dir_fd))
             repo = self._inner(link, name, dir_fd)
         if repo:
             link._begin(origin.work_tree(repo))
@@ -438,19 +463,30 @@ class Rules:
 
     def why(self, name: bytes, is_dir: bool) -> Rule | None:
         """The rule that decides about the entry, ``TRACKED``, or None when none does."""
+        rule = self._why_own(name, is_dir)
+        if rule or self._inside or not self._origin.gitignore:
+            return rule
+        return TRACKED if self.tracks(name, is_dir) else self._why_git(name, is_dir)
+
+    def why_enter(self, name: bytes) -> Rule | None:
+        """The rule that decides about what is in the directory, as far as it is up to it.
+
+        A tracked file in it does not change that.
+        """
+        rule = self._why_own(name, True)
+        if rule or self._inside or not self._origin.gitignore:
+            return rule
+        return self._why_git(name, True)
+
+    def _why_own(self, name: bytes, is_dir: bool) -> Rule | None:
         including = self._including()
         rule = including.matcher.find(name, is_dir) if including else None
-        if rule and (self._inside or not rule.keep):
+        if self._inside or rule and not rule.keep:
             return rule
-        if self._inside:
-            return None
         rule = self._exclude.matcher.find(name, is_dir) if self._exclude else None
-        if rule and not rule.keep:
-            return rule
-        if not self._origin.gitignore:
-            return None
-        if self.tracks(name, is_dir):
-            return TRACKED
+        return rule if rule and not rule.keep else None
+
+    def _why_git(self, name: bytes, is_dir: bool) -> Rule | None:
         if name == REPOSITORY:
             return Rule(b"git", 0, REPOSITORY)
         for level in self._chain:
@@ -463,12 +499,11 @@ class Rules:
 TRACKED = Rule(b"git ls-files", 0, b"!")
 
 
-def _has(name: bytes, dir_fd: int) -> bool:
+def _look(path: bytes, dir_fd: int | None = None) -> os.stat_result | None:
     try:
-        os.lstat(name, dir_fd=dir_fd)
+        return os.lstat(path, dir_fd=dir_fd)
     except OSError:
-        return False
-    return True
+        return None
 
 
 def load(

@@ -180,13 +180,13 @@ def path_matches(text: bytes, path: bytes, fold: bool = False) -> bool:
 
     For the few patterns among git's settings; not made to be fast.
     """
-    if text.startswith(b"/") != path.startswith(b"/"):
-        return False
-    # A part may be empty there, as in an URL, which no part of a file's path is.
-    text, path = (whole.replace(b"//", b"/\1/") for whole in (text, path))
-    path = path.lower() if fold else path
-    names = path.strip(b"/").split(b"/")
-    alternatives = wildmatch.split(b"/" + text.strip(b"/"), fold)
+    # A part may be empty there, the first one or in an URL, which none of a file's is.
+    text, path = (
+        (b"\1" * whole.startswith(b"/") + whole).replace(b"//", b"/\1/")
+        for whole in (text, path)
+    )
+    names = (path.lower() if fold else path).split(b"/")
+    alternatives = wildmatch.split(b"/" + text, fold)
     return any(_fit(parts, names) for parts in alternatives)
 
 

@@ -39,7 +39,7 @@ DEEPEST_INCLUDE = 10
 _ESCAPES = {0x74: b"\t", 0x62: b"\b", 0x6E: b"\n", 0x22: b'"', 0x5C: b"\\"}
 _SECTION = re.compile(rb'\[([A-Za-z0-9.-]+)(?:[ \t]+"((?:[^"\\\n]|\\[^\n])*)")?\]')
 _NAME = re.compile(rb"([A-Za-z][A-Za-z0-9-]*)[ \t]*")
-_BLANK = re.compile(rb"(?:[ \t\r\n\v\f]|[#;][^\n]*)*")
+_BLANK = re.compile(rb"(?:[ \t\r\n]|[#;][^\n]*)*")
 _PLAIN = re.compile(rb'[^"\\\n#;]+')
 
 
@@ -55,29 +55,29 @@ def parse(text: bytes) -> Iterator[Item]:
     """The settings in ``text``, in their order; raises ``BadLine`` where they end."""
     text = text.replace(b"\r\n", b"\n")
     at = 3 if text.startswith(b"\xef\xbb\xbf") else 0
-    section = inner = b""
+    section = inner = dot = b""
     while True:
         at = _end(_BLANK, text, at)
         if at == len(text):
             return
         if found := _SECTION.match(text, at):
-            section, dot, old = found[1].lower().partition(b".")
-            # `[remote.origin]` is how a part in quotes was once written.
-            inner = old if found[2] is None else re.sub(rb"\\(.)", rb"\1", found[2])
-            if found[2] is not None and dot:
-                section += dot + old
+            section, inner, dot = found[1].lower(), b"", b"."
+            if found[2] is not None:
+                inner = re.sub(rb"(?s)\\(.)", rb"\1", found[2])
+            else:  # `[remote.origin]` is how a part in quotes was once written
+                section, _, inner = section.partition(b".")
             at = found.end()
             continue
         found = _NAME.match(text, at)
-        if not found or not section:
+        if not found:
             raise BadLine(text.count(b"\n", 0, at) + 1)
         at = found.end()
         value = None
         if text[at : at + 1] == b"=":
             value, at = _value(text, at + 1)
-        elif at < len(text) and text[at] not in b"\n#;":
+        elif at < len(text) and text[at] != 0x0A:
             raise BadLine(text.count(b"\n", 0, at) + 1)
-        yield section + b"." + found[1].lower(), inner, value
+        yield section + dot + found[1].lower(), inner, value
 
 
 def _end(pattern: re.Pattern[bytes], text: bytes, at: int) -> int:
@@ -113,7 +113,7 @@ def _value(text: bytes, at: int) -> tuple[bytes, int]:
                 raise BadLine(text.count(b"\n", 0, at) + 1)
             kept += _ESCAPES[escaped]
             solid = len(kept)
-        elif byte in b" \t\v\f\r" and not quoted:
+        elif byte in b" \t\r" and not quoted:
             kept += bytes([byte]) if kept else b""
         elif quoted:
             kept += bytes([byte])
@@ -122,8 +122,8 @@ def _value(text: bytes, at: int) -> tuple[bytes, int]:
             at -= 1
             end = _end(_PLAIN, text, at)
             run = text[at:end]
-            kept += run if kept else run.lstrip(b" \t\v\f\r")
-            solid = max(solid, len(kept.rstrip(b" \t\v\f\r")))
+            kept += run if kept else run.lstrip(b" \t\r")
+            solid = max(solid, len(kept.rstrip(b" \t\r")))
             at = end
     if quoted:
         raise BadLine(text.count(b"\n", 0, at) + 1)
@@ -142,6 +142,7 @@ class Reader:
         self.files: list[bytes] = []
         self.found: list[Item] = []
         self.asked_for_branch = False
+        self.sha256 = False
         self._environ = environ
         self._repo = repo
         self._on_note = on_note
@@ -235,11 +236,14 @@ class Reader:
             return
         path = os.path.join(self._repo.common, b"config")
         self.file(path)
-        for name, _, value in _items(path, lambda text: None):
-            if name == b"extensions.worktreeconfig" and boolean(value):
-                worktree = os.path.join(self._repo.git_dir, b"config.worktree")
-                self.file(worktree)
-                return
+        # Extensions are not taken from what the file includes, and need a version.
+        items = _items(path, lambda text: None)
+        own = {name: value for name, inner, value in items if not inner}
+        version = own.get(b"core.repositoryformatversion") or b""
+        if boolean(own.get(b"extensions.worktreeconfig", b"")) and version:
+            self.file(os.path.join(self._repo.git_dir, b"config.worktree"))
+        hashes = own.get(b"extensions.objectformat") or b""
+        self.sha256 = hashes.lower() == b"sha256" and version not in (b"", b"0")
 
     def read_others(self) -> None:
         """The system's settings and the user's."""
@@ -347,7 +351,6 @@ class Settings:
         self.excludes_file = place + b"/git/ignore" if place else b""
         self.ignore_case = False
         self.quote_path = True
-        self.sha256 = False
         reader = Reader(environ, repo, on_note)
         reader.read_others()
         reader.read_command()
@@ -362,6 +365,8 @@ class Settings:
         if repo and not self.refused:
             reader = Reader(environ, repo, on_note)
             read_all(reader)
+        #: Are objects named by a longer hash than SHA-1's?
+        self.sha256 = reader.sha256
         #: Every file that was looked at, there or not.
         self.files = tuple(dict.fromkeys(reader.files))
         for name, inner, value in reader.found:
@@ -384,8 +389,6 @@ class Settings:
             self.ignore_case = boolean(value)
         elif name == b"core.quotepath":
             self.quote_path = boolean(value)
-        elif name == b"extensions.objectformat":
-            self.sha256 = (value or b"").lower() == b"sha256"
 
 
 def _trusted(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from bisect import bisect_left
 
@@ -53,7 +54,8 @@ class Tracked:
         self._on_note = on_note
         self._index: Index | None = None
         self._stamp: object = None
-        self._folded: list[bytes] | None = None
+        self._folded: dict[bytes, bytes] | None = None
+        self._sorted: list[bytes] | None = None
         self._objects: objects.Objects | None = None
         self._trees: dict[bytes, Optional[dict[bytes, Entry]]] = {}
         self._embedded: dict[bytes, bool] = {}
@@ -64,10 +66,7 @@ class Tracked:
         """Is this very path tracked, as whatever?"""
         found = self._loaded()
         if self._fold:
-            path = path.lower()
-            names = self._folds(found)
-            at = bisect_left(names, path)
-            return at < len(names) and names[at] == path
+            return path.lower() in self._spellings()
         return found.holds(path) or bool(found.sparse and self._in_sparse(path))
 
     def directory(self, path: bytes) -> bool:
@@ -84,14 +83,24 @@ class Tracked:
     def below(self, path: bytes) -> bool:
         found = self._loaded()
         if self._fold:
-            names = self._folds(found)
             start = path.lower() + b"/"
+            names = self._lower_names()
             at = bisect_left(names, start)
             return at < len(names) and names[at].startswith(start)
         if found.below(path):
             return True
         entry = self._in_sparse(path) if found.sparse else None
         return entry is not None and entry[0] == DIRECTORY
+
+    def spelling(self, path: bytes) -> bytes | None:
+        """How a path that is tracked, without regard to case, is spelled in the index.
+
+        None where it is tracked as it stands, or not at all.
+        """
+        # Where no two files differ in case alone, there is nothing to tell apart.
+        if not self._fold or sys.platform == "darwin" or self._loaded().holds(path):
+            return None
+        return self._spellings().get(path.lower())
 
     def embeds(self, path: bytes) -> bool:
         """Do files in the directory, which has a `.git`, belong to this work tree?"""
@@ -143,7 +152,7 @@ class Tracked:
         after = self._load(before)
         self._index = after
         self._keeps = bool(after.rule_files or after.sparse)
-        self._folded = None
+        self._folded = self._sorted = None
         self._trees = {}
         paths = _differing(before.names, after.names)
         paths |= before.links ^ after.links
@@ -213,10 +222,16 @@ class Tracked:
             return False
         return not any(name.startswith(b"sharedindex.") for name in names)
 
-    def _folds(self, found: Index) -> list[bytes]:
+    def _spellings(self) -> dict[bytes, bytes]:
+        """The tracked paths by what they are in lower case."""
         if self._folded is None:
-            self._folded = sorted([name.lower() for name in found.names])
+            self._folded = {name.lower(): name for name in self._loaded().names}
         return self._folded
+
+    def _lower_names(self) -> list[bytes]:
+        if self._sorted is None:
+            self._sorted = sorted(self._spellings())
+        return self._sorted
 
     def _in_sparse(self, path: bytes) -> Entry | None:
         """The entry of ``path`` if it lies in a directory that the index has as one."""

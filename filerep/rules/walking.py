@@ -6,6 +6,8 @@ import errno
 import os
 from itertools import islice
 
+from filerep.rules.ignore import TRACKED
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -222,13 +224,19 @@ class Descent:
 
 
 def explain(root: bytes, path: bytes, rules: Rules) -> Rule | None:
-    """The rule that decides about ``path``, which need not be there; None if none does."""
-    names = path.rstrip(b"/").split(b"/")
+    """The rule that decides about ``path``, which need not be there; None if none does.
+
+    As `git check-ignore` has it, a path that ends in ``/`` asks for what is in the
+    directory and has no name.
+    """
+    names = path.split(b"/")
     held: Rule | None = None
     fd = os.open(root, OPEN_DIR & ~os.O_NOFOLLOW)
     try:
         for at, name in enumerate(names, 1):
             last = at == len(names)
+            if last and not name:
+                return rules.why(name, False) or held
             if fd >= 0:
                 above, fd = fd, -1
                 try:
@@ -237,9 +245,13 @@ def explain(root: bytes, path: bytes, rules: Rules) -> Rule | None:
                     pass  # not a directory, or not there: by its spelling
                 finally:
                     os.close(above)
-            is_dir = fd >= 0 or not last or path.endswith(b"/")
-            rule = rules.why(name, is_dir)
-            if last or not rules.counts(name, True):
+            if last:
+                return rules.why(name, fd >= 0) or held
+            rule = rules.why_enter(name)
+            if not names[-1] and at == len(names) - 1:
+                whole = rules.why(name, True)
+                rule = whole if whole is TRACKED else rule
+            if rule is TRACKED or not rules.counts(name, True):
                 return rule or held
             # An include holds for all below; so does what leaves a directory out that
             # is entered for the sake of an include or a tracked file.
