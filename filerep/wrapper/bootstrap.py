@@ -10,6 +10,7 @@ from filerep.command import Stop
 from filerep.farend.shell import script_text, shell_quote
 from filerep.wrapper import mistakes
 from filerep.wrapper.endings import Lost, one_line
+from filerep.wrapper.overlap import Destination, boot_id, refuse_overlap
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,10 +37,13 @@ class Bootstrap:
         self._told: dict[str, str] = {}
         self._parent = job.parent
         self._answered_at = 0.0
+        self._there = Destination()
+        self._first = False
         self.deadline: Optional[float] = None  # of the answer that is awaited
 
     def ask(self, first: bool) -> None:
         """Begin. Nothing has been connected before if ``first``."""
+        self._first = first
         self.deadline = time.monotonic() + self._job.timeout
         self._write(questions(self._job, self._nonce, first))
 
@@ -62,6 +66,9 @@ class Bootstrap:
             if word == "working":
                 self._expect()
                 continue
+            if word in ("real", "mount"):
+                self._there.hear(word, os.fsencode(rest))
+                continue
             if word == "at":
                 self._parent = os.fsencode(rest)
                 continue
@@ -79,7 +86,8 @@ class Bootstrap:
     def _answer(self, here: str) -> None:
         """Send the receiver to who has told ``here``."""
         self._told = dict(pair.partition("=")[::2] for pair in here.split())
-        refuse_overlap(self._job, self._told)
+        cleans = _task(self._job, self._first) == b"clean"
+        refuse_overlap(self._job.source, self._told, self._there, cleans)
         if self._told["tar"] == "none":
             raise Lost("the far end refused: there is no tar")
         self._answered_at = time.monotonic()
@@ -105,18 +113,21 @@ class Bootstrap:
         return self._said
 
 
+def _task(job: Job, first: bool) -> bytes:
+    if job.args["--dry-run"]:
+        return b"dry"
+    return b"clean" if job.args["--clean-out-first"] and first else b""
+
+
 def questions(job: Job, nonce: str, first: bool) -> bytes:
     """What is written to the connection first: see start.sh and probe.sh."""
-    if job.args["--dry-run"]:
-        task = b"dry"
-    else:
-        task = b"clean" if job.args["--clean-out-first"] and first else b""
     words = [
         nonce.encode(),
         job.parent,
         job.name,
         b".filerep-" + job.key[:8].encode(),
-        task,
+        _task(job, first),
+        boot_id().encode(),
     ]
     locate = b"" if job.parent.startswith(b"/") else script_text("locate")
     lines = [
@@ -139,35 +150,3 @@ def receiver(job: Job, nonce: str, mark: str, told: dict[str, str]) -> bytes:
     scripts = b"".join(map(script_text, names))
     edge = f"#{nonce}\n".encode()
     return edge + found.encode() + scripts + edge
-
-
-def refuse_overlap(job: Job, told: dict[str, str]) -> None:
-    """Raise ``Stop`` if the destination is inside the source, or the source inside it.
-
-    probe.sh names the running kernel and the device and inode of each directory from
-    the root down to the destination, as far as there are any, and waits: nothing has been
-    made or cleaned out yet. The same kernel and the same inode is the same directory, also
-    when seen from a container.
-    """
-    try:
-        with open("/proc/sys/kernel/random/boot_id") as file:
-            here = file.read().strip()
-    except OSError:
-        return
-    if not here or told.get("boot") != here:
-        return
-    ids = [one for one in told.get("ids", "").split(",") if one]
-    source = os.stat(job.source)
-    if f"{source.st_dev}:{source.st_ino}" in ids:
-        if told.get("there") and ids[1:2] == [f"{source.st_dev}:{source.st_ino}"]:
-            raise Stop(command.USAGE, "the destination is SRC_DIR itself")
-        said = "the destination is inside SRC_DIR: each change would cause the next"
-        raise Stop(command.USAGE, said)
-    if not told.get("there"):
-        return
-    above = job.source
-    while ids and above != b"/":
-        above = os.path.dirname(above)
-        status = os.stat(above)
-        if len(ids) > 1 and f"{status.st_dev}:{status.st_ino}" == ids[1]:
-            raise Stop(command.USAGE, "SRC_DIR is inside the destination")

@@ -178,3 +178,50 @@ def test_a_root_without_devices_gets_none(place: Path, source: Path) -> None:
         program.wait_for(lambda: not (far.here / "src/f").exists())
         assert waits(far, source) == 0
     assert not (place / "root/dev").exists()
+
+
+def bind(what: Path, where: Path) -> None:
+    where.mkdir(parents=True, exist_ok=True)
+    subprocess.run(["mount", "--bind", str(what), str(where)], check=True)
+
+
+@pytest.mark.parametrize("shell", ["bash", "dash", "busybox", "mksh", "zsh", "ksh93"])
+def test_a_copy_into_itself_by_a_second_mount_is_refused(
+    shell: str, base: Path, place: Path
+) -> None:
+    """The directory is mounted for the far end alone, as a volume of a container is."""
+    farends.need_root()
+    far = local_shell(shell, "busybox" if shell == "busybox" else "gnu", base)
+    source = place / "proj"
+    (source / "sub").mkdir(parents=True)
+    (source / "sub/f").write_text("precious")
+    (place / "app/proj").mkdir(parents=True)
+    mounted = f'mount --bind {source}/sub {place}/app/proj && exec "$@"'
+    within = ["unshare", "-m", "sh", "-c", mounted, "sh", *far.command]
+    words = ["file-replicator", "--clean-out-first", str(source), f"{place}/app"]
+    done = run([*words, *within], timeout=20)
+    assert done.returncode == 64 and b"inside SRC_DIR" in done.stderr, done.stderr
+    assert (source / "sub/f").read_text() == "precious"
+    assert os.listdir(source / "sub") == ["f"]
+
+
+@pytest.mark.parametrize("kind", ["tmpfs", "bind"])
+def test_clean_out_first_stops_at_a_volume(
+    kind: str, base: Path, place: Path, source: Path
+) -> None:
+    farends.need_root()
+    far = local_shell("dash", "gnu", base).fresh()
+    volume = far.here / "src/volume"
+    volume.mkdir(parents=True)
+    if kind == "bind":
+        bind(place, volume)
+    else:
+        subprocess.run(["mount", "-t", "tmpfs", "none", str(volume)], check=True)
+    try:
+        (volume / "made").write_text("there")
+        (far.here / "src/old").write_text("old")
+        done = run(start(far, source, ONCE, "--clean-out-first"))
+        assert done.returncode == 69 and b"'volume' in the destination" in done.stderr
+        assert (volume / "made").exists() and (far.here / "src/old").exists()
+    finally:
+        farends.unmount(volume)

@@ -1,4 +1,4 @@
-# shellcheck shell=sh
+# shellcheck shell=sh disable=SC2034
 # What the far end is asked first, in a shell of our own (see start.sh): where the destination would be,
 # and what there is to work with. On the same machine a copy into the source, or cleaning out
 # the source itself, must be refused, so nothing is touched before the sender knows that. It
@@ -23,6 +23,17 @@ set +aCefuvx
   until [ -d "$up/" ]; do up=${up%/*}; done
   up=$(cd -P "$up/" 2>&9 && pwd -P; echo .) # the dot keeps newlines at the end of a name
   case $up in /*) up=${up%"$nl".} ;; *) up='' ;; esac
+  # Where it really is, and what is mounted above and below; see overlap.py.
+  if [ "$up" ] && [ "$5${6-}" ] && { [ "$5" = clean ] || [ "$boot" = "${6-}" ]; } && [ -r /proc/self/mountinfo ]; then
+    case $up in *"$nl"*) ;; *) printf '%s\n' "filerep-$nonce real $up" ;; esac
+    while read -r a b device root at rest; do
+      case ${up%/}/ in
+      "${at%/}"/*) ;;
+      *) case $at in "${up%/}"/* | *\\*) ;; *) continue ;; esac ;;
+      esac
+      printf '%s\n' "filerep-$nonce mount $device $root $at"
+    done </proc/self/mountinfo
+  fi
   set -- /
   while [ "$up" ]; do set -- "$@" "$up"; up=${up%/*}; done
   for id in $(stat -c %d:%i "$@" 2>&9); do ids=$ids$id,; done

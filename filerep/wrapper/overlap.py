@@ -1,0 +1,186 @@
+"""Is the destination inside the source, or the source inside the destination?
+
+Names do not tell: either may be mounted a second time, elsewhere, in a container. So two
+things are compared that are the same however a directory is reached, if both ends run on the
+same kernel. One is device and inode, of SRC_DIR and the directories above it here, and of those
+from the root down to the destination there. The other is the place within a file system, as
+/proc/self/mountinfo has it for each mount (proc(5)): it is seen there what a directory that is
+mounted on its own is part of, and what is mounted below.
+
+Nothing has been made or cleaned out when this is asked.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+
+from filerep import command
+from filerep.command import Stop
+from filerep.pathstream import quote
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import NamedTuple, Optional
+
+    class Place(NamedTuple):
+        """A directory: which file system, and the path in it."""
+
+        device: bytes
+        path: bytes
+
+    class Mount(NamedTuple):
+        """What is mounted at ``point``."""
+
+        place: Place
+        point: bytes
+
+else:
+    from collections import namedtuple
+
+    Place = namedtuple("Place", "device path")
+    Mount = namedtuple("Mount", "place point")
+
+_ESCAPE = re.compile(rb"\\([0-7]{3})")
+_LOOP = "each change would cause the next"
+
+
+def boot_id() -> str:
+    """The running kernel; nothing if it cannot be told."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id") as file:
+            return file.read().strip()
+    except OSError:
+        return ""
+
+
+def mounts_here() -> list[Mount]:
+    try:
+        with open("/proc/self/mountinfo", "rb") as file:
+            return [mount(b" ".join(line.split(b" ")[2:5])) for line in file]
+    except OSError:
+        return []
+
+
+def mount(words: bytes) -> Mount:
+    """From the device, the path and the mount point in a line of mountinfo; raises ValueError."""
+    device, path, point = words.split(b" ")
+    return Mount(Place(device, _plain(path)), _plain(point))
+
+
+def _plain(path: bytes) -> bytes:
+    return _ESCAPE.sub(lambda octal: bytes([int(octal[1], 8)]), path)
+
+
+def place_of(path: bytes, mounts: Iterable[Mount]) -> Optional[Place]:
+    """Where ``path``, which is real, is; the last mount at a point hides those before."""
+    best: Optional[Mount] = None
+    for one in mounts:
+        if _inside(path, one.point) and not (best and len(best.point) > len(one.point)):
+            best = one
+    if best is None:
+        return None
+    rest = path[len(best.point.rstrip(b"/")) :]
+    return Place(best.place.device, best.place.path.rstrip(b"/") + rest or b"/")
+
+
+def _inside(path: bytes, directory: bytes) -> bool:
+    """Is ``path`` that directory, or below it?"""
+    return path == directory or path.startswith(directory.rstrip(b"/") + b"/")
+
+
+def _holds(outer: Optional[Place], inner: Optional[Place]) -> bool:
+    if outer is None or inner is None:
+        return False
+    return outer.device == inner.device and _inside(inner.path, outer.path)
+
+
+class Destination:
+    """What the far end tells of it: see PROTOCOL.md, `real` and `mount`."""
+
+    def __init__(self) -> None:
+        self.real = b""  # of what is there of the way down to it
+        self.mounts: list[Mount] = []  # those above it and below
+
+    def hear(self, word: str, rest: bytes) -> None:
+        if word == "real":
+            self.real = rest
+        else:
+            try:
+                self.mounts.append(mount(rest))
+            except ValueError:
+                pass  # its own name says nothing
+
+
+def refuse_overlap(
+    source: bytes, told: dict[str, str], destination: Destination, cleans: bool
+) -> None:
+    """Raise ``Stop`` if one is inside the other, or what is cleaned out is not all ours."""
+    there = bool(told.get("there"))
+    if cleans and there and destination.real:
+        _refuse_volumes(destination)
+    here = boot_id()
+    if not here or told.get("boot") != here:
+        return
+    _compare_inodes(source, told, there)
+    _compare_places(source, destination, there)
+
+
+def _refuse_volumes(destination: Destination) -> None:
+    for _, point in destination.mounts:
+        if point != destination.real and _inside(point, destination.real):
+            name = quote(point[len(destination.real.rstrip(b"/")) + 1 :])
+            raise Stop(
+                command.UNAVAILABLE,
+                f"{name} in the destination is mounted there, and --clean-out-first would"
+                " empty that too: nothing was removed; unmount it, or remove the rest by hand",
+            )
+
+
+def _compare_inodes(source: bytes, told: dict[str, str], there: bool) -> None:
+    ids = [one for one in told.get("ids", "").split(",") if one]
+    status = os.stat(source)
+    own = f"{status.st_dev}:{status.st_ino}"
+    if own in ids:
+        if there and ids[1:2] == [own]:
+            raise Stop(command.USAGE, "the destination is SRC_DIR itself")
+        raise Stop(command.USAGE, f"the destination is inside SRC_DIR: {_LOOP}")
+    if not there:
+        return
+    above = source
+    while ids and above != b"/":
+        above = os.path.dirname(above)
+        status = os.stat(above)
+        if len(ids) > 1 and f"{status.st_dev}:{status.st_ino}" == ids[1]:
+            raise Stop(command.USAGE, "SRC_DIR is inside the destination")
+
+
+def _compare_places(source: bytes, destination: Destination, there: bool) -> None:
+    mounts = mounts_here()
+    ours = place_of(source, mounts)
+    theirs = place_of(destination.real, destination.mounts)
+    if ours is None:
+        return
+    inner = [
+        one for one in mounts if one.point != source and _inside(one.point, source)
+    ]
+    for one in [ours, *(place for place, _ in inner)]:
+        if _holds(one, theirs):
+            same = there and one == ours == theirs
+            said = "SRC_DIR itself" if same else f"inside SRC_DIR: {_LOOP}"
+            raise Stop(command.USAGE, f"the destination is {said}")
+    if not there:
+        return
+    if _holds(theirs, ours):
+        raise Stop(command.USAGE, "SRC_DIR is inside the destination")
+    real = destination.real
+    for place, point in destination.mounts:
+        if point != real and _inside(point, real):
+            if _holds(place, ours) or _holds(ours, place):
+                said = f"{quote(point)}, in the destination, is in SRC_DIR or holds it"
+                raise Stop(command.USAGE, f"{said}: {_LOOP}")
+    for place, point in inner:
+        if _holds(theirs, place):
+            said = f"{quote(point)}, in SRC_DIR, is in the destination, too"
+            raise Stop(command.USAGE, f"{said}: {_LOOP}")
