@@ -22,6 +22,7 @@ Options:
                      find . -printf '%y %m %s %T@ %p\\0%l\\0'  at the other end.
   --state FILE       Send only what changed since the last run with this FILE, and
                      remember in it what was sent.
+  --about TEXT       With --wire: what FILE is of, kept in it for whoever looks.
   --no-delete        With --wire: remove nothing at the far end.
   --keepalive N      With --wire: ask for a sign of life after N seconds [default: 15].
   --mirror           With --wire: remove what only the far end has; twice: without limit.
@@ -498,6 +499,13 @@ def _converse(run: Command, root: bytes, source: Source, state: Optional[State])
     answers = Answers(_descriptor(run, "--answers-fd"), far)
     out = Output(1, answers, 3 * options.keepalive)
     table = _recall(remembered, state, far, options.initial)
+    if state is not None:
+        try:
+            state.name(os.fsencode(run.args["--about"] or ""), remembered)
+        except OSError as error:
+            why = command.reason(error)
+            run.say(f"cannot write the state file, {why}: {FORGOTTEN}")
+            state = None
     talk = Conversation(
         Here(source, table, state, rules),
         Connection(far, answers, out),

@@ -4,6 +4,7 @@ Usage:
   file-replicator [options] [--exclude PATTERN]... [--include PATTERN]...
                   [--mirror]... SRC_DIR DEST_PARENT_DIR CONNECTION_COMMAND...
   file-replicator [options] @NAME
+  file-replicator [options]
 
 Copies SRC_DIR to DEST_PARENT_DIR at the far end, under its own name, then
 watches it and sends each change at once, until Ctrl-C. CONNECTION_COMMAND is
@@ -36,8 +37,6 @@ Options:
   --wait               Wait until the one that runs has sent all saved by now.
                        The one with the same arguments, that is. No other
                        options are needed with it.
-  --wait-on-sync       As --wait, and until --on-sync has run on all of it.
-                       The exit status is that of its COMMAND.
   --save NAME          Keep these words for @NAME.
   --help               Show all options; -h shows these.
 
@@ -71,6 +70,15 @@ Options for the connection:
                        lost. 0 is never [default: 15].
   --retry              Connect again when it is lost (the default).
   --no-retry           End when it is lost.
+
+Options for those that run, or have run:
+  --wait-on-sync       As --wait, and until --on-sync has run on all of it.
+                       The exit status is that of its COMMAND.
+  --status             Say what runs, from where to where, and how it is.
+                       With other words, only the one that they start.
+  --forget             Remove what is kept of copies whose SRC_DIR is gone.
+                       With other words, of that copy: what is removed here
+                       before the next start then stays there.
 
 Options for what is said:
   -q, --quiet          Only say what is wrong.
@@ -116,6 +124,7 @@ from filerep.wrapper import profiles
 from filerep.wrapper.display import Display
 from filerep.wrapper.job import Job
 from filerep.wrapper.processes import need_descriptors
+from filerep.wrapper.record import Record
 from filerep.wrapper.session import Session
 from filerep.wrapper.signals import Signalled, Signals
 from filerep.wrapper.supervising import replicate
@@ -139,6 +148,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _main(run: Command, typed: Typed) -> int:
     if typed.folder:
         os.chdir(typed.folder)
+    if run.args["--status"] or run.args["--forget"]:
+        return _look_after(run)
     job = Job(run.args)
     if run.args["--save"]:
         path = profiles.save(run.args["--save"], typed.to_save)
@@ -171,6 +182,21 @@ def _main(run: Command, typed: Typed) -> int:
         waiters.close()
 
 
+def _look_after(run: Command) -> int:
+    """--status and --forget: all runs, or the one of the other words."""
+    from filerep.wrapper import runs
+
+    key = Job(run.args).key if run.args["SRC_DIR"] else ""
+    say = lambda line: command.write_all(1, os.fsencode(line) + b"\n")
+    try:
+        if run.args["--status"]:
+            return runs.status(key, say)
+        return runs.forget(key, say)
+    except OSError as error:
+        said = f"cannot read the state directory: {command.reason(error)}"
+        raise Stop(command.UNAVAILABLE, said) from None
+
+
 def _wait(run: Command, job: Job) -> int:
     try:
         on_sync = bool(run.args["--wait-on-sync"])
@@ -190,7 +216,10 @@ def _waiters(job: Job) -> Waiters:
     if job.args["--dry-run"]:
         return Waiters()
     try:
-        waiters = Waiters(lock(job.state_file(".lock")), job.state_file(".sock"))
+        fd = lock(job.state_file(".lock"))
+        there = os.path.join(job.parent, job.name)
+        about = Record(fd, job.source, there, job.connection)
+        waiters = Waiters(fd, job.state_file(".sock"), about)
         if job.watches:
             waiters.listen()
         return waiters

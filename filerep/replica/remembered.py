@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 PUT, REMOVED, INTENDED, SHOWN, ROWS = b"+", b"-", b"?", b"#", b"="
+ABOUT = b"@"
 
 _PUT_HEAD = struct.Struct("<BI")  # width of an entry, entries
 _ROWS_HEAD = struct.Struct("<BII")  # width, rows, bytes of their directories
@@ -60,6 +61,7 @@ class Remembered:
         # By directory, as in a table; entries are marked UNSEEN.
         self.rows: dict[bytes, dict[bytes, bytes]] = {}
         self.digests: dict[bytes, bytes] = {}
+        self.about = b""  # what all of it is of, for a person
         self.form = "empty"  # or "ours", "other version", "foreign"
         self.old = False  # may it be wrong by now?
         self.damaged = 0  # how much of it was left out, or more than nothing
@@ -71,6 +73,9 @@ class Remembered:
         """A state file that says the same, in pieces; then ``count`` is that of its frames."""
         yield frames.HEADER + frames.mark(frames.OPEN, 0)
         self.count = 0
+        if self.about:
+            self.count = 1
+            yield frames.frame(ABOUT, self.about, 0)
         for width in tables.WIDTHS:
             some: list[tuple[bytes, list[bytes]]] = []
             waiting = 0
@@ -142,7 +147,8 @@ def _read(size: int, source: frames.Read) -> Remembered:
     reader = _Reader(kept)
     for kind, data in found:
         reader.frame(kind, data)
-        kept.logged += 0 if kind == ROWS else frames.FRAME_BYTES + len(data)
+        if kind not in (ROWS, ABOUT):
+            kept.logged += frames.FRAME_BYTES + len(data)
     kept.count, kept.end = found.count, found.end
     kept.damaged += found.damaged
     kept.rows = {directory: row for directory, row in kept.rows.items() if row}
@@ -172,6 +178,8 @@ class _Reader:
                     row.setdefault(name, tables.UNSEEN_DOUBTED)
             elif kind == SHOWN:
                 self._shown(data)
+            elif kind == ABOUT:
+                self._kept.about = data
         except (struct.error, ValueError):
             self._kept.damaged += len(data)  # checked, and yet nothing that we write
 

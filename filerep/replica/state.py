@@ -20,6 +20,7 @@ ends in ``/``, and paths have NUL in between:
 * SHOWN: a count, so many digests, as many directories. A listing with this digest shows
   what is remembered of the directory at this point of the file, no less and no more. It is
   void once a later frame changes that, and saves reading that listing word by word.
+* ABOUT: a line for a person, what the file is of.
 * ROWS: some directories and all that is in them (or a part, where that is long), so that a
   start costs little for each file: a width; how many there are; how long their paths are;
   then for each a count and a digest, or zeros; their paths; all entries; all names. The file
@@ -170,6 +171,11 @@ class State:
             self._mark(frames.OPEN)
         except OSError:
             self._give_up()
+
+    def name(self, about: bytes, kept: Remembered) -> None:
+        """Have the file say what it is of, if it has not ``kept`` that; raises OSError."""
+        if about != kept.about or self._end == frames.BEGIN:
+            self._write([(remembered.ABOUT, about)])
 
     def intend(self, paths: Sequence[bytes]) -> None:
         """Remember that ``paths`` are about to be sent, a directory's ending in ``/``."""

@@ -70,6 +70,7 @@ class Display:
         self._connection = ""
         self._would: dict[str, str] = {}
         self._where = ""  # the destination, quoted
+        self.last_failure = ""  # what was said of it
 
     @property
     def bar(self) -> bool:
@@ -266,6 +267,7 @@ class Display:
     def _say(self, text: str, program: str = "", failure: bool = False) -> None:
         self._end_burst()
         if failure or text.startswith(_FAILURES):
+            self.last_failure = text
             self._screen.say(text, RED, program=program)
         elif text.startswith(_IN_SYNC):
             self._screen.say(text, GREEN, _IN_SYNC, program)

@@ -46,6 +46,11 @@ def _plain_path(path: bytes) -> bytes:
     return (b"/" if path.startswith(b"/") else b"") + b"/".join(parts) or b"."
 
 
+def state_directory() -> str:
+    """Where runs keep what they know; raises OSError."""
+    return os.path.join(ownfiles.state_home(), _STATE)
+
+
 class Job:
     """What is replicated where, by which connection, as the arguments have it."""
 
@@ -83,6 +88,11 @@ class Job:
         parts = [self.source, there, *map(os.fsencode, self.connection)]
         return digest(b"\0".join(parts)).hex()
 
+    def about(self) -> str:
+        """What is replicated where by what, in a line."""
+        there = quote(os.path.join(self.parent, self.name))
+        return f"{quote(self.source)} -> {there} by {quote(' '.join(self.connection))}"
+
     def rules(self) -> list[str]:
         """The options that choose files, for the stages that do."""
         options = ["--no-gitignore"] if self.args["--no-gitignore"] else []
@@ -99,7 +109,7 @@ class Job:
         too: two that replicate each other's would never rest.
         """
         try:
-            place = os.path.realpath(os.path.join(ownfiles.state_home(), _STATE))
+            place = os.path.realpath(state_directory())
         except OSError:
             return []
         above = os.path.join(os.fsdecode(self.source), "")
@@ -110,6 +120,6 @@ class Job:
 
     def state_file(self, suffix: str) -> str:
         """Where ``suffix`` of this job is kept; its directory is made. Raises OSError."""
-        directory = os.path.join(ownfiles.state_home(), _STATE)
+        directory = state_directory()
         ownfiles.make_directory(directory)
         return os.path.join(directory, self.key + suffix)

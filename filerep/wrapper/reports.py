@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from filerep.wrapper import record
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
@@ -40,8 +42,18 @@ class Reports:
             self.lost = what["why"]
         if kind == "refused":
             self.refused = what["why"]
-        if kind == "first" and what["rehearsed"]:
-            self.differs = bool(what["files"] or what["removals"])
-        if kind == "sync" and not what["failing"]:
-            self.synced = True
+        if kind == "first":
+            self._first(what)
         self._display.report(what, self._watches)
+        if kind == "sync":
+            self.synced = self.synced or not what["failing"]
+            self._waiters.record.tell(
+                record.FAILING if what["failing"] else record.IN_SYNC,
+                failing=what["failing"],
+                why=self._display.last_failure if what["failing"] else "",
+            )
+
+    def _first(self, what: dict[str, Any]) -> None:
+        if what["rehearsed"]:
+            self.differs = bool(what["files"] or what["removals"])
+        self._waiters.record.tell(record.IN_SYNC, what["known"])

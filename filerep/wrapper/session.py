@@ -22,6 +22,7 @@ from filerep.wrapper.endings import (
 from filerep.wrapper.hearing import Errors
 from filerep.wrapper.mistakes import not_answered
 from filerep.wrapper.processes import PIPE_BYTES, Processes
+from filerep.wrapper.record import CONNECTING
 from filerep.wrapper.reports import Reports
 from filerep.wrapper.stages import Stages
 
@@ -85,8 +86,12 @@ class Session:
         bootstrap.ask(first)
         self._stages.start_sources()
         self._display.connecting(self._job.connection if first else [])
+        if first:
+            self._waiters.record.tell(CONNECTING)
+            self._prune()
         far = self._await_ready(bootstrap)
         self._display.connected(bootstrap.destination, far)
+        self._waiters.record.connected(bootstrap.destination)
         return self._rehearsed_clean_out(far)
 
     def _state(self) -> Optional[str]:
@@ -100,6 +105,13 @@ class Session:
                 " nothing runs will not be removed at the far end"
             )
             return None
+
+    def _prune(self) -> None:
+        """Remove what is kept of copies that nobody makes any more, while nobody waits for us."""
+        from filerep.wrapper import runs
+
+        if not self._job.args["--dry-run"]:
+            runs.prune()
 
     def _write_far(self, script: bytes) -> None:
         try:
@@ -217,6 +229,10 @@ class Session:
         """The exit status of a run that has ended well."""
         differs = self._job.compares and self.reports.differs
         return command.SKIPPED if self._skipped or differs else command.OK
+
+    def lost(self, why: str) -> None:
+        """The connection is, and another attempt is to come."""
+        self._waiters.record.tell(CONNECTING, why=why)
 
     def close(self) -> None:
         """End what still runs."""

@@ -46,7 +46,8 @@ class Stages:
         if self._job.watches:
             options += ["--urgent-fd", str(self._urgent[0])]
             passed.append(self._urgent[0])
-        options += ["--state", state] if state else []
+        if state:
+            options += ["--state", state, "--about", self._job.about()]
         options += ["--progress"] if bar else []
         options += pack_options(self._job, mirrors)
         self._start("pack", options, self._paths[0], to_far, passed)

@@ -75,6 +75,7 @@ def replicate(
         except Lost as error:
             if not (worked and retries):
                 raise Stop(command.UNAVAILABLE, str(error)) from None
+            session.lost(str(error))
             now_synced = session.reports.synced
             synced = synced or now_synced
             pause = losses.lost(str(error), now_synced, time.monotonic())

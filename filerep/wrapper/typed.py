@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _HELP = ("-h", "--help", "-V", "--version")
+_OF_ALL = ("--status", "--forget")  # what needs no other words
 _AGAIN = ("--exclude", "--include", "--mirror")  # may be given more than once
 _FILES = ("--exclude-from", "--include-from", "--events")
 _OPPOSITES = (
@@ -93,6 +94,8 @@ class Typed:
         for name in sorted(names):
             if name not in takes_value:
                 mistakes.unknown_option(name, takes_value)
+        if not (typed.places or names.isdisjoint(_OF_ALL)):
+            return typed.flat()
         if not typed.places or typed.places[0].startswith("@"):
             self._add_profile(typed, takes_value)
         _refuse_opposites(typed.names())

@@ -21,6 +21,7 @@ import socket
 
 from filerep import ownfiles
 from filerep.command import UNAVAILABLE, Stop
+from filerep.wrapper.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -53,7 +54,14 @@ class Asker:
 class Waiters:
     """Those who wait for a sync point, and the socket by which they come."""
 
-    def __init__(self, lock_fd: Optional[int] = None, path: str = "") -> None:
+    def __init__(
+        self,
+        lock_fd: Optional[int] = None,
+        path: str = "",
+        about: Optional[Record] = None,
+    ) -> None:
+        """``about`` is kept in the lock file."""
+        self.record = about or Record()
         self._lock = lock_fd
         self._path = path
         self._socket: Optional[socket.socket] = None
@@ -163,14 +171,24 @@ def lock(path: str) -> int:
     try:
         ownfiles.lock(fd)
     except ownfiles.Held:
-        holder = os.read(fd, 20).decode("ascii", "replace").strip()
+        holder = os.read(fd, 20).partition(b"\n")[0].decode("ascii", "replace")
         os.close(fd)
         who = f"process {holder}" if holder.isdigit() else "another process"
         said = f"{who} is replicating this already; stop it first, or use --wait"
         raise Stop(UNAVAILABLE, said) from None
+    if not _is_at(path, fd):
+        os.close(fd)
+        return lock(path)  # --forget has removed it meanwhile
     os.ftruncate(fd, 0)
     os.write(fd, b"%d\n" % os.getpid())
     return fd
+
+
+def _is_at(path: str, fd: int) -> bool:
+    try:
+        return os.path.samestat(os.stat(path), os.fstat(fd))
+    except FileNotFoundError:
+        return False
 
 
 def wait(path: str, say: Callable[[str], None], on_sync: bool = False) -> int:

@@ -1,0 +1,71 @@
+"""What a run tells of itself in its lock file: from where to where, since when, how it is.
+
+The lock goes with the process and the file stays, so it also names what its state file is of.
+It is overwritten in one write, and never shortened while somebody may read it.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any, Optional
+
+CONNECTING, COPYING, IN_SYNC, FAILING = "connecting", "copying", "in sync", "failing"
+
+
+class Record:
+    """The lock file's words, kept up to date; never raises for a disk that is full."""
+
+    def __init__(
+        self,
+        fd: Optional[int] = None,
+        source: bytes = b"",
+        destination: bytes = b"",
+        connection: Sequence[str] = (),
+    ) -> None:
+        """``fd`` is open on the lock file; without one nothing is kept."""
+        self._fd = fd
+        self._about: dict[str, Any] = {
+            "source": os.fsdecode(source),
+            "destination": os.fsdecode(destination),
+            "command": list(connection),
+            "since": time.time(),
+        }
+        self._written = 0
+
+    def connected(self, destination: bytes) -> None:
+        """The far end has told what the destination is in full."""
+        self._about["destination"] = os.fsdecode(destination)
+        self.tell(COPYING)
+
+    def tell(self, state: str, files: int = 0, failing: int = 0, why: str = "") -> None:
+        """How it is; ``files`` are there, ``failing`` of them are not, and the last said so."""
+        self._about.update(state=state, failing=failing, why=why, at=time.time())
+        if files:
+            self._about["files"] = files
+        if self._fd is None:
+            return
+        import json
+
+        text = json.dumps(self._about).ljust(self._written)
+        self._written = len(text)
+        try:
+            os.pwrite(self._fd, b"%d\n%s\n" % (os.getpid(), text.encode()), 0)
+        except OSError:
+            pass
+
+
+def read(data: bytes) -> tuple[int, dict[str, Any]]:
+    """The process and what it told, from a lock file's bytes; 0 and nothing if unknown."""
+    import json
+
+    first, _, rest = data.partition(b"\n")
+    try:
+        about = json.loads(rest.partition(b"\n")[0] or b"{}")
+        return int(first), about if isinstance(about, dict) else {}
+    except ValueError:
+        return 0, {}

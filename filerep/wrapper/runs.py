@@ -1,0 +1,187 @@
+"""All runs of this user, as their files in the state directory show: --status and --forget."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from filerep import ownfiles
+from filerep.command import OK, SKIPPED, UNAVAILABLE, Stop
+from filerep.pathstream import quote
+from filerep.wrapper import record
+from filerep.wrapper.job import state_directory
+from filerep.wrapper.words import bare, files
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import Any
+
+_LOCK = ".lock"
+_MOST_BYTES = 1 << 20  # of a lock file
+_OLD = 90 * 86400.0  # seconds
+_DAY = 86400.0
+
+
+class Run:
+    """One lock file, and what it says of the process that made it."""
+
+    def __init__(
+        self, path: str, status: os.stat_result, runs: Callable[[int, int], bool]
+    ) -> None:
+        """``runs`` says whether a process holds the file of an inode."""
+        self.path = path
+        self.age = time.time() - status.st_mtime
+        try:
+            with open(path, "rb") as file:
+                self.process, self._about = record.read(file.read(_MOST_BYTES))
+        except OSError:
+            self.process, self._about = 0, {}
+        self.running = runs(self.process, status.st_ino)
+
+    def get(self, name: str, default: Any) -> Any:
+        """What it says of ``name``, if it is of the kind of ``default``."""
+        found = self._about.get(name, default)
+        return found if isinstance(found, type(default)) else default
+
+    @property
+    def source(self) -> str:
+        return str(self.get("source", ""))
+
+    @property
+    def good(self) -> bool:
+        return self.get("state", "") == record.IN_SYNC and not self.get("failing", 0)
+
+    def gone(self) -> bool:
+        """Is it known what it was of, and is that no more?"""
+        return bool(self.source) and not os.path.isdir(os.fsencode(self.source))
+
+    def describe(self) -> Iterator[str]:
+        """From where to where; by what, since when, how it is."""
+        if not self.source:
+            yield f"process {self.process}: another version, which does not say"
+            return
+        source = bare(quote(os.fsencode(self.source)))
+        there = bare(quote(os.fsencode(str(self.get("destination", "")))))
+        words = quote(" ".join(map(str, self.get("command", []))))[1:-1]
+        yield f"{source} -> {there}"
+        yield f"  by {words}"
+        since = _moment(self.get("since", 0.0))
+        yield f"  process {self.process}, since {since}: {self._state()}"
+
+    def _state(self) -> str:
+        state, at = self.get("state", ""), _moment(self.get("at", 0.0))
+        failing, why = self.get("failing", 0), self.get("why", "")
+        if failing:
+            state = f"not in sync, {files(failing)} could not be written"
+        elif state == record.IN_SYNC and self.get("files", 0):
+            state = f"in sync since {at}, {files(self.get('files', 0))} at the start"
+        elif state == record.COPYING:
+            state = "comparing and copying"
+        said = "".join(one if one.isprintable() else "?" for one in why)
+        return f"{state} ({said})" if said else str(state)
+
+
+def _moment(seconds: float) -> str:
+    when = time.localtime(seconds)
+    return time.strftime("%H:%M" if time.time() - seconds < _DAY else "%b %d", when)
+
+
+def find(directory: str, age: float = 0.0) -> list[Run]:
+    """Those that run and those that have, by source; none that was heard of since ``age``."""
+    runs: list[Run] = []
+    holds = _holding()
+    try:
+        with os.scandir(directory) as entries:
+            for entry in entries:
+                if entry.name.endswith(_LOCK) and entry.is_file(follow_symlinks=False):
+                    status = entry.stat()
+                    if time.time() - status.st_mtime >= age:
+                        runs.append(Run(entry.path, status, holds))
+    except FileNotFoundError:
+        pass
+    return sorted(runs, key=lambda run: (run.source, run.path))
+
+
+def _holding() -> Callable[[int, int], bool]:
+    """Who says whether a process has locked the file of an inode.
+
+    The kernel does: to try for the lock ourselves could keep a run from starting.
+    """
+    try:
+        with open("/proc/locks", "rb") as file:
+            words = [line.split() for line in file]
+    except OSError:
+        return lambda process, _: process > 0 and _lives(process)
+    # One that waits for a lock has an arrow behind its number.
+    words = [one for one in words if len(one) > 5 and one[1] != b"->"]
+    held = {(int(one[4]), int(one[5].rpartition(b":")[2])) for one in words}
+    return lambda process, inode: (process, inode) in held
+
+
+def _lives(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except OSError:
+        return False
+    return True
+
+
+def status(key: str, say: Callable[[str], None]) -> int:
+    """Show those that run, or the one of ``key``; good if all are in sync."""
+    found = [run for run in find(state_directory()) if run.running]
+    if key:
+        found = [run for run in found if os.path.basename(run.path) == key + _LOCK]
+    if not found:
+        which = "with these arguments" if key else "for this user"
+        raise Stop(UNAVAILABLE, f"no file-replicator is running {which}")
+    for run in found:
+        for line in run.describe():
+            say(line)
+    return OK if all(run.good for run in found) else SKIPPED
+
+
+def forget(key: str, say: Callable[[str], None]) -> int:
+    """Remove the state of ``key``, or of all whose source is gone, and what nobody knows."""
+    for run in find(state_directory()):
+        mine = os.path.basename(run.path) == key + _LOCK
+        old = run.gone() or not run.source and run.age > _OLD
+        if mine if key else old:
+            if _remove(run.path):
+                shown = bare(quote(os.fsencode(run.source))) if run.source else run.path
+                say(f"forgot what was sent of {shown}")
+            elif key:
+                who = f"process {run.process}" if run.process else "another process"
+                raise Stop(UNAVAILABLE, f"{who} is at work with it; stop it first")
+    return OK
+
+
+def prune() -> None:
+    """Remove what has not been used for months, and whose source is gone."""
+    try:
+        for run in find(state_directory(), _OLD):
+            if run.gone():
+                _remove(run.path)
+    except OSError:
+        pass
+
+
+def _remove(path: str) -> bool:
+    """Remove a lock file and all that goes with it, unless it is held."""
+    try:
+        fd = ownfiles.open_file(path)
+    except OSError:
+        return False
+    try:
+        ownfiles.lock(fd)
+        stem = os.path.basename(path)[: -len(_LOCK)]
+        directory = os.path.dirname(path)
+        for name in os.listdir(directory):
+            if name.startswith(f"{stem}.") and not name.endswith(_LOCK):
+                os.unlink(os.path.join(directory, name))
+        os.unlink(path)
+        return True
+    except (OSError, ownfiles.Held):
+        return False
+    finally:
+        os.close(fd)
