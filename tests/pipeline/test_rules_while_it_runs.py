@@ -1,0 +1,127 @@
+"""What counts, while everything that decides about it changes, through the whole pipeline.
+
+What git has listed at no time is never at the destination, and what it lists is there as it
+is here once a sync point was reached. The same steps as in tests/watching, where each seed is
+tried a hundred times faster; here fr-walk and fr-pack have their own time to look.
+
+FILEREP_HUNT=SECONDS goes on for so long with seeds never tried before.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from pathlib import Path
+
+import farends
+import pytest
+from pipelines import Pipeline
+from programs import Running, environment
+from projects import Project
+from sink import Look, tree
+
+from filerep.rules import ignore
+from filerep.rules.walking import walk
+
+HUNT = float(os.environ.get("FILEREP_HUNT") or 0)
+BOTH = pytest.mark.parametrize(
+    "options", [(), ("--poll", "1")], ids=["inotify", "polling"]
+)
+
+
+class Line(Pipeline):
+    """A project, file-replicator at work on it, and what git has ever listed."""
+
+    def __init__(self, base: Path, inside: bool, *options: str) -> None:
+        self.project = Project(base / "here", inside)
+        self.place = base
+        self.source = self.project.source
+        (base / "there").mkdir()
+        self.destination = base / "there" / self.source.name
+        self.options = options
+        self.ever: set[bytes] = set()
+        self.now: set[bytes] = set()
+        self.look()
+        self.replicator = self.start()
+
+    def start(self) -> Running:
+        state = str(self.place / "state")
+        words = ["--debugging", *self.options, str(self.source)]
+        own = {**self.project.environ, "XDG_STATE_HOME": state}
+        own["PYTHONPATH"] = environment()["PYTHONPATH"]
+        program = Running(
+            ["file-replicator", *words, str(self.destination.parent), "bash"], env=own
+        )
+        program.says("in sync", 60)
+        return program
+
+    def close(self) -> None:
+        self.replicator.close()
+
+    def look(self) -> None:
+        """Ask git, and fr-walk for where SRC is in no repository, or ignored in it."""
+        listed = self.project.listed()
+        root = os.fsencode(self.source)
+        environ = {
+            os.fsencode(k): os.fsencode(v) for k, v in self.project.environ.items()
+        }
+        rules = ignore.load(root, on_error=lambda *_: None, environ=environ)
+        walked = set(walk(root, rules, lambda *_: None))
+        self.now = walked if listed is None else listed & walked
+        self.ever |= walked | (listed or set())
+
+    def there(self) -> dict[bytes, Look]:
+        found = tree(os.fsencode(self.destination))
+        return {
+            path: look
+            for path, look in found.items()
+            if look[0] != "dir" and not path.startswith(b".filerep-")
+        }
+
+    def check(self) -> None:
+        leaked = self.there().keys() - self.ever
+        assert not leaked, f"git has never listed {leaked}"
+
+    def check_all(self) -> None:
+        self.settle()
+        here, there = tree(os.fsencode(self.source)), self.there()
+        for path in self.now:
+            assert there.get(path) == here[path], f"{path!r} is not up to date"
+        self.check()
+
+
+def steps(base: Path, seed: int, count: int, options: tuple[str, ...]) -> None:
+    dice = random.Random(seed)
+    line = Line(base, dice.random() < 0.4, *options)
+    done = []
+    try:
+        for _ in range(count):
+            done.append(line.project.draw(dice))
+            line.project.do(done[-1])
+            line.look()
+            line.check()
+            if dice.random() < 0.2:
+                line.check_all()
+        line.check_all()
+    except AssertionError as error:
+        raise AssertionError(f"seed {seed}: {error}; steps: {done}") from error
+    finally:
+        line.close()
+
+
+@BOTH
+@pytest.mark.parametrize("seed", range(2))
+def test_what_git_never_listed_stays_here(seed: int, options: tuple[str, ...]) -> None:
+    with farends.place() as base:
+        steps(base, seed, 80, options)
+
+
+@BOTH
+def test_hunt_for_what_git_never_listed(options: tuple[str, ...]) -> None:
+    until = time.monotonic() + HUNT
+    while time.monotonic() < until:
+        seed = random.randrange(1 << 40)
+        print(f"seed {seed}")
+        with farends.place() as base:
+            steps(base, seed, 150, options)
