@@ -247,7 +247,8 @@ class Conversation:
         if path is None:
             self._say(f"not a path below the source: {quote(record)}")
         else:
-            self._unread.named(path)
+            for inside in self._unread.named(path):
+                self._schedule.name(inside)
             self._schedule.name(path)
 
     def _mtime(self, path: bytes) -> float:

@@ -21,6 +21,7 @@ from filerep.farend.batch import directory_mode
 from filerep.replica import table as tables
 from filerep.replica.inventory import STAGE_PREFIX
 from filerep.replica.plain import Plain
+from filerep.replica.retries import LIST
 from filerep.source import changed_meanwhile, kind
 
 TYPE_CHECKING = False
@@ -145,6 +146,7 @@ class Plan:
             elif found == stat.S_IFDIR:
                 assert status is not None
                 self._plan_directory(path, status, sent)
+                self._enter(path)
             else:
                 self._plan_absent(path, sent, queue)
         except _Planned:
@@ -155,6 +157,14 @@ class Plan:
             else:
                 self._on_error("read", path, error)
         return True
+
+    def _enter(self, path: bytes) -> None:
+        """What is in a directory that cannot be read is missing over there."""
+        try:
+            self._source.directory(path)
+        except OSError as error:
+            if not changed_meanwhile(error):
+                self._on_error(LIST, path, error)
 
     def _ours_below(self, path: bytes) -> bool:
         return any(

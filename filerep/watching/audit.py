@@ -11,8 +11,7 @@ from __future__ import annotations
 import os
 import time
 
-from filerep.pathstream import WHOLE_TREE
-from filerep.watching.roots import Descent
+from filerep.watching.roots import ABSENT, Descent
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -87,7 +86,7 @@ class Audit:
         if abs(jumped) > 1:
             since = 0  # the clock was set, so stamps cannot be compared with it
         self._tree.root.check()
-        self._tree.pending.now(WHOLE_TREE)
+        self._tree.verify(b"")
         took = 0.0
         nodes = iter(list(self._tree.top.family()))
         more = True
@@ -114,7 +113,7 @@ class Audit:
             before = node.wd
             self._tree.watches.add(node, fd)
             if before != node.wd:
-                self._tree.pending.now(node.path + b"/")
+                self._tree.verify(node.path)
                 self._tree.take_in(node, True, descent)
                 return
             files, dirs = self._tree.contents(fd, node)
@@ -125,5 +124,7 @@ class Audit:
             for name in dirs:
                 if node.child(name) is None:
                     self._tree.look(node, name, moved=True)
-        except OSError:
-            pass  # it is changing right now, which has events of its own
+        except OSError as error:
+            # What is changing right now has events of its own.
+            if error.errno not in ABSENT:
+                self._tree.unread(node, error)

@@ -231,7 +231,7 @@ class Following:
                 other = self._renew(node, other, descent)
             if other and not told:
                 # What was deleted while it was ignored, and is not ignored now.
-                self._tree.pending.now((node.path or b".") + b"/")
+                self._tree.verify(node.path)
             for child in list((node.children or {}).values()):
                 if other or child.path in towards:
                     rest.append((child, other))

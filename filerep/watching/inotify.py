@@ -226,7 +226,7 @@ class Inotify:
         if mode != self._root.mode:
             self._root.mode = mode
             # Not `.`, which is the answer to a request for a sync point.
-            self._pending.now(WHOLE_TREE)
+            self._tree.verify(b"")
             self._tree.retry(b"")
 
     def _changed(self, node: Directory, event: Event) -> None:

@@ -86,6 +86,10 @@ class Snapshots:
         self._ruled: set[bytes] = set()  # directories with a rule file
         self._turn = 0
         self._walked = 0.0
+        # Directories that could not be read in this look, and in the last one.
+        self._unreadable: list[bytes] = []
+        self._missing: set[bytes] = set()
+        self._verified = False
         self._look: Iterator[None] | None = None
         self._due = 0.0
 
@@ -160,10 +164,29 @@ class Snapshots:
             del self._seen[path]
             self._ruled.discard(path)
             if path.rpartition(b"/")[0] in self._seen:
-                self._name(path + b"/", gone=True)
+                self._verify(path)
+                self._confirming.named(path + b"/", gone=True)
         for path in self._confirming.end():
             self._pending.now(path)
+        self._name_unreadable()
         self._due = self._clock() + max(self._seconds, _LOOK_FACTOR * took)
+
+    def _name_unreadable(self) -> None:
+        """Name directories, as what is in them cannot be: so their reader misses it.
+
+        Who is told to look for what has gone forgets that, and is told once more.
+        """
+        unreadable, self._unreadable = self._unreadable, []
+        for path in unreadable:
+            if path and (self._verified or path not in self._missing):
+                self._pending.now(path)
+        self._missing = set(unreadable)
+        self._verified = False
+
+    def _verify(self, path: bytes) -> None:
+        """Have what has gone at or below the directory ``path`` looked for."""
+        self._pending.now((path or b".") + b"/")
+        self._verified = True
 
     def _name(self, path: bytes, gone: bool) -> None:
         self._pending.now(path)
@@ -177,7 +200,8 @@ class Snapshots:
             fd = descent.open(path)
         except OSError as error:
             if error.errno not in ABSENT:
-                self._on_error("read", path, error)
+                self._on_error("read", path or b".", error)
+                self._unreadable.append(path)
             return []
         entries = Entries(fd, path, self._on_error)
         rules = above
@@ -199,11 +223,12 @@ class Snapshots:
         if not (old and old.stamp and old.stamp == new.stamp):
             self._confirming.changed(path)
             if naming and self._clock() < self._walked:
-                self._pending.now(prefix or WHOLE_TREE)
+                self._verify(path)
         if not naming:
             return below
         if old and old.identity != identity:
-            self._name(prefix or WHOLE_TREE, gone=True)
+            self._verify(path)
+            self._confirming.named(prefix or WHOLE_TREE, gone=True)
             old = None
         if old and old.names == new.names and old.states == states and 0 not in states:
             return below

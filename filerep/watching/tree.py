@@ -62,8 +62,7 @@ class Tree:
                 fd = descent.open(path)
             except OSError as error:
                 if error.errno not in ABSENT:
-                    self.pending.now(path)
-                    self._unread(node or parent.add(name), error)
+                    self.unread(node or parent.add(name), error)
                     return
                 if node:
                     self.drop(node)
@@ -74,6 +73,7 @@ class Tree:
                 node = parent.add(name)
             before = node.wd
             self.watches.add(node, fd)
+            self._unreadable.pop(path, None)
             self.pending.now(path)
             if moved or before not in (0, node.wd):
                 self.pending.now(path + b"/")
@@ -81,6 +81,16 @@ class Tree:
                 # Watched since it was listed, and never away: nothing can have been missed.
                 return
             self.take_in(node, True, descent)
+
+    def verify(self, path: bytes) -> None:
+        """Have what has gone at or below the directory ``path`` looked for.
+
+        The reader forgets with that what it could not read there: that is named again.
+        """
+        self.pending.now((path or b".") + b"/")
+        for other in self._unreadable:
+            if other and (not path or other.startswith(path + b"/")):
+                self.pending.now(other)
 
     def retry(self, path: bytes) -> None:
         """Try again what could not be read at or below ``path``."""
@@ -102,7 +112,7 @@ class Tree:
                 fd = descent.open(node.path)
             except OSError as error:
                 if error.errno not in ABSENT:
-                    self._unread(node, error)
+                    self.unread(node, error)
                 elif not node.wd and node.parent:
                     self.drop(node)
                 continue
@@ -191,6 +201,9 @@ class Tree:
             if child:
                 self.drop(child)
 
-    def _unread(self, node: Directory, error: OSError) -> None:
+    def unread(self, node: Directory, error: OSError) -> None:
+        """It is named, as what is in it cannot be: the reader sees that something is missing."""
         self._unreadable[node.path] = node
+        if node.parent:
+            self.pending.now(node.path)
         self._on_error("read", node.path or b".", error)

@@ -49,7 +49,7 @@ class Line(Pipeline):
         state = str(self.place / "state")
         words = ["--debugging", *self.options, str(self.source)]
         own = {**self.project.environ, "XDG_STATE_HOME": state}
-        own["PYTHONPATH"] = environment()["PYTHONPATH"]
+        own.update({k: environment()[k] for k in ("PATH", "PYTHONPATH")})
         program = Running(
             ["file-replicator", *words, str(self.destination.parent), "bash"], env=own
         )
@@ -118,6 +118,7 @@ def test_what_git_never_listed_stays_here(seed: int, options: tuple[str, ...]) -
 
 
 @BOTH
+@pytest.mark.timeout(HUNT + 300)
 def test_hunt_for_what_git_never_listed(options: tuple[str, ...]) -> None:
     until = time.monotonic() + HUNT
     while time.monotonic() < until:

@@ -91,7 +91,10 @@ class Project:
 
         None if SRC is in no repository, or is ignored in it: its rules do not hold then.
         """
-        if self.inside and self.ask("check-ignore", "-q", ".") is not None:
+        if (
+            self.inside
+            and self.ask("check-ignore", "-q", "--no-index", ".") is not None
+        ):
             return None
         return self._listed(os.fsencode(self.source), b"")
 
@@ -108,7 +111,8 @@ class Project:
             if os.path.isdir(path) and not os.path.islink(path):
                 # A repository inside: git names it and does not look into it.
                 inner = name.rstrip(b"/") + b"/"
-                if os.path.lexists(os.path.join(path, b".git")):
+                # A submodule that was moved makes git list the place that it came from.
+                if inner != b"./" and os.path.lexists(os.path.join(path, b".git")):
                     more = self._listed(os.path.join(place, inner), prefix + inner)
                     found |= more or set()
             elif os.path.lexists(path):

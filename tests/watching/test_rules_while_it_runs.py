@@ -104,6 +104,7 @@ def test_what_git_never_listed_stays_here(seed: int, polling: bool) -> None:
 
 
 @BOTH
+@pytest.mark.timeout(HUNT + 300)
 def test_hunt_for_what_git_never_listed(polling: bool) -> None:
     until = time.monotonic() + HUNT
     while time.monotonic() < until:

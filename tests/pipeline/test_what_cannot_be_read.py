@@ -1,0 +1,54 @@
+"""What cannot be read here is missing over there, and whoever waits is told so."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import farends
+import pytest
+from programs import environment, run, running, wait_for
+
+BOTH = pytest.mark.parametrize(
+    "options", [(), ("--poll", "1")], ids=["inotify", "polling"]
+)
+
+
+def without_rights() -> list[str]:
+    if os.geteuid():
+        return []
+    (setpriv,) = farends.need("setpriv")
+    return [setpriv, "--bounding-set=-all", "--inh-caps=-all", "--"]
+
+
+@BOTH
+@pytest.mark.parametrize("when", ["before the start", "while it runs"])
+def test_a_directory_that_cannot_be_read_is_no_success_for_who_waits(
+    when: str, options: tuple[str, ...], place: Path
+) -> None:
+    (place / "src/d").mkdir(parents=True)
+    (place / "src/d/f").write_text("1")
+    (place / "there").mkdir()
+    words = [str(place / "src"), str(place / "there"), "bash"]
+    program = [*without_rights(), "file-replicator"]
+    env = environment(XDG_STATE_HOME=str(place / "state"))
+    if when == "before the start":
+        (place / "src/d").chmod(0)
+
+    def waited() -> int:
+        return run([*program, "--wait", *words], env=env).returncode
+
+    with running(*program, "--audit", "1", *options, *words, env=env) as it:
+        it.says("watching")
+        if when == "while it runs":
+            assert waited() == 0
+            (place / "src/d").chmod(0)
+        assert waited() == 69
+        seen = it.errors.count(b"cannot read 'd'")
+        time.sleep(1.2)  # an audit, or a look: neither makes that forgotten
+        assert waited() == 69
+        (place / "src/d").chmod(0o755)
+        wait_for(lambda: waited() == 0)
+        assert (place / "there/src/d/f").read_text() == "1"
+        assert it.errors.count(b"cannot read 'd'") <= seen + 1
