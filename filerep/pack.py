@@ -39,6 +39,7 @@ Options:
   --whole-file       With --wire: send whole files always. --no-whole-file: never, where
                      the far end holds part of them. Neither: as the connection shows.
   --no-whole-file
+  --checksum         With --wire: compare contents at the start, not size and time.
   --progress         With --wire: report how far the first copy has come.
   --own FILES        With --wire: never send these, device:inode,...
   --wire N           Speak with file-replicator's receiver; its ready line comes on N.
@@ -475,10 +476,10 @@ def _converse(run: Command, root: bytes, source: Source, state: Optional[State])
     from filerep.farend.abilities import Far
     from filerep.farend.connection import Answers, Connection, Output
     from filerep.replica.conversation import Conversation
+    from filerep.replica.economy import Refused
     from filerep.replica.memory import FORGOTTEN
     from filerep.replica.options import Here, Tell
     from filerep.replica.remembered import Remembered
-    from filerep.replica.settling import Refused
 
     options = _options(run)
     source.own |= _identities(run.args["--own"] or "")
@@ -547,6 +548,7 @@ def _options(run: Command) -> Options:
         progress=args["--progress"],
         compress=_either(args, "compress"),
         whole_file=_either(args, "whole-file"),
+        checksum=args["--checksum"],
     )
 
 

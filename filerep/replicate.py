@@ -71,6 +71,17 @@ Options for the connection:
   --retry              Connect again when it is lost (the default).
   --no-retry           End when it is lost.
 
+  --compress           Compress what is sent, and --no-compress: never. The
+                       default is to do so where the connection is slow.
+  --no-compress
+  --whole-file         Send whole files, and --no-whole-file: never what the far
+                       end holds already. The default is to look for that where
+                       the connection is slow.
+  --no-whole-file
+  --checksum           At the start, compare files by their contents, whatever
+                       size and time say. With --dry-run it is the proof that
+                       the copy is right.
+
 Options for those that run, or have run:
   --wait-on-sync       As --wait, and until --on-sync has run on all of it.
                        The exit status is that of its COMMAND.

@@ -32,7 +32,7 @@ LINKED = b"t"  # in the stage: what `link` puts into place
 
 # What is done for many files of one directory at once, and for how many: a shell puts each into
 # a list that it makes anew.
-_MANY = (b"keep", b"copy", b"take")
+_MANY = (b"same", b"keep", b"copy", b"take")
 _FEW = 200
 
 # So many directories are filled by one mv each before that takes longer than one cp.
@@ -238,6 +238,24 @@ class Batch:
             self.shelf(parent).put(name, path, status, target)
         else:
             self.shelf(parent).reuse(name, path, status, way)
+
+    def compared(self) -> set[bytes]:
+        """The paths of which is only asked whether they are the same."""
+        return {
+            member.path
+            for member in self.reused
+            if member.way is not None and member.way.verb == b"same"
+        }
+
+    def only_compare(self) -> None:
+        """Do nothing of it but that."""
+        compared = self.compared()
+        self.reused = [one for one in self.reused if one.path in compared]
+        self.members = list(self.reused)
+        self.directories, self._times, self.staged = [], [], {}
+        self.deletions, self.removals, self.modes = [], [], []
+        for group in self._groups.values():
+            group.paths, group.inner = [], []
 
     def piece(self, path: bytes, status: os.stat_result, way: Way) -> None:
         """Send the next piece of ``path``, which goes nowhere yet."""

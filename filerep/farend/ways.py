@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 class Way:
     """A file that is not sent as it is. ``verb`` is that of reuse.sh:
 
+    * ``same``: it is there already, as far as is known; only that is to be shown.
     * ``keep``: what is at its path has its content; only time and mode are new.
     * ``copy``, ``take``: another path has, ``source``; with `take` that is about to go.
     * ``build``: made of ranges of what is at its path, and of what is sent.
@@ -47,12 +48,12 @@ class Way:
     @property
     def puts(self) -> bool:
         """Is something put into place by it?"""
-        return self.verb not in (b"keep", b"piece")
+        return self.verb not in (b"same", b"keep", b"piece")
 
     @property
     def sends(self) -> bool:
         """Has it a member in the archive? One that is empty has the time and the mode."""
-        return self.verb != b"take"
+        return self.verb not in (b"same", b"take")
 
     def read(self, data: memoryview) -> None:
         """So much of it was read to be sent."""

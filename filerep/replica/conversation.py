@@ -306,7 +306,7 @@ class Conversation:
         """A few batches under way keep both ends busy; more would only delay a save."""
         listing = self._inventory.under_way
         many = len(self._flight) >= self._pace.batches
-        return not (self._finishing or listing or many)
+        return not (self._finishing or listing or many or self._economy.waits)
 
     def _may_list(self) -> bool:
         return not (self._finishing or self._flight)
@@ -330,10 +330,11 @@ class Conversation:
     def _settle(self, inputs_ended: bool) -> None:
         """Nothing to do: look at what only earlier runs knew, say so, end if asked."""
         self._connection.out.free()
-        self._reuse.forget()
         ended = self._settling.step(self._run_on_sync, inputs_ended)
         if self._settling.initial_done:
             self._connection.out.written = bool
+            self._tell_compared()
+        self._reuse.forget(self._settling.initial_done)
         if ended and not self._finishing:
             self._finish()
 
@@ -341,6 +342,14 @@ class Conversation:
         sent = self._filler.command(b"hook " + shell_quote(self._options.on_sync))
         sent.batch.files.append((onsync.NAMES, self._on_sync.begin()))
         self._send(sent)
+
+    def _tell_compared(self) -> None:
+        """What --checksum has found, once."""
+        compared, differing = self._reuse.compared, self._reuse.differing
+        self._reuse.compared = 0
+        if compared:
+            found = f"{differing:,} of them differ" if differing else "all are the same"
+            self._say(f"compared the contents of {compared:,} files: {found}")
 
     def _finish(self) -> None:
         self._finishing = True
@@ -439,7 +448,9 @@ class Conversation:
             self._here.source.check()
         if self._options.dry_run and not batch.commands:
             self._rehearse(sent)
-            return
+            batch.only_compare()
+            if not batch:
+                return
         self._number += 1
         batch.number = self._number
         sent.started = time.monotonic()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 
+from filerep.command import UNAVAILABLE, Stop
 from filerep.farend.tools import Tools, lesson
 from filerep.replica import signature
 
@@ -34,6 +35,10 @@ _TELLING = (
 )  # bytes: a larger file is no way to find out how fast a connection is
 
 
+class Refused(Stop):
+    """What another connection would not change."""
+
+
 class Economy:
     """Decides by the measured rate, the options, and the far end's tools."""
 
@@ -49,10 +54,16 @@ class Economy:
 
     def question(self) -> list[bytes]:
         """The lines that ask the far end for its tools, if that is to be done now."""
-        wanted = _TINY or self._options.compress or self._options.whole_file is False
-        if self._plain or not (wanted or self._pace.slow):
-            return []
-        return self.ask()
+        options = self._options
+        wanted = _TINY or options.compress or options.whole_file is False
+        if options.checksum or not self._plain and (wanted or self._pace.slow):
+            return self.ask()
+        return []
+
+    @property
+    def waits(self) -> bool:
+        """Is nothing to be sent before the far end has told its tools?"""
+        return self._options.checksum and self._asked and self.tools is None
 
     @property
     def _plain(self) -> bool:
@@ -67,7 +78,12 @@ class Economy:
         return [lesson(), b"tools"]
 
     def answer(self, words: str) -> None:
+        """Raises ``Refused`` if what was asked for cannot be done with them."""
         self.tools = Tools(words)
+        if self._options.checksum and not self.tools.digests:
+            raise Refused(
+                UNAVAILABLE, "--checksum needs sha1sum or md5sum at the far end"
+            )
 
     @property
     def level(self) -> int:
@@ -89,6 +105,15 @@ class Economy:
             return False
         return _TINY or self._options.whole_file is False or self._pace.slow
 
+    @property
+    def will_check(self) -> bool:
+        return self._options.checksum
+
+    @property
+    def checks(self) -> bool:
+        """Are files that seem to be the same compared by their contents?"""
+        return self._options.checksum and self.tools is not None and self.tools.digests
+
     def worth(self, size: int) -> bool:
         """Is a file of ``size`` bytes large enough for that?"""
         return size >= (1 if _TINY else _LEAST_BYTES)
@@ -102,7 +127,6 @@ class Economy:
         rate = self._pace.rate
         return size > _TELLING if rate is None else size > _LONG * rate
 
-    @property
-    def piece(self) -> int:
-        """How many bytes the next piece has."""
-        return _TINY_PIECE if _TINY else self._pace.limit
+    def piece(self, size: int) -> int:
+        """How many bytes the next piece of a file of ``size`` has."""
+        return max(_TINY_PIECE, size // 16) if _TINY else self._pace.limit

@@ -27,6 +27,7 @@ class Options:
         progress: bool = False,
         compress: Optional[bool] = None,
         whole_file: Optional[bool] = None,
+        checksum: bool = False,
     ) -> None:
         self.delete = delete
         self.initial = initial
@@ -38,6 +39,7 @@ class Options:
         # None: by what the connection shows.
         self.compress = compress
         self.whole_file = whole_file
+        self.checksum = checksum
 
 
 class Here:

@@ -27,24 +27,31 @@ _GOOD_TIME = (
     0.25  # seconds from sending a batch to its answer, besides the way there and back
 )
 
-# Batches of less say nothing about bytes a second, only about the way there and back.
-_TELLING_BYTES = 1 << 15
-# Unpacking takes time, too, which is not the connection's: bytes a second of what is unpacked.
-_UNPACKED = 200e6
+# Batches of less say nothing about bytes a second, only about the way there and back; unless
+# they take long for their size.
+_TELLING_BYTES = 3 << 16
+_LEAST_TELLING = 1 << 15
+_LONG = 0.1
+# Unpacking and putting into place take time, too, which is not the connection's. They are done
+# at some hundred megabytes a second; here is what is allowed for them on a busy machine, where
+# everything else would make a pipe look slow, and compressing slower still.
+_ALLOWED = 20e6
 _FADES = (
     0.9  # an old measurement, with each new one: other work on the machine only slows
 )
+_SURE = 2  # measurements
 
-# Below this rate, in bytes a second, it pays to look for what the far end holds already. Where
-# none is known yet, so it is taken to be where the way there and back takes so many seconds.
-_SLOW_RATE = 40e6
-_SLOW_WAY = 0.06
+# Below this rate, in bytes a second and what is allowed left out, it pays to look for what the
+# far end holds already. Where none is known yet, so it is taken to be where the way there and
+# back takes so many seconds: the opening's, which has much to do, and a batch's.
+_SLOW_RATE = 10e6
+_SLOW_OPENING, _SLOW_WAY = 0.06, 0.03
 # zlib's levels, by the rate up to which each makes a batch arrive sooner. They take 6 to 33 ms
 # a megabyte here, and leave a third to a quarter of program text.
-_LEVELS = ((6e6, 6), (16e6, 3), (_SLOW_RATE, 1))
+_LEVELS = ((4e6, 6), (7e6, 3), (_SLOW_RATE, 1))
 _SHRUNK = 3  # times, for text
 # Compressed, so many bytes a second may be all that the compressing allows.
-_COMPRESSORS = 16e6
+_COMPRESSORS = 12e6
 _PROBE_EVERY = 24  # batches, one that is not compressed
 
 # What was written may be in the buffers of a slow connection still, for which pipe, ssh and
@@ -60,7 +67,7 @@ class Pace:
         """``way``: seconds there and back, as far as it is known; 0 if it is not."""
         self.limit = FIRST_BYTES
         self.way = way or 60.0
-        self._seems_slow = way > _SLOW_WAY
+        self._seems_slow = way > _SLOW_OPENING
         # Bytes of archive a second, uncompressed and compressed; the best of late.
         self._plain: Optional[float] = None
         self._packed: Optional[float] = None
@@ -83,7 +90,10 @@ class Pace:
     def slow(self) -> bool:
         """Is the connection what takes the time?"""
         if self._plain is not None:
-            return self._plain < _SLOW_RATE
+            sure = self._batches >= _SURE or self._seems_slow
+            return sure and self._plain < _SLOW_RATE
+        if self.way < _SLOW_WAY:
+            return False
         if self._packed is not None:
             return self._packed < _COMPRESSORS
         return self._seems_slow
@@ -122,12 +132,13 @@ class Pace:
             self.limit = max(int(self.limit * good / took), _LEAST_BYTES)
 
     def _measure(self, sent: Sent, now: float) -> None:
-        if sent.archive < _TELLING_BYTES:
+        small = sent.archive < _TELLING_BYTES and now - sent.started < self.way + _LONG
+        if small or sent.archive < _LEAST_TELLING:
             return
         self._batches += 1
         # The way there and back counts only where nothing was under way before.
         began = max(sent.started, self._answered_at)
-        took = now - began - sent.archive / _UNPACKED
+        took = now - began - sent.archive / _ALLOWED
         if began == sent.started and self.way < now - began:
             took -= self.way
         rate = sent.archive / max(took, 0.0005)

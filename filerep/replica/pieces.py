@@ -146,7 +146,7 @@ class Pieces:
             self.current = None
             self._waiting[path] = None
             return
-        length = min(self._economy.piece, size - transfer.sent)
+        length = min(self._economy.piece(size), size - transfer.sent)
         piece = Piece(transfer, length)
         if piece.verb == b"last":
             self.current = None

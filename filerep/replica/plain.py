@@ -60,7 +60,7 @@ class Plain:
             return start
         begin = len(directory) + 1 if directory else 0
         room, count = batch.room
-        thinks = self._reuse.active
+        thinks, checks = self._reuse.active, self._reuse.checks
         shelf = None
         done, end = start, len(paths)
         while done < end:
@@ -77,8 +77,10 @@ class Plain:
                 continue
             except OSError:
                 break
-            if value is not None and self._table.same_file(
-                names, name, path, value, status
+            if (
+                value is not None
+                and not checks
+                and self._table.same_file(names, name, path, value, status)
             ):
                 done += 1
                 continue
@@ -131,7 +133,7 @@ class Plain:
     def altered(self, directory: bytes, paths: list[bytes]) -> list[bytes]:
         """Those of ``paths``, all in ``directory``, that are not as the table says."""
         names = self._table.directories.get(directory)
-        if names is None:
+        if names is None or self._reuse.will_check:
             return paths
         try:
             fd = self._source.directory(directory)

@@ -186,7 +186,13 @@ class Plan:
             target = self._source.target(path)
         if self._table.unchanged(path, status, target):
             self._claim(path, sent)
-            return
+            if link or not self._reuse.checks:
+                return
+            way = self._reuse.check(path, status)
+            if way is not None:
+                sent.batch.add(path, status, b"", [], way)
+                sent.planned.add(path)
+                return
         if path in self._table.directories:
             # A directory was here: what came from here goes first, then itself.
             if self._deletes and self._ours_below(path):

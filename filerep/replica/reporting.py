@@ -53,6 +53,7 @@ class Reporter:
         """
         batch = sent.batch
         fit = [path for path, _ in sent.entries if not path.endswith(b"/")]
+        undone = undone | batch.compared()
         fit = [path for path in fit if path not in undone]
         gone = [path for path in batch.deletions if path not in undone]
         changed = [*fit, *gone, *(path for path, _ in batch.modes)]
@@ -117,8 +118,9 @@ class Reporter:
     def rehearse(self, sent: Sent, table: Table) -> None:
         """Tell what ``sent`` would do, each path once; ``table`` says what is there."""
         batch = sent.batch
+        compared = batch.compared()
         for member in batch.members:
-            if member.path not in self._rehearsals:
+            if member.path not in self._rehearsals and member.path not in compared:
                 self._rehearsals[member.path] = True
                 new = table.get(member.path) is None
                 self._would("send", member.path, bytes=member.size, new=new)

@@ -44,20 +44,53 @@ class Reuse:
         self._economy = economy
         # Of what is there at first nothing is known but size and time.
         self.first_contact = True
+        self.compared = self.differing = 0  # files, by their contents
         self._wrong: set[bytes] = set()  # paths that the far end was wrong about
         self._by_size: Optional[dict[int, list[bytes]]] = None
 
     @property
     def active(self) -> bool:
-        return self._economy.reuses
+        return self._economy.reuses or self.checks
+
+    @property
+    def checks(self) -> bool:
+        """Is what seems to be the same compared by its content?"""
+        return self.first_contact and self._economy.checks
+
+    @property
+    def will_check(self) -> bool:
+        """Will it be, once the far end has told how?"""
+        return self.first_contact and self._economy.will_check
+
+    def check(self, path: bytes, status: os.stat_result) -> Optional[Way]:
+        """How to see that ``path`` is the same over there; None if it is known not to be."""
+        if path in self._wrong or any(odd in path for odd in _ODD):
+            return None
+        try:
+            fd = self._source.open(path)
+        except OSError:
+            return None
+        try:
+            found = self._compare(fd, status.st_size, b"", 0)
+        finally:
+            os.close(fd)
+        if found is None:
+            return None
+        self.compared += 1
+        digest = found.digest.hexdigest()
+        return Way(b"same", digest, signature=found.signature)
 
     def distrust(self, path: bytes) -> None:
         """What was thought to be there was not: send ``path`` whole, the next time."""
+        self.differing += self.checks and path not in self._wrong
         self._wrong.add(path)
 
-    def forget(self) -> None:
-        """Nothing is to be sent for now: let go of what only helps to find things."""
-        self.first_contact = False
+    def forget(self, copied: bool) -> None:
+        """Nothing is to be sent for now: let go of what only helps to find things.
+
+        ``copied``: the first copy is done.
+        """
+        self.first_contact = not copied
         self._by_size = None
         self._wrong.clear()
 

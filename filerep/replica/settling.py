@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import time
 
-from filerep.command import UNAVAILABLE, Stop
+from filerep.command import UNAVAILABLE
 from filerep.pathstream import in_rows
 from filerep.replica import mirror
 from filerep.replica import table as tables
+from filerep.replica.economy import Refused
 from filerep.replica.onsync import OnSync
 
 TYPE_CHECKING = False
@@ -31,10 +32,6 @@ if TYPE_CHECKING:
 # Where changes never pause, so long is tried to reach a point with nothing under way.
 _QUIET_WAIT = 0.5
 _MANY_FILES = 100
-
-
-class Refused(Stop):
-    """What another connection would not change."""
 
 
 class Settling:

@@ -122,11 +122,19 @@ def verbosity(job: Job) -> list[str]:
     return ["--verbose"] if job.args["--verbose"] else []
 
 
+_PASSED_ON = (
+    "--no-delete",
+    "--dry-run",
+    "--checksum",
+    *("--compress", "--no-compress", "--whole-file", "--no-whole-file"),
+)
+
+
 def pack_options(job: Job, mirrors: bool) -> list[str]:
     """What the job asks of fr-pack; ``mirrors`` unless it has been in sync before."""
     args = job.args
     options = ["--keepalive", f"{job.keepalive:g}"]
-    for name in ("--no-delete", "--dry-run"):
+    for name in _PASSED_ON:
         options += [name] if args[name] else []
     options += [] if job.walks else ["--no-initial"]
     if args["--mirror"] and mirrors:

@@ -18,6 +18,8 @@ _OF_ALL = ("--status", "--forget")  # what needs no other words
 _AGAIN = ("--exclude", "--include", "--mirror")  # may be given more than once
 _FILES = ("--exclude-from", "--include-from", "--events")
 _OPPOSITES = (
+    ("--checksum", "--no-initial-replication"),
+    ("--compress", "--no-compress"),
     ("--dry-run", "--no-initial-replication"),
     ("--gitignore", "--no-gitignore"),
     ("--mirror", "--no-delete"),
@@ -27,6 +29,7 @@ _OPPOSITES = (
     ("--quiet", "--debugging"),
     ("--quiet", "--verbose"),
     ("--retry", "--no-retry"),
+    ("--whole-file", "--no-whole-file"),
     ("--with-initial-replication", "--no-initial-replication"),
 )
 _SHORT = {"-n": "--dry-run", "-q": "--quiet", "-v": "--verbose"}

@@ -90,6 +90,8 @@ dress() {
     k=$((k - 4))
   done
 }
+# same: nothing more is to be known
+same() { holds "$@"; }
 # keep: the same file as before, but for its time and mode
 keep() { holds "$@" && dress "$x" "$D" "$@"; }
 # copy: another file has what this one is to hold
