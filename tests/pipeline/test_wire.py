@@ -49,15 +49,16 @@ SOME = pytest.mark.parametrize("name", ["bash+gnu", "dash+gnu", "busybox+busybox
 class Line:
     """A source, its copy, and file-replicator between them, with tiny thresholds."""
 
-    def __init__(self, far: FarEnd, place: Path) -> None:
+    def __init__(self, far: FarEnd, place: Path, tiny: bool = True) -> None:
         self.far = far
+        self.tiny = {"FILEREP_TINY": "1"} if tiny else {}
         self.source = place / "project"
         self.there = far.here / "project"
         self.state = place / "state"
         self.source.mkdir()
 
     def environment(self, **changes: str) -> dict[str, str]:
-        return environment(FILEREP_TINY="1", XDG_STATE_HOME=str(self.state), **changes)
+        return environment(XDG_STATE_HOME=str(self.state), **self.tiny, **changes)
 
     def words(self, *options: str) -> list[Word]:
         words: list[Word] = ["file-replicator", *options, self.source, self.far.parent]
@@ -153,8 +154,8 @@ CHANGES: dict[str, Callable[[bytes], bytes]] = {
 
 @EVERY
 def test_however_a_file_changes_it_arrives(name: str, line: Line) -> None:
-    sizes = {"small": 100, "some": 5000, "it's *odd*\n": 70_001, "-rf": 4096}
-    sizes.update({"in place": 5000, "larger": 70_001})
+    sizes = {"small": 100, "some": 5000, "it's *odd*\n": 9_001, "-rf": 4096}
+    sizes.update({"in place": 5000, "larger": 9_001})
     for file, size in sizes.items():
         make = noise if "odd" in file else text
         plant(line.source, {f"d/{file}": make(size)})
@@ -544,7 +545,7 @@ def reader(path: Path) -> Iterator[None]:
 @MOST
 def test_a_reader_never_sees_a_wrong_file_or_none(name: str, line: Line) -> None:
     """Saved in parts, moved over, made shorter and longer."""
-    sizes = [640, 1280, 12_800, 6400, 128, 128_000]
+    sizes = [640, 1280, 2560, 1920, 128, 6400]
     path = line.source / "f"
     path.write_bytes(version(0, 640))
     with line.watching("--exclude", "*~") as program, reader(line.there / "f"):
@@ -571,9 +572,9 @@ def test_a_disk_that_fills_leaves_the_old_file(
     name: str, far_end: Callable[[str], FarEnd], place: Path
 ) -> None:
     far = far_end(name)
-    with mounted(far.here, "size=1m"):
+    with mounted(far.here, "size=80k"):
         line = Line(far, place)
-        plant(line.source, {"large": noise(700_000), "small": "one"})
+        plant(line.source, {"large": noise(45_000), "small": "one"})
         old = (line.source / "large").read_bytes()
         with line.watching() as program:
             save(line.source / "large", old[:5000] + b"INSERTED" + old[5000:])
@@ -581,7 +582,7 @@ def test_a_disk_that_fills_leaves_the_old_file(
             save(line.source / "small", b"two")
             program.wait_for(lambda: (line.there / "small").read_bytes() == b"two")
             assert (line.there / "large").read_bytes() == old
-            remount(far.here, "size=8m")
+            remount(far.here, "size=1m")
             line.settle(program)
 
 
@@ -591,9 +592,9 @@ def test_killed_at_any_moment_of_a_save_it_leaves_old_or_new(
 ) -> None:
     chance = random.Random(name)
     path = line.source / "f"
-    content = noise(300_000)
+    content = noise(9_000)
     path.write_bytes(content)
-    plant(line.source, {"d/g": noise(900), "d/h": noise(90_000, 1)})
+    plant(line.source, {"d/g": noise(900), "d/h": noise(3_000, 1)})
     with line.watching("--quiet") as program:
         for number in range(4):
             old, at = content, chance.randrange(len(content))
@@ -639,7 +640,7 @@ def test_a_file_that_changes_while_its_parts_are_chosen_is_right_in_the_end(
     name: str, line: Line
 ) -> None:
     path = line.source / "f"
-    path.write_bytes(text(60_000))
+    path.write_bytes(text(6_000))
     plant(line.source, {"other": "one"})
     with line.watching() as program:
         words = [sys.executable, "-c", RESTLESS, str(path)]
@@ -661,7 +662,10 @@ def test_a_file_that_changes_while_its_parts_are_chosen_is_right_in_the_end(
 
 
 def slow(far: FarEnd, rate: int, count: Path) -> FarEnd:
-    """Behind a link of ``rate`` bytes a second that counts; 40 ms each way."""
+    """Behind a link of ``rate`` bytes a second that counts; 40 ms each way.
+
+    So slow that nothing need be tiny.
+    """
     words = [sys.executable, str(SLOWLINK), str(rate), "40", str(count), "--"]
     return with_command(far, [*words, *far.command])
 
@@ -670,7 +674,7 @@ def slow(far: FarEnd, rate: int, count: Path) -> FarEnd:
 def test_what_moves_while_a_file_of_it_is_under_way_is_right(
     name: str, far_end: Callable[[str], FarEnd], place: Path
 ) -> None:
-    line = Line(slow(far_end(name), 500_000, place / "count"), place)
+    line = Line(slow(far_end(name), 500_000, place / "count"), place, tiny=False)
     plant(line.source, {"d/small": "small", "d/e/f": text(900), "a": "a"})
     for size, moves in (
         (600_000, [("d", "D")]),
@@ -691,7 +695,7 @@ def test_what_moves_while_a_file_of_it_is_under_way_is_right(
 def test_a_file_that_changes_while_its_pieces_go_is_one_version_in_the_end(
     name: str, far_end: Callable[[str], FarEnd], place: Path
 ) -> None:
-    line = Line(slow(far_end(name), 500_000, place / "count"), place)
+    line = Line(slow(far_end(name), 500_000, place / "count"), place, tiny=False)
     path = line.source / "large"
     path.write_bytes(version(0, 1280))
     with line.watching("--exclude", "*~") as program, reader(line.there / "large"):
