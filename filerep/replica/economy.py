@@ -62,8 +62,12 @@ class Economy:
 
     @property
     def waits(self) -> bool:
-        """Is nothing to be sent before the far end has told its tools?"""
-        return self._options.checksum and self._asked and self.tools is None
+        """Is nothing to be sent before the far end has told its tools?
+
+        Over a slow link what they save is worth the time of one way there and back.
+        """
+        wanted = self._options.checksum or self._pace.slow
+        return wanted and self._asked and self.tools is None
 
     @property
     def _plain(self) -> bool:
@@ -78,7 +82,12 @@ class Economy:
         return [lesson(), b"tools"]
 
     def answer(self, words: str) -> None:
-        """Raises ``Refused`` if what was asked for cannot be done with them."""
+        """The far end has these tools; none, if it did not say.
+
+        Raises ``Refused`` if what was asked for cannot be done with them.
+        """
+        if self.tools is not None:
+            return
         self.tools = Tools(words)
         if self._options.checksum and not self.tools.digests:
             raise Refused(

@@ -115,6 +115,8 @@ class Hearing:
         """The first batch under way is no more."""
         self._flight.land()
         self._out.give_back(sent.lent)
+        if sent.batch.commands[-1:] == [b"tools"]:
+            self._on_tools("")  # if it did not answer, it has none
 
     def reclaim(self) -> bool:
         """Give back what batches were sent from whose answer is there, to be heard later."""

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Optional
 
-_RATE = 50e6  # bytes a second: what sending costs, unless the connection is slower
+# Bytes a second: what sending costs, unless the connection is slower, and what reading does.
+_RATE = 50e6
+_READ_RATE = 400e6
 _FACTOR = 10
 _LEAST = 0.05  # seconds of rest; who would rest for less does not
 _MOST = 30.0
@@ -82,11 +84,11 @@ class Restless:
         file.named = True
         return True
 
-    def sent(self, path: bytes, size: int) -> None:
-        """All of ``path`` was sent, as it was at one moment."""
+    def sent(self, path: bytes, size: int, read: int = 0) -> None:
+        """``path`` was sent, as it was at one moment: so many bytes, ``read`` were read."""
         self._owed.discard(path)
         file = self._files.get(path)
-        rest = self._rest(size)
+        rest = self._rest(size, read)
         if file is None and rest < _LEAST:
             return
         if file is None:
@@ -125,9 +127,9 @@ class Restless:
         patience = _OWED_PATIENCE if path in self._owed else _PATIENCE
         return self._clock() - file.torn_since > patience
 
-    def _rest(self, size: int) -> float:
+    def _rest(self, size: int, read: int = 0) -> float:
         rate = min(self._rate() or _RATE, _RATE)
-        return _FACTOR * size / rate
+        return _FACTOR * (size / rate + read / _READ_RATE)
 
     def _again(self, file: _File, rest: float) -> None:
         now = self._clock()

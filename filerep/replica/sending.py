@@ -276,16 +276,15 @@ class Sender:
             self._unreadable.add(path)
 
     def _tell_restless(self, member: Member) -> None:
-        """What it takes to send ``member`` once more. Reading is an eighth of sending."""
-        if member.way is not None and member.way.verb == b"piece":
+        """``member`` was sent, and what it cost."""
+        way, size = member.way, member.status.st_size
+        if way is not None and way.verb == b"piece":
             return
-        size = member.status.st_size
-        if member.way is not None and member.way.verb != b"last":
-            size = member.size + size // 8
         if self._mixed:
             self._restless.sent_torn(member.path, size)
         elif size >= _RESTLESS_BYTES or self._restless:
-            self._restless.sent(member.path, size)
+            whole = way is None or way.verb == b"last"
+            self._restless.sent(member.path, size if whole else member.size, size)
 
     def _put_off(self, path: bytes, size: int) -> None:
         """It was not sent: when to look again."""

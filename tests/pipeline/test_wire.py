@@ -595,7 +595,7 @@ def test_killed_at_any_moment_of_a_save_it_leaves_old_or_new(
     content = noise(9_000)
     path.write_bytes(content)
     plant(line.source, {"d/g": noise(900), "d/h": noise(3_000, 1)})
-    with line.watching("--quiet") as program:
+    with line.watching() as program:
         for number in range(4):
             old, at = content, chance.randrange(len(content))
             content = content[:at] + b"%d" % number + content[at:]
