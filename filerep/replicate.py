@@ -70,7 +70,6 @@ Options for the connection:
                        lost. 0 is never [default: 15].
   --retry              Connect again when it is lost (the default).
   --no-retry           End when it is lost.
-
   --compress           Compress what is sent, and --no-compress: never. The
                        default is to do so where the connection is slow.
   --no-compress
