@@ -474,7 +474,8 @@ def _rules(run: Command, root: bytes) -> Rules:
 def _converse(run: Command, root: bytes, source: Source, state: Optional[State]) -> int:
     """The wire mode: see conversation.py."""
     from filerep.farend.abilities import Far
-    from filerep.farend.connection import Answers, Connection, Output
+    from filerep.farend.answers import Answers
+    from filerep.farend.connection import Connection, Output
     from filerep.replica.conversation import Conversation
     from filerep.replica.economy import Refused
     from filerep.replica.memory import FORGOTTEN

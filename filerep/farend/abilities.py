@@ -4,19 +4,38 @@ from __future__ import annotations
 
 import os
 
+_LONGEST_WAY = 60.0  # seconds
+
+# What the words of the opening may say that something depends on; the first is what is taken for
+# anything else.
+_KNOWN = {
+    "tar": ("other", "gnu", "bsd", "none"),
+    "list": ("none", "find", "stat"),
+    "full": ("", "1"),
+}
+
+
+def heard(words: str) -> dict[str, str]:
+    """What ``words``, name=value each, say; what nobody knows is taken for missing."""
+    found = dict(word.partition("=")[::2] for word in words.split())
+    for name, values in _KNOWN.items():
+        if found.get(name) not in values:
+            found[name] = values[0]
+    return found
+
 
 class Far:
     """What it told of itself: which tar and lister, whether it is empty."""
 
     def __init__(self, words: str) -> None:
-        told = dict(word.partition("=")[::2] for word in words.split())
-        self.stage = os.fsencode(told["stage"])
-        self.tar = told.get("tar", "other")
-        self.list = told.get("list", "none")
-        self.mark = os.fsencode(told.get("mark", ""))  # see Output.again
-        self.empty = told.get("empty") == "1"
-        self.mover = told.get("mover") == "perl"
-        self.way = _seconds(told.get("way", ""))
+        found = heard(words)
+        self.stage = os.fsencode(found["stage"])
+        self.tar = found["tar"]
+        self.list = found["list"]
+        self.mark = os.fsencode(found.get("mark", ""))  # see Output.again
+        self.empty = found.get("empty") == "1"
+        self.mover = found.get("mover") == "perl"
+        self.way = _seconds(found.get("way", ""))
         self.counted = self.tar != "gnu"
         self.precise = self.tar in ("gnu", "bsd")
 
@@ -24,6 +43,7 @@ class Far:
 def _seconds(text: str) -> float:
     """How long the way there and back takes, at most; 0 if that is not known."""
     try:
-        return float(text)
+        seconds = float(text)
     except ValueError:
         return 0.0
+    return seconds if 0 <= seconds < _LONGEST_WAY else 0.0

@@ -6,7 +6,6 @@ each end could wait for the other to read.
 
 from __future__ import annotations
 
-import errno
 import os
 import select
 import time
@@ -14,7 +13,7 @@ import time
 from filerep.archive.lentpages import Pool
 from filerep.archive.outbuffer import OutBuffer
 from filerep.command import UNAVAILABLE, OutputError, Stop
-from filerep.farend import listing
+from filerep.farend.answers import Answers, silent
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,88 +29,6 @@ STOPPED = 1.0
 # From so many bytes on a batch is sent from a pool. Smaller ones come alone, mostly, and memory
 # that is used once costs what copying does.
 _LARGE = 10 << 20
-
-
-class Answers:
-    """The receiver's answers: lines, and now and then a listing.
-
-    The end of an --on-sync command is told by a line of its own process, which may fall
-    anywhere into a listing. Such a line is written at once, so it is always whole, and
-    nobody else knows the number in it: it is cut out wherever it turns up.
-    """
-
-    def __init__(self, fd: int, far: Far) -> None:
-        self.fd = fd
-        self.ended = False
-        self._form = far.list
-        self._hook = b"filerep-" + far.stage.rpartition(b"-")[2] + b" "
-        self._aside: list[bytes] = []
-        self._data = bytearray()
-        self._listing = False
-        self._searched = 0
-
-    def fill(self) -> None:
-        """Read what is there; to be called when ``fd`` is readable."""
-        try:
-            chunk = os.read(self.fd, 1 << 20)
-        except OSError as error:
-            if error.errno == errno.EINTR:
-                return
-            chunk = b""
-        start = max(0, len(self._data) - len(self._hook) - 12)
-        self._data += chunk
-        self.ended = self.ended or not chunk
-        while (at := self._data.find(self._hook, start)) >= 0:
-            end = self._data.find(b"\n", at)
-            if end < 0:
-                break
-            self._aside.append(bytes(self._data[at + len(self._hook) : end]))
-            del self._data[at : end + 1]
-            self._searched = min(self._searched, at)
-
-    def wait(self, seconds: float) -> None:
-        """Read what comes within ``seconds``, 0 for any time; raises ``Stop`` if nothing does."""
-        poll = select.poll()
-        poll.register(self.fd, select.POLLIN)
-        if not poll.poll(seconds * 1000 or None):
-            raise Stop(UNAVAILABLE, silent(seconds))
-        self.fill()
-
-    def told(self, number: int) -> bool:
-        """Is the answer to batch ``number`` among what is there, and not taken yet?
-
-        Not to be asked while a listing is under way, which may hold anything.
-        """
-        poll = select.poll()
-        poll.register(self.fd, select.POLLIN)
-        if poll.poll(0):
-            self.fill()
-        lines = b"\n%s" % self._data
-        return b"\nok %d\n" % number in lines or b"\nfailed %d " % number in lines
-
-    def take(self) -> Iterator[tuple[str, bytes]]:
-        """("line", text) or ("listing", data) for each answer that is there whole."""
-        while self._aside:
-            yield "line", self._aside.pop(0)
-        while True:
-            if self._listing:
-                at = listing.find_end(self._form, self._data, self._searched)
-                if at < 0:
-                    self._searched = len(self._data)
-                    return
-                self._listing = False
-                yield "listing", bytes(self._data[:at])
-                del self._data[: at + len(listing.ENDS[self._form])]
-                continue
-            at = self._data.find(b"\n")
-            if at < 0:
-                return
-            line = bytes(self._data[:at])
-            del self._data[: at + 1]
-            if line == b"listing":
-                self._listing, self._searched = True, 0
-            else:
-                yield "line", line
 
 
 class Output(OutBuffer):
@@ -281,7 +198,3 @@ class Connection:
             if self.answers.ended:
                 raise Stop(UNAVAILABLE, "it was closed")
             self.answers.wait(self.out.patience)
-
-
-def silent(seconds: float) -> str:
-    return f"no sign of life from the far end for {seconds:g} s"

@@ -352,7 +352,7 @@ class Conversation:
             self._say(f"compared the contents of {compared:,} files: {found}")
 
     def _finish(self) -> None:
-        self._finishing = True
+        self._finishing = self._hearing.may_end = True
         self._command(b"finish")
 
     def _command(self, *commands: bytes) -> None:
@@ -385,7 +385,12 @@ class Conversation:
         if more_may_come and self._bulk_open:
             return
         if self._inventory.wanted and self._may_list():
-            self._command(*self._inventory.request())
+            self._list()
+
+    def _list(self) -> None:
+        known = len(self._here.table) + len(self._schedule.bulk)
+        self._connection.answers.expect_listing(known)
+        self._command(*self._inventory.request())
 
     def _next(self) -> Optional[Sent]:
         """The batch that is to go out next, perhaps an empty one; None for no such."""
@@ -421,7 +426,7 @@ class Conversation:
 
     def _list_if_many(self) -> None:
         if self._inventory.wanted > _MANY_LISTINGS and self._may_list():
-            self._command(*self._inventory.request())
+            self._list()
 
     def _plan_ahead(self) -> bool:
         if self.stopping or self._options.dry_run:

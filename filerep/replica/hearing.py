@@ -5,11 +5,13 @@ from __future__ import annotations
 import time
 
 from filerep.command import UNAVAILABLE, Stop
+from filerep.farend.answers import nonsense, understood
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from filerep.farend.answers import Answer
     from filerep.farend.connection import Connection
     from filerep.replica.filling import Filler
     from filerep.replica.memory import Memory
@@ -20,8 +22,8 @@ if TYPE_CHECKING:
     from filerep.replica.schedule import Schedule
     from filerep.replica.sent import Flight, Sent
 
-# Of one path of the batch that is about to be acknowledged.
-_TROUBLE = (b"bad", b"lost", b"there", b"kept", b"mode", b"aside", b"stale")
+_MOST_PASSED = 16 << 20  # bytes of lines that are no answers, one after the other
+_MOST_TROUBLE = 4  # answers for each path or directory of a batch
 
 
 class Hearing:
@@ -46,7 +48,9 @@ class Hearing:
         self._on_batch = on_batch
         self._on_hook = on_hook
         self._on_tools = on_tools
-        self.finished = False  # has the far end said bye?
+        self._passed = 0  # bytes of lines since the last that was an answer
+        self.may_end = False  # was the far end asked to?
+        self.finished = False  # has it said bye?
 
     def take(self) -> None:
         """All answers that are there; raises ``Stop``."""
@@ -60,56 +64,77 @@ class Hearing:
             raise Stop(UNAVAILABLE, "it was closed")
 
     def _line(self, line: bytes) -> None:
-        word, _, rest = line.partition(b" ")
-        if word == b"ok":
-            sent = self._answered(rest)[0]
+        answer = understood(line)
+        if answer is None:
+            self._passed += len(line) + 1
+            if self._passed > _MOST_PASSED:
+                raise nonsense("says what is no answer, without end")
+            return
+        self._passed = 0
+        word = answer.word
+        if word == "ok":
+            sent = self._answered(answer)
+            if self._answers.expects_listing:
+                raise nonsense("has not listed what it was asked for")
             self._landed(sent)
             self._on_batch.done(sent)
-        elif word == b"failed":
-            sent, rest = self._answered(rest)
+        elif word == "failed":
+            sent = self._answered(answer)
             self._landed(sent)
-            status, _, words = rest.partition(b" ")
-            self._on_batch.failed(sent, int(status), words.decode("utf-8", "replace"))
-        elif word == b"torn":
-            self._torn(rest)
-        elif word == b"error":
-            raise Stop(UNAVAILABLE, rest.decode("utf-8", "replace"))
-        elif word == b"hook":
-            self._on_hook(int(rest))
-        elif word == b"tools":
-            words = self._answered(rest)[1]
-            self._on_tools(words.decode("utf-8", "replace"))
-        elif word == b"bye":
+            self._on_batch.failed(sent, answer.other, answer.text)
+        elif word == "torn":
+            self._torn(answer)
+        elif word == "error":
+            raise Stop(UNAVAILABLE, answer.text)
+        elif word == "hook":
+            self._on_hook(answer.number)
+        elif word == "tools":
+            self._answered(answer)
+            self._on_tools(answer.text)
+        elif word == "bye":
+            if not self.may_end:
+                raise Stop(UNAVAILABLE, "the far end has ended by itself")
             self.finished = True
-        elif word in _TROUBLE:
-            sent, rest = self._answered(rest)
-            number, _, words = rest.partition(b" ")
-            told = (word.decode(), int(number), words.decode("utf-8", "replace"))
-            sent.trouble.append(told)
+        elif word == "again":
+            raise nonsense("is there again, and was not gone")
+        else:
+            self._trouble(answer)
 
-    def _torn(self, rest: bytes) -> None:
+    def _trouble(self, answer: Answer) -> None:
+        """One line about one path of the batch that is about to be acknowledged."""
+        sent = self._answered(answer)
+        numbered = sent.batch.numbered
+        sensible = answer.other < len(numbered)
+        if sensible and answer.word != "lost":  # which is about a directory of the stanza
+            stanza, path = numbered[answer.other]
+            sensible = path in stanza.paths
+        if not sensible or len(sent.trouble) >= _MOST_TROUBLE * len(numbered):
+            raise nonsense(f"answers {answer.word!r} for what was never sent")
+        sent.trouble.append((answer.word, answer.other, answer.text))
+
+    def _torn(self, answer: Answer) -> None:
         """What unpacked the first batch was killed; all that is under way is lost with it."""
-        sent, rest = self._answered(rest)
-        status, _, words = rest.partition(b" ")
+        sent = self._answered(answer)
         for line in self._connection.again():
+            if line.startswith(b"torn "):
+                raise nonsense("is killed more than once at a time")
             self._line(line)
         others = self._flight.under_way[1:]
         if any(other.batch.commands for other in others):
             raise Stop(UNAVAILABLE, "its tar was killed")
         self._landed(sent)
-        self._on_batch.failed(sent, int(status), words.decode("utf-8", "replace"))
+        self._on_batch.failed(sent, answer.other, answer.text)
         for other in others:
             other.void = True
             self._landed(other)
             self._on_batch.done(other)
 
-    def _answered(self, rest: bytes) -> tuple[Sent, bytes]:
-        """The batch whose number begins ``rest``, the first under way, and what follows."""
-        number, _, rest = rest.partition(b" ")
-        sent = self._flight.first(number)
+    def _answered(self, answer: Answer) -> Sent:
+        """The batch that it is about, the first under way."""
+        sent = self._flight.first(answer.number)
         if sent is None:
             raise Stop(UNAVAILABLE, "the far end answers out of order")
-        return sent, rest
+        return sent
 
     def _landed(self, sent: Sent) -> None:
         """The first batch under way is no more."""

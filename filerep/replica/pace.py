@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 
 from filerep.command import UNAVAILABLE, Stop
-from filerep.farend.connection import silent
+from filerep.farend.answers import silent
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

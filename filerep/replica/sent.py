@@ -68,9 +68,9 @@ class Flight:
     def add(self, sent: Sent) -> None:
         self.under_way.append(sent)
 
-    def first(self, number: bytes) -> Optional[Sent]:
+    def first(self, number: int) -> Optional[Sent]:
         """The oldest batch if it has that number, which is the one that can be answered."""
-        if self.under_way and number == b"%d" % self.under_way[0].batch.number:
+        if self.under_way and number == self.under_way[0].batch.number:
             return self.under_way[0]
         return None
 

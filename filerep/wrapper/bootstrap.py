@@ -7,6 +7,7 @@ import time
 
 from filerep import command
 from filerep.command import Stop
+from filerep.farend.abilities import heard
 from filerep.farend.shell import script_text, shell_quote
 from filerep.wrapper import mistakes
 from filerep.wrapper.endings import Lost, one_line
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from filerep.wrapper.job import Job
 
 _LEAST_TIMEOUT = 3.0  # seconds; what takes longer is told of once a second
+_MOST_SAID = 1 << 20  # bytes, of whoever is no shell of ours
 
 
 class Bootstrap:
@@ -53,6 +55,9 @@ class Bootstrap:
         Raises ``Lost`` with the reason in words, and ``Stop``.
         """
         self._said += chunk
+        if len(self._said) > _MOST_SAID:
+            who = "far end" if self._told else "connection command"
+            raise Lost(f"the {who} talks without end, and is not ready")
         mark = f"filerep-{self._nonce} ".encode()
         while b"\n" in (line := self._said.partition(mark)[2]):
             line, _, self._said = line.partition(b"\n")
@@ -85,7 +90,7 @@ class Bootstrap:
 
     def _answer(self, here: str) -> None:
         """Send the receiver to who has told ``here``."""
-        self._told = dict(pair.partition("=")[::2] for pair in here.split())
+        self._told = heard(here)
         cleans = _task(self._job, self._first) == b"clean"
         refuse_overlap(self._job.source, self._told, self._there, cleans)
         if self._told["tar"] == "none":

@@ -14,7 +14,8 @@ from programs import wait_for
 
 from filerep.archive import lentpages
 from filerep.farend.abilities import Far
-from filerep.farend.connection import Answers, Output
+from filerep.farend.answers import Answers
+from filerep.farend.connection import Output
 
 FAR = Far("stage=.filerep-x tar=gnu list=find")
 

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from filerep.farend.abilities import Far
+from filerep.farend.answers import Answers
 from filerep.farend.batch import Batch
-from filerep.farend.connection import Answers, Output
+from filerep.farend.connection import Output
 from filerep.replica import table as tables
 from filerep.replica.economy import Economy
 from filerep.replica.options import Options
