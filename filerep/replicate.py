@@ -172,6 +172,7 @@ def _main(run: Command, typed: Typed) -> int:
     quiet, debugging = bool(run.args["--quiet"]), bool(run.args["--debugging"])
     verbose = bool(run.args["--verbose"])
     display = Display(sys.stderr, run.program, quiet, debugging, verbose)
+    waiters.say = display.message
     signals = Signals(display)
     try:
         return replicate(

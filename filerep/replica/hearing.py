@@ -105,7 +105,7 @@ class Hearing:
         sent = self._answered(answer)
         numbered = sent.batch.numbered
         sensible = answer.other < len(numbered)
-        if sensible and answer.word != "lost":  # which is about a directory of the stanza
+        if sensible and answer.word != "lost":  # that is about a directory it is in
             stanza, path = numbered[answer.other]
             sensible = path in stanza.paths
         if not sensible or len(sent.trouble) >= _MOST_TROUBLE * len(numbered):

@@ -165,7 +165,7 @@ class Session:
         while not self._ended():
             fds = [stages.reports, stages.watch_ready, *self._errors.fds()]
             asking = self._waiters.fds()
-            ready = self._poll(fds, None)
+            ready = self._poll(fds, self._waiters.pause())
             self._waiters.hear(ready.intersection(asking))
             # A descriptor that was closed here may be one of theirs by now.
             ready.difference_update(asking)

@@ -18,9 +18,11 @@ from __future__ import annotations
 import os
 import select
 import socket
+import time
 
 from filerep import ownfiles
 from filerep.command import UNAVAILABLE, Stop
+from filerep.pathstream import quote
 from filerep.wrapper.record import Record
 
 TYPE_CHECKING = False
@@ -30,6 +32,9 @@ if TYPE_CHECKING:
 
 SAVED, ON_SYNC = b"saved\n", b"on-sync\n"
 _PATIENCE = 5.0  # seconds
+_MOST = 500  # who may wait at once
+_SHUT_TIME = 1.0  # seconds
+_MOST_ANSWER = 64  # bytes
 _NONE_RUNS = "no file-replicator is running with these arguments; start one first"
 
 
@@ -70,6 +75,9 @@ class Waiters:
         self._asked: list[Asker] = []
         self._answered: list[Asker] = []  # but for what --on-sync has to say
         self._status = 0  # of the --on-sync command when it ended last
+        self._shut_until = 0.0  # nobody can come before that, as no descriptor is left
+        self._full = False
+        self.say: Callable[[str], object] = bool
 
     def listen(self) -> None:
         """From now on they can come. To be called by the run that holds the lock."""
@@ -89,26 +97,60 @@ class Waiters:
 
     def fds(self) -> list[int]:
         """What to poll for reading before ``hear``."""
-        return [self._socket.fileno(), *self._arrived] if self._socket else []
+        if self._socket is None:
+            return []
+        waiting = [one.socket.fileno() for one in self._waiting()]
+        door = [] if self.pause() is not None else [self._socket.fileno()]
+        return [*door, *self._arrived, *waiting]
+
+    def pause(self) -> Optional[float]:
+        """Seconds until more can come, None if they can: to be polled for no longer."""
+        left = self._shut_until - time.monotonic()
+        return left if left > 0 else None
 
     def hear(self, ready: Collection[int]) -> None:
+        self._let_go(ready)
         for fd in [fd for fd in self._arrived if fd in ready]:
             self._asks(self._arrived.pop(fd))
         if self._socket is None or self._socket.fileno() not in ready:
             return
+        many = len(self._arrived) + len(self._waiting()) >= _MOST
         try:
-            one = self._socket.accept()[0]
+            one = None if many else self._socket.accept()[0]
+        except BlockingIOError:
+            return  # gone again
         except OSError:
-            return  # gone again, or no descriptor left: they stay in the queue
+            one = None
+        if one is None:
+            # They stay in the queue, which can be read from all the time.
+            self._shut_until = time.monotonic() + _SHUT_TIME
+            if not self._full:
+                self.say("too many wait at once (--wait): some are heard later")
+            self._full = True
+            return
         one.setblocking(False)
         self._arrived[one.fileno()] = one
+
+    def _waiting(self) -> list[Asker]:
+        return [*self._new, *self._asked, *self._answered]
+
+    def _let_go(self, ready: Collection[int]) -> None:
+        """Forget those of ``ready`` who have gone, or say what they are not asked for."""
+        gone = [one for one in self._waiting() if one.socket.fileno() in ready]
+        for one in gone:
+            one.socket.close()
+            for some in (self._new, self._asked, self._answered):
+                if one in some:
+                    some.remove(one)
+        if gone:
+            self._shut_until, self._full = 0.0, False
 
     def _asks(self, one: socket.socket) -> None:
         try:
             said = one.recv(64)
         except OSError:
             said = b""
-        if said:
+        if said in (SAVED, ON_SYNC):
             self._new.append(Asker(one, said == ON_SYNC))
         else:
             one.close()
@@ -210,17 +252,21 @@ def wait(path: str, say: Callable[[str], None], on_sync: bool = False) -> int:
         if not select.select([asking], [], [], _PATIENCE)[0]:
             say("waiting for the one that runs, which says what it is doing")
         try:
-            while not answer.endswith(b"\n"):
+            while not answer.endswith(b"\n") and len(answer) < _MOST_ANSWER:
                 chunk = asking.recv(64)
                 if not chunk:
                     break
                 answer += chunk
         except ConnectionError:
             pass
-    if not answer.endswith(b"\n"):
+    if not answer.endswith(b"\n") and len(answer) < _MOST_ANSWER:
         said = "the file-replicator that was asked ended before everything had arrived"
         raise Stop(UNAVAILABLE, said)
-    failing, status = map(int, (answer + b" 0").split()[:2])
+    try:
+        failing, status = map(int, answer[:_MOST_ANSWER].split())
+    except ValueError:
+        said = f"what runs answers {quote(answer[:_MOST_ANSWER])}, which makes no sense"
+        raise Stop(UNAVAILABLE, said) from None
     if failing:
         paths = "one path" if failing == 1 else f"{failing:,} paths"
         said = (
@@ -237,7 +283,8 @@ def _at(path: str, act: Callable[[str], None]) -> None:
     An address of a unix socket is 108 bytes at most (104 on macOS, unix(7)); a home directory
     may be longer.
     """
-    here = os.open(".", os.O_RDONLY | os.O_CLOEXEC)
+    # O_PATH: one may be in a directory that one cannot read.
+    here = os.open(".", getattr(os, "O_PATH", os.O_RDONLY) | os.O_CLOEXEC)
     try:
         os.chdir(os.path.dirname(path))
         act(os.path.basename(path))

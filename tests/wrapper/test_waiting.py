@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
+import resource
+import select
 import signal
+import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +20,9 @@ import farends
 import pytest
 from farends import without_rights
 from programs import ROOT, Running, environment, marked, run, running, wait_for
+
+from filerep.command import Stop
+from filerep.wrapper.waiting import ON_SYNC, SAVED, Waiters, wait
 
 REPLICATOR = str(ROOT / "bin/file-replicator")
 
@@ -311,3 +319,137 @@ def test_a_long_state_directory_is_no_obstacle(pair: Pair, place: Path) -> None:
         assert pair.wait().returncode == 0
         (socket,) = deep.glob("file-replicator/*.sock")
         assert socket.stat().st_mode & 0o777 == 0o600
+
+
+# --- whoever comes --------------------------------------------------------------------
+
+
+class Door:
+    """Waiters that listen, and those who come; as the wrapper's loop has them."""
+
+    def __init__(self, place: Path) -> None:
+        self.path = str(place / "sock")
+        self.waiters = Waiters(None, self.path)
+        self.waiters.listen()
+        self.said: list[str] = []
+        self.waiters.say = self.said.append
+
+    def come(self, said: bytes = SAVED) -> socket.socket:
+        one = socket.socket(socket.AF_UNIX)
+        one.settimeout(5)
+        one.connect(self.path)
+        if said:
+            one.sendall(said)
+        return one
+
+    def turns(self, most: int = 1000) -> int:
+        """How often there was something to hear, until there is not."""
+        for turn in range(most):
+            fds = self.waiters.fds()
+            ready = set(select.select(fds, [], [], 0)[0])
+            if not ready:
+                return turn
+            self.waiters.hear(ready)
+        raise AssertionError("it does not rest")
+
+
+@pytest.fixture
+def door(tmp_path: Path) -> Iterator[Door]:
+    door = Door(tmp_path)
+    yield door
+    door.waiters.close()
+
+
+def test_who_has_gone_is_let_go(door: Door) -> None:
+    stays = door.come()
+    for _ in range(50):
+        door.come().close()
+    door.turns()
+    assert door.waiters.due()
+    for _ in range(50):
+        door.come().close()
+    door.turns()
+    assert len(door.waiters.fds()) == 2  # the door, and who stays
+    door.waiters.answer(3, 0)
+    assert stays.recv(64) == b"3 0\n"
+    assert len(door.waiters.fds()) == 1
+
+
+def test_without_a_descriptor_left_nobody_spins_and_all_are_heard_later(
+    door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    stay = [door.come() for _ in range(5)]
+    door.turns()
+    late = [door.come() for _ in range(5)]
+    used = max(map(int, os.listdir("/proc/self/fd")))
+    spare = [os.dup(0) for _ in range(used)]  # no number below that is free
+    top = max(spare) + 1
+    resource.setrlimit(resource.RLIMIT_NOFILE, (top, limits[1]))
+    try:
+        assert door.turns() < 10 and door.waiters.pause()
+        assert len(door.said) == 1
+        stay[0].close()  # one of these is heard now
+        door.turns()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        for fd in spare:
+            os.close(fd)
+    monkeypatch.setattr(time, "monotonic", lambda now=time.monotonic(): now + 10)
+    door.turns()
+    assert door.waiters.due()
+    door.waiters.answer(0, 0)
+    for one in [*stay[1:], *late]:
+        assert one.recv(64) == b"0 0\n"
+
+
+def test_whatever_they_say_it_rests_and_answers_those_who_ask(door: Door) -> None:
+    first = random.randrange(1 << 30)
+    print(f"seeds from {first}")
+    for seed in range(first, first + 300):
+        dice = random.Random(seed)
+        asks = door.come()
+        others = []
+        for _ in range(dice.randrange(6)):
+            said = dice.choice([b"", b"s", SAVED * 2, SAVED, ON_SYNC, b"x" * 5000])
+            other = door.come(said or dice.randbytes(dice.randrange(100)))
+            others.append(other)
+            if dice.random() < 0.3:
+                door.turns()
+            if dice.random() < 0.3:
+                other.close()
+            elif dice.random() < 0.3:
+                with contextlib.suppress(OSError):
+                    other.sendall(dice.randbytes(50))
+        door.turns()
+        assert door.waiters.due()
+        if dice.random() < 0.3:
+            door.waiters.again()
+            assert door.waiters.due()
+        door.waiters.answer(seed, 0)
+        assert asks.recv(64) == b"%d 0\n" % seed, seed
+        for one in [asks, *others]:
+            one.close()
+        door.turns()
+        assert len(door.waiters.fds()) == 1, seed
+
+
+@pytest.mark.parametrize("answer", [b"", b"x\n", b"1\n", b"9" * 100_000, b"1 2 3\n"])
+def test_an_answer_that_makes_no_sense_ends_the_wait_in_words(
+    answer: bytes, tmp_path: Path
+) -> None:
+    with socket.socket(socket.AF_UNIX) as door:
+        door.bind(str(tmp_path / "sock"))
+        door.listen()
+
+        def serve() -> None:
+            one = door.accept()[0]
+            with one, contextlib.suppress(OSError):
+                one.recv(64)
+                one.sendall(answer)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        with pytest.raises(Stop):
+            wait(str(tmp_path / "sock"), lambda _: None)
+        thread.join()
