@@ -261,10 +261,19 @@ class Conversation:
     def _measure(self, tally: Tally) -> None:
         """Find out how much is to be sent, once fr-walk has named all there is."""
         if not (tally.started or self._bulk_open or self._inventory.waited_for):
-            waiting = self._schedule.bulk.paths()
-            tally.start(waiting, self._waiting, self._size_to_send)
+            waiting = self._planned_ahead() + self._schedule.bulk.paths()
+            aside = lambda: [*self._schedule.big, *self._pieces.paths()]
+            tally.start(waiting, self._waiting, self._size_to_send, aside)
         elif not (self._may_send() and self._queued()):
             tally.step()
+
+    def _planned_ahead(self) -> list[bytes]:
+        """The paths in the batch that was begun, as many as were taken for it."""
+        ahead = self._flight.ahead
+        if ahead is None:
+            return []
+        paths = [member.path for member in ahead.batch.members]
+        return paths + [b"."] * (ahead.taken - len(paths))
 
     def _waiting(self) -> int:
         """How many that fr-walk named are not in a batch, or in none that was begun."""

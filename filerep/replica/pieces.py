@@ -114,6 +114,10 @@ class Pieces:
     def __bool__(self) -> bool:
         return self.current is not None
 
+    def paths(self) -> list[bytes]:
+        """The file that is on its way."""
+        return [] if self.current is None else [self.current.path]
+
     def abandon(self, path: bytes) -> None:
         """What was sent of ``path`` is of no use any more."""
         if self.current is not None and self.current.path == path:

@@ -71,7 +71,7 @@ class Sender:
         """``much``: the next batch is a large one."""
         batch = sent.batch
         if tally:
-            tally.plan(batch.count, batch.bytes)
+            tally.plan(sum(not _is_piece(one) for one in batch.members), batch.bytes)
         batch.arrange(self._far)
         packed = self._packed
         self._out.begin(batch.bytes, max(1, self._economy.level) if packed else 0)
@@ -94,7 +94,7 @@ class Sender:
                 tally.begin(member.size)
             took, fit = self._send_member(member)
             if tally:
-                tally.end(fit)
+                tally.end(fit, not _is_piece(member))
             length += took
             if fit:
                 self._tell_restless(member)
@@ -292,6 +292,11 @@ class Sender:
             self._unreadable.remove(path)  # said once, and looked at when named again
         else:
             self._restless.torn(path, size)
+
+
+def _is_piece(member: Member) -> bool:
+    """Is more of the file to come?"""
+    return member.way is not None and member.way.verb == b"piece"
 
 
 def _members(scripts: list[tuple[bytes, bytes]]) -> bytes:

@@ -12,7 +12,7 @@ from filerep.pathstream import quote
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from typing import Any, Optional
 
 _INTERVAL = 0.1
@@ -57,9 +57,9 @@ class Tally:
         if self._clock() - self._told >= _INTERVAL:
             self.tell()
 
-    def end(self, whole: bool) -> None:
-        """The file is done; it counts if ``whole``."""
-        self.files += whole
+    def end(self, whole: bool, last: bool = True) -> None:
+        """The file is done, or a piece of it if not ``last``; it counts if ``whole``."""
+        self.files += whole and last
         self.bytes += self._file_left if whole else 0
         self._file_left = 0
 
@@ -81,13 +81,15 @@ class Tally:
         waiting: list[bytes],
         still: Callable[[], int],
         size: Callable[[bytes], Optional[int]],
+        aside: Callable[[], Iterable[bytes]] = tuple,
     ) -> None:
         """Measure ``waiting``, the last first, of which the last ``still()`` still wait.
 
-        ``size`` tells how much is to be sent of a path, None if nothing is.
+        ``size`` tells how much is to be sent of a path, None if nothing is. Those that do not
+        wait there any more are in a batch, or are ``aside``, until there is nothing else.
         """
         self.started = True
-        self._left = self._measure(waiting, still, size)
+        self._left = self._measure(waiting, still, size, aside)
 
     def measuring(self) -> bool:
         return self._left is not None
@@ -104,25 +106,26 @@ class Tally:
         paths: list[bytes],
         still: Callable[[], int],
         size: Callable[[bytes], Optional[int]],
+        aside: Callable[[], Iterable[bytes]],
     ) -> Iterator[None]:
         lengths: list[Optional[int]] = []
-        below: dict[bytes, int] = {}  # bytes, by directory
+        seen: list[bytes] = []
         for path in reversed(paths):
             if len(lengths) >= still():
                 break
-            length = size(path)
-            lengths.append(length)
-            if length:
-                for directory in _above(path):
-                    below[directory] = below.get(directory, 0) + length
+            lengths.append(size(path))
+            seen.append(path)
             if not len(lengths) % _STEP:
                 yield
         # Sending may have gone past where measuring is: that part is planned as well.
-        del lengths[still() :]
+        del lengths[still() :], seen[len(lengths) :]
+        for path in aside():
+            lengths.append(size(path))
+            seen.append(path)
         counted = [length for length in lengths if length is not None]
         self.of_files = self.planned_files + len(counted)
         self.of_bytes = self.planned_bytes + sum(counted)
-        self.heavy = _heaviest(below, self.of_bytes)
+        self.heavy = _heaviest(zip(seen, lengths), self.of_bytes)
 
 
 def _above(path: bytes) -> Iterator[bytes]:
@@ -133,8 +136,17 @@ def _above(path: bytes) -> Iterator[bytes]:
         at = path.find(b"/", at + 1)
 
 
-def _heaviest(below: dict[bytes, int], whole: int) -> Optional[tuple[str, int]]:
+def _heaviest(
+    found: Iterable[tuple[bytes, Optional[int]]], whole: int
+) -> Optional[tuple[str, int]]:
     """The innermost directory with most of ``whole`` bytes, if there is much in it."""
+    if whole < _HEAVY:
+        return None
+    below: dict[bytes, int] = {}
+    for path, length in found:
+        if length:
+            for directory in _above(path):
+                below[directory] = below.get(directory, 0) + length
     heavy = [one for one in below if below[one] >= max(_HEAVY, whole / 2)]
     if not heavy:
         return None

@@ -298,9 +298,8 @@ class Display:
 
     def _draw_bottom(self) -> None:
         if self._bar is not None:
-            self._screen.draw(self._bar.text(self._screen.width))
+            self._screen.draw(self._bar.text(self._screen.bottom_width))
         elif self._burst:
-            text = self._burst.line(self._screen.room)
-            self._screen.draw_timed(text)
+            self._screen.draw_timed(self._burst.line(self._screen.bottom_room))
         else:
             self._screen.draw("")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import time
 
-from filerep.wrapper.words import columns, wrapped
+from filerep.wrapper.words import beginning, columns, wrapped
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -61,6 +61,16 @@ class Screen:
     def room(self) -> int:
         """Columns beside the time of day."""
         return max(self.width - _INDENT, 1) if self.width else 0
+
+    @property
+    def bottom_room(self) -> int:
+        """The same in the bottom line."""
+        return max(self.bottom_width - _INDENT, 1) if self.width else 0
+
+    @property
+    def bottom_width(self) -> int:
+        """Columns of the bottom line; a ^C that is typed has its place behind it."""
+        return max(self.width - len("^C"), 1) if self.width else 0
 
     def asked(self) -> bool:
         """Does somebody ask for a password here, whose question must stand last?"""
@@ -121,11 +131,12 @@ class Screen:
         if text:
             self._write(f"\r{text}{' ' * left_over}")
         else:
-            self._write(f"\r{' ' * columns(self._bottom)}\r")
+            blank = max(columns(self._bottom), self.width)
+            self._write(f"\r{' ' * blank}\r")
         self._bottom = text
 
     def draw_timed(self, text: str) -> None:
-        self.draw(self._timed(text))
+        self.draw(beginning(self._timed(text), self.bottom_width))
 
     def _timed(self, text: str) -> str:
         return time.strftime(_TIME, self._local_time()) + text

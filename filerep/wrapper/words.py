@@ -75,7 +75,12 @@ def ending(name: str, width: int) -> str:
 
 def beginning(text: str, width: int) -> str:
     """``text``, or of one that is wider than ``width`` as much as fits."""
-    return text if len(text) <= width else f"{text[: width - 3]}..."
+    if columns(text) <= width:
+        return text
+    text = text[:width]
+    while columns(text) > width - len("..."):
+        text = text[:-1]
+    return f"{text}..."
 
 
 def bare(name: str) -> str:

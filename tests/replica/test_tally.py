@@ -78,3 +78,16 @@ def test_the_directory_that_is_heavy_is_found(
     while tally.step():
         pass
     assert tally.heavy == heavy
+
+
+def test_what_was_put_aside_is_counted_too() -> None:
+    waiting = [b"a", b"b", b"c", b"d"]
+    aside: list[bytes] = []
+    tally = Tally(lambda _: None, lambda: 0.0)
+    tally.start(list(waiting), lambda: len(waiting), lambda _: 10, lambda: aside)
+    aside.append(waiting.pop(0))
+    tally.plan(1, 10)
+    waiting.pop(0)
+    while tally.step():
+        pass
+    assert (tally.of_files, tally.of_bytes) == (4, 40)

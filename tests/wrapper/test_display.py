@@ -207,6 +207,14 @@ def test_a_wide_character_takes_two_columns() -> None:
     assert words.columns("e\u0301") == 1
 
 
+def test_what_is_cut_off_is_cut_by_columns() -> None:
+    assert words.beginning("abcdef", 6) == "abcdef"
+    assert words.beginning("abcdefg", 6) == "abc..."
+    assert words.beginning("データベース", 8) == "デー..."
+    assert words.ending("'データベース'", 14) == "'データベース'"
+    assert words.ending("'aデータベース'", 14) == "'...タベース'"
+
+
 def test_long_lines_are_broken_between_words_and_indented() -> None:
     text = "00:00:00 one two three four five six"
     assert words.wrapped(text, 26, 9) == (
