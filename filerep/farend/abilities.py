@@ -37,7 +37,21 @@ class Far:
         self.mover = found.get("mover") == "perl"
         self.way = _seconds(found.get("way", ""))
         self.counted = self.tar != "gnu"
+        self.keeps_modes = found.get("modes") != "0"
+        # What is one name there: `case`, `form` (of Unicode, composed or not), or both.
+        self.folds = frozenset(found.get("folds", "").split(",")) & {"case", "form"}
         self.precise = self.tar in ("gnu", "bsd")
+
+    def fold(self, name: bytes) -> bytes:
+        """The same for all names that are one over there."""
+        import unicodedata  # by few
+
+        text = name.decode("utf-8", "surrogateescape")
+        if "form" in self.folds:
+            text = unicodedata.normalize("NFD", text)
+        if "case" in self.folds:
+            text = "".join(c.upper() if len(c.upper()) == 1 else c for c in text)
+        return text.encode("utf-8", "surrogateescape")
 
 
 def _seconds(text: str) -> float:

@@ -39,7 +39,7 @@ _FORMS = {
     word.encode(): re.compile(word.encode() + b"".join(parts), re.DOTALL)
     for words, parts in (
         ("bye again", (_NONE, _NONE, _NONE)),
-        ("ok hook", (_FIRST, _NONE, _NONE)),
+        ("ok hook modes", (_FIRST, _NONE, _NONE)),
         ("tools", (_FIRST, _NONE, _TEXT)),
         ("error", (_NONE, _NONE, _TEXT)),
         ("failed torn", (_FIRST, _SECOND, _TEXT)),

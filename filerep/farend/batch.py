@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from filerep.farend.ways import Way
 
 # Of a directory's mode these are sent, and its owner can always write into it.
-_DIRECTORY_BITS = 0o777
+_DIRECTORY_BITS = 0o1777
 _OWNER_BITS = 0o700
 
 COMMIT = b"commit"
@@ -186,6 +186,8 @@ class Batch:
         self.commands: list[bytes] = []  # what else the script does: list, hook, finish
         self.lessons: list[bytes] = []  # functions that it needs and are not there yet
         self.staged: dict[bytes, tuple[Group, bytes]] = {}  # new directories
+        # The names of paths that are called otherwise over there, see twins.py.
+        self.called: dict[bytes, bytes] = {}
         self.files: list[tuple[bytes, bytes]] = (
             []
         )  # for these: names in the stage, data
@@ -235,7 +237,7 @@ class Batch:
             self._times.append(found.st_mtime_ns)
         parent, _, name = path.rpartition(b"/")
         if way is None:
-            self.shelf(parent).put(name, path, status, target)
+            self.shelf(parent).put(self.called.pop(path, name), path, status, target)
         else:
             self.shelf(parent).reuse(name, path, status, way)
 

@@ -39,6 +39,7 @@ from filerep.replica.schedule import Schedule
 from filerep.replica.sending import Sender
 from filerep.replica.sent import Flight
 from filerep.replica.settling import Settling
+from filerep.replica.twins import Twins
 from filerep.replica.undo import Undo
 
 TYPE_CHECKING = False
@@ -111,6 +112,10 @@ class Conversation:
             self._filler.put_off,
             reuse,
         )
+        if far.folds:
+            plan.twins = Twins(here.source, far.fold)
+        if not far.keeps_modes:
+            self._keep_no_modes()
         mender = Mender(
             Undo(table),
             table,
@@ -156,6 +161,7 @@ class Conversation:
             self._hooked,
             economy.answer,
         )
+        self._hearing.on_no_modes = self._keep_no_modes
         self._sender = Sender(
             here.source, table, far, out, economy, restless, unread.add
         )
@@ -165,6 +171,11 @@ class Conversation:
         out.reclaim = self._hearing.reclaim
         if reporter.tally:
             out.written = reporter.tally.written
+
+    def _keep_no_modes(self) -> None:
+        if self._here.table.keeps_modes:
+            self._here.table.ignore_modes()
+            self._say("the far end keeps no modes: files have those that it gives them")
 
     # -- the loop ---------------------------------------------------------------------
 

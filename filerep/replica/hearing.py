@@ -51,6 +51,7 @@ class Hearing:
         self._passed = 0  # bytes of lines since the last that was an answer
         self.may_end = False  # was the far end asked to?
         self.finished = False  # has it said bye?
+        self.on_no_modes: Callable[[], object] = bool  # they could not be set
 
     def take(self) -> None:
         """All answers that are there; raises ``Stop``."""
@@ -81,7 +82,13 @@ class Hearing:
         elif word == "failed":
             sent = self._answered(answer)
             self._landed(sent)
-            self._on_batch.failed(sent, answer.other, answer.text)
+            if sent.void:
+                self._on_batch.done(sent)
+            else:
+                self._on_batch.failed(sent, answer.other, answer.text)
+        elif word == "modes":
+            self._answered(answer).void = True  # the next try is without them
+            self.on_no_modes()
         elif word == "torn":
             self._torn(answer)
         elif word == "error":

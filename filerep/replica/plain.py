@@ -127,7 +127,7 @@ class Plain:
         value = self._table.get_directory(directory)
         if value is None or tables.marks(value) != tables.OURS | tables.UNSEEN:
             return
-        if directory_mode(os.fstat(fd)) == tables.mode_of(value) & 0o777:
+        if directory_mode(os.fstat(fd)) == tables.mode_of(value) & 0o1777:
             self._table.see_directory(directory)
 
     def altered(self, directory: bytes, paths: list[bytes]) -> list[bytes]:

@@ -22,6 +22,7 @@ from filerep.replica import table as tables
 from filerep.replica.inventory import STAGE_PREFIX
 from filerep.replica.plain import Plain
 from filerep.replica.retries import LIST
+from filerep.replica.twins import Twins, one_name
 from filerep.source import changed_meanwhile, kind
 
 TYPE_CHECKING = False
@@ -75,6 +76,7 @@ class Plan:
         self._reuse = reuse
         self._plain = Plain(source, table, complete, failing, self._claim, reuse)
         self.altered = self._plain.altered
+        self.twins: Optional[Twins] = None  # where the far end folds names
 
     def verify(self, record: bytes, queue: Paths) -> None:
         """Look at what has gone of ours at or below ``record``, files before directories.
@@ -115,7 +117,8 @@ class Plan:
         """Look at ``paths``, all in ``directory``, until the batch is full; at how many?"""
         done = 0
         while done < len(paths) and not sent.batch.full:
-            done = self._plain.look(directory, paths, done, sent)
+            if self.twins is None:
+                done = self._plain.look(directory, paths, done, sent)
             if done == len(paths) or sent.batch.full:
                 break
             if not self.look(paths[done], sent, queue):
@@ -141,6 +144,8 @@ class Plan:
                 if path in self._failing:
                     return True  # it has its own time
                 if self._source.is_own(path, status):
+                    return True
+                if self.twins and self._has_a_twin(path, status, sent, self.twins):
                     return True
                 self._plan_file(path, status, sent, queue)
             elif found == stat.S_IFDIR:
@@ -296,12 +301,15 @@ class Plan:
         if tables.marks(value) & tables.UNSEEN:
             value = tables.marked(value, tables.marks(value) & ~tables.UNSEEN)
             self._table.put_directory(path, value)
-        if tables.marks(value) & tables.UNSURE or tables.mode_of(value) & 0o777 != mode:
+        if tables.marks(value) & tables.UNSURE or (
+            self._table.keeps_modes and tables.mode_of(value) & 0o1777 != mode
+        ):
             value = tables.directory_entry(mode, tables.OURS)
             self._table.put_directory(path, value)
             sent.entries.append((path + b"/", value))
-            sent.batch.modes.append((path, mode))
-            sent.planned.add(path)
+            if self._table.keeps_modes:
+                sent.batch.modes.append((path, mode))
+                sent.planned.add(path)
 
     def _plan_absent(self, path: bytes, sent: Sent, queue: Paths) -> None:
         if not self._deletes:
@@ -315,14 +323,46 @@ class Plan:
             self._delete(path, sent)
 
     def _delete(self, path: bytes, sent: Sent) -> None:
-        if path.rpartition(b"/")[0] in self._table.directories or not self._complete:
+        inside = path.rpartition(b"/")[0] in self._table.directories
+        if (inside or not self._complete) and not self._is_renamed(path):
             sent.batch.deletions.append(path)
             sent.planned.add(path)
             sent.removed.append(path)
         parent, _, name = path.rpartition(b"/")
         self._table.directories.get(parent, {}).pop(name, None)
 
+    def _has_a_twin(
+        self, path: bytes, status: os.stat_result, sent: Sent, twins: Twins
+    ) -> bool:
+        """Is ``path`` not to be sent, as the far end has it by a name that is the same there?"""
+        other = twins.before(path)
+        if other is not None:
+            self._on_error("send", path, one_name(other))
+            return True
+        directory, _, name = path.rpartition(b"/")
+        names = self._table.directories.get(directory, {})
+        known = None if name in names else twins.known(directory, name, names)
+        value = names.get(known) if known is not None else None
+        if known is None or value is None:
+            return False
+        del names[known]
+        sent.batch.called[path] = known
+        return self._table.renamed(path, value, status)
+
+    def _is_renamed(self, path: bytes) -> bool:
+        """Is what is over there at ``path`` here, under a name that is the same there?"""
+        twin = self.twins.of(path) if self.twins else None
+        if twin is None:
+            return False
+        if self._table.get(twin) is not None:
+            self._table.doubt(twin)
+        self._later(twin, 0.0)
+        return True
+
     def _remove_directory(self, path: bytes, sent: Sent) -> None:
+        if self._is_renamed(path):
+            self._table.remove(path)
+            return
         value = self._table.get_directory(path)
         if value is not None and tables.marks(value) & tables.OURS:
             for inner, mark in self._table.below(path):

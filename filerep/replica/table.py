@@ -70,6 +70,8 @@ UNSEEN_DOUBTED = _pack(0, 0, 0, 0, 0) + _MARKS[OURS | UNSURE | UNSEEN]
 
 _SECOND = 1_000_000_000
 _MODE_BITS = stat.S_IFMT(0xFFFF) | 0o777
+# Of times, in ns: Windows and SMB, microseconds, exFAT, a tar that keeps seconds, FAT.
+_STEPS = (100, 1000, 10_000_000, _SECOND, 2 * _SECOND)
 _TYPES = {b"f": stat.S_IFREG, b"l": stat.S_IFLNK, b"d": stat.S_IFDIR}
 
 # Since Linux 6.13 these give the next change after a stat a stamp of its own.
@@ -204,10 +206,17 @@ class Table:
 
     def __init__(self) -> None:
         self.directories: dict[bytes, dict[bytes, bytes]] = {b"": {}}
+        self.keeps_modes = True  # does the far end?
+        self._mode_bits = _MODE_BITS
         # Entries that became ours because the far end has them already, to be remembered.
         self.adopted: list[tuple[bytes, bytes]] = []
         # By directory, of a listing that says what is here; good until it is changed.
         self.digests: dict[bytes, bytes] = {}
+
+    def ignore_modes(self) -> None:
+        """The far end keeps no permission bits, or those that it likes."""
+        self.keeps_modes = False
+        self._mode_bits = stat.S_IFMT(0xFFFF)
 
     def __len__(self) -> int:
         return sum(
@@ -380,13 +389,32 @@ class Table:
             mtime != status.st_mtime_ns
             or size != status.st_size
             or not stat.S_ISREG(status.st_mode)
-            or (mode ^ status.st_mode) & (stat.S_IFREG | 0o777)
+            or (mode ^ status.st_mode) & self._mode_bits
             or mtime % _SECOND == 0
             and status.st_ctime_ns % _SECOND == 0
         ):
             return False
         names[name] = look + _MARKS[OURS]
         self.adopted.append((path, names[name]))
+        return True
+
+    def renamed(self, path: bytes, value: bytes, status: os.stat_result) -> bool:
+        """Is what the far end has, ``value``, the file that is ``path`` now? It is, then.
+
+        A new name changes the ctime, which is not looked at here.
+        """
+        inode, mode, size, mtime, _ = _numbers(value)
+        if (
+            value[-1] & UNSURE
+            or inode not in (0, status.st_ino)
+            or size != status.st_size
+            or not same_time(status.st_mtime_ns, mtime)
+            or (mode ^ status.st_mode) & self._mode_bits
+        ):
+            return False
+        new = entry(status, OURS)
+        self.put(path, new)
+        self.adopted.append((path, new))
         return True
 
     def _same_link(
@@ -439,7 +467,7 @@ class Table:
             before = names.get(key)
             mode = _TYPES.get(letter, 0) | permissions
             if before is not None and before[-1] & OLD:
-                before = _proven(before, mode, size, mtime)
+                before = _proven(before, mode, size, mtime, self._mode_bits)
                 if before is not None:
                     self.adopted.append((prefix + key, before))
             if before is None:
@@ -452,7 +480,7 @@ class Table:
                 _, sent_mode, sent_size, sent_mtime, _ = _numbers(before)
             bits = before[-1]
             if letter == b"d":
-                if bits & OURS and (mode ^ sent_mode) & 0o777:
+                if bits & OURS and self.keeps_modes and (mode ^ sent_mode) & 0o1777:
                     bits |= UNSEEN  # to be looked at, if it was already
                 found[key] = _listed(mode, bits)
             elif (
@@ -466,9 +494,8 @@ class Table:
                 found[key] = _listed(mode, LISTED | bits, size, mtime, _fold(target))
             elif (
                 size == sent_size
-                # A tar that keeps whole seconds leaves the floor of what was sent.
-                and mtime in (sent_mtime, sent_mtime - sent_mtime % _SECOND)
-                and not (mode ^ sent_mode) & _MODE_BITS
+                and same_time(sent_mtime, mtime)
+                and not (mode ^ sent_mode) & self._mode_bits
             ):
                 found[key] = before
             else:
@@ -495,14 +522,25 @@ class Table:
         self.directories.pop(directory, None)
 
 
-def _proven(value: bytes, mode: int, size: int, mtime: int) -> Optional[bytes]:
+def same_time(sent: int, listed: int) -> bool:
+    """Is ``listed`` what a file system or a tar that keeps steps makes of the time ``sent``?
+
+    A whole second is a step of no time but one that has a fraction: programs set such.
+    """
+    if listed == sent:
+        return True
+    return bool(sent % _SECOND) and any(listed == sent - sent % step for step in _STEPS)
+
+
+def _proven(
+    value: bytes, mode: int, size: int, mtime: int, bits: int
+) -> Optional[bytes]:
     """``value``, which is OLD, as it is remembered for sure: if a listing shows it as sent."""
     _, sent_mode, sent_size, sent_mtime, _ = _numbers(value)
-    if (mode ^ sent_mode) & _MODE_BITS:
+    if (mode ^ sent_mode) & bits:
         return None
     if not stat.S_ISDIR(mode) and (
-        size != sent_size
-        or mtime not in (sent_mtime, sent_mtime - sent_mtime % _SECOND)
+        size != sent_size or not same_time(sent_mtime, mtime)
     ):
         return None
     return marked(value, marks(value) & ~OLD)

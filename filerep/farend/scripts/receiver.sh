@@ -174,7 +174,15 @@ again() {
   echo again
 }
 
-say ready "empty=$empty mover=$mover"
+# What the file system of the destination can do. Some say that they keep modes, and do not.
+folds='' modes=1 same=-p
+if [ "$5" != dry ] && { true >"$S/.Abé"; } 2>"$null"; then
+  if [ -e "$S/.aBé" ]; then folds=case; fi
+  if [ -e "$S/.Abé" ]; then folds=$folds,form; fi
+  case $(ls -ld "$S" 2>"$null") in drwx------* | '') ;; *) modes=0 ;; esac
+fi
+
+say ready "empty=$empty mover=$mover folds=$folds modes=$modes"
 n=0 blocks=20 over=''
 while :; do
   n=$((n + 1)) dirty='' shut='' lost='' line=''
@@ -197,6 +205,11 @@ while :; do
     [ ! "$over" ] || { drop; echo bye; exit 0; }
     echo "ok $n"
   else
+    # Modes may be refused, as by FAT; whatever else this was for, the next one is without them.
+    if [ $same = -p ] && ! chmod 700 "$S" 2>"$null"; then
+      same=--no-same-permissions
+      tell "modes $n"
+    fi
     case $words in *'No space left'* | *'Wrote only '*) words='No space left on device' ;; esac
     tell "failed $n $code ${words%%"$nl"*}"
   fi

@@ -4,5 +4,5 @@ unpack() {
   umask 0
   unset TAR_OPTIONS POSIXLY_CORRECT
   if [ "$blocks" = 0 ]; then packed; exit; fi # see reuse.sh
-  exec tar -b "$blocks" -xpof - -C "$S"
+  exec tar -b "$blocks" "$same" -xof - -C "$S"
 }

@@ -1,0 +1,173 @@
+"""Far ends on file systems that are not like ext4."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import farends
+import pytest
+from farends import FarEnd, local_shell, with_command
+from programs import run, running
+
+ONCE = "--no-replicate-on-change"
+# chmod is refused, as on file systems that have no modes.
+NO_CHMOD = """
+#include <errno.h>
+#include <sys/types.h>
+int chmod(const char *p, mode_t m) { errno = EPERM; return -1; }
+int fchmod(int f, mode_t m) { errno = EPERM; return -1; }
+int fchmodat(int d, const char *p, mode_t m, int f) { errno = EPERM; return -1; }
+"""
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    source = tmp_path / "src"
+    source.mkdir()
+    return source
+
+
+@contextlib.contextmanager
+def exfat(place: Path) -> Iterator[Path]:
+    """It folds case, keeps neither modes nor times, and is a FUSE file system."""
+    farends.need_root()
+    mkfs, mount, losetup = farends.need("mkfs.exfat", "mount.exfat-fuse", "losetup")
+    image, where = place / "image", place / "exfat"
+    where.mkdir()
+    image.touch()
+    os.truncate(image, 64 << 20)
+    device = subprocess.check_output(
+        [losetup, "-f", "--show", image], text=True
+    ).strip()
+    try:
+        subprocess.run([mkfs, device], check=True, capture_output=True)
+        subprocess.run([mount, device, where], check=True, capture_output=True)
+        try:
+            yield where
+        finally:
+            farends.unmount(where)
+    finally:
+        subprocess.run([losetup, "-d", device], check=False)
+
+
+def files(root: Path) -> list[str]:
+    found = [path.relative_to(root) for path in root.rglob("*") if path.is_file()]
+    names = [str(path).lower() for path in found]
+    return sorted(name for name in names if not name.startswith(".filerep-"))
+
+
+def on(shell: str, base: Path, parent: Path) -> FarEnd:
+    far = local_shell(shell, "busybox" if shell == "busybox" else "gnu", base)
+    return FarEnd(far.name, far.command, str(parent), parent)
+
+
+@pytest.mark.parametrize("shell", ["bash", "dash", "busybox"])
+def test_a_name_that_changes_in_case_only_stays(
+    shell: str, base: Path, place: Path, source: Path
+) -> None:
+    with exfat(place) as parent:
+        far = on(shell, base, parent)
+        words = ["file-replicator", str(source), far.parent, *far.command]
+        (source / "Docs").mkdir()
+        for name in ("Readme.md", "Docs/a", "Makefile"):
+            (source / name).write_text(name)
+        with running(*words) as program:
+            program.says("in sync")
+            assert b"keeps no modes" in program.errors
+            (source / "Readme.md").rename(source / "README.md")
+            (source / "Docs").rename(source / "docs")
+            program.wait_for(
+                lambda: run([*words[:1], "--wait", *words[1:]]).returncode == 0
+            )
+            assert files(parent / "src") == ["docs/a", "makefile", "readme.md"]
+        (source / "Makefile").rename(source / "makefile")
+        for options in ([], ["--mirror", "--mirror"]):
+            done = run([words[0], ONCE, *options, *words[1:]])
+            assert done.returncode == 0, done.stderr
+            assert files(parent / "src") == ["docs/a", "makefile", "readme.md"]
+            assert (parent / "src/makefile").read_text() == "Makefile"
+        (source / "docs/a").unlink()
+        assert run([words[0], ONCE, *words[1:]]).returncode == 0
+        assert files(parent / "src") == ["makefile", "readme.md"]
+        assert not [name for name in os.listdir(parent / "src") if "filerep" in name]
+
+
+def test_of_two_that_are_one_name_there_one_is_said_to_be_missing(
+    base: Path, place: Path, source: Path
+) -> None:
+    with exfat(place) as parent:
+        far = on("dash", base, parent)
+        for name in ("README", "readme", "other"):
+            (source / name).write_text(name)
+        done = run(["file-replicator", ONCE, source, far.parent, *far.command])
+        assert done.returncode == 1
+        assert b"cannot send 'readme': it is one name with 'README'" in done.stderr
+        assert (parent / "src/readme").read_text() == "README"
+        assert files(parent / "src") == ["other", "readme"]
+
+
+@pytest.mark.parametrize("tar", ["gnu", "bsdtar", "toybox"])
+def test_where_modes_are_refused_files_arrive_all_the_same(
+    tar: str, base: Path, place: Path, source: Path
+) -> None:
+    library = place / "refuse.so"
+    (compiler,) = farends.need("gcc")
+    build = [compiler, "-shared", "-fPIC", "-xc", "-", "-o", library]
+    subprocess.run(build, input=NO_CHMOD.encode(), check=True)
+    far = local_shell("dash", tar, base).fresh()
+    far = with_command(far, ["env", f"LD_PRELOAD={library}", *far.command])
+    (source / "d").mkdir()
+    for name in ("a", "d/b", "d/c"):
+        (source / name).write_text(name)
+    (source / "d/b").chmod(0o755)
+    words = ["file-replicator", ONCE, source, far.parent, *far.command]
+    done = run(words)
+    assert done.returncode == 0, done.stderr
+    assert (b"keeps no modes" in done.stderr) == (tar == "gnu")
+    assert files(far.here / "src") == ["a", "d/b", "d/c"]
+    before = (far.here / "src/d/b").stat().st_ino
+    assert run(words).returncode == 0
+    assert (far.here / "src/d/b").stat().st_ino == before
+
+
+@pytest.mark.parametrize("step", [100, 1000, 10_000_000, 1_000_000_000])
+def test_coarse_times_are_known_for_what_they_are(
+    step: int, base: Path, source: Path
+) -> None:
+    far = local_shell("dash", "gnu", base).fresh()
+    for number in range(3):
+        (source / f"f{number}").write_text(str(number))
+    words = ["file-replicator", ONCE, source, far.parent, *far.command]
+    assert run(words).returncode == 0
+    there = sorted((far.here / "src").iterdir())
+    for path in there:
+        mtime = path.stat().st_mtime_ns
+        os.utime(path, ns=(mtime, mtime // step * step))
+    before = [path.stat().st_ctime_ns for path in there]
+    assert run(words).returncode == 0
+    assert [path.stat().st_ctime_ns for path in there] == before
+
+
+@pytest.mark.parametrize(
+    "name", ["dash+gnu", "dash+bsdtar", "busybox+busybox", "dash+toybox"]
+)
+def test_the_sticky_bit_of_a_directory_is_kept(
+    name: str, base: Path, source: Path
+) -> None:
+    shell, tar = name.split("+")
+    far = local_shell(shell, tar, base).fresh()
+    (source / "tmp").mkdir()
+    (source / "tmp").chmod(0o1777)
+    (source / "tmp/x").touch()
+    with running("file-replicator", source, far.parent, *far.command) as program:
+        program.says("in sync")
+        assert (far.here / "src/tmp").stat().st_mode & 0o7777 == 0o1777
+        for mode in (0o755, 0o1755):
+            (source / "tmp").chmod(mode)
+            program.wait_for(
+                lambda: (far.here / "src/tmp").stat().st_mode & 0o7777 == mode
+            )
