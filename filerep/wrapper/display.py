@@ -300,6 +300,8 @@ class Display:
         if self._bar is not None:
             self._screen.draw(self._bar.text(self._screen.bottom_width))
         elif self._burst:
-            self._screen.draw_timed(self._burst.line(self._screen.bottom_room))
+            room = self._screen.bottom_room  # what is wider cannot be drawn over
+            text = self._burst.line(room)
+            self._screen.draw_timed(beginning(text, room) if room else text)
         else:
             self._screen.draw("")

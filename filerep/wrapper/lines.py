@@ -102,7 +102,13 @@ class Burst:
                 (name,) = side.names
                 text = f"{side.verb} {ending(name, columns(name) - each)}"
             parts.append(text)
-        return self._joined(parts)
+        text = self._joined(parts)
+        if (
+            columns(text)
+            <= columns(self._joined([s.counted(0) for s in sides])) - excess
+        ):
+            return text
+        return self._joined([f"{side.verb} {files(side.count)}" for side in sides])
 
     def _joined(self, parts: list[str]) -> str:
         if not parts:

@@ -185,6 +185,14 @@ def test_names_that_fit_are_whole_and_of_others_the_end_is_shown() -> None:
     assert "/a.py'" in both.line(65) and "/b.py'" in both.line(65)
 
 
+def test_a_burst_of_many_and_one_of_a_long_name_tells_how_many() -> None:
+    """At 50 columns it was wrapped, and each drawing left half of itself behind."""
+    many = [f"directory{number}/file" for number in range(180)]
+    gone = f"a/very/long/way/to/{'x' * 40}/session.svg"
+    told = burst(batch(" ".join(many), gone, bytes=1_200_000))
+    assert told.line(48) == "sent 180 files, 1.2 MB; removed 1 file, 4.2 ms"
+
+
 @pytest.mark.parametrize("width", range(40, 140, 5))
 def test_a_burst_fits_the_terminal(width: int) -> None:
     names = " ".join(f"{'directory/' * n}{n}.py" for n in range(1, 9))
