@@ -34,7 +34,8 @@ _REDRAW = 0.1
 _A_LINE = 1.0  # so often, where lines cannot be drawn over
 _CONNECTING = 1.0
 _LONGEST_COMMAND = 60  # columns
-_FAILURES = ("cannot ", "not in sync", "internal error", "the connection was lost")
+_BUG = "internal error"
+_FAILURES = ("cannot ", "not in sync", _BUG, "the connection was lost")
 _IN_SYNC = "in sync"
 
 
@@ -88,16 +89,17 @@ class Display:
         self._say(text, failure=True)
 
     def line(self, text: str) -> None:
-        """A stage's message, which names its program.
+        """A stage's message, less the name of its program, which nobody has typed.
 
         It may hold words of the far end's; names in it are quoted (see pathstream).
         """
         shown = "".join(one if one.isprintable() else "?" for one in text)
         program, colon, rest = shown.partition(": ")
-        if colon:
-            self._say(rest, program)
-        else:
-            self._say(shown)
+        if not colon or not program.startswith("fr-"):
+            rest = shown
+        if rest.startswith(_BUG):
+            rest = f"{_BUG} in {program}{rest[len(_BUG) :]}"
+        self._say(rest)
 
     def far_end(self, data: bytes) -> None:
         """What a program at the far end wrote to stderr, or the connection command."""
@@ -264,15 +266,15 @@ class Display:
 
     # -- how --------------------------------------------------------------------------
 
-    def _say(self, text: str, program: str = "", failure: bool = False) -> None:
+    def _say(self, text: str, failure: bool = False) -> None:
         self._end_burst()
         if failure or text.startswith(_FAILURES):
             self.last_failure = text
-            self._screen.say(text, RED, program=program)
+            self._screen.say(text, RED)
         elif text.startswith(_IN_SYNC):
-            self._screen.say(text, GREEN, _IN_SYNC, program)
+            self._screen.say(text, GREEN, _IN_SYNC)
         else:
-            self._screen.say(text, program=program)
+            self._screen.say(text)
 
     def _show_burst(self) -> None:
         self._drawn = self._clock()

@@ -85,15 +85,13 @@ class Screen:
 
     # -- lines ------------------------------------------------------------------------
 
-    def say(
-        self, text: str, colour: str = "", what: str = "", program: str = ""
-    ) -> None:
+    def say(self, text: str, colour: str = "", what: str = "") -> None:
         """A line of our own. ``colour`` is for ``what`` it begins with, or for all of it.
 
-        On a terminal the time of day stands in front, elsewhere ``program``.
+        On a terminal the time of day stands in front, elsewhere the program's name.
         """
         if not self.terminal:
-            self._write(f"{program or self._program}: {text}\n")
+            self._write(f"{self._program}: {text}\n")
             return
         said = wrapped(self._timed(text), self.width, _INDENT)
         if colour and self.coloured:

@@ -32,7 +32,7 @@ from filerep.wrapper.lines import Burst, first_line
 
 REPLICATOR = str(ROOT / "bin/file-replicator")
 TIME = r"\d\d:\d\d:\d\d"
-OWN_LINE = re.compile(r"(fr-[a-z]+|file-replicator): \S")
+OWN_LINE = re.compile(r"file-replicator: \S")
 
 # What passes this shell's input on at 3 MB/s.
 SLOW_SHELL = """
@@ -382,8 +382,17 @@ def test_words_of_the_far_end_in_a_message_do_nothing_either() -> None:
     raw = io.BytesIO()
     display = Display(io.TextIOWrapper(raw, "utf-8"), "file-replicator")
     display.line("fr-pack: cannot write 'ä': \x1b[2J\x9bx\nfr-pack: forged")
-    said = "fr-pack: cannot write 'ä': ?[2J?x?fr-pack: forged\n"
+    said = "file-replicator: cannot write 'ä': ?[2J?x?fr-pack: forged\n"
     assert raw.getvalue().decode() == said
+
+
+def test_a_bug_is_told_with_the_stage_it_is_in() -> None:
+    raw = io.BytesIO()
+    display = Display(io.TextIOWrapper(raw, "utf-8"), "file-replicator")
+    display.line("fr-watch: internal error, please report it: KeyError: 'a'")
+    assert raw.getvalue().decode() == (
+        "file-replicator: internal error in fr-watch, please report it: KeyError: 'a'\n"
+    )
 
 
 def test_a_closed_stderr_is_no_error() -> None:
