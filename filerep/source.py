@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import stat
 
 from filerep.pathstream import inside
@@ -148,6 +149,25 @@ class Source:
             raise RootGone
         if os.fstat(self._fd).st_nlink == 0:
             raise RootGone
+
+
+_ESCAPE = re.compile(rb"\\([0-7]{3})")
+
+
+def mount_points(root: bytes) -> set[bytes]:
+    """Where below ``root`` something is mounted, by proc(5); nothing where there is no /proc."""
+    below = os.path.join(os.path.realpath(root), b"")
+    found = set()
+    try:
+        with open("/proc/self/mountinfo", "rb") as table:
+            for line in table:
+                path = line.split(b" ", 5)[4]
+                path = _ESCAPE.sub(lambda octal: bytes([int(octal[1], 8)]), path)
+                if path.startswith(below):
+                    found.add(path[len(below) :])
+    except OSError:
+        pass
+    return found
 
 
 def changed_meanwhile(error: OSError) -> bool:

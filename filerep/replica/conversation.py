@@ -26,6 +26,7 @@ from filerep.replica.filling import MOST_PATHS, Filler
 from filerep.replica.hearing import Acknowledging, Hearing
 from filerep.replica.inventory import Inventory
 from filerep.replica.memory import Memory
+from filerep.replica.mounted import Mounted
 from filerep.replica.onsync import OnSync
 from filerep.replica.pace import Pace, Silence
 from filerep.replica.pieces import Pieces
@@ -116,6 +117,8 @@ class Conversation:
             plan.twins = Twins(here.source, far.fold)
         if not far.keeps_modes:
             self._keep_no_modes()
+        kept = here.state.path + b".mounts" if here.state else None
+        plan.away = Mounted(here.source.root, kept, tell.say).away
         mender = Mender(
             Undo(table),
             table,

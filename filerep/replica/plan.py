@@ -77,6 +77,8 @@ class Plan:
         self._plain = Plain(source, table, complete, failing, self._claim, reuse)
         self.altered = self._plain.altered
         self.twins: Optional[Twins] = None  # where the far end folds names
+        #: Has the path gone with something that was mounted here?
+        self.away: Callable[[bytes], bool] = lambda path: False
 
     def verify(self, record: bytes, queue: Paths) -> None:
         """Look at what has gone of ours at or below ``record``, files before directories.
@@ -85,6 +87,8 @@ class Plan:
         rules ignore it by now, and then it must not be sent.
         """
         directory = b"" if record == b"./" else record[:-1]
+        if self.away(directory):
+            return
         inner = []
         for path, value in self._table.below(directory):
             if tables.marks(value) & tables.OURS:
@@ -312,7 +316,7 @@ class Plan:
                 sent.planned.add(path)
 
     def _plan_absent(self, path: bytes, sent: Sent, queue: Paths) -> None:
-        if not self._deletes:
+        if not self._deletes or self.away(path):
             return
         if path in self._table.directories:
             if self._ours_below(path):

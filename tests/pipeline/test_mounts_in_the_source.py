@@ -1,0 +1,101 @@
+"""A file system that is mounted within SRC and goes: nobody has removed what was in it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import farends
+import pytest
+from programs import environment, run, running
+
+from filerep.replica.mounted import Mounted
+
+BOTH = pytest.mark.parametrize(
+    "options", [(), ("--poll", "1")], ids=["inotify", "polling"]
+)
+SAID = b"'vol' is not mounted any more: what it held stays at the far end\n"
+
+
+@pytest.fixture
+def source(place: Path) -> Iterator[Path]:
+    farends.need_root()
+    volume = place / "src/vol"
+    volume.mkdir(parents=True)
+    (place / "src/a").write_text("a")
+    if subprocess.run(["mount", "-t", "tmpfs", "none", volume]).returncode:
+        pytest.skip("needs to be allowed to mount")
+    (volume / "d").mkdir()
+    for number in range(20):
+        (volume / f"d/{number}").write_text("x")
+    (place / "there").mkdir()
+    yield place / "src"
+    while os.path.ismount(volume):
+        subprocess.run(["umount", volume], check=True)
+
+
+@BOTH
+def test_what_an_unmounted_volume_held_stays(
+    options: tuple[str, ...], source: Path, place: Path
+) -> None:
+    words = [str(source), str(place / "there"), "bash"]
+    env = environment(XDG_STATE_HOME=str(place / "state"))
+    there = place / "there/src/vol/d"
+
+    def wait() -> int:
+        return run(["file-replicator", "--wait", *words], env=env).returncode
+
+    with running("file-replicator", *options, *words, env=env) as it:
+        it.says("watching")
+        (source / "vol/d/0").unlink()
+        assert wait() == 0
+        assert len(os.listdir(there)) == 19
+        subprocess.run(["umount", source / "vol"], check=True)
+        it.wait_for(lambda: SAID in it.errors)
+        (source / "a").write_text("b")
+        assert wait() == 0
+        assert (place / "there/src/a").read_text() == "b"
+        assert len(os.listdir(there)) == 19
+    once = run(["file-replicator", "--no-replicate-on-change", *words], env=env)
+    assert once.returncode == 0 and SAID in once.stderr
+    assert len(os.listdir(there)) == 19
+
+
+def test_what_is_removed_in_a_volume_that_is_mounted_again_is_removed(
+    source: Path, place: Path
+) -> None:
+    (place / "volume").mkdir()
+    subprocess.run(["umount", source / "vol"], check=True)
+    (place / "volume/x").write_text("x")
+    (place / "volume/y").write_text("y")
+    words = [str(source), str(place / "there"), "bash"]
+    env = environment(XDG_STATE_HOME=str(place / "state"))
+    bind = ["mount", "--bind", str(place / "volume"), str(source / "vol")]
+    with running("file-replicator", *words, env=env) as it:
+        it.says("watching")
+        subprocess.run(bind, check=True)
+        it.wait_for(lambda: (place / "there/src/vol/y").exists())
+        subprocess.run(["umount", source / "vol"], check=True)
+        it.wait_for(lambda: SAID in it.errors)
+        (place / "volume/x").unlink()
+        subprocess.run(bind, check=True)
+        it.wait_for(lambda: os.listdir(place / "there/src/vol") == ["y"])
+
+
+def test_mount_points_are_remembered_between_runs(tmp_path: Path) -> None:
+    said: list[str] = []
+    kept = os.fsencode(tmp_path / "kept")
+    root = os.fsencode(tmp_path)
+    Mounted(root, kept, said.append, lambda _: {b"vol", b"a/b"})
+    later = Mounted(root, kept, said.append, lambda _: {b"a/b"})
+    assert later.away(b"vol/x") and later.away(b"vol")
+    assert (
+        not later.away(b"a/b/x") and not later.away(b"volume") and not later.away(b"")
+    )
+    assert len(said) == 1
+    os.unlink(kept)
+    os.symlink(tmp_path / "elsewhere", kept)
+    Mounted(root, kept, said.append, lambda _: {b"vol"})
+    assert not (tmp_path / "elsewhere").exists()
