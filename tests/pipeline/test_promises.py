@@ -52,7 +52,7 @@ def seen(root: Path) -> dict[bytes, tuple[int, ...]]:
     }
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", range(6))
 def test_whatever_the_far_end_answers_the_source_stays_as_it_is(
     place: Path, seed: int
 ) -> None:
@@ -66,6 +66,8 @@ def test_whatever_the_far_end_answers_the_source_stays_as_it_is(
         words += [sys.executable, place / "forger.py", str(dice.random())]
         env = environment(XDG_STATE_HOME=str(place / "state"))
         done = run(words, env=env, timeout=30)
+        assert done.returncode in (0, 1, 69), done.stderr.decode()
+        assert b"internal error" not in done.stderr, done.stderr.decode()
         assert (seen(place / "source"), seen(place / "beside")) == before
         assert not (place / "x").exists()
 
