@@ -223,7 +223,7 @@ def short_usage(usage: str) -> str:
         return usage
     summary, form, *parts = usage.strip().split("\n\n")
     words = form.split()
-    kept = [one for one in words if not one.startswith(("[--", "PATTERN]"))]
+    kept = [one for one in words if not one.startswith(("[--", "PATTERN]", "FILE]"))]
     lines = " ".join(kept).replace(f" {kept[1]} ", f"\n  {kept[1]} ")
     found = [summary, lines]
     for part in parts:

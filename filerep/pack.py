@@ -1,7 +1,8 @@
 """fr-pack: read a path stream, write what is at those paths as a tar stream.
 
 Usage:
-  fr-pack [options] [--mirror]... [--exclude PATTERN]... [--include PATTERN]... SRC
+  fr-pack [options] [--mirror]... [--exclude PATTERN]... [--include PATTERN]...
+          [--exclude-from FILE]... [--include-from FILE]... SRC
 
 Reads NUL-terminated paths relative to SRC from standard input, looks at each, and writes
 the regular files and symlinks it finds to standard output as one tar archive. Symlinks are
@@ -33,6 +34,11 @@ Options:
   --no-gitignore     With --mirror: no file is ignored.
   --exclude PATTERN  With --mirror: more to leave there.
   --include PATTERN  With --mirror: and what not to.
+  --exclude-from FILE
+                     With --mirror: more to leave there, a pattern a line.
+  --include-from FILE
+                     With --mirror: and what not to.
+  --editor-files     With --mirror: do not leave editors' files there.
   --compress         With --wire: compress always. --no-compress: never. Neither: as the
                      connection shows.
   --no-compress
@@ -461,14 +467,7 @@ def _rules(run: Command, root: bytes) -> Rules:
     """What --mirror leaves alone at the far end, by the same rules as fr-walk."""
     from filerep.rules import ignore
 
-    return ignore.load(
-        root,
-        gitignore=not run.args["--no-gitignore"],
-        exclude=[os.fsencode(pattern) for pattern in run.args["--exclude"]],
-        include=[os.fsencode(pattern) for pattern in run.args["--include"]],
-        on_error=run.on_error,
-        on_note=run.say,
-    )
+    return ignore.load_asked(root, run.args, run.on_error, run.say)
 
 
 def _converse(run: Command, root: bytes, source: Source, state: Optional[State]) -> int:

@@ -2,6 +2,7 @@
 
 Usage:
   file-replicator [options] [--exclude PATTERN]... [--include PATTERN]...
+                  [--exclude-from FILE]... [--include-from FILE]...
                   [--mirror]... SRC_DIR DEST_PARENT_DIR CONNECTION_COMMAND...
   file-replicator [options] @NAME
   file-replicator [options]
@@ -42,6 +43,10 @@ Options:
 
 Options for what is copied:
   --include PATTERN    Copy what matches whatever any other rule says.
+  --exclude-from FILE  Leave out what matches a line of FILE, a .gitignore or a
+                       .dockerignore (by its name).
+  --include-from FILE  Copy what matches a line of FILE.
+  --editor-files       Copy editors' swap, lock and backup files too.
   --gitignore          Leave out what git would ignore, and .git (the default).
   --no-gitignore       Copy everything.
   --no-delete          Remove nothing at the far end.

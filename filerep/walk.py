@@ -1,7 +1,14 @@
 """Print every path of a directory tree that counts, each ended by a NUL byte.
 
 Usage:
-  fr-walk [options] [--exclude PATTERN]... [--include PATTERN]... SRC
+  fr-walk [options] [--exclude PATTERN]... [--include PATTERN]...
+          [--exclude-from FILE]... [--include-from FILE]... SRC
+
+With --stdin it reads paths and prints those that count, in their order and as they are
+spelled, each as soon as it came: so another program's list (`find -print0`, `fd -0`) gets
+git's exact answer. They are relative to SRC, or absolute and in SRC. What is not there
+is judged by its name, as a file unless it ends in `/`. A directory counts if anything in
+it may. Nothing that is reached through a symbolic link counts.
 
 Regular files and symbolic links, relative to SRC; a link is named, never followed.
 Sockets, fifos and devices are left out. Directories are not named: they exist at the
@@ -13,12 +20,19 @@ With --gitignore the answer is git's: what
 .gitignore files, also above SRC up to the top of its repository, .git/info/exclude and
 core.excludesFile. `.git` itself is left out. Where SRC is in no repository, the .gitignore files in it count all the same;
 where SRC itself is ignored by rules above it, those do not count, and a line says so.
-A tracked file is printed though it is ignored; to find such files takes a git program.
-Another repository inside SRC, a submodule say, is walked by its own rules.
+A tracked file is printed though it is ignored. Another repository inside SRC, a
+submodule say, is walked by its own rules. git is not needed, and nothing is started
+for what a repository says. One that belongs to another user, which git refuses
+(safe.directory), has its settings and its list of tracked files left unread, and a
+line says so.
+
+What editors put beside a file while they work on it (.a.swp, a~, #a#, 4913 and their
+like) is left out as by the weakest of all rules: git tracks it, or `!*~` in a .gitignore
+or --include names it, and it is printed.
 
 Options:
   --gitignore        Leave out what git ignores (the default).
-  --no-gitignore     Print everything, .git included.
+  --no-gitignore     Print everything, .git included, but for editors' files.
   --exclude PATTERN  Leave out what matches, in the syntax of gitignore(5), relative to
                      SRC. Wins over every .gitignore and over git's list of tracked
                      files. May be given again; `!` takes back what an earlier one says.
@@ -26,8 +40,18 @@ Options:
                      `--include dist/` brings back all of an ignored dist. A pattern
                      with a slash before its end (`/build/out/*.map`) is looked for in
                      directories that are left out, one without is not. Again as above.
+  --exclude-from FILE
+                     Leave out what matches a line of FILE, which is read as a .gitignore
+                     in SRC; weaker than --exclude. A FILE called .dockerignore, or
+                     ending so, is read as Docker reads it. Again as above.
+  --include-from FILE
+                     Print what matches a line of FILE; weaker than --include.
+  --editor-files     Print editors' files too.
   --why PATH         Print which file, line and pattern decide about PATH, relative to
-                     SRC, as `git check-ignore -v -n` does, and end. `::` is none.
+                     SRC, as `git check-ignore -v -n` does, and end; it need not be
+                     there. `::` is none, or that git tracks it.
+  --stdin            Read paths, each ended by a NUL byte, and print those that count.
+  -v, --invert       With --stdin: print those that do not.
   --verbose          Name what is left out because it is no file and no link.
   -h, --help         Print this text.
   -V, --version      Print the version.
@@ -36,11 +60,12 @@ Exit status:
   0   every path was printed
   1   something could not be read; a line on stderr names it; the rest was printed
   64  wrong usage
-  66  SRC is not a directory
+  66  SRC is not a directory, or a FILE cannot be used
   74  standard output took no more (a reader that closes it is no error)
 
 Example:
   fr-walk . | fr-pack . | ssh host 'tar -x -C /srv/app'
+  find . -name '*.proto' -print0 | fr-walk --stdin . | xargs -0 wc -l
 """
 
 from __future__ import annotations
@@ -48,8 +73,9 @@ from __future__ import annotations
 import os
 
 from filerep import command
-from filerep.pathstream import normalize, quote
+from filerep.pathstream import encode, normalize, quote
 from filerep.rules import ignore
+from filerep.rules.sieve import Sieve, arriving
 from filerep.rules.walking import directories, explain
 
 TYPE_CHECKING = False
@@ -65,14 +91,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _body(run: command.Command) -> int:
     root = command.source_root(run.args["SRC"])
-    rules = ignore.load(
-        root,
-        gitignore=not run.args["--no-gitignore"],
-        exclude=[os.fsencode(text) for text in run.args["--exclude"]],
-        include=[os.fsencode(text) for text in run.args["--include"]],
-        on_error=run.on_error,
-        on_note=run.say,
-    )
+    rules = ignore.load_asked(root, run.args, run.on_error, run.say)
+    if run.args["--stdin"]:
+        return _sift(run, root, rules)
+    if run.args["--invert"]:
+        raise command.Stop(command.USAGE, "--invert goes with --stdin; see --help")
     if run.args["--why"] is not None:
         command.write_all(1, _why(root, os.fsencode(run.args["--why"]), rules))
         return run.status
@@ -82,6 +105,30 @@ def _body(run: command.Command) -> int:
 
     other = on_other if run.args["--verbose"] else None
     write(1, directories(root, rules, run.on_error, other))
+    return run.status
+
+
+def _sift(run: command.Command, root: bytes, rules: Rules) -> int:
+    """Standard input's paths, those that count, until it ends or the reader has gone."""
+
+    def load() -> Rules:
+        return ignore.load_asked(root, run.args, run.on_error, run.say)
+
+    def on_outside(record: bytes) -> None:
+        run.on_bad(f"{quote(record)} is not in {quote(root)}")
+
+    sieve = Sieve(root, rules, load, run.on_error, on_outside)
+    try:
+        for some in arriving(0, 1, sieve.forget):
+            kept = sieve.sift(some, run.args["--invert"])
+            command.write_all(1, encode(kept))
+            if len(some) == 1 and b"\n" in some[0] and not os.path.lexists(some[0]):
+                run.on_bad("a path ends in a NUL byte, not a newline: `find -print0`")
+    except OSError as error:
+        why = f"cannot read standard input: {command.reason(error)}"
+        raise command.Stop(command.NO_INPUT, why) from None
+    finally:
+        sieve.close()
     return run.status
 
 

@@ -1,7 +1,8 @@
 """Print every path of a directory tree that changes, each ended by a NUL byte.
 
 Usage:
-  fr-watch [options] [--exclude PATTERN]... [--include PATTERN]... SRC
+  fr-watch [options] [--exclude PATTERN]... [--include PATTERN]...
+           [--exclude-from FILE]... [--include-from FILE]... SRC
 
 Waits for changes and names them the moment they happen, relative to SRC. What exists when
 it starts is not named; see fr-walk. A record says "this may have changed, look", and comes
@@ -28,6 +29,11 @@ Options:
   --exclude PATTERN  Leave out what matches, in the syntax of gitignore(5), relative to
                      SRC. Wins over every .gitignore. May be given again.
   --include PATTERN  Watch what matches, whatever else says no. May be given again.
+  --exclude-from FILE
+                     Leave out what matches a line of FILE, as fr-walk does. Again too.
+  --include-from FILE
+                     Watch what matches a line of FILE. May be given again.
+  --editor-files     Watch what editors write beside a file too.
   --ready-fd N       Write a newline to descriptor N, and close it, once every watch is in
                      place: no change after that is missed.
   --poll SECONDS     Look at all files every SECONDS, or more rarely if that would take
@@ -303,14 +309,7 @@ class Followed:
     def _load(self) -> Rules:
         self._root.check()
         args = self._run.args
-        return ignore.load(
-            self._root.path,
-            gitignore=not args["--no-gitignore"],
-            exclude=[os.fsencode(text) for text in args["--exclude"]],
-            include=[os.fsencode(text) for text in args["--include"]],
-            on_error=self._on_error,
-            on_note=self._note,
-        )
+        return ignore.load_asked(self._root.path, args, self._on_error, self._note)
 
     def _on_error(self, action: str, path: bytes, error: OSError) -> None:
         """Report a bad path once, however often it is looked at."""

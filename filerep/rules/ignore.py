@@ -27,17 +27,19 @@ import errno
 import os
 from contextlib import contextmanager
 
+from filerep.command import NO_INPUT, Stop
 from filerep.pathstream import quote
 from filerep.rules import programs, repository
 from filerep.rules.files import OPEN_DIRECTORY, read
-from filerep.rules.patterns import Rule, RuleFile, decide, enter, join, lines
+from filerep.rules.own import BadFile, Own, gather
+from filerep.rules.patterns import Rule, RuleFile, decide, enter, join
 from filerep.rules.tracked import Changes
-from filerep.rules.wildmatch import DEEP
 from filerep.rules.worktree import NO_INPUTS, Inputs, WorkTree
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
+    from typing import Any
 
     from filerep.rules.patterns import Level
     from filerep.rules.repository import Repository
@@ -47,9 +49,6 @@ if TYPE_CHECKING:
 
 RULE_FILE = b".gitignore"
 REPOSITORY = repository.NAME
-# Where a rule comes from that is not in a file.
-INCLUDE = b"--include"
-EXCLUDE = b"--exclude"
 #: At the root of SRC a name that begins so is a destination's staging directory.
 STAGING = b".filerep-"
 
@@ -71,6 +70,7 @@ class Origin:
         self.environ = environ
         self.gitignore = True
         self.root = b""
+        self.own = Own()
         #: From the top of the work tree that SRC is in down to SRC, with a last ``/``.
         self.prefix = b""
         #: What SRC's own answers depend on, and is above it.
@@ -83,6 +83,15 @@ class Origin:
         if text not in self._noted:
             self._noted.add(text)
             self._on_note(text)
+
+    def has_rules(self) -> bool:
+        """Are there any beside those that the user gave?"""
+        return self.gitignore or self.own.editors is not None
+
+    def weakest(self, tree: WorkTree) -> tuple[Level, ...]:
+        """The rules that hold in all of a work tree, and are in no file of it."""
+        levels = (tree.user, self.own.editors)
+        return tuple([level for level in levels if level])
 
     def work_tree(self, repo: Repository | None) -> WorkTree:
         """What holds in all of ``repo``, or outside of any."""
@@ -197,6 +206,7 @@ class Rules:
             if not included.get(name, not self._inside)
             or (is_dir and self._leads_on(name))
             or (not self._excluded and excluded.get(name, True))
+            and not self._docker_hides(name, is_dir)
             and self._git_counts(name, ignored.get(name, True), is_dir)
         ]
 
@@ -209,11 +219,13 @@ class Rules:
         reach = self._reach.enter(name) if self._reach else None
         return reach is not None and any(not rule.keep for rule, _ in reach.items)
 
+    def _docker_hides(self, name: bytes, is_dir: bool) -> bool:
+        rules = self._origin.own.docker
+        return bool(rules) and any(r.hides(self.path(name), is_dir) for r in rules)
+
     def _git_counts(self, name: bytes, kept: bool, is_dir: bool) -> bool:
-        if not self._origin.gitignore:
-            return True
         if name == REPOSITORY:
-            return False
+            return not self._origin.gitignore
         if kept and not self._ignored:
             return not self._fold or is_dir or not self._is_another(name)
         found = self.tracks(name, is_dir)
@@ -262,7 +274,7 @@ class Rules:
         elif name in self._led:
             link._ignored = True
             link._plain = False
-        if not origin.gitignore:
+        if not origin.has_rules():
             return link
         repo = None
         if dir_fd is not None and (joined is None or b"\0.git\0" in joined):
@@ -272,7 +284,7 @@ class Rules:
             link._begin(origin.work_tree(repo))
         elif not link._ignored:
             link._chain = enter(self._chain, name)
-        if not link._ignored:
+        if origin.gitignore and not link._ignored:
             link._add_rule_file(dir_fd, joined)
         return link
 
@@ -302,6 +314,7 @@ class Rules:
             or self._inside
             or self._excluded
             or self._ignored
+            or self._origin.own.docker
         )
 
     def _inner(self, link: Rules, name: bytes, dir_fd: int) -> Repository | None:
@@ -321,15 +334,16 @@ class Rules:
         """This is in another work tree than its parent: forget the parent's rules."""
         self._tree = tree
         self._ignored = False
-        self._chain = (tree.user,) if tree.user else ()
-        if tree.repo:
+        self._chain = self._origin.weakest(tree)
+        if tree.repo and self._origin.gitignore:
             shown = os.path.join(self.path(b""), tree.repo.shown_exclude_file)
             self._add(self._origin.read(tree.repo.exclude_file, shown, self._fold))
         self._settle()
 
     @property
     def _fold(self) -> bool:
-        return self._tree is not None and self._tree.settings.ignore_case
+        regards = self._tree is None or not self._tree.settings.ignore_case
+        return self._origin.gitignore and not regards
 
     def _add_rule_file(
         self, dir_fd: int | None, joined: bytes | None, above: bytes | None = None
@@ -404,7 +418,7 @@ class Rules:
         tree = self._tree
         if self._parent is None:
             own = tree.inputs(self._origin.root) if tree else NO_INPUTS
-            rules = (*self._origin.above, *own.rules)
+            rules = (*self._origin.above, *own.rules, *self._origin.own.files)
             return Inputs(rules, own.index, tuple(self._origin.absent))
         if not self._begins:
             return NO_INPUTS
@@ -451,6 +465,7 @@ class Rules:
             [level.said() for level in self._chain],
             [level.said() if level else None for level in own],
             (self._inside, self._excluded, self._ignored),
+            [rules.said() for rules in self._origin.own.docker],
             repo and (repo.git_dir, repo.common),
         )
 
@@ -464,7 +479,7 @@ class Rules:
     def why(self, name: bytes, is_dir: bool) -> Rule | None:
         """The rule that decides about the entry, ``TRACKED``, or None when none does."""
         rule = self._why_own(name, is_dir)
-        if rule or self._inside or not self._origin.gitignore:
+        if rule or self._inside:
             return rule
         return TRACKED if self.tracks(name, is_dir) else self._why_git(name, is_dir)
 
@@ -474,9 +489,7 @@ class Rules:
         A tracked file in it does not change that.
         """
         rule = self._why_own(name, True)
-        if rule or self._inside or not self._origin.gitignore:
-            return rule
-        return self._why_git(name, True)
+        return rule if rule or self._inside else self._why_git(name, True)
 
     def _why_own(self, name: bytes, is_dir: bool) -> Rule | None:
         including = self._including()
@@ -484,10 +497,16 @@ class Rules:
         if self._inside or rule and not rule.keep:
             return rule
         rule = self._exclude.matcher.find(name, is_dir) if self._exclude else None
-        return rule if rule and not rule.keep else None
+        if rule and not rule.keep:
+            return rule
+        for rules in self._origin.own.docker:
+            rule = rules.find(self.path(name))
+            if rule and not rule.keep:
+                return rule
+        return None
 
     def _why_git(self, name: bytes, is_dir: bool) -> Rule | None:
-        if name == REPOSITORY:
+        if name == REPOSITORY and self._origin.gitignore:
             return Rule(b"git", 0, REPOSITORY)
         for level in self._chain:
             if rule := level.matcher.find(name, is_dir):
@@ -512,36 +531,56 @@ def load(
     gitignore: bool = True,
     exclude: Sequence[bytes] = (),
     include: Sequence[bytes] = (),
+    exclude_from: Sequence[bytes] = (),
+    include_from: Sequence[bytes] = (),
+    editor_files: bool = True,
     on_error: OnError,
     on_note: OnNote = lambda text: None,
     environ: Mapping[bytes, bytes] = os.environb,
 ) -> Rules:
     """The rules of the directory ``root``, everything above it taken in.
 
-    What cannot be read goes to ``on_error``, what the user should know to ``on_note``.
+    What cannot be read goes to ``on_error``, what the user should know to ``on_note``;
+    raises ``BadFile`` for a file that the user named and that is of no use.
     """
     origin = Origin(on_error, on_note, environ)
     origin.gitignore = gitignore
     origin.root = os.path.realpath(root)
+    origin.own = gather(
+        exclude, include, exclude_from, include_from, editor_files, origin.before_2_52
+    )
     link = Rules(origin, None, b"")
-    if gitignore:
+    if origin.has_rules():
         _begin_source(link, origin)
-    link._include = _own(INCLUDE, include, origin)
-    link._exclude = _own(EXCLUDE, exclude, origin)
-    if link._include:
-        file = link._include.file
-        link._reach = file.level(item for item in file.items if item[1][0] is not DEEP)
+    link._include = origin.own.include
+    link._reach = origin.own.reach
+    link._exclude = origin.own.exclude
     link._settle()
     return link
 
 
-def _own(option: bytes, patterns: Sequence[bytes], origin: Origin) -> Level | None:
-    """The user's patterns as an ignore file."""
-    texts = [
-        (at, line) for at, text in enumerate(patterns, 1) for _, line in lines(text)
-    ]
-    rules = [Rule(option, at, line) for at, line in texts]
-    return RuleFile(rules, False, origin.before_2_52).top()
+def load_asked(
+    root: bytes, args: Mapping[str, Any], on_error: OnError, on_note: OnNote
+) -> Rules:
+    """The rules that a command's options ask for; raises ``Stop``."""
+
+    def given(option: str) -> list[bytes]:
+        return [os.fsencode(text) for text in args[option]]
+
+    try:
+        return load(
+            root,
+            gitignore=not args["--no-gitignore"],
+            exclude=given("--exclude"),
+            include=given("--include"),
+            exclude_from=given("--exclude-from"),
+            include_from=given("--include-from"),
+            editor_files=args["--editor-files"],
+            on_error=on_error,
+            on_note=on_note,
+        )
+    except BadFile as error:
+        raise Stop(NO_INPUT, str(error)) from None
 
 
 def _begin_source(link: Rules, origin: Origin) -> None:
@@ -564,7 +603,9 @@ def _begin_source(link: Rules, origin: Origin) -> None:
     link._begin(tree)
     if not _go_down(link, origin, repo.top if repo else root):
         origin.on_note(f"{quote(root)} is ignored by rules above it; they do not apply")
-        link._chain = (tree.user,) if tree.user else ()
+        link._chain = origin.weakest(tree)
+    if not origin.gitignore:
+        return
     with _opened(root, origin) as fd:
         link._add_rule_file(fd, None)
 
@@ -573,8 +614,9 @@ def _go_down(link: Rules, origin: Origin, top: bytes) -> bool:
     """Bring ``link`` from ``top`` down to SRC; False if SRC is left out on the way."""
     above = b""
     for step in origin.prefix.split(b"/")[:-1]:
-        with _opened(os.path.join(top, above), origin) as fd:
-            link._add_rule_file(fd, None, above)
+        if origin.gitignore:
+            with _opened(os.path.join(top, above), origin) as fd:
+                link._add_rule_file(fd, None, above)
         if not decide(link._chain, [step], join([step]), True).get(step, True):
             return False
         link._chain = enter(link._chain, step)

@@ -33,12 +33,14 @@ def join(names: Iterable[bytes]) -> bytes:
 class Rule:
     """One line of an ignore file: ``keep`` when it begins with ``!``."""
 
-    __slots__ = ("source", "line", "text", "keep", "only_dirs")
+    __slots__ = ("source", "line", "text", "keep", "only_dirs", "order")
 
     def __init__(self, source: bytes, line: int, text: bytes) -> None:
         self.source = source
         self.line = line
         self.text = text
+        #: Of two that match a name, that of the higher order decides.
+        self.order = line
         self.keep = text.startswith(b"!")
         self.only_dirs = text.endswith(b"/")
 
@@ -251,10 +253,10 @@ class Matcher:
             if length <= len(name):
                 found = found + self._ends.get(name[len(name) - length :], [])
         for rule in found:
-            if (is_dir or not rule.only_dirs) and (not best or rule.line > best.line):
+            if (is_dir or not rule.only_dirs) and (not best or rule.order > best.order):
                 best = rule
         for does, rule in self._tests:
-            if (is_dir or not rule.only_dirs) and (not best or rule.line > best.line):
+            if (is_dir or not rule.only_dirs) and (not best or rule.order > best.order):
                 if does(name):
                     best = rule
         return best

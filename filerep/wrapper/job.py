@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 
 from filerep import command, ownfiles
 from filerep.command import Stop
@@ -46,6 +47,20 @@ def _plain_path(path: bytes) -> bytes:
     return (b"/" if path.startswith(b"/") else b"") + b"/".join(parts) or b"."
 
 
+def _rule_file(name: str) -> str:
+    """The absolute name of a file of rules; raises ``Stop`` if it cannot be one.
+
+    Here, before anything is begun: what is in it is for the stages, which are several.
+    """
+    try:
+        if not stat.S_ISREG(os.stat(name).st_mode):
+            raise Stop(command.NO_INPUT, f"cannot read {quote(name)}: it is no file")
+    except (OSError, ValueError) as error:
+        why = command.reason(error) if isinstance(error, OSError) else str(error)
+        raise Stop(command.NO_INPUT, f"cannot read {quote(name)}: {why}") from None
+    return os.path.abspath(name)
+
+
 def state_directory() -> str:
     """Where runs keep what they know; raises OSError."""
     return os.path.join(ownfiles.state_home(), _STATE)
@@ -81,6 +96,7 @@ class Job:
             command.number(args["--poll"], "--poll")
         if args["--audit"] not in (None, "auto"):
             command.number(args["--audit"], "--audit")
+        self.rules()  # raises Stop while nothing has begun
         self.key = self._key()
 
     def _key(self) -> str:
@@ -100,6 +116,9 @@ class Job:
         for name in ("--exclude", "--include"):
             for pattern in self.args[name]:
                 options += [f"{name}={pattern}"]
+        for name in ("--exclude-from", "--include-from"):
+            options += [f"{name}={_rule_file(file)}" for file in self.args[name]]
+        options += ["--editor-files"] if self.args["--editor-files"] else []
         return options + self._state_left_out()
 
     def _state_left_out(self) -> list[str]:

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 _HELP = ("-h", "--help", "-V", "--version")
 _OF_ALL = ("--status", "--forget")  # what needs no other words
-_AGAIN = ("--exclude", "--include", "--mirror")  # may be given more than once
+# What may be given more than once.
+_AGAIN = ("--exclude", "--exclude-from", "--include", "--include-from", "--mirror")
 _FILES = ("--exclude-from", "--include-from", "--events")
 _OPPOSITES = (
     ("--checksum", "--no-initial-replication"),

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import os
 import resource
+import shutil
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import ignoretrees
 import programs
 import pytest
 from ignoretrees import as_ordinary_user, fail, write
+from randomrepositories import Random
 from trees import plant
 
 from filerep.rules import ignore, walking
+from filerep.rules.sieve import Sieve
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 FR_WALK: list[str | bytes | Path] = [
@@ -333,3 +338,128 @@ def test_what_stands_behind_two_dashes_is_no_option(tmp_path: Path, name: str) -
         assert (done.returncode, done.stdout, done.stderr) == (0, b"a\0", b"")
     done = programs.run(["fr-pack", "--", name], b"a", cwd=tmp_path)
     assert done.returncode == 0 and done.stdout
+
+
+# -- paths from standard input
+
+
+def sifted(paths: bytes, *words: str | bytes | Path) -> list[bytes]:
+    done = run("--stdin", *words, input=paths)
+    assert done.returncode == 0 and done.stderr == b"", done.stderr
+    return done.stdout.split(b"\0")[:-1]
+
+
+def test_paths_that_count_come_out_as_they_came(tree: bytes) -> None:
+    write(tree + b"/.gitignore", b"*.o\nbuild/\n")
+    asked = [b"a", b"./d//b", b"x.o", b"build/y", b"gone", b"d", b"d/", b"build", b"a"]
+    asked += [tree + b"/d/e/c", tree + b"/d/z.o", b".", b"./", tree]
+    expected = [b"a", b"./d//b", b"gone", b"d", b"d/", b"build", b"a", tree + b"/d/e/c"]
+    expected += [b".", b"./", tree]
+    stream = b"\0".join(asked) + b"\0"
+    assert sifted(stream, tree) == expected
+    os.mkdir(tree + b"/build")
+    left = [path for path in expected if path != b"build"]
+    assert sifted(stream, tree) == left
+    inverted = [path for path in asked if path not in left]
+    assert sifted(stream, "-v", tree) == inverted
+    assert sifted(b"a\0d/b", tree) == [b"a", b"d/b"]
+    assert sifted(b"", tree) == []
+
+
+def test_it_is_the_answer_of_the_walk(tmp_path: Path) -> None:
+    place = ignoretrees.in_memory()
+    try:
+        for seed in range(12):
+            for name in os.listdir(place):
+                shutil.rmtree(os.path.join(place, name))
+            made = Random(ignoretrees.World(place), seed)
+            made.make()
+            files = []
+            for inside, dirs, names in os.walk(made.top):
+                links = [n for n in dirs if os.path.islink(os.path.join(inside, n))]
+                files += [os.path.join(inside, name) for name in names + links]
+            asked = [os.path.relpath(path, made.top) for path in files]
+            made.rng.shuffle(asked)
+            rules_ = ignore.load(made.top, on_error=fail, environ=made.world.environ)
+            expected = set(walking.walk(made.top, rules_, fail))
+            sieve = Sieve(made.top, rules_, lambda: rules_, fail, lambda path: None)
+            assert set(sieve.sift(asked, False)) == expected, seed
+            assert set(sieve.sift(asked, True)) == set(asked) - expected
+            sieve.close()
+    finally:
+        shutil.rmtree(place)
+
+
+def test_each_path_is_answered_before_the_next_one_comes(tree: bytes) -> None:
+    env = {**os.environ, "PYTHONPATH": os.fspath(ROOT)}
+    argv: list[str | bytes | Path] = [*FR_WALK, "--stdin", tree]
+    with subprocess.Popen(argv, stdin=-1, stdout=-1, env=env) as process:
+        assert process.stdin and process.stdout
+        for name in (b"a\0", b"new.o\0", b"d/b\0"):
+            os.write(process.stdin.fileno(), name)
+            assert os.read(process.stdout.fileno(), 100) == name
+        # The rules may change while it waits.
+        write(tree + b"/.gitignore", b"*.o\n")
+        time.sleep(0.2)
+        os.write(process.stdin.fileno(), b"new.o\0a\0")
+        assert os.read(process.stdout.fileno(), 100) == b"a\0"
+        process.stdout.close()
+        process.wait(10)  # it hears of that though nothing comes
+        assert process.returncode == 0
+
+
+def test_paths_that_are_not_in_the_source(tree: bytes) -> None:
+    os.symlink(b"d", tree + b"/link")
+    done = run("--stdin", tree, input=b"../x\0/etc/passwd\0a\0")
+    assert (done.returncode, done.stdout) == (1, b"a\0")
+    assert done.stderr.count(b"\n") == 2 and b"'../x' is not in" in done.stderr
+    assert sifted(b"link/b\0link\0", tree) == [b"link"]
+    assert sifted(b"link/b\0link\0", "-v", tree) == [b"link/b"]
+
+
+def test_paths_that_end_in_newlines_are_said(tree: bytes) -> None:
+    done = run("--stdin", tree, input=b"a\nd/b\n")
+    assert done.returncode == 1 and b"find -print0" in done.stderr
+
+
+def test_what_others_list_is_sifted(tree: bytes) -> None:
+    write(tree + b"/.gitignore", b"d/e/\n")
+    subprocess.run([b"git", b"-C", tree, b"init", b"-q"], check=True)
+    program = f"{sys.executable} {ROOT}/bin/fr-walk"
+    env = {**os.environ, "PYTHONPATH": os.fspath(ROOT)}
+
+    def shell(script: str) -> list[bytes]:
+        return sorted(
+            subprocess.run(
+                ["bash", "-euo", "pipefail", "-c", script],
+                cwd=tree,
+                env=env,
+                stdout=-1,
+                check=True,
+            ).stdout.split(b"\n")[:-1]
+        )
+
+    plain = [b".gitignore", b"a", b"d/b"]
+    found = shell(f"find . -type f -print0 | {program} --stdin . | xargs -0 -n1 echo")
+    assert found == [b"./" + path for path in plain]
+    tar = f"{program} --stdin . | tar -c --null --no-recursion -T - | tar -t"
+    assert shell(f"find . -type f -printf '%P\\0' | {tar}") == plain
+    sync = f"find . -printf '%P\\0' | {program} --stdin . | rsync -a -0 --files-from=- . ../copy"
+    assert shell(f"{sync}; cd ../copy; find . -type f -printf '%P\\n'") == plain
+    shutil.rmtree(os.path.dirname(tree) + b"/copy")
+
+
+def test_a_hundred_thousand_paths_a_second(tree: bytes) -> None:
+    write(tree + b"/.gitignore", b"*.o\n/build/\nlib\n")
+    asked = []
+    for number in range(500):
+        os.mkdir(tree + b"/dir%d" % number)
+        asked += [b"./dir%d/file%d.c" % (number, name) for name in range(100)]
+    rules_ = rules(tree)
+    sieve = Sieve(tree, rules_, lambda: rules_, fail, lambda path: None)
+    before = time.process_time()
+    for at in range(0, len(asked), 2000):
+        assert sieve.sift(asked[at : at + 2000], False) == asked[at : at + 2000]
+    took = time.process_time() - before
+    sieve.close()
+    assert took < 2 * len(asked) / 100_000  # twice, for a machine with other work
