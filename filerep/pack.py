@@ -4,9 +4,10 @@ Usage:
   fr-pack [options] [--mirror]... [--exclude PATTERN]... [--include PATTERN]...
           [--exclude-from FILE]... [--include-from FILE]... SRC
 
-Reads NUL-terminated paths relative to SRC from standard input, looks at each, and writes
-the regular files and symlinks it finds to standard output as one tar archive. Symlinks are
-sent as symlinks, owners are not sent, set-id bits are left out.
+Reads NUL-terminated paths from standard input, relative to SRC or absolute and below
+it, looks at each, and writes the regular files and symlinks it finds to standard output
+as one tar archive. Symlinks are sent as symlinks, owners are not sent, set-id bits are
+left out.
 
 Whenever the input pauses, all that was read so far is written at once and padded to tar's
 record of 10240 bytes, so that a plain `tar -x` at the other end of the pipe applies it
@@ -79,6 +80,7 @@ from filerep.archive import tarstream
 from filerep.archive.outbuffer import SIZE, OutBuffer, widen
 from filerep.archive.worker import SHARE, Worker, usable
 from filerep.command import Command, OutputError, Stop
+from filerep.misnamed import Misnamed
 from filerep.pathstream import Decoder, in_rows, normalize, quote
 from filerep.replica import table as tables
 from filerep.source import OPEN_FILE, RootGone, Source, changed_meanwhile, same
@@ -95,6 +97,8 @@ if TYPE_CHECKING:
     from filerep.rules.ignore import Rules
 
 _READ = 1 << 18
+_RECENT = 100
+_SECOND = 1_000_000_000
 
 
 def pack(
@@ -102,7 +106,7 @@ def pack(
     records: int,
     archive: int,
     on_error: Callable[[str, bytes, OSError], None],
-    on_bad_record: Callable[[bytes], None],
+    on_bad_record: Callable[[bytes, str], None],
     table: Optional[tables.Table] = None,
     state: Optional[State] = None,
 ) -> None:
@@ -110,8 +114,8 @@ def pack(
 
     With a ``table``, what it says is there already is left out, and what is sent is entered
     and, with a ``state``, remembered. A path that cannot be read goes to ``on_error``,
-    what names nothing below the source to ``on_bad_record``; ``OutputError`` escapes. Without
-    a ``table`` a second process takes half of many paths.
+    what is no such path to ``on_bad_record`` with what is wrong; ``OutputError`` escapes.
+    Without a ``table`` a second process takes half of many paths.
     """
     write = lambda data: command.write_all(archive, data)
     packer = _Packer(source, write, on_error, on_bad_record, table, state)
@@ -128,7 +132,7 @@ def pack(
         packer.pack(decoder.feed(chunk))
     unended = decoder.close()
     if unended:
-        packer.pack([unended])
+        packer.pack([unended], ended=False)
     packer.close()
 
 
@@ -140,23 +144,36 @@ class _Packer:
         source: Source,
         write: Callable[[memoryview], None],
         on_error: Callable[[str, bytes, OSError], None],
-        on_bad_record: Callable[[bytes], None],
+        on_bad_record: Callable[[bytes, str], None],
         table: Optional[tables.Table] = None,
         state: Optional[State] = None,
     ) -> None:
         self._source = source
         self._on_error = on_error
         self._on_bad_record = on_bad_record
+        self._misnamed = Misnamed(source)
+        self._ended = True
+        self._absolute: list[bytes] = []  # paths, by now relative
         self._table = table
         self._state = state
         self._out = OutBuffer(write)
         self._length = 0
+        # The bytes of the last member, if it is in the buffer still.
+        self._last = 0
+        self._recent: list[bytes] = []  # the paths that were packed last
+        self._filled = False  # does the archive end with a filler?
+        # Docker takes an archive for one by its first 512 bytes, which have to be a member's. So
+        # none of its time stands before it, and it comes a second time for that, if it is short.
+        self._first = table is None
+        self._packs_for_other = False  # is this the second process?
         self._entered: list[tuple[bytes, bytes]] = []
         self._alone = table is not None or not usable()
         self._worker: Optional[Worker] = None
 
-    def pack(self, records: list[bytes]) -> None:
-        """Write a member for what is at each of these paths now."""
+    def pack(self, records: list[bytes], ended: bool = True) -> None:
+        """Write a member for what is at each of these paths now; ``ended`` by NULs."""
+        self._ended = ended
+        self._recent = records[-_RECENT:]
         if len(records) > SHARE and not self._alone and self._worker is None:
             try:
                 self._worker = Worker(self._prepare_worker)
@@ -171,7 +188,8 @@ class _Packer:
             worker.begin(records[middle : middle + SHARE])
             self._pack_all(records[begin:middle])
             length, left = worker.finish(self._out)
-            self._length += length
+            if length:
+                self._added(length, 0)
             self._pack_all(left)
 
     def _prepare_worker(
@@ -180,7 +198,9 @@ class _Packer:
         """See worker.py."""
         left: list[bytes] = []
         on_error = lambda _, path, __: left.append(path)
-        packer = _Packer(self._source, write, on_error, left.append)
+        on_bad = lambda record, _: left.append(record)
+        packer = _Packer(self._source, write, on_error, on_bad)
+        packer._first, packer._packs_for_other = False, True
 
         def pack(records: list[bytes]) -> list[bytes]:
             self._source.forget_directories()
@@ -223,15 +243,27 @@ class _Packer:
                         self._symlink(path, directory, name, status)
                 except OSError as error:
                     self._failed(path, error)
+        if self._absolute:
+            more, self._absolute = self._absolute, []
+            torn += self._pack(more, patient)
         return torn
 
     def _failed(self, path: bytes, error: OSError) -> None:
         if not changed_meanwhile(error):
             self._on_error("read", path, error)
+        elif not self._packs_for_other:
+            hint = self._misnamed.hint(path, self._ended)
+            if hint:
+                self._on_bad_record(path, hint)
 
     def _odd(self, record: bytes) -> None:
-        if normalize(record) is None:
-            self._on_bad_record(record)
+        if normalize(record) is not None:
+            return
+        path = self._source.relative(record) if record.startswith(b"/") else None
+        if path is None:
+            self._on_bad_record(record, f"not a path below SRC: {quote(record)}")
+        else:
+            self._absolute.append(path)
 
     def _symlink(
         self, path: bytes, directory: int, name: bytes, status: os.stat_result
@@ -240,8 +272,15 @@ class _Packer:
         table = self._table
         if table is not None and table.unchanged(path, status, target):
             return
-        name, mtime_ns = _named(path), status.st_mtime_ns
-        self._add(tarstream.member(name, tarstream.SYMLINK, 0o777, 0, mtime_ns, target))
+        mtime_ns, kind, precise = status.st_mtime_ns, tarstream.SYMLINK, not self._first
+        member = tarstream.member(
+            _named(path), kind, 0o777, 0, mtime_ns, target, precise
+        )
+        self._out.add(member)
+        self._added(len(member), len(member))
+        if not precise and mtime_ns % _SECOND:
+            self._symlink(path, directory, name, status)
+            return
         if table is not None:
             self._enter(table, path, status)
 
@@ -261,17 +300,22 @@ class _Packer:
         if table is not None and table.unchanged(path, status, b""):
             return True
         size = status.st_size
-        header = tarstream.file_member(_named(path), status)
+        first = self._first
+        header = tarstream.file_member(_named(path), status, not first)
         fd = os.open(name, OPEN_FILE, dir_fd=directory)
         try:
             if not patient and len(header) + size <= SIZE:
                 added = self._out.add_whole(header, fd, status)
-                self._length += added
                 rested = added > 0
+                if rested:
+                    self._added(added, added)
             else:
+                first = False
                 rested = self._stream(header, fd, status, patient)
         finally:
             os.close(fd)
+        if first and rested and status.st_mtime_ns % _SECOND:
+            return self._file(path, directory, name, status, patient)
         if table is not None and rested:
             self._enter(table, path, status)
         return rested
@@ -287,32 +331,59 @@ class _Packer:
         """Write a file as it is read: cut, or filled with zeros, to the size in ``header``."""
         if not (patient or same(os.fstat(fd), status)):
             return False
-        size = status.st_size
-        self._add(header)
+        size, padding = status.st_size, tarstream.padding(status.st_size)
+        self._out.add(header)
         try:
             whole = self._out.read(fd, size) == size
         finally:
-            self._length += size
-            self._add(tarstream.padding(size))
+            self._out.add(padding)
+            self._added(len(header) + size + len(padding), 0)
         return whole and same(os.fstat(fd), status)
 
-    def _add(self, piece: bytes) -> None:
-        self._length += len(piece)
-        self._out.add(piece)
+    def _added(self, size: int, last: int) -> None:
+        """So many bytes of members are in, ``last`` of them of the last one, if it is short."""
+        self._length += size
+        self._last = last
+        self._first = self._filled = False
 
     def pause(self) -> None:
-        """Let a tar that reads whole records see all there is so far."""
-        self._add(tarstream.filler(-self._length % tarstream.RECORD))
+        """Let a tar that reads whole records see all there is so far.
+
+        Python's tarfile takes a filler that no member follows for a broken archive: it goes
+        before the last one, where there is another before that.
+        """
+        filler = tarstream.filler(-self._length % tarstream.RECORD)
+        if filler:
+            inner = self._length > self._last > 0
+            if not (inner and self._out.insert(self._last, filler)):
+                self._out.add(filler)
+                self._filled = True
+            self._length += len(filler)
         self._flush()
 
     def close(self) -> None:
-        self._add(tarstream.end(self._length))
+        if self._filled:
+            # As if it had been named once more: one that was packed, a short one if there is.
+            short = [path for path in self._recent if self._is_short(path)]
+            for path in reversed(self._recent + short):
+                self._pack([path], patient=True)
+                if not self._filled:
+                    break
+        self._out.add(tarstream.end(self._length))
         self._flush()
         if self._worker is not None:
             self._worker.end()
 
+    def _is_short(self, path: bytes) -> bool:
+        try:
+            status = self._source.look(path)
+        except OSError:
+            return False
+        return status is not None and status.st_size < SIZE
+
     def _flush(self) -> None:
         """Write all; only what was written is remembered."""
+        self._last = 0
         self._out.flush()
         if self._state is not None:
             try:
@@ -357,7 +428,7 @@ def _main(run: Command) -> int:
                 _read_listing(run.args["--listing"], table)
         source.leave_out(1, 2, *([] if state is None else [state.fileno()]))
         widen(1)
-        bad = lambda record: run.on_bad(f"not a path below SRC: {quote(record)}")
+        bad = lambda _, why: run.on_bad(why)
         pack(source, 0, 1, run.on_error, bad, table, state)
     except RootGone:
         raise Stop(

@@ -12,7 +12,7 @@ import os
 import re
 import stat
 
-from filerep.pathstream import inside
+from filerep.pathstream import inside, normalize
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ class Source:
     def __init__(self, root: bytes) -> None:
         """Open ``root``; raises OSError. A symlink to a directory is followed here only."""
         self._root = root
+        self._names = _names(root)
         self._fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         opened = os.fstat(self._fd)
         self._identity = (opened.st_dev, opened.st_ino)
@@ -54,6 +55,13 @@ class Source:
     def root(self) -> bytes:
         """By which name it was opened."""
         return self._root
+
+    def relative(self, path: bytes) -> bytes | None:
+        """The absolute ``path`` as a record that names it; None if it is not below the root."""
+        for name in self._names:
+            if path == name or path.startswith(os.path.join(name, b"")):
+                return normalize(path[len(name) :].lstrip(b"/") or b".")
+        return None
 
     def forget_directories(self) -> None:
         """Close the directories kept open.
@@ -168,6 +176,14 @@ def mount_points(root: bytes) -> set[bytes]:
     except OSError:
         pass
     return found
+
+
+def _names(root: bytes) -> list[bytes]:
+    """Of ``root``, absolute: as it was typed, and the real one."""
+    try:
+        return [os.path.abspath(root), os.path.realpath(root)]
+    except OSError:
+        return []  # the current directory is gone
 
 
 def changed_meanwhile(error: OSError) -> bool:

@@ -61,6 +61,16 @@ class OutBuffer:
         self._memory[self._used : self._used + size] = piece
         self._used += size
 
+    def insert(self, before: int, piece: bytes) -> bool:
+        """Add ``piece`` in front of the last ``before`` bytes; False if there is no room."""
+        at, used, size = self._used - before, self._used, len(piece)
+        if at < 0 or used + size > SIZE:
+            return False
+        self._memory[at + size : used + size] = self._memory[at:used]
+        self._memory[at : at + size] = piece
+        self._used += size
+        return True
+
     def read(self, fd: int, size: int) -> int:
         """Add ``size`` bytes of ``fd``; how many there were.
 

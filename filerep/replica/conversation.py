@@ -258,6 +258,8 @@ class Conversation:
 
     def _name(self, record: bytes) -> None:
         path = normalize(record)
+        if path is None and record.startswith(b"/"):
+            path = self._here.source.relative(record)
         if path is None:
             self._say(f"not a path below the source: {quote(record)}")
         else:

@@ -7,6 +7,7 @@ import os
 import pty
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -353,8 +354,8 @@ def no_error(action: str, path: bytes, error: OSError) -> None:
     raise error
 
 
-def no_record(record: bytes) -> None:
-    raise AssertionError(record)
+def no_record(record: bytes, why: str) -> None:
+    raise AssertionError(why)
 
 
 def test_the_root_is_known_again_only_while_its_name_leads_to_it(place: Path) -> None:
@@ -388,3 +389,129 @@ def test_paths_longer_than_path_max_are_looked_at(place: Path) -> None:
 def test_an_output_error_names_its_cause() -> None:
     error = OutputError(OSError(28, "No space left on device"))
     assert str(error) == "No space left on device"
+
+
+READERS = [
+    [sys.executable, "-m", "tarfile", "-l"],
+    [
+        sys.executable,
+        "-c",
+        "import sys, tarfile; tarfile.open(sys.argv[1], 'r|').getmembers()",
+    ],
+    ["tar", "-tf"],
+    ["bsdtar", "-tf"],
+    ["busybox", "tar", "-tf"],
+]
+
+
+@pytest.mark.parametrize(
+    "turns",
+    [[b"a"], [b"a", b"b"], [b"a\0b"], [b"large"], [b"a", b"large"], [b"a", b"gone"]],
+    ids=lambda turns: "-".join(
+        one.decode("latin-1").replace("\0", "+") for one in turns
+    ),
+)
+def test_an_archive_whose_input_paused_is_whole_for_every_reader(
+    turns: list[bytes], place: Path
+) -> None:
+    """Behind the last member, too, where Python's tarfile takes a filler for damage."""
+    trees.plant(place / "src", {"a": b"1", "b": b"2", "large": os.urandom(SIZE + 1000)})
+    out = place / "out.tar"
+    with out.open("wb") as archive:
+        packer = subprocess.Popen(
+            [FR_PACK, place / "src"],
+            stdin=subprocess.PIPE,
+            stdout=archive,
+            env=programs.environment(),
+        )
+        assert packer.stdin is not None
+        size = 0
+        for turn in turns:
+            packer.stdin.write(turn + b"\0")
+            packer.stdin.flush()
+            if turn != b"gone":
+                programs.wait_for(lambda: out.stat().st_size > size)
+                programs.wait_for(lambda: not out.stat().st_size % 10240)
+            size = out.stat().st_size
+        packer.stdin.close()
+        assert packer.wait(20) == 0
+    for reader in READERS:
+        read = programs.run([*reader, out])
+        assert (read.returncode, read.stderr) == (0, b""), reader
+    into = place / "into"
+    into.mkdir()
+    subprocess.run(["tar", "-xpf", out, "-C", into], check=True)
+    for name in b"\0".join(turns).split(b"\0"):
+        if name != b"gone":
+            one, other = place / "src" / name.decode(), into / name.decode()
+            assert one.read_bytes() == other.read_bytes()
+            late = name != b"large" or len(turns) > 1  # the first may lack the fraction
+            assert not late or one.stat().st_mtime_ns == other.stat().st_mtime_ns
+
+
+@pytest.mark.parametrize("first", ["f", "link"])
+def test_an_archive_begins_with_a_member_as_docker_wants_it(
+    first: str, place: Path
+) -> None:
+    """It looks at the first 512 bytes alone: no record with a time may stand there."""
+    trees.plant(place / "src", {"f": b"FROM scratch\n"})
+    os.symlink("f", place / "src/link")
+    archive = packed(place / "src", first.encode() + b"\0").stdout
+    assert archive[156:157] in b"02"
+    unpacked(archive, place / "out")
+    found, sent = (os.lstat(place / where / first) for where in ("out", "src"))
+    assert found.st_mtime_ns == sent.st_mtime_ns
+
+
+@pytest.mark.parametrize(
+    "line, said",
+    [
+        ("git -C src ls-files", b"ends in a newline"),
+        ("git -C src ls-files a", None),  # one line is one path, nearly
+        ("find src -type f", b"ends in a newline"),
+        ("git -C src status -sz", b"is no path but a line of git status"),
+        ("find src -type f -print0", b"paths are relative to SRC"),
+        ("printf 'gone\\0gone too\\0'", None),
+        ("printf '?? gone\\0'", None),
+    ],
+)
+def test_what_is_piped_in_by_mistake_is_answered_in_one_line(
+    line: str, said: bytes | None, place: Path
+) -> None:
+    trees.plant(place / "src", {"a": b"1", "b": b"2"})
+    for words in (["init", "-q"], ["add", "-A"]):
+        subprocess.run(["git", "-C", place / "src", *words], check=True)
+    result = programs.run(["sh", "-c", f"{line} | '{FR_PACK}' src"], cwd=place)
+    if said is None and "ls-files" not in line:
+        assert (result.returncode, result.stderr) == (0, b"")
+    elif said is not None:
+        assert result.returncode == 1 and said in result.stderr
+        assert result.stderr.count(b"\n") == 1
+
+
+@pytest.mark.parametrize("source", ["src", "link", "src/", "/src"])
+def test_absolute_paths_below_src_are_taken(source: str, place: Path) -> None:
+    trees.plant(place / "src", {"d/f": b"1", "g": b"2"})
+    os.symlink("src", place / "link")
+    root = f"{place}{source}" if source.startswith("/") else source
+    named = [
+        f"{place}/src/d/f",
+        f"{place}/src//./g",
+        f"{place}/srcd/f",
+        f"{place}/src/../x",
+    ]
+    if source == "link":
+        named.append(f"{place}/link/d/f")
+    records = b"".join(os.fsencode(one) + b"\0" for one in named)
+    result = programs.run([FR_PACK, root], stdin=records, cwd=place)
+    assert result.stderr.count(b"not a path below SRC") == 2
+    unpacked(result.stdout, place / "out")
+    trees.assert_same(place / "src", place / "out")
+
+
+def test_a_foreign_file_is_no_state_file(place: Path) -> None:
+    trees.plant(place / "src", {"a": b"1"})
+    (place / "notes").write_text("do not lose this")
+    result = packed(place / "src", b"a\0", "--state", str(place / "notes"))
+    assert result.returncode == 64 and b"it is left as it is" in result.stderr
+    assert (place / "notes").read_text() == "do not lose this"

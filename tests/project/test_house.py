@@ -17,7 +17,7 @@ FLOORS = [
     {"farend", "rules"},
     {"archive"},
 ]
-SHARED = {"command", "digest", "ownfiles", "pathstream", "source"}
+SHARED = {"command", "digest", "misnamed", "ownfiles", "pathstream", "source"}
 Imports = dict[str, set[str]]
 
 

@@ -1,0 +1,78 @@
+"""Records that are no paths of the path stream, as they are piped in by mistake.
+
+A record that names nothing is no error: what is gone is named too. So nothing is said without
+evidence: read in another way, the record names something that is there.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+
+from filerep.pathstream import normalize, quote
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Optional
+
+    from filerep.source import Source
+
+_STATUS = re.compile(rb"[ MTADRCU?!]{2} (.+)", re.DOTALL)
+_MOST_LINES = 20
+_ENOUGH = 100  # records that are looked at so
+
+
+class Misnamed:
+    """Looks at records that name nothing, until one of them shows what is wrong."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._left = _ENOUGH
+
+    def hint(self, record: bytes, ended: bool = True) -> Optional[str]:
+        """What is wrong with ``record``, once; ``ended`` by a NUL."""
+        if self._left <= 0:
+            return None
+        self._left -= 1
+        found = self._lines(record, ended) or self._status(record) or self._here(record)
+        if found:
+            self._left = 0
+        return found
+
+    def _lines(self, record: bytes, ended: bool) -> Optional[str]:
+        lines = record.split(b"\n")[:_MOST_LINES]
+        if len(lines) < 2 or ended and not any(map(self._is_there, lines)):
+            return None
+        return (
+            f"{quote(lines[0])} ends in a newline: paths end in NUL here"
+            " (git ls-files -z, find -print0, grep -Z)"
+        )
+
+    def _status(self, record: bytes) -> Optional[str]:
+        found = _STATUS.fullmatch(record)
+        if found is None or not self._is_there(found[1]):
+            return None
+        return (
+            f"{quote(record)} is no path but a line of git status;"
+            " git ls-files -z and git diff --name-only -z give paths"
+        )
+
+    def _here(self, record: bytes) -> Optional[str]:
+        if record.startswith(b"/") or not os.path.lexists(record):
+            return None
+        return (
+            f"{quote(record)} is there from this directory, but not from SRC:"
+            ' paths are relative to SRC, or absolute (find "$PWD/dir" -print0)'
+        )
+
+    def _is_there(self, path: bytes) -> bool:
+        """From SRC, or, as what is piped in may have more than one flaw, from here."""
+        if not path or b"\0" in path:
+            return False
+        plain = normalize(path)
+        try:
+            if plain is not None and self._source.look(plain.rstrip(b"/")) is not None:
+                return True
+        except OSError:
+            return True
+        return os.path.lexists(path)
