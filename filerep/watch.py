@@ -62,9 +62,8 @@ Exit status:
   74   standard output took no more
   130  interrupted
 
-The end of SRC is noticed at once, with these exceptions, which are noticed at the next
-change: a directory above SRC that cannot be read is moved, or SRC is reached by a symbolic
-link that now leads elsewhere. What a write through a shared mapping or a link outside SRC
+The end of SRC is noticed at once, also where it is reached by a symbolic link that now leads
+elsewhere; where a directory above SRC that cannot be read is moved, at the next change. What a write through a shared mapping or a link outside SRC
 has changed is named by the next audit, and not before.
 
 Example:

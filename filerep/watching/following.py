@@ -109,7 +109,10 @@ class Following:
     def hear(self, event: Event) -> None:
         """An event that may be one of an input outside the tree, or in a ``.git``."""
         for file in self._tree.watches.places.concerned(event):
-            self._changed(file, event.last)
+            if file == self._tree.root.path:
+                self._tree.root.check()  # a link on the way to it may lead elsewhere now
+            else:
+                self._changed(file, event.last)
 
     def changed(self, path: bytes, mask: int) -> None:
         """A rule file in the tree was edited, or is being edited."""
@@ -149,8 +152,9 @@ class Following:
         self._absent = {file: _inode(file) for file in self._inputs[b""].absent}
         for file in self._absent:
             places.setdefault(file, set()).add(b"")
-        followed = places.keys() - self._absent.keys()
-        self._dirty |= self._tree.watches.follow(followed, since_ns)
+        followed = {self._tree.root.path, *places} - self._absent.keys()
+        changed = self._tree.watches.follow(followed, since_ns)
+        self._dirty |= changed - {self._tree.root.path}
 
     def _inputs_of(self, path: bytes) -> Inputs:
         node = self._tree.top.find(path)

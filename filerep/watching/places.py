@@ -67,6 +67,7 @@ class _Way:
         known_reached: dict[int, set[bytes]],
     ) -> None:
         self._kernel = inotify
+        self._root = root
         # What is above the root is watched as such: if it is moved, that is the end.
         self._above = set()
         while root != b"/":
@@ -95,7 +96,7 @@ class _Way:
                 place = os.path.dirname(place)
                 continue
             path = os.path.join(place, name)
-            if path in self._above and rest:
+            if path in self._above and (rest or path == self._root):
                 place = path
                 continue
             known = self._ask(place, name, file)

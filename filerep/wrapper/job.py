@@ -61,6 +61,14 @@ def _rule_file(name: str) -> str:
     return os.path.abspath(name)
 
 
+def _absolute(path: bytes) -> bytes:
+    """``path`` with no link resolved, nothing if the current directory is gone."""
+    try:
+        return os.path.join(os.getcwdb(), path)
+    except OSError:
+        return b""
+
+
 def state_directory() -> str:
     """Where runs keep what they know; raises OSError."""
     return os.path.join(ownfiles.state_home(), _STATE)
@@ -73,6 +81,8 @@ class Job:
         self.args = args
         typed = _source(args["SRC_DIR"])
         self.source = os.path.realpath(typed)
+        # As it was typed: the stages see it when a link on the way leads elsewhere.
+        self.way = _absolute(typed) or self.source
         self.name = os.path.basename(typed.rstrip(b"/"))  # a link's own
         if self.name in (b"", b".", b".."):
             self.name = os.path.basename(self.source)

@@ -103,7 +103,7 @@ class Stages:
         stdout: int,
         keep: Sequence[int] = (),
     ) -> None:
-        words = [*options, os.fsdecode(self._job.source)]
+        words = [*options, os.fsdecode(self._job.way)]
         files = (stdin, stdout, self._errors)
         self._processes.start_stage(
             f"fr-{module}", lambda: self._run(module, words), files, keep
