@@ -45,6 +45,7 @@ class Audit:
         self._pieces: Iterator[None] | None = None
         self._due: float | None = None
         self._last = (0, 0.0)
+        self._named: dict[bytes, int] = {}
 
     def start(self) -> None:
         """All is as it is now; the first audit looks for what changes from here on."""
@@ -54,6 +55,16 @@ class Audit:
     def deadline(self) -> float | None:
         """When ``work`` has something to do."""
         return 0.0 if self._pieces else self._due
+
+    def named(self, paths: list[bytes]) -> None:
+        """``paths`` are handed over: what changed in them before needs no other look.
+
+        RACE: a change without an event within the same step of the file system's clock, a
+        few milliseconds, is not found. Naming all once more would have each save sent twice
+        where a reader cannot tell such changes apart: on Linux before 6.13, and overlayfs.
+        """
+        if self._seconds != 0:
+            self._named.update(dict.fromkeys(paths, self._wall_ns()))
 
     def begin(self) -> None:
         self._due = None
@@ -75,16 +86,17 @@ class Audit:
     def _auditing(self) -> Iterator[None]:
         """Find what had no event: changed files by ctime, other directories by their inode.
 
-        Files whose ctime says they have changed since the last audit are named, so most
-        saves are named twice; naming all would make a reader without a memory send the
-        whole tree each time. Yields after each directory.
+        Files whose ctime says they have changed since the last audit are named, unless they
+        were after that; naming all would make a reader without a memory send the whole tree
+        each time. Yields after each directory.
         """
         began = (self._wall_ns(), self._clock())
         wall_ns, clock = self._last
         since = wall_ns - _STAMP_SLACK_NS
         jumped = (began[0] - wall_ns) / 1e9 - (began[1] - clock)
         if abs(jumped) > 1:
-            since = 0  # the clock was set, so stamps cannot be compared with it
+            # The clock was set, so stamps cannot be compared with it.
+            since, self._named = 0, {}
         self._tree.root.check()
         self._tree.verify(b"")
         took = 0.0
@@ -105,6 +117,8 @@ class Audit:
             took += self._clock() - started
             yield
         self._last = began
+        until = began[0] - _STAMP_SLACK_NS  # which the next one begins with
+        self._named = {path: at for path, at in self._named.items() if at > until}
         self._plan(took)
 
     def _look(self, node: Directory, since: int, descent: Descent) -> None:
@@ -119,8 +133,9 @@ class Audit:
             files, dirs = self._tree.contents(fd, node)
             for name in files + dirs:
                 status = os.stat(name, dir_fd=fd, follow_symlinks=False)
-                if status.st_ctime_ns >= since:
-                    self._tree.pending.now(node.join(name))
+                path = node.join(name)
+                if status.st_ctime_ns >= max(since, self._named.get(path, 0)):
+                    self._tree.pending.now(path)
             for name in dirs:
                 if node.child(name) is None:
                     self._tree.look(node, name, moved=True)

@@ -170,9 +170,10 @@ class Inotify:
         self.rules.work(self._clock())
         if self._overflowed or not self.rules.rests():
             return None
-        if self.rules.generation == generation:
-            return paths
-        return [other for path in paths if (other := self.rules.revised(path))]
+        if self.rules.generation != generation:
+            paths = [other for path in paths if (other := self.rules.revised(path))]
+        self.audit.named(paths)
+        return paths
 
     def look_at_everything(self) -> None:
         """Name whatever is there, and have what has gone looked for."""

@@ -388,7 +388,8 @@ def test_the_audit_names_only_what_has_changed(source: Path) -> None:
         it.until(b"./")
         it.until(b"./")
         assert it.sink.sent == [b"new"]
-        assert b"old" not in it.sync()
+        records = it.sync()
+        assert b"old" not in records and b"new" not in records  # which was named before
 
 
 # Directories that make difficulties.
@@ -468,6 +469,22 @@ def test_the_root_gone_is_an_error_and_no_deletion(
         assert os.read(it.out, 4096) == b""
         said = bytes(it.program.errors).decode()
         assert said == f"fr-watch: '{source}' {GONE}\n"
+
+
+@pytest.mark.parametrize("options", [(), ("--poll", "0.1")], ids=["inotify", "poll"])
+@pytest.mark.parametrize("deep", [False, True], ids=["itself", "above it"])
+def test_a_link_to_the_root_that_is_switched_is_an_error(
+    deep: bool, options: tuple[str, ...], place: Path
+) -> None:
+    for name in ("one", "two"):
+        (place / name / "in").mkdir(parents=True)
+    (place / "current").symlink_to("one")
+    source = place / "current/in" if deep else place / "current"
+    with watching(source, *options) as it:
+        (place / "next").symlink_to("two")
+        (place / "next").rename(place / "current")
+        assert it.program.end() == 66
+        assert os.read(it.out, 4096) == b""
 
 
 def test_an_unmounted_root_is_an_error(source: Path) -> None:
