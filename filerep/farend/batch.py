@@ -187,6 +187,7 @@ class Batch:
         self.lessons: list[bytes] = []  # functions that it needs and are not there yet
         self.staged: dict[bytes, tuple[Group, bytes]] = {}  # new directories
         # The names of paths that are called otherwise over there, see twins.py.
+        self.keeps = False  # whatever is in the way of a new directory
         self.called: dict[bytes, bytes] = {}
         self.files: list[tuple[bytes, bytes]] = (
             []
@@ -348,6 +349,7 @@ class Batch:
                 *puts,
                 b"}",
             ]
+        lines += [b"keep=1"] if self.keeps else []
         lines += puts + given
         if unfit:
             lines.append(b"dirty=1")

@@ -88,8 +88,8 @@ class Plain:
                 stat.S_IFMT(status.st_mode) != stat.S_IFREG
                 or status.st_size > batch.limit
                 or thinks
-                or not status.st_size
-                and value is not None
+                or value is not None
+                and (not status.st_size or tables.looks_like(value, status))
                 or path in planned
                 or path in failing
                 or path in staged

@@ -19,6 +19,7 @@ import time
 
 from filerep.farend.batch import directory_mode
 from filerep.replica import table as tables
+from filerep.replica.echoes import Echoes
 from filerep.replica.inventory import STAGE_PREFIX
 from filerep.replica.plain import Plain
 from filerep.replica.retries import LIST
@@ -76,6 +77,7 @@ class Plan:
         self._reuse = reuse
         self._plain = Plain(source, table, complete, failing, self._claim, reuse)
         self.altered = self._plain.altered
+        self._echoes = Echoes(source)
         self.twins: Optional[Twins] = None  # where the far end folds names
         #: Has the path gone with something that was mounted here?
         self.away: Callable[[bytes], bool] = lambda path: False
@@ -217,6 +219,13 @@ class Plan:
                 # Emptied a moment ago: most programs that save in place write next.
                 self._later(path, EMPTIED_WAIT)
                 return
+        value = self._table.get(path)
+        if value is not None and not link and self._echoes.heard(path, status, value):
+            value = tables.entry(status, tables.OURS)
+            self._table.put(path, value)
+            self._table.adopted.append((path, value))
+            self._claim(path, sent)
+            return
         way = None if link else self._reuse.way(path, status)
         size = status.st_size if way is None else way.size
         if not link and self._too_big(path, size, sent, queue):
@@ -269,7 +278,9 @@ class Plan:
             if kind(status) != stat.S_IFDIR:
                 return None  # its own record comes, or came before this one
             assert status is not None
-            if self._table.get(directory) is not None:
+            if not self._deletes:
+                sent.batch.keeps = True
+            elif self._table.get(directory) is not None:
                 self._delete(directory, sent)
             new.append((directory, status))
             directory = directory.rpartition(b"/")[0]

@@ -78,7 +78,7 @@ class Mender:
                 void |= self._there(sent, path)
             elif word == "aside":
                 self._say(
-                    f"a directory was in the way of {quote(path)} at the far end;"
+                    f"something was in the way of {quote(path)} at the far end;"
                     f" it is {quote(path + words.encode())} there now"
                 )
         # Some of it may be bad for what was lost alone: what was to make room was not removed.

@@ -104,6 +104,16 @@ def entry(status: os.stat_result, marks: int) -> bytes:
     return _look(status) + _MARKS[marks]
 
 
+def looks_like(value: bytes, status: os.stat_result) -> bool:
+    """Has ``value`` the mode, size and mtime of ``status``, whatever else it has?"""
+    _, mode, size, mtime, _ = _numbers(value)
+    return (
+        size == status.st_size
+        and mtime == status.st_mtime_ns
+        and mode == status.st_mode
+    )
+
+
 def _look(status: os.stat_result) -> bytes:
     try:
         return _pack(

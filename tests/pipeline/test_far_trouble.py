@@ -225,3 +225,27 @@ def test_clean_out_first_stops_at_a_volume(
         assert (volume / "made").exists() and (far.here / "src/old").exists()
     finally:
         farends.unmount(volume)
+
+
+@pytest.mark.parametrize(
+    "name", ["dash+gnu", "bash+gnu", "busybox+busybox", "mksh+bsdtar"]
+)
+@pytest.mark.parametrize("what", ["link", "file"])
+def test_with_no_delete_nothing_of_the_far_ends_is_dropped_for_a_directory(
+    name: str, what: str, base: Path, source: Path
+) -> None:
+    shell, tar = name.split("+")
+    far = local_shell(shell, tar, base).fresh()
+    (source / "data/sub").mkdir(parents=True)
+    (source / "data/sub/f").write_text("mine")
+    theirs = far.here / "src/data/sub"
+    theirs.parent.mkdir(parents=True)
+    if what == "link":
+        theirs.symlink_to("/nowhere")
+    else:
+        theirs.write_text("made there")
+    done = run(start(far, source, ONCE, "--no-delete"))
+    assert done.returncode == 0 and b"in the way of 'data/sub'" in done.stderr
+    assert (theirs / "f").read_text() == "mine"
+    kept = theirs.with_name("sub.kept-1")
+    assert kept.is_symlink() if what == "link" else kept.read_text() == "made there"

@@ -134,16 +134,20 @@ put_one() {
   [ -L "$p" ] || [ -L "$f" ] || [ ! "$p" -ef "$f" ] || return
   if is_dir "$p" && is_dir "$f"; then tell "there $n $i"; return; fi
   # busybox mv cannot replace a symlink that leads to itself.
-  if is_dir "$p" || [ -L "$f" ]; then rm -f "$f" 2>"$null"
+  if is_dir "$p" && [ "$keep" ] && exists "$f"; then aside
+  elif is_dir "$p" || [ -L "$f" ]; then rm -f "$f" 2>"$null"
   elif is_dir "$f" && ! rmdir "$f" 2>"$null"; then
     # Ours are gone from it by now, unless there was trouble; the rest was made here, and is kept.
     if [ "$lost" ]; then words='Directory not empty'; bad "$D"; return; fi
-    k=1
-    while exists "$f.kept-$k"; do k=$((k + 1)); done
-    mv "$f" "$f.kept-$k" 2>"$null" && tell "aside $n $i .kept-$k"
+    aside
   fi
   closed "$D" || { words=$(mv -f "$p" "$D/" 2>&1) && return; }
   bad "$D"
+}
+aside() {
+  k=1
+  while exists "$f.kept-$k"; do k=$((k + 1)); done
+  mv "$f" "$f.kept-$k" 2>"$null" && tell "aside $n $i .kept-$k"
 }
 # del PATH...: remove files; a directory that stands there by now is none of ours
 del() {
@@ -185,7 +189,7 @@ fi
 say ready "empty=$empty mover=$mover folds=$folds modes=$modes"
 n=0 blocks=20 over=''
 while :; do
-  n=$((n + 1)) dirty='' shut='' lost='' line=''
+  n=$((n + 1)) dirty='' shut='' lost='' keep='' line=''
   words=$(unpack 2>&1)
   code=$?
   # GNU tar, if it was killed, has left the rest of the archive; others do not read themselves.
