@@ -242,6 +242,14 @@ class Batch:
         else:
             self.shelf(parent).reuse(name, path, status, way)
 
+    def bytes_before(self) -> int:
+        """How many bytes of its files went in pieces, in batches before this one."""
+        return sum(
+            member.status.st_size - member.size
+            for member in self.reused
+            if member.way is not None and member.way.verb == b"last"
+        )
+
     def compared(self) -> set[bytes]:
         """The paths of which is only asked whether they are the same."""
         return {

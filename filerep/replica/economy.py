@@ -30,6 +30,7 @@ _TINY_PIECE = 100
 _LEAST_BYTES = 1 << 10
 # A large file goes in pieces if it takes longer than this on its way, in seconds.
 _LONG = 1.0
+_BELIEVED = 2  # times as much as was taken at that rate so far
 _TELLING = (
     1 << 20
 )  # bytes: a larger file is no way to find out how fast a connection is
@@ -134,7 +135,9 @@ class Economy:
         if size <= self._pace.limit or self._options.dry_run or self._plain:
             return False
         rate = self._pace.rate
-        return size > _TELLING if rate is None else size > _LONG * rate
+        if size <= _TELLING:
+            return False
+        return rate is None or size > min(_LONG * rate, _BELIEVED * self._pace.proven)
 
     def piece(self, size: int) -> int:
         """How many bytes the next piece of a file of ``size`` has."""

@@ -40,6 +40,7 @@ _FADES = (
     0.9  # an old measurement, with each new one: other work on the machine only slows
 )
 _SURE = 2  # measurements
+_ALL = 1 << 62
 
 # Below this rate, in bytes a second and what is allowed left out, it pays to look for what the
 # far end holds already. Where none is known yet, so it is taken to be where the way there and
@@ -72,6 +73,9 @@ class Pace:
         self._plain: Optional[float] = None
         self._packed: Optional[float] = None
         self._batches = 0
+        # Bytes in a row that were taken as fast as the rate says: a link may have buffers, or
+        # be let go for a moment by who limits it.
+        self.proven = 0
         self._answered_at = 0.0
 
     @property
@@ -142,6 +146,10 @@ class Pace:
         if began == sent.started and self.way < now - began:
             took -= self.way
         rate = sent.archive / max(took, 0.0005)
+        good = self.rate is None or rate > self.rate / 4
+        self.proven = self.proven + sent.archive if good else 0
+        if sent.archive >= _MOST_BYTES // 2 and took < 2 * _GOOD_TIME:
+            self.proven = _ALL  # no buffer holds so much
         if sent.packed:
             self._packed = max(rate, (self._packed or 0.0) * _FADES)
         else:

@@ -2,7 +2,7 @@
 
 The far end puts each behind those before, in a file of the stage, and the last one puts the
 whole into place. The file here must be the same from the first look to the last: if it is not,
-it begins anew. What is shown right in the end is the digest of all that was read.
+it begins anew. What is shown right in the end is the size, and over a slow link the digest.
 """
 
 from __future__ import annotations
@@ -41,8 +41,10 @@ class Transfer:
         self.sent = 0  # bytes
         look = (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
         self.name = digest(path + repr(look).encode()).hex()
-        tools = economy.tools
-        self._digest: Any = tools.digest() if tools and tools.digests else None
+        # The pieces are put together in the stage, where nobody else writes; a digest of all is
+        # for a link on which there is time for it.
+        tools = economy.tools if economy.reuses else None
+        self._digest: Any = tools.digest() if tools else None
         self._signer = Signer(economy.block) if economy.reuses else None
 
     @property

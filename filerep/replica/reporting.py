@@ -61,7 +61,8 @@ class Reporter:
             return changed
         self._files += len(fit)
         self._removed += len(gone)
-        self._bytes += batch.bytes
+        size = batch.bytes + batch.bytes_before()
+        self._bytes += size
         self._report(
             {
                 "is": "batch",
@@ -73,7 +74,7 @@ class Reporter:
                 ],
                 "removed_in": {} if self._first else _places(gone),
                 "deletions": len(gone),
-                "bytes": batch.bytes,
+                "bytes": size,
                 "ms": took * 1000,
                 "bulk": self._first,
             }
