@@ -222,9 +222,15 @@ def short_usage(usage: str) -> str:
     if "\n  --help " not in usage:
         return usage
     summary, form, *parts = usage.strip().split("\n\n")
-    words = form.split()
-    kept = [one for one in words if not one.startswith(("[--", "PATTERN]", "FILE]"))]
-    lines = " ".join(kept).replace(f" {kept[1]} ", f"\n  {kept[1]} ")
+    _, program, *words = form.split()
+    forms: list[list[str]] = [[]]
+    for word in words:
+        if word == program:
+            forms.append([])
+        elif not word.startswith(("[--", "PATTERN]", "FILE]")):
+            forms[-1].append(word)
+    shown = [f"  {program} {' '.join(one)}" for one in forms if one[1:]]
+    lines = "\n".join(["Usage:", *shown])
     found = [summary, lines]
     for part in parts:
         if part.startswith("Options:"):

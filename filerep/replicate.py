@@ -35,6 +35,11 @@ Options:
   --on-sync COMMAND    Have sh run COMMAND there after each change.
                        It runs in the destination directory, first after the
                        first copy, one at a time.
+  --run COMMAND        Copy, then have sh run COMMAND there, as if it ran here.
+                       What it prints comes as it is; its exit status is ours,
+                       Ctrl-C reaches it, standard input does not. If one with
+                       the same arguments runs, its next sync is waited for,
+                       and nothing is copied.
   --wait               Wait until the one that runs has sent all saved by now.
                        The one with the same arguments, that is. No other
                        options are needed with it.
@@ -78,7 +83,7 @@ Options for the connection:
   --compress           Compress what is sent, and --no-compress: never. The
                        default is to do so where the connection is slow.
   --no-compress
-  --whole-file         Send whole files, and --no-whole-file: never what the far
+  --whole-file         Send whole files; and --no-whole-file: not what the far
                        end holds already. The default is to look for that where
                        the connection is slow.
   --no-whole-file
@@ -130,12 +135,15 @@ Examples:
 from __future__ import annotations
 
 import os
+import select
 import sys
+import time
 from importlib import import_module
 
 from filerep import command
 from filerep.command import Command, Stop
 from filerep.wrapper import profiles
+from filerep.wrapper.beside import Beside
 from filerep.wrapper.display import Display
 from filerep.wrapper.job import Job
 from filerep.wrapper.processes import need_descriptors
@@ -144,11 +152,15 @@ from filerep.wrapper.session import Session
 from filerep.wrapper.signals import Signalled, Signals
 from filerep.wrapper.supervising import replicate
 from filerep.wrapper.typed import Typed
-from filerep.wrapper.waiting import Waiters, lock, wait
+from filerep.wrapper.waiting import STILL_WAITING, Waiters, ask, lock, wait
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Sequence
+    from typing import Optional, TextIO
+
+_PATIENCE, _TURN = 5.0, 0.05  # seconds
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -173,13 +185,17 @@ def _main(run: Command, typed: Typed) -> int:
     if run.args["--wait"] or run.args["--wait-on-sync"]:
         return _wait(run, job)
     need_descriptors()
-    waiters = _waiters(job)
+    asking, waiters = (None, _waiters(job)) if job.run is None else _turn(run, job)
     quiet, debugging = bool(run.args["--quiet"]), bool(run.args["--debugging"])
+    if job.run is not None and not _is_terminal(sys.stderr):
+        quiet = not debugging  # what stands there is the command's
     verbose = bool(run.args["--verbose"])
     display = Display(sys.stderr, run.program, quiet, debugging, verbose)
     waiters.say = display.message
     signals = Signals(display)
     try:
+        if asking is not None:
+            return Beside(job, signals, asking).run()
         return replicate(
             lambda: Session(job, display, waiters, signals, _run_stage),
             job.retries,
@@ -241,3 +257,34 @@ def _waiters(job: Job) -> Waiters:
         return waiters
     except OSError:
         return Waiters()  # what that means is said by the session
+
+
+def _turn(run: Command, job: Job) -> tuple[Optional[socket.socket], Waiters]:
+    """Who keeps the destination the same, for --run: one that runs and is asked, or this one.
+
+    One that has no time to be asked, as it copies once, is waited for.
+    """
+    began = time.monotonic()
+    told = False
+    try:
+        while True:
+            asking = ask(job.state_file(".sock"))
+            if asking is not None:
+                return asking, Waiters()
+            try:
+                return None, Waiters(lock(job.state_file(".lock")), "")
+            except Stop:
+                # Nothing tells that a lock is free but taking it, and it may be for long.
+                select.select([], [], [], _TURN)
+            if not told and time.monotonic() - began > _PATIENCE:
+                run.say(STILL_WAITING)
+                told = True
+    except OSError:
+        return None, Waiters()
+
+
+def _is_terminal(stream: Optional[TextIO]) -> bool:
+    try:
+        return stream is not None and stream.isatty()
+    except ValueError:
+        return False  # closed before we began

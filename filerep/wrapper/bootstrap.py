@@ -33,7 +33,7 @@ class Bootstrap:
     def __init__(self, job: Job, write: Callable[[bytes], None]) -> None:
         self._job = job
         self._write = write
-        self._nonce = os.urandom(8).hex()
+        self.nonce = os.urandom(8).hex()
         self._mark = os.urandom(8).hex()  # see `again` in receiver.sh
         self._said = b""
         self._told: dict[str, str] = {}
@@ -47,7 +47,7 @@ class Bootstrap:
         """Begin. Nothing has been connected before if ``first``."""
         self._first = first
         self.deadline = time.monotonic() + self._job.timeout
-        self._write(questions(self._job, self._nonce, first))
+        self._write(questions(self._job, self.nonce, first))
 
     def hear(self, chunk: bytes) -> Optional[str]:
         """What the far end tells of itself once it is ready, found behind any other output.
@@ -58,14 +58,14 @@ class Bootstrap:
         if len(self._said) > _MOST_SAID:
             who = "far end" if self._told else "connection command"
             raise Lost(f"the {who} talks without end, and is not ready")
-        mark = f"filerep-{self._nonce} ".encode()
+        mark = f"filerep-{self.nonce} ".encode()
         while b"\n" in (line := self._said.partition(mark)[2]):
             line, _, self._said = line.partition(b"\n")
             word, _, rest = os.fsdecode(line).partition(" ")
             if word == "ready":
                 names = ("tar", "list", "shell")
                 tools = " ".join(f"{name}={self._told.get(name, '')}" for name in names)
-                stage = f".filerep-{self._job.key[:8]}-{self._nonce}"
+                stage = f".filerep-{self._job.key[:8]}-{self.nonce}"
                 way = time.monotonic() - self._answered_at
                 return f"{tools} {rest} stage={stage} way={way:.3f} mark={self._mark}"
             if word == "working":
@@ -81,7 +81,7 @@ class Bootstrap:
                 hint = mistakes.refused(rest, self._job.parent)
                 raise Lost(f"the far end refused: {one_line(rest)}{hint}")
             self._answer(rest)
-        if f"set -- '{self._nonce}'".encode() in self._said:
+        if f"set -- '{self.nonce}'".encode() in self._said:
             raise Lost(
                 "the connection command sends back what it is sent: it is no shell,"
                 " or has a terminal (use docker exec -i without -t, ssh without -t)"
@@ -96,7 +96,7 @@ class Bootstrap:
         if self._told["tar"] == "none":
             raise Lost("the far end refused: there is no tar")
         self._answered_at = time.monotonic()
-        self._write(receiver(self._job, self._nonce, self._mark, self._told))
+        self._write(receiver(self._job, self.nonce, self._mark, self._told))
         self._expect()
 
     def _expect(self) -> None:
@@ -134,24 +134,40 @@ def questions(job: Job, nonce: str, first: bool) -> bytes:
         _task(job, first),
         boot_id().encode(),
     ]
-    locate = b"" if job.parent.startswith(b"/") else script_text("locate")
+    return start(words, script_text("probe"))
+
+
+def start(words: list[bytes], script: bytes) -> bytes:
+    """What has the far end run ``script`` in a shell of our own, with these arguments.
+
+    The second of them is the directory that the destination is in.
+    """
+    locate = b"" if words[1].startswith(b"/") else script_text("locate")
     lines = [
         b"POSIXLY_CORRECT=1",  # see start.sh for that, and for the backslashes
         b"\\set -- " + b" ".join(map(shell_quote, words)),
-        b"FILEREP_SCRIPT=" + shell_quote(locate + script_text("probe")),
+        b"FILEREP_SCRIPT=" + shell_quote(locate + script),
         b"\\export FILEREP_SCRIPT",
         script_text("start"),
     ]
     return b"\n".join(lines)
 
 
+def run_script(job: Job) -> bytes:
+    """What a far end needs to run the command that --run names."""
+    run = os.fsencode(job.args["--run"])
+    return b"run=" + shell_quote(run) + b"\n" + script_text("run")
+
+
 def receiver(job: Job, nonce: str, mark: str, told: dict[str, str]) -> bytes:
     """What is written to the connection once it has answered so."""
-    found = f"form={told['tar']} full={told['full']} mark={mark}\n"
+    found = f"form={told['tar']} full={told['full']} mark={mark} run_then=\n"
     unpack = "unpack_gnu" if told["tar"] == "gnu" else "unpack_counted"
     names = [unpack, "rename_by_perl", "receiver"]
     if job.args["--on-sync"]:
         names.insert(0, "on_sync")
     scripts = b"".join(map(script_text, names))
+    if job.args["--run"] is not None:
+        scripts = run_script(job) + b"run_then=1\n" + scripts
     edge = f"#{nonce}\n".encode()
     return edge + found.encode() + scripts + edge

@@ -98,7 +98,8 @@ class Job:
         self.walks = not args["--no-initial-replication"]
         once = args["--once"] or args["--no-replicate-on-change"]
         self.compares = bool(once and args["--dry-run"])  # only asks what differs
-        self.watches = not once and not args["--dry-run"]
+        self.run = args["--run"]  # None, or a command for the far end
+        self.watches = not (once or args["--dry-run"] or self.run is not None)
         self.retries = not args["--no-retry"] and self.watches
         self.keepalive = command.number(args["--keepalive"], "--keepalive")
         self.timeout = command.number(args["--connect-timeout"], "--connect-timeout")

@@ -8,6 +8,7 @@ import signal
 import time
 
 from filerep import command, ownfiles
+from filerep.command import Stop
 from filerep.wrapper.bootstrap import Bootstrap
 from filerep.wrapper.endings import (
     Lost,
@@ -19,6 +20,7 @@ from filerep.wrapper.endings import (
     unanswered,
     unanswered_yet,
 )
+from filerep.wrapper.farrun import FarRun
 from filerep.wrapper.hearing import Errors
 from filerep.wrapper.mistakes import not_answered
 from filerep.wrapper.processes import PIPE_BYTES, Processes
@@ -83,6 +85,7 @@ class Session:
             self._job.connection, (far_reads, far_writes, far_complains)
         )
         bootstrap = Bootstrap(self._job, self._write_far)
+        self._nonce = bootstrap.nonce
         bootstrap.ask(first)
         self._stages.start_sources()
         self._display.connecting(self._job.connection if first else [])
@@ -158,7 +161,8 @@ class Session:
 
     def replicate(self, far: str) -> None:
         """Run the stages until the far end has said bye; raises ``Lost`` or ``Stop``."""
-        self._processes.close(self._to_far, self._from_far)
+        if self._job.run is None:
+            self._processes.close(self._to_far, self._from_far)
         if self._job.walks or not self._job.watches:
             self._stages.begin(far)
         stages = self._stages
@@ -224,9 +228,22 @@ class Session:
             return self.reports.lost
         return how_ended(self._job.connection, status)
 
+    def finish(self) -> int:
+        """Do what is to be done once the destination is the same; the exit status."""
+        if self._job.run is None:
+            return self._status
+        if self._status:
+            said = "the command was not run, as some paths could not be read"
+            raise Stop(self._status, said)
+        # Others may replicate, and say what they like, while it runs.
+        self._waiters.close()
+        self._display.close()
+        fds = (self._to_far, self._from_far, self._heard[1])
+        run = FarRun(self._processes, self._signals, self._nonce, fds)
+        return run.run(self._job.connection, self._job.keepalive)
+
     @property
-    def status(self) -> int:
-        """The exit status of a run that has ended well."""
+    def _status(self) -> int:
         differs = self._job.compares and self.reports.differs
         return command.SKIPPED if self._skipped or differs else command.OK
 

@@ -69,7 +69,7 @@ def replicate(
                 worked = True
                 losses.connected(time.monotonic())
                 session.replicate(far)
-                return session.status
+                return session.finish()
             finally:
                 session.close()
         except Lost as error:

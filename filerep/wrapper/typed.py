@@ -31,6 +31,10 @@ _OPPOSITES = (
     ("--quiet", "--verbose"),
     ("--retry", "--no-retry"),
     ("--whole-file", "--no-whole-file"),
+    ("--run", "--dry-run"),
+    ("--run", "--no-initial-replication"),
+    ("--run", "--wait"),
+    ("--run", "--wait-on-sync"),
     ("--with-initial-replication", "--no-initial-replication"),
 )
 _SHORT = {"-n": "--dry-run", "-q": "--quiet", "-v": "--verbose"}

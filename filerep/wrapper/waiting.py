@@ -31,10 +31,11 @@ if TYPE_CHECKING:
     from typing import Optional
 
 SAVED, ON_SYNC = b"saved\n", b"on-sync\n"
+STILL_WAITING = "waiting for the one that runs, which says what it is doing"
 _PATIENCE = 5.0  # seconds
 _MOST = 500  # who may wait at once
 _SHUT_TIME = 1.0  # seconds
-_MOST_ANSWER = 64  # bytes
+MOST_ANSWER = 64  # bytes
 _NONE_RUNS = "no file-replicator is running with these arguments; start one first"
 
 
@@ -204,6 +205,7 @@ class Waiters:
             self._socket.close()
         if self._lock is not None:
             os.close(self._lock)
+        self._socket = self._lock = None
 
 
 def lock(path: str) -> int:
@@ -233,39 +235,61 @@ def _is_at(path: str, fd: int) -> bool:
         return False
 
 
+def ask(path: str, on_sync: bool = False) -> Optional[socket.socket]:
+    """Ask the run that listens at ``path``, which answers by a line; None if none does."""
+    asking = socket.socket(socket.AF_UNIX)
+    try:
+        _at(path, asking.connect)
+        asking.sendall(ON_SYNC if on_sync else SAVED)
+    except (FileNotFoundError, ConnectionRefusedError):
+        asking.close()
+        return None
+    except ConnectionError:
+        pass  # nor will there be an answer
+    except BaseException:
+        asking.close()
+        raise
+    return asking
+
+
 def wait(path: str, say: Callable[[str], None], on_sync: bool = False) -> int:
     """Ask the run that listens at ``path``; the exit status once it has answered.
 
     With ``on_sync`` it answers when the --on-sync command has seen all, and its exit status
     is that command's. ``say`` is told if it takes long.
     """
-    with socket.socket(socket.AF_UNIX) as asking:
-        try:
-            _at(path, asking.connect)
-        except (FileNotFoundError, ConnectionRefusedError):
-            raise Stop(UNAVAILABLE, _NONE_RUNS) from None
-        try:
-            asking.sendall(ON_SYNC if on_sync else SAVED)
-        except ConnectionError:
-            pass  # nor will there be an answer
+    asking = ask(path, on_sync)
+    if asking is None:
+        raise Stop(UNAVAILABLE, _NONE_RUNS)
+    with asking:
         answer = b""
         if not select.select([asking], [], [], _PATIENCE)[0]:
-            say("waiting for the one that runs, which says what it is doing")
-        try:
-            while not answer.endswith(b"\n") and len(answer) < _MOST_ANSWER:
-                chunk = asking.recv(64)
-                if not chunk:
-                    break
-                answer += chunk
-        except ConnectionError:
-            pass
-    if not answer.endswith(b"\n") and len(answer) < _MOST_ANSWER:
+            say(STILL_WAITING)
+        while not answer.endswith(b"\n") and len(answer) < MOST_ANSWER:
+            chunk = answered(asking)
+            if not chunk:
+                break
+            answer += chunk
+    return verdict(answer)
+
+
+def answered(asking: socket.socket) -> bytes:
+    """What has come of the answer; nothing if no more will."""
+    try:
+        return asking.recv(64)
+    except ConnectionError:
+        return b""
+
+
+def verdict(answer: bytes) -> int:
+    """The exit status that ``answer`` comes to; raises ``Stop`` if it is not in sync."""
+    if not answer.endswith(b"\n") and len(answer) < MOST_ANSWER:
         said = "the file-replicator that was asked ended before everything had arrived"
         raise Stop(UNAVAILABLE, said)
     try:
-        failing, status = map(int, answer[:_MOST_ANSWER].split())
+        failing, status = map(int, answer[:MOST_ANSWER].split())
     except ValueError:
-        said = f"what runs answers {quote(answer[:_MOST_ANSWER])}, which makes no sense"
+        said = f"what runs answers {quote(answer[:MOST_ANSWER])}, which makes no sense"
         raise Stop(UNAVAILABLE, said) from None
     if failing:
         paths = "one path" if failing == 1 else f"{failing:,} paths"

@@ -206,7 +206,7 @@ while :; do
   blocks=${line##* }
   if [ $code = 0 ] && [ -s "$S/commit" ]; then
     . "$S/commit" <"$null"
-    [ ! "$over" ] || { drop; echo bye; exit 0; }
+    [ ! "$over" ] || { drop; echo bye; ${run_then:+run_there "$nonce"}; exit 0; }
     echo "ok $n"
   else
     # Modes may be refused, as by FAT; whatever else this was for, the next one is without them.

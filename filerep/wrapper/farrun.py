@@ -1,0 +1,150 @@
+"""--run: a command at the far end, as if it had been started here."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+from filerep.command import BySignal, write_all
+from filerep.wrapper.endings import Lost, how_ended
+from filerep.wrapper.signals import Signalled
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Optional
+
+    from filerep.wrapper.processes import Processes
+    from filerep.wrapper.signals import Signals
+
+_NAMES = {signal.SIGINT: b"INT", signal.SIGTERM: b"TERM", signal.SIGHUP: b"HUP"}
+_MOST_INTERRUPTS = (
+    2  # what does not end by the second Ctrl-C is left alone at the third
+)
+_GRACE = 2.0  # for what was asked to end
+_BREATH = 0.2  # between the end of the connection, and of what it says
+_LAST_WORDS = 1.0  # for what else comes behind the status
+
+
+class Output:
+    """What comes from the command on stdout, and behind it its status: see run.sh."""
+
+    def __init__(self, nonce: str) -> None:
+        self._mark = f"\0filerep-{nonce} status ".encode()
+        self._held = b""  # what may be the beginning of the mark
+        self.status: Optional[int] = None
+
+    def feed(self, chunk: bytes) -> bytes:
+        """What of it is the command's, as soon as that can be told."""
+        data = self._held + chunk
+        at = data.find(self._mark)
+        if at < 0:
+            at = data.rfind(b"\0", -len(self._mark))
+            if at < 0 or not self._mark.startswith(data[at:]):
+                at = len(data)
+        self._held = data[at:]
+        told, ended, _ = self._held[len(self._mark) :].partition(b"\n")
+        if ended:
+            self.status = int(told)
+        return data[:at]
+
+
+class FarRun:
+    """Passes on what the command says, and the signals that are sent to us, until it ends."""
+
+    def __init__(
+        self,
+        processes: Processes,
+        signals: Signals,
+        nonce: str,
+        fds: tuple[int, int, int],
+    ) -> None:
+        """``fds`` are what the connection reads from, and its stdout and stderr."""
+        self._processes = processes
+        self._signals = signals
+        self._output = Output(nonce)
+        self._to_far, self._from_far, self._errors = fds
+        self._sent: list[int] = []  # the signals
+        self._deadline: Optional[float] = None
+
+    def run(self, words: Sequence[str], keepalive: float) -> int:
+        """Let it begin; its exit status. ``words`` are the connection command.
+
+        Raises ``Lost``, ``Signalled`` if it goes on in spite of that, and ``OutputError``.
+        """
+        self._tell(b"go")
+        while self._output.status is None:
+            # What the command has left behind may hold its output open after the end of all.
+            ended = self._processes.status("connection") is not None
+            heard = self._hear(_BREATH if ended else keepalive or None)
+            if self._output.status is not None:
+                break
+            if not self._processes.open([self._from_far]) or ended and not heard:
+                raise self._lost(words)
+            if not heard:
+                self._tell(b"")
+        self._tell(b"end")
+        self._processes.close(self._to_far)
+        self._hear_rest()
+        status = self._output.status
+        return BySignal(status) if status - 128 in self._sent else status
+
+    def _lost(self, words: Sequence[str]) -> Lost:
+        status = self._processes.stop("connection", 1)
+        how = how_ended(words, status)
+        return Lost(f"the connection was lost while the command ran ({how})")
+
+    def _tell(self, line: bytes) -> None:
+        try:
+            os.write(self._to_far, line + b"\n")
+        except OSError:
+            pass  # its end is seen where it is read from
+
+    def _hear(self, seconds: Optional[float]) -> bool:
+        """Pass on what comes; False if nothing does for ``seconds``."""
+        fds = self._processes.open([self._from_far, self._errors])
+        limit = seconds
+        if self._deadline is not None:
+            limit = max(0.0, self._deadline - time.monotonic())
+        try:
+            ready = self._signals.poll(fds, limit)
+        except Signalled as error:
+            self._pass_on(error)
+            return True
+        if self._deadline is not None and time.monotonic() > self._deadline:
+            raise Signalled(self._sent[-1])
+        for fd in (self._errors, self._from_far):
+            if fd in ready:
+                self._pass(fd)
+        return bool(ready)
+
+    def _pass_on(self, error: Signalled) -> None:
+        number = error.status - 128
+        if self._sent.count(number) >= _MOST_INTERRUPTS:
+            raise error
+        self._sent.append(number)
+        self._tell(_NAMES[signal.Signals(number)])
+        if number != signal.SIGINT:  # that one is a question
+            self._deadline = time.monotonic() + _GRACE
+
+    def _pass(self, fd: int) -> None:
+        chunk = os.read(fd, 65536)
+        if not chunk:
+            self._processes.close(fd)
+        elif fd == self._errors:
+            write_all(2, chunk)
+        else:
+            write_all(1, self._output.feed(chunk))
+
+    def _hear_rest(self) -> None:
+        """What it has written to stderr may come behind its status.
+
+        What it has started and left behind may hold that open for ever.
+        """
+        self._deadline = None
+        end = time.monotonic() + _LAST_WORDS
+        while self._processes.open([self._errors]) and time.monotonic() < end:
+            ended = self._processes.status("connection") is not None
+            if not self._hear(0 if ended else end - time.monotonic()) and ended:
+                break

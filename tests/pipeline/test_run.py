@@ -1,0 +1,217 @@
+"""--run: a command at the far end, as if it had been started here."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import farends
+import keyboard
+import pytest
+from programs import ROOT, Running, run, running, wait_for
+
+REPLICATOR = str(ROOT / "bin/file-replicator")
+SHELLS = ["bash", "dash", "busybox sh", "mksh", "zsh"]
+EVERY_BYTE = bytes(range(256)) * 3 + b"\0filerep-\0\0filerep-abc status 1\n\0"
+
+
+class Far:
+    """A source, its copy, and the words that lead from one to the other."""
+
+    def __init__(self, place: Path, *connection: str) -> None:
+        self.source, self.copy = place / "src", place / "far/src"
+        self.source.mkdir()
+        (self.source / "f").write_text("x")
+        self.words = [str(self.source), str(place / "far"), "--", *connection]
+
+    def run(self, command: str, *options: str) -> subprocess.CompletedProcess[bytes]:
+        return run([REPLICATOR, *options, "--run", command, *self.words])
+
+    def start(self, command: str) -> contextlib.AbstractContextManager[Running]:
+        return running(REPLICATOR, "--run", command, *self.words)
+
+    @contextlib.contextmanager
+    def kept(self, beside: bool) -> Iterator[None]:
+        """Beside a run that keeps the copy up to date, or on its own."""
+        if not beside:
+            yield
+            return
+        with running(REPLICATOR, *self.words) as program:
+            program.says("watching")
+            yield
+            program.end(signal.SIGTERM)  # which clears its stage
+
+
+@pytest.fixture(params=SHELLS)
+def far(request: pytest.FixtureRequest, place: Path) -> Far:
+    words = request.param.split()
+    if not shutil.which(words[0]):
+        pytest.skip(f"needs {words[0]}")
+    return Far(place, *words)
+
+
+@pytest.fixture
+def bash(place: Path) -> Far:
+    return Far(place, "bash")
+
+
+both = pytest.mark.parametrize("beside", [False, True], ids=["alone", "beside"])
+
+
+@both
+def test_what_it_prints_and_its_status_are_ours(far: Far, beside: bool) -> None:
+    (far.source / "bytes").write_bytes(EVERY_BYTE)
+    script = "cat bytes; pwd >&2; cat; exit 7"
+    with far.kept(beside):
+        done = far.run(script)
+    assert done.stdout == EVERY_BYTE
+    assert done.stderr.decode() == f"{far.copy}\n"
+    assert done.returncode == 7
+
+
+@both
+def test_it_sees_what_was_saved(bash: Far, beside: bool) -> None:
+    far = bash
+    with far.kept(beside):
+        for number in range(3):
+            (far.source / "f").write_text(f"{number}\n")
+            assert far.run("cat f").stdout == b"%d\n" % number
+    left = [name for name in os.listdir(far.copy) if "filerep" not in name]
+    assert left == ["f"]
+
+
+@both
+def test_what_it_prints_comes_at_once(bash: Far, beside: bool, place: Path) -> None:
+    gate = place / "gate"
+    os.mkfifo(gate)
+    with bash.kept(beside), bash.start(f"printf one; cat {gate}") as program:
+        wait_for(lambda: program.output == b"one", process=program.process)
+        gate.write_text("two")
+        assert program.end() == 0
+        assert program.output == b"onetwo"
+
+
+@both
+def test_ctrl_c_reaches_it(bash: Far, beside: bool, place: Path) -> None:
+    script = "trap 'echo caught; exit 7' INT; echo ready; while :; do sleep 0.1; done"
+    with bash.kept(beside), keyboard.bash() as typed:
+        words = " ".join(bash.words)
+        typed.type(f'file-replicator --run "{script}" {words}; echo "status $?"\n')
+        typed.shows("\nready\r\n")
+        typed.type("\x03")
+        typed.shows("caught\r\nstatus 7\r\n")
+
+
+@both
+def test_it_dies_of_ctrl_c_and_so_do_we(bash: Far, beside: bool) -> None:
+    # A shell between two commands would keep the signal back until the second has ended.
+    script = "import time; print('ready', flush=True); time.sleep(1000)"
+    with bash.kept(beside), bash.start(f'exec python3 -c "{script}"') as program:
+        wait_for(lambda: program.output == b"ready\n", process=program.process)
+        program.signal(signal.SIGINT)
+        assert program.process.wait(5) == -signal.SIGINT
+        wait_for(lambda: not program.family(), what=program.family)
+
+
+def test_nothing_of_it_is_left_when_we_are_killed(far: Far) -> None:
+    assert_ends(far, False, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
+def test_nor_when_we_are_asked_to_end_beside_another_run(
+    number: signal.Signals, bash: Far
+) -> None:
+    assert_ends(bash, True, number)
+
+
+def assert_ends(far: Far, beside: bool, number: signal.Signals) -> None:
+    """All of a command that does not listen to reason, and nothing over there."""
+    script = "trap '' TERM HUP; echo ready; sleep 1000 & sleep 1000"
+    with far.kept(beside), far.start(script) as program:
+        wait_for(lambda: program.output == b"ready\n", process=program.process)
+        program.signal(number)
+        assert program.process.wait(10) == -number
+        wait_for(lambda: not program.family(), what=program.family)
+    wait_for(lambda: not [n for n in os.listdir(far.copy) if "filerep" in n])
+
+
+@both
+def test_what_it_leaves_in_the_background_holds_nothing_up(
+    bash: Far, beside: bool
+) -> None:
+    with bash.kept(beside), bash.start("sleep 1000 & echo $!") as program:
+        assert program.end(timeout=10) == 0
+        os.kill(int(program.output), signal.SIGKILL)
+
+
+@both
+def test_much_output_is_whole_and_a_closed_reader_ends_it(
+    bash: Far, beside: bool
+) -> None:
+    with bash.kept(beside):
+        done = bash.run("head -c 20000000 /dev/zero | tee /dev/stderr")
+        assert (len(done.stdout), len(done.stderr)) == (20_000_000, 20_000_000)
+        with bash.start("yes") as program:
+            wait_for(lambda: program.output, process=program.process)
+            assert program.process.stdout
+    words = " ".join([REPLICATOR, "--run", "yes", *bash.words])
+    assert run(["bash", "-c", f"{words} | head -n 1"]).stdout == b"y\n"
+
+
+def test_a_command_that_is_not_there_is_told_by_the_shell(far: Far) -> None:
+    done = far.run("no-such-command")
+    assert done.returncode == 127 and b"no-such-command" in done.stderr
+
+
+def test_it_is_not_run_where_not_all_has_arrived(bash: Far) -> None:
+    farends.need_root()
+    (bash.source / "secret").write_text("x")
+    (bash.source / "secret").chmod(0)
+    without = [*farends.without_rights(), REPLICATOR, "--run", "echo ran", *bash.words]
+    done = run(without)
+    assert done.returncode == 1 and not done.stdout
+    assert b"the command was not run, as some paths could not be read" in done.stderr
+
+
+def test_a_lost_connection_is_told(bash: Far) -> None:
+    with bash.start("echo $PPID; sleep 1000") as program:
+        wait_for(lambda: program.output.endswith(b"\n"), process=program.process)
+        for pid in program.family():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        assert program.end(timeout=10) == 69
+        assert b"the connection was lost while the command ran (bash was killed by" in (
+            program.errors
+        )
+
+
+def test_a_directory_that_is_not_there_is_told(bash: Far) -> None:
+    with bash.kept(True):
+        shutil.move(bash.copy, bash.copy.parent / "elsewhere")
+        (bash.copy.parent / "elsewhere").rename(bash.copy.parent / "again")
+        done = bash.run("pwd")
+    assert done.returncode == 69 and not done.stdout
+
+
+def test_two_at_once_take_turns_to_copy_but_run_together(
+    bash: Far, place: Path
+) -> None:
+    gate = place / "gate"
+    os.mkfifo(gate)
+    with bash.start(f"echo first; cat {gate}") as first:
+        wait_for(lambda: first.output == b"first\n", process=first.process)
+        assert bash.run("echo second").stdout == b"second\n"
+        gate.write_text("")
+        assert first.end() == 0
+
+
+def test_the_words_of_a_profile_serve(bash: Far, place: Path) -> None:
+    (place / ".file-replicator").mkdir()
+    (place / ".file-replicator/web").write_text("\n".join(bash.words))
+    done = run([REPLICATOR, "--run", "cat f", "@web"], cwd=place)
+    assert (done.returncode, done.stdout) == (0, b"x"), done.stderr
