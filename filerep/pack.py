@@ -83,7 +83,7 @@ from filerep.command import Command, OutputError, Stop
 from filerep.misnamed import Misnamed
 from filerep.pathstream import Decoder, in_rows, normalize, quote
 from filerep.replica import table as tables
-from filerep.source import OPEN_FILE, RootGone, Source, changed_meanwhile, same
+from filerep.source import RootGone, Source, changed_meanwhile, same
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -302,7 +302,7 @@ class _Packer:
         size = status.st_size
         first = self._first
         header = tarstream.file_member(_named(path), status, not first)
-        fd = os.open(name, OPEN_FILE, dir_fd=directory)
+        fd = self._source.open_in(directory, name)
         try:
             if not patient and len(header) + size <= SIZE:
                 added = self._out.add_whole(header, fd, status)

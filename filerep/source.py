@@ -26,6 +26,9 @@ OPEN_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 # A part of the path is no directory, or a symlink: there is nothing at that path.
 _ABSENT = frozenset((errno.ENOENT, errno.ENOTDIR, errno.ELOOP))
 
+# None is left, of this process or of the machine.
+_NO_DESCRIPTOR = frozenset((errno.EMFILE, errno.ENFILE))
+
 _CACHED_DIRECTORIES = 64
 
 
@@ -84,6 +87,15 @@ class Source:
             return fd
         if path and not inside(path):
             raise OSError(errno.ENOENT, os.strerror(errno.ENOENT))
+        try:
+            return self._walk(path)
+        except OSError as error:
+            if error.errno not in _NO_DESCRIPTOR or not self._directories:
+                raise
+        self.forget_directories()
+        return self._walk(path)
+
+    def _walk(self, path: bytes) -> int:
         if len(self._directories) >= _CACHED_DIRECTORIES:
             self.forget_directories()
         missing: list[bytes] = []
@@ -94,10 +106,12 @@ class Source:
         fd = self._directories[above] if above else self._fd
         while missing:
             name = missing.pop()
-            inner = os.open(name, _OPEN_DIRECTORY, dir_fd=fd)
-            # The way down to a very deep directory would use up all descriptors.
-            if above not in self._directories and above:
-                os.close(fd)
+            try:
+                inner = os.open(name, _OPEN_DIRECTORY, dir_fd=fd)
+            finally:
+                # The way down to a very deep directory would use up all descriptors.
+                if above not in self._directories and above:
+                    os.close(fd)
             above = above + b"/" + name if above else name
             if len(missing) < _CACHED_DIRECTORIES:
                 self._directories[above] = inner
@@ -136,7 +150,22 @@ class Source:
     def open(self, path: bytes) -> int:
         """A descriptor of the regular file ``path``; raises OSError."""
         parent, _, name = path.rpartition(b"/")
-        return os.open(name, OPEN_FILE, dir_fd=self.directory(parent))
+        return self.open_in(self.directory(parent), name)
+
+    def open_in(self, directory: int, name: bytes) -> int:
+        """The same for ``name`` in what ``directory`` has given; raises OSError."""
+        try:
+            return os.open(name, OPEN_FILE, dir_fd=directory)
+        except OSError as error:
+            others = {
+                path: fd for path, fd in self._directories.items() if fd != directory
+            }
+            if error.errno not in _NO_DESCRIPTOR or not others:
+                raise
+        for path, fd in others.items():
+            os.close(fd)
+            del self._directories[path]
+        return os.open(name, OPEN_FILE, dir_fd=directory)
 
     def target(self, path: bytes) -> bytes:
         """Where the symlink ``path`` points; raises OSError."""

@@ -64,4 +64,7 @@ class Errors:
             self._display.line(line.decode("utf-8", "replace"))
 
     def _readable(self, fd: int) -> bool:
-        return bool(self._processes.open([fd]) and select.select([fd], [], [], 0)[0])
+        poll = select.poll()  # select(2) knows no descriptor above 1023
+        for one in self._processes.open([fd]):
+            poll.register(one, select.POLLIN)
+        return bool(poll.poll(0))

@@ -263,7 +263,9 @@ def wait(path: str, say: Callable[[str], None], on_sync: bool = False) -> int:
         raise Stop(UNAVAILABLE, _NONE_RUNS)
     with asking:
         answer = b""
-        if not select.select([asking], [], [], _PATIENCE)[0]:
+        poll = select.poll()
+        poll.register(asking, select.POLLIN)
+        if not poll.poll(_PATIENCE * 1000):
             say(STILL_WAITING)
         while not answer.endswith(b"\n") and len(answer) < MOST_ANSWER:
             chunk = answered(asking)

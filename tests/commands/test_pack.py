@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pty
+import resource
 import signal
 import subprocess
 import sys
@@ -515,3 +516,21 @@ def test_a_foreign_file_is_no_state_file(place: Path) -> None:
     result = packed(place / "src", b"a\0", "--state", str(place / "notes"))
     assert result.returncode == 64 and b"it is left as it is" in result.stderr
     assert (place / "notes").read_text() == "do not lose this"
+
+
+@pytest.mark.parametrize("descriptors", [9, 12, 20, 40])
+def test_with_few_descriptors_all_is_packed_all_the_same(
+    descriptors: int, place: Path
+) -> None:
+    """Directories that are kept open make room for what is to be read."""
+    names = {f"d{number}/e/f": b"%d" % number for number in range(60)}
+    trees.plant(place / "src", names)
+    limit = (descriptors, descriptors)
+    result = programs.run(
+        [FR_PACK, place / "src"],
+        stdin=b"".join(os.fsencode(name) + b"\0" for name in names),
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, limit),
+    )
+    assert (result.returncode, result.stderr) == (0, b"")
+    unpacked(result.stdout, place / "out")
+    trees.assert_same(place / "src", place / "out")
