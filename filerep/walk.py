@@ -4,53 +4,62 @@ Usage:
   fr-walk [options] [--exclude PATTERN]... [--include PATTERN]...
           [--exclude-from FILE]... [--include-from FILE]... SRC
 
-With --stdin it reads paths and prints those that count, in their order and as they are
-spelled, each as soon as it came: so another program's list (`find -print0`, `fd -0`) gets
-git's exact answer. They are relative to SRC, or absolute and in SRC. What is not there
-is judged by its name, as a file unless it ends in `/`. A directory counts if anything in
-it may. Nothing that is reached through a symbolic link counts.
-
-Regular files and symbolic links, relative to SRC; a link is named, never followed.
-Sockets, fifos and devices are left out. Directories are not named: they exist at the
-destination because files in them do. A name in SRC itself that begins with .filerep- is
-never printed: it is where a destination keeps what is on its way.
+Regular files and symbolic links are named, relative to SRC; a link is never
+followed. Directories are not named: they exist at the destination because
+files in them do. Sockets, fifos and devices are left out, and so is a name in
+SRC itself that begins with .filerep-, where a destination keeps what is on its
+way.
 
 With --gitignore the answer is git's: what
-`git ls-files --cached --others --exclude-standard -z` prints in SRC. That takes in
-.gitignore files, also above SRC up to the top of its repository, .git/info/exclude and
-core.excludesFile. `.git` itself is left out. Where SRC is in no repository, the .gitignore files in it count all the same;
-where SRC itself is ignored by rules above it, those do not count, and a line says so.
-A tracked file is printed though it is ignored. Another repository inside SRC, a
-submodule say, is walked by its own rules. git is not needed, and nothing is started
-for what a repository says. One that belongs to another user, which git refuses
-(safe.directory), has its settings and its list of tracked files left unread, and a
-line says so.
+`git ls-files --cached --others --exclude-standard -z` prints in SRC. It takes
+in .gitignore files, also those above SRC up to the top of its repository,
+.git/info/exclude and core.excludesFile. `.git` itself is left out. A tracked
+file is printed though a rule ignores it. Another repository inside SRC, a
+submodule say, is walked by its own rules. Where SRC is in no repository, the
+.gitignore files in it count all the same. Where rules above SRC ignore SRC
+itself, these rules do not count, and a line says so.
 
-What editors put beside a file while they work on it (.a.swp, a~, #a#, 4913 and their
-like) is left out as by the weakest of all rules: git tracks it, or `!*~` in a .gitignore
-or --include names it, and it is printed.
+git is not needed, and nothing is started for what a repository says. Of one
+that belongs to another user, which git refuses (safe.directory), neither the
+settings nor the list of tracked files is read, and a line says so.
+
+What editors put beside a file while they work on it (.a.swp, a~, #a#, 4913 and
+their like) is left out, as by the weakest of all rules: it is printed if git
+tracks it, or if `!*~` in a .gitignore, or --include, brings it back.
+
+With --stdin paths are read, and those that count are printed, in their order,
+as they are spelled, each as soon as it came: so the list of another program
+(`find -print0`, `fd -0`) gets git's exact answer. They are relative to SRC, or
+absolute and in SRC. What is not there is judged by its name, as a file unless
+it ends in `/`. A directory counts if anything in it may. Nothing that is
+reached through a symbolic link counts.
 
 Options:
   --gitignore        Leave out what git ignores (the default).
-  --no-gitignore     Print everything, .git included, but for editors' files.
-  --exclude PATTERN  Leave out what matches, in the syntax of gitignore(5), relative to
-                     SRC. Wins over every .gitignore and over git's list of tracked
-                     files. May be given again; `!` takes back what an earlier one says.
-  --include PATTERN  Print what matches, whatever else says no, --exclude too;
-                     `--include dist/` brings back all of an ignored dist. A pattern
-                     with a slash before its end (`/build/out/*.map`) is looked for in
-                     directories that are left out, one without is not. Again as above.
+  --no-gitignore     Print everything, .git included, but no editors' files.
+  --exclude PATTERN  Leave out what matches PATTERN, a line as in gitignore(5).
+                     It is relative to SRC, and wins over every .gitignore and
+                     over git's list of tracked files. May be given again; `!`
+                     takes back what an earlier one says.
+  --include PATTERN  Print what matches, whatever else says no, --exclude too.
+                     `--include dist/` brings back all of an ignored dist. A
+                     pattern with a slash before its end (`/build/out/*.map`)
+                     is looked for in directories that are left out, one
+                     without is not. May be given again.
   --exclude-from FILE
-                     Leave out what matches a line of FILE, which is read as a .gitignore
-                     in SRC; weaker than --exclude. A FILE called .dockerignore, or
-                     ending so, is read as Docker reads it. Again as above.
+                     Leave out what matches a line of FILE, read as a
+                     .gitignore in SRC. What --exclude says wins over it. A
+                     FILE called .dockerignore, or ending so, is read as
+                     Docker reads it. May be given again.
   --include-from FILE
-                     Print what matches a line of FILE; weaker than --include.
+                     Print what matches a line of FILE. What --include says
+                     wins over it. May be given again.
   --editor-files     Print editors' files too.
-  --why PATH         Print which file, line and pattern decide about PATH, relative to
-                     SRC, as `git check-ignore -v -n` does, and end; it need not be
-                     there. `::` is none, or that git tracks it.
-  --stdin            Read paths, each ended by a NUL byte, and print those that count.
+  --why PATH         Print which file, line and pattern decide about PATH.
+                     PATH is relative to SRC and need not be there; the form is
+                     that of `git check-ignore -v -n`. `::` is none, or that
+                     git tracks it.
+  --stdin            Read paths, each ended by a NUL, print those that count.
   -v, --invert       With --stdin: print those that do not.
   --verbose          Name what is left out because it is no file and no link.
   -h, --help         Print this text.
@@ -58,12 +67,13 @@ Options:
 
 Exit status:
   0   every path was printed
-  1   something could not be read; a line on stderr names it; the rest was printed
+  1   something could not be read, which a line on stderr names; the rest was
+      printed
   64  wrong usage
   66  SRC is not a directory, or a FILE cannot be used
   74  standard output took no more (a reader that closes it is no error)
 
-Example:
+Examples:
   fr-walk . | fr-pack . | ssh host 'tar -x -C /srv/app'
   find . -name '*.proto' -print0 | fr-walk --stdin . | xargs -0 wc -l
 """

@@ -4,67 +4,74 @@ Usage:
   fr-watch [options] [--exclude PATTERN]... [--include PATTERN]...
            [--exclude-from FILE]... [--include-from FILE]... SRC
 
-Waits for changes and names them the moment they happen, relative to SRC. What exists when
-it starts is not named; see fr-walk. A record says "this may have changed, look", and comes
-in two forms:
+Waits for changes and names them the moment they happen, relative to SRC. What
+exists when it starts is not named; see fr-walk. A record says "this may have
+changed, look", and comes in two forms:
 
-  path    look at this path: a file, a symbolic link or a directory that was made,
-          written, moved here, given other permissions, or is gone
-  path/   of all you know at or below this directory, find what has gone; `./` is
-          the whole tree
+  path    look at this path: a file, a symbolic link or a directory that was
+          made, written, moved here, given other permissions, or is gone
+  path/   something at or below this directory may be gone: look for all that
+          you know to be there; `./` is the whole tree
 
-So a record too many does no harm, and a file is named once however often it changed before
-the reader took the record. A file that is held open and written, and a name that goes
-away, are named after 50 ms, everything else at once.
+So a record too many does no harm, and a file is named once however often it
+changed before the reader took the record. A file that is held open and
+written, and a name that goes away, are named after 50 ms, everything else at
+once.
 
-The same files count as for fr-walk, and editing a .gitignore takes effect at once. A name
-that comes to be ignored is no longer watched; nothing else is done about it.
+The same files count as for fr-walk, and editing a .gitignore takes effect at
+once. A name that comes to be ignored is no longer watched; nothing else is
+done about it.
 
-SIGUSR1 asks for a sync point: the record `.` is printed after every change made before the
-signal has been named.
+SIGUSR1 asks for a sync point: the record `.` is printed once every change made
+before the signal has been named.
 
 Options:
   --gitignore        Leave out what git ignores (the default).
-  --no-gitignore     Watch everything, .git included.
-  --exclude PATTERN  Leave out what matches, in the syntax of gitignore(5), relative to
-                     SRC. Wins over every .gitignore. May be given again.
-  --include PATTERN  Watch what matches, whatever else says no. May be given again.
+  --no-gitignore     Watch everything, .git included, but no editors' files.
+  --exclude PATTERN  Leave out what matches PATTERN, a line as in gitignore(5).
+                     It is relative to SRC, and wins over every .gitignore. May
+                     be given again.
+  --include PATTERN  Watch what matches, whatever else says no. May be given
+                     again.
   --exclude-from FILE
-                     Leave out what matches a line of FILE, as fr-walk does. Again too.
+                     Leave out what matches a line of FILE, as fr-walk does.
+                     May be given again.
   --include-from FILE
                      Watch what matches a line of FILE. May be given again.
   --editor-files     Watch what editors write beside a file too.
-  --ready-fd N       Write a newline to descriptor N, and close it, once every watch is in
-                     place: no change after that is missed.
-  --poll SECONDS     Look at all files every SECONDS, or more rarely if that would take
-                     more than a tenth of a processor. 0 leaves it to fr-watch: inotify
-                     where there is one, and a look every second on file systems that
-                     others change (NFS, CIFS, FUSE, 9p and their like) [default: 0].
-  --audit SECONDS    Every SECONDS, find what inotify cannot report: files written through
-                     a link outside SRC or a shared mapping, or beneath a mount. Files
-                     changed since the last time are named once more. 0 is never, `auto`
-                     every minute or more rarely, for less than one per cent of a
-                     processor [default: auto].
-  --mark-gone        Print what is gone as `path/`, whatever it was. A reader that is slow
-                     then takes nothing that came to be there later for what was named.
+  --ready-fd N       Write a newline to descriptor N once every watch is in
+                     place, and close it: no change after that is missed.
+  --poll SECONDS     Look at all files every SECONDS.
+                     It looks more rarely if that would take more than a tenth
+                     of a processor. 0 leaves it to fr-watch: inotify where
+                     there is one, and a look every second on file systems that
+                     others change (NFS, CIFS, FUSE, 9p and their like)
+                     [default: 0].
+  --audit SECONDS    Find what inotify cannot report every SECONDS.
+                     That is what was written through a link outside SRC or a
+                     shared mapping, or beneath a mount. 0 is never; auto is
+                     every minute, or more rarely so that it takes less than
+                     one per cent of a processor [default: auto].
+  --mark-gone        Print what is gone as `path/`, whatever it was.
+                     A reader that is slow then takes nothing that came to be
+                     there later for what was named.
   --verbose          Say what is watched, and how.
   -h, --help         Print this text.
   -V, --version      Print the version.
 
 Exit status:
   0    the reader of standard output has gone
-  1    the same, and something could not be read; a line on stderr names it
+  1    the same, and something could not be read, which a line on stderr names
   64   wrong usage
-  66   SRC is not a directory, or was moved, deleted, unmounted or mounted over; no record
-       says that anything in it has gone
+  66   SRC is not a directory, or was moved, deleted, unmounted or mounted
+       over; no record says that anything in it has gone
   70   a bug
   71   the system refused
   74   standard output took no more
-  130  interrupted
 
-The end of SRC is noticed at once, also where it is reached by a symbolic link that now leads
-elsewhere; where a directory above SRC that cannot be read is moved, at the next change. What a write through a shared mapping or a link outside SRC
-has changed is named by the next audit, and not before.
+The end of SRC is noticed at once, also where it is reached by a symbolic link
+that now leads elsewhere. That a directory above SRC was moved which cannot be
+read is noticed at the next change.
 
 Example:
   fr-watch . | fr-pack . | ssh host 'tar -x -C /srv/app'
