@@ -10,7 +10,7 @@ _LONGEST_WAY = 60.0  # seconds
 # anything else.
 _KNOWN = {
     "tar": ("other", "gnu", "bsd", "none"),
-    "list": ("none", "find", "stat"),
+    "list": ("none", "find", "stat", "bsd"),
     "full": ("", "1"),
 }
 

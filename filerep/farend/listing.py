@@ -24,12 +24,16 @@ _UNKNOWN_TARGET = b""
 _LIST = {
     "find": rb"-path '*/.' -printf '\0\0%p\0' -o -printf '%y %m %s %T@ %f\0%l\0'",
     "stat": b"-exec stat -c '%f %s %Y %y %n//' {} +",
+    "bsd": b"-exec stat -f '%p %z %Fm %N//' {} +",
 }
 
 # Two NULs in a row are met behind an empty target only, so `end` is no target here.
-ENDS = {"find": b"\0\0end\0", "stat": b"end//\n"}
-_SAY_END = {"find": rb"printf '\0\0end\0'", "stat": b"echo end//"}
-_BEFORE_END = {"find": b"", "stat": b"//\n"}
+ENDS = {"find": b"\0\0end\0", "stat": b"end//\n", "bsd": b"end//\n"}
+_SAY_END = {form: b"echo end//" for form in ENDS}
+_SAY_END["find"] = rb"printf '\0\0end\0'"
+_BEFORE_END = {"find": b"", "stat": b"//\n", "bsd": b"//\n"}
+# The blanks in front of a record's path; a date has two.
+_BLANKS = {"stat": 6, "bsd": 3}
 
 
 # No listing goes through a symlink: once one stands where a directory was, each part of each
@@ -70,7 +74,7 @@ def bodies(form: str, data: bytes) -> dict[bytes, bytes]:
     It is the same while the directory holds the same, except for the order of its names,
     which a file system may change as it likes.
     """
-    return dict(_split_stat(data) if form == "stat" else _split_find(data))
+    return dict(_split_find(data) if form == "find" else _split_stat(form, data))
 
 
 def _split_find(data: bytes) -> Iterator[tuple[bytes, bytes]]:
@@ -80,11 +84,11 @@ def _split_find(data: bytes) -> Iterator[tuple[bytes, bytes]]:
             yield top[2:-2], body.rstrip(b"\0")
 
 
-def _split_stat(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+def _split_stat(form: str, data: bytes) -> Iterator[tuple[bytes, bytes]]:
     parts = data.split(b"/.//\n")
     for part, following in zip(parts, parts[1:]):
         # Behind the last record that is whole, the next directory's own begins.
-        top = part.rpartition(b"//\n")[2].split(b" ", 6)[-1]
+        top = part.rpartition(b"//\n")[2].split(b" ", _BLANKS[form])[-1]
         yield top[2:], following.rpartition(b"//\n")[0]
 
 
@@ -94,7 +98,7 @@ def parse(form: str, body: bytes) -> list[Listed]:
     What cannot be parsed (a line of an error) is left out, and is sent then. So is what is
     no name: a far end that lists ``../x`` must not have us look there, or remove it.
     """
-    found = _parse_stat(body) if form == "stat" else _parse_find(body)
+    found = _parse_find(body) if form == "find" else _parse_stat(form, body)
     return [one for one in found if is_name(one[0])]
 
 
@@ -127,12 +131,13 @@ def _parse_find(data: bytes) -> Iterator[Listed]:
             continue
 
 
-def _parse_stat(data: bytes) -> Iterator[Listed]:
+def _parse_stat(form: str, data: bytes) -> Iterator[Listed]:
     for record in data.split(b"//\n"):
         try:
-            raw, size, seconds, _, clock, _, path = record.split(b" ", 6)
-            mode = int(raw[-8:], 16)
-            mtime = _mtime(seconds, clock.partition(b".")[2])
+            raw, size, time, *date, path = record.split(b" ", _BLANKS[form])
+            mode = int(raw[-8:], 8 if form == "bsd" else 16)
+            clock = date[1] if form == "stat" else time
+            mtime = _mtime(time.partition(b".")[0], clock.partition(b".")[2])
             letter = _LETTERS.get(stat.S_IFMT(mode), b"?")
             target = _UNKNOWN_TARGET if letter == b"l" else b""
             name = path.rpartition(b"/")[2]

@@ -149,7 +149,12 @@ def first_line(what: dict[str, Any], watching: bool, where: str = "") -> str:
 
 
 _TARS = {"gnu": "GNU tar", "bsd": "bsdtar"}
-_LISTERS = {"find": "find", "stat": "find and stat", "none": "nothing"}
+_LISTERS = {
+    "find": "find",
+    "stat": "find and stat",
+    "bsd": "find and stat of BSD",
+    "none": "nothing",
+}
 
 
 def far_line(ready: str) -> str:

@@ -36,7 +36,6 @@ set +aCefuvx
   fi
   set -- /
   while [ "$up" ]; do set -- "$@" "$up"; up=${up%/*}; done
-  for id in $(stat -c %d:%i "$@" 2>&9); do ids=$ids$id,; done
   tar=other list=none full='' shell='sh'
   if [ -r "/proc/$$/comm" ]; then read -r shell <"/proc/$$/comm"; fi
   case $shell in '' | *[!a-z0-9]*) shell='sh' ;; esac
@@ -47,8 +46,15 @@ set +aCefuvx
   if [ $tar != gnu ] && echo | dd bs=1 count=1 iflag=fullblock >&9 2>&9; then full=1; fi
   case $(find / -prune -printf '%y %m %s %T@' 2>&9) in
   d*.*) list='find' ;;
-  *) case $(find / -prune -exec stat -c '%f %s %Y %y %n//' {} + 2>&9) in *///) list='stat' ;; esac ;;
+  *) case $(find / -prune -exec stat -c '%f %s %Y %y %n//' {} + 2>&9) in
+    *///) list='stat' ;;
+    *) case $(find / -prune -exec stat -f '%p %z %Fm %N//' {} + 2>&9) in 4[0-7]*.*' ///') list=bsd ;; esac ;;
+    esac ;;
   esac
+  # With GNU's stat -f tells of file systems.
+  how=-c
+  if [ $list = bsd ]; then how=-f; fi
+  for id in $(stat "$how" %d:%i "$@" 2>&9); do ids=$ids$id,; done
   printf '%s\n' "filerep-$nonce here ids=$ids boot=$boot there=$there tar=$tar list=$list full=$full shell=$shell"
 ) || exit
 

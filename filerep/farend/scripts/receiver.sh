@@ -26,7 +26,14 @@ is_dir() { [ -d "$1" ] && [ ! -L "$1" ]; }
 drop() { [ ! -e "$S/.hook" ] || kill "$job"; stop_mover; rm -rf "$S"; }
 # What takes its time is heard of meanwhile.
 working() {
-  while sleep 1 >&2 && say working; do :; done &
+  (
+    trap 'kill $! 2>"$null"; exit' TERM
+    while :; do
+      sleep 1 >&2 &
+      wait $! || exit
+      say working || exit
+    done
+  ) &
   worker=$!
 }
 rest() { [ ! "$worker" ] || stop "$worker"; }
