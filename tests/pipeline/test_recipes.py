@@ -398,6 +398,18 @@ def test_a_build_context(world: World) -> None:
         run(["docker", "rmi", "my_image"], env=world.env)
 
 
+def test_edit_here_run_there(world: World) -> None:
+    one = block("Edit here, run there")
+    world.run(block("The same words each morning"))
+    done = run(world.shell(one), env=world.env, cwd=world.work)
+    assert (done.returncode, done.stdout) == (0, b"tested print(1)\n")
+    with world.start(block("The same words each morning", 1)) as program:
+        program.says("in sync")
+        (world.project / "main.py").write_text("print(2)\n")
+        done = run(world.shell(one), env=world.env, cwd=world.work)
+        assert (done.returncode, done.stdout) == (0, b"tested print(2)\n")
+
+
 def test_run_something_after_each_save(world: World) -> None:
     with world.start(block("Run something there after each save")) as program:
         program.says("tested print(1)")
@@ -530,6 +542,15 @@ def test_rsync_and_tar_take_the_same_paths(world: World) -> None:
     assert {name[2:] for name in found} == wanted
     world.do(block(heading, 1))
     assert in_tarball(world) == wanted
+
+
+def test_the_list_of_another_program_with_gits_answer(world: World) -> None:
+    (world.project / "sub/more.py").write_text("")
+    (world.project / "old.log.py").write_text("")
+    (world.project / ".gitignore").write_text("*.log*\n")
+    world.do(block("git's answer for the list of another program"))
+    found = world.there("cd /srv/app && find . -type f").split()
+    assert sorted(found) == ["./main.py", "./sub/more.py"]
 
 
 def test_entr_and_xargs_and_a_loop(world: World) -> None:
