@@ -36,6 +36,8 @@ class Far:
         self.empty = found.get("empty") == "1"
         self.mover = found.get("mover") == "perl"
         self.way = _seconds(found.get("way", ""))
+        # How much of each large file a cut run has left there, by its name there.
+        self.parts = _sizes(found.get("parts", ""))
         self.counted = self.tar != "gnu"
         self.keeps_modes = found.get("modes") != "0"
         # What is one name there: `case`, `form` (of Unicode, composed or not), or both.
@@ -61,3 +63,13 @@ def _seconds(text: str) -> float:
     except ValueError:
         return 0.0
     return seconds if 0 <= seconds < _LONGEST_WAY else 0.0
+
+
+def _sizes(text: str) -> dict[str, int]:
+    """Numbers by name, of ``NAME:NUMBER,...``; what is not so is left out."""
+    pairs = [one.partition(":") for one in text.split(",")]
+    return {
+        name: int(size)
+        for name, _, size in pairs
+        if size.isdecimal() and len(size) < 19
+    }

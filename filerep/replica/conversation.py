@@ -96,7 +96,7 @@ class Conversation:
         economy = self._economy = Economy(options, pace, tell.say)
         reuse = self._reuse = Reuse(here.source, table, economy)
         pieces = self._pieces = Pieces(
-            here.source, table, economy, schedule.big, restless.torn
+            here.source, table, economy, schedule.big, restless.torn, far.parts
         )
         self._filler = Filler(
             far.stage, schedule, flight, inventory, pace, economy, self._mark

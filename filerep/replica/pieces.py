@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 # A file that was begun because the connection was not known begins anew, and whole, if that is
 # sooner: as long as so little of it is sent.
 _LITTLE = 16
+_READ = 1 << 20
 
 
 class Transfer:
@@ -50,6 +51,11 @@ class Transfer:
     @property
     def whole(self) -> bool:
         return self.sent == self.status.st_size
+
+    @property
+    def digests(self) -> bool:
+        """Can the far end show that it has the right bytes?"""
+        return self._digest is not None
 
     def read(self, data: memoryview) -> None:
         """This is what comes next in the file."""
@@ -103,14 +109,17 @@ class Pieces:
         economy: Economy,
         waiting: Paths,
         torn: Callable[[bytes, int], None],
+        there: dict[str, int],
     ) -> None:
         """``waiting`` are large files, some of which go in pieces; ``torn`` has one that has
-        changed looked at again."""
+        changed looked at again; ``there`` says how much of which file a cut run has sent.
+        """
         self._source = source
         self._table = table
         self._economy = economy
         self._waiting = waiting
         self._torn = torn
+        self._there = dict(there)
         self.current: Optional[Transfer] = None
 
     def __bool__(self) -> bool:
@@ -135,7 +144,30 @@ class Pieces:
             return False
         del self._waiting[path]
         self.current = Transfer(path, status, self._economy)
+        self._take_up(self.current)
         return True
+
+    def _take_up(self, transfer: Transfer) -> None:
+        """Go on where a connection that was cut has ended, if the file is the same still.
+
+        That is what its name over there says. What arrived is shown right with the rest.
+        """
+        there = self._there.pop(transfer.name, 0)
+        if not transfer.digests or not 0 < there <= transfer.status.st_size:
+            return
+        try:
+            fd = self._source.open(transfer.path)
+        except OSError:
+            return
+        try:
+            while transfer.sent < there:
+                data = os.read(fd, min(_READ, there - transfer.sent))
+                if not data:
+                    break
+                transfer.read(memoryview(data))
+                transfer.sent += len(data)
+        finally:
+            os.close(fd)
 
     def next(self, sent: Sent, plan: Plan) -> None:
         """Add the next piece to the batch ``sent``, which is empty yet."""

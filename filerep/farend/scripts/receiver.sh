@@ -58,12 +58,13 @@ if [ "$5" = clean ]; then
   try find . ! -name . -prune -exec rm -rf {} +
 fi
 if [ "$5" != dry ]; then
-  for f in "./$4"-*; do # what a cut run left
-    exists "$f" || continue
+  try mkdir -m 700 "$S"
+  for f in "./$4"-*; do # what a cut run left, but for the pieces of a large file
+    if [ "$f" = "$S" ] || ! exists "$f"; then continue; fi
     [ "$worker" ] || working
+    if [ "$5" != clean ] && is_dir "$f" && is_dir "$f/.parts"; then mv "$f/.parts" "$S/" 2>"$null"; fi
     try rm -rf "$f"
   done
-  try mkdir -m 700 "$S"
 fi
 rest
 [ -e $null ] || null=$S/.null # no file is made of that name
@@ -193,7 +194,12 @@ if [ "$5" != dry ] && { true >"$S/.Abé"; } 2>"$null"; then
   case $(ls -ld "$S" 2>"$null") in drwx------* | '') ;; *) modes=0 ;; esac
 fi
 
-say ready "empty=$empty mover=$mover folds=$folds modes=$modes"
+parts=''
+for f in "$S/.parts"/*; do
+  if [ -f "$f" ] && [ ! -L "$f" ]; then parts=$parts,${f##*/}:$(($(wc -c <"$f"))); fi
+done
+
+say ready "empty=$empty mover=$mover folds=$folds modes=$modes parts=$parts"
 n=0 blocks=20 over=''
 while :; do
   n=$((n + 1)) dirty='' shut='' lost='' keep='' line=''
@@ -226,6 +232,8 @@ while :; do
   fi
   if [ "$dirty" ]; then rm -rf "${S:?}"/*; else : >"$S/commit"; fi
 done
+# A large file that was under way goes on from here with the next connection.
+if is_dir "$S/.parts" && mkdir -m 700 "$S-" 2>"$null"; then mv "$S/.parts" "$S-/"; fi
 drop
 exit 1
 }
