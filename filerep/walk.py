@@ -85,7 +85,6 @@ import os
 from filerep import command
 from filerep.pathstream import encode, normalize, quote
 from filerep.rules import ignore
-from filerep.rules.sieve import Sieve, arriving
 from filerep.rules.walking import directories, explain
 
 TYPE_CHECKING = False
@@ -120,6 +119,7 @@ def _body(run: command.Command) -> int:
 
 def _sift(run: command.Command, root: bytes, rules: Rules) -> int:
     """Standard input's paths, those that count, until it ends or the reader has gone."""
+    from filerep.rules.sieve import Sieve, arriving  # which the walk need not wait for
 
     def load() -> Rules:
         return ignore.load_asked(root, run.args, run.on_error, run.say)

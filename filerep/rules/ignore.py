@@ -25,7 +25,6 @@ from __future__ import annotations
 
 import errno
 import os
-from contextlib import contextmanager
 
 from filerep.command import NO_INPUT, Stop
 from filerep.pathstream import quote
@@ -33,16 +32,16 @@ from filerep.rules import programs, repository
 from filerep.rules.files import OPEN_DIRECTORY, read
 from filerep.rules.own import BadFile, Own, gather
 from filerep.rules.patterns import Rule, RuleFile, decide, enter, join
-from filerep.rules.tracked import Changes
 from filerep.rules.worktree import NO_INPUTS, Inputs, WorkTree
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
     from filerep.rules.patterns import Level
     from filerep.rules.repository import Repository
+    from filerep.rules.tracked import Changes
     from filerep.rules.worktree import OnNote
 
     OnError = Callable[[str, bytes, OSError], None]
@@ -377,6 +376,20 @@ class Rules:
                 file = origin.rules(shown, text, self._fold)
         self._add(file)
 
+    def _add_rule_file_of(self, place: bytes, above: bytes | None) -> None:
+        """The same for SRC itself, or a directory above it, by its absolute name."""
+        fd = None
+        try:
+            fd = os.open(place, OPEN_DIRECTORY)
+        except OSError as error:
+            if above is not None:  # or whoever goes on to read SRC will say so
+                self._origin.on_error("open", place, error)
+        try:
+            self._add_rule_file(fd, None, above)
+        finally:
+            if fd is not None:
+                os.close(fd)
+
     def _add(self, file: RuleFile | None) -> None:
         """Put a rule file before all others."""
         level = file.top() if file else None
@@ -449,7 +462,8 @@ class Rules:
             for place in changes.places
             if place.startswith(start) or start.startswith(place and place + b"/")
         ]
-        return Changes(paths, sorted(set(places))) if paths or places else None
+        changes.paths, changes.places = paths, sorted(set(places))
+        return changes if paths or places else None
 
     def alike(self, other: Rules) -> bool:
         """Do both say the same of a directory, and of all below by inheritance?
@@ -493,10 +507,10 @@ class Rules:
 
     def _why_own(self, name: bytes, is_dir: bool) -> Rule | None:
         including = self._including()
-        rule = including.matcher.find(name, is_dir) if including else None
+        rule = including.find(name, is_dir) if including else None
         if self._inside or rule and not rule.keep:
             return rule
-        rule = self._exclude.matcher.find(name, is_dir) if self._exclude else None
+        rule = self._exclude.find(name, is_dir) if self._exclude else None
         if rule and not rule.keep:
             return rule
         for rules in self._origin.own.docker:
@@ -509,7 +523,7 @@ class Rules:
         if name == REPOSITORY and self._origin.gitignore:
             return Rule(b"git", 0, REPOSITORY)
         for level in self._chain:
-            if rule := level.matcher.find(name, is_dir):
+            if rule := level.find(name, is_dir):
                 return rule
         return None
 
@@ -606,8 +620,7 @@ def _begin_source(link: Rules, origin: Origin) -> None:
         link._chain = origin.weakest(tree)
     if not origin.gitignore:
         return
-    with _opened(root, origin) as fd:
-        link._add_rule_file(fd, None)
+    link._add_rule_file_of(root, None)
 
 
 def _go_down(link: Rules, origin: Origin, top: bytes) -> bool:
@@ -615,25 +628,9 @@ def _go_down(link: Rules, origin: Origin, top: bytes) -> bool:
     above = b""
     for step in origin.prefix.split(b"/")[:-1]:
         if origin.gitignore:
-            with _opened(os.path.join(top, above), origin) as fd:
-                link._add_rule_file(fd, None, above)
+            link._add_rule_file_of(os.path.join(top, above), above)
         if not decide(link._chain, [step], join([step]), True).get(step, True):
             return False
         link._chain = enter(link._chain, step)
         above += step + b"/"
     return True
-
-
-@contextmanager
-def _opened(place: bytes, origin: Origin) -> Iterator[int | None]:
-    try:
-        fd = os.open(place, OPEN_DIRECTORY)
-    except OSError as error:
-        if place != origin.root:  # or whoever goes on to read it will say so
-            origin.on_error("open", place, error)
-        yield None
-        return
-    try:
-        yield fd
-    finally:
-        os.close(fd)

@@ -12,7 +12,6 @@ Versions 2, 3 and 4; hashes of both widths; the split index (`link`) and the spa
 from __future__ import annotations
 
 import os
-from binascii import hexlify
 from bisect import bisect_left
 
 from filerep.rules.files import read
@@ -126,7 +125,7 @@ def load(path: bytes, width: int, before: Index | None = None) -> Index:
         shared = part.link[:width]
         if shared.strip(b"\0"):
             place = os.path.dirname(path)
-            name = os.path.join(place, b"sharedindex." + hexlify(shared))
+            name = os.path.join(place, b"sharedindex." + shared.hex().encode())
             if base is None or base.path != name:
                 data = _read(name)
                 if data is None:

@@ -114,7 +114,8 @@ class Level:
     def __init__(self, file: RuleFile, items: tuple[Item, ...]) -> None:
         self.file = file
         self.items = items
-        self._matcher: Matcher | None = None
+        # For files and for directories; one and the same where no rule is for these only.
+        self._matchers: list[Matcher | None] = [None, None]
         self._stay: list[Item] = []
         self._by_name: dict[bytes, list[Item]] = {}
         self._by_glob: list[tuple[Test, Item]] = []
@@ -152,16 +153,24 @@ class Level:
             items = items + [item for does, item in self._by_glob if does(name)]
         return self.file.level([*self._stay, *items]) if items else self._usual
 
-    @property
-    def matcher(self) -> Matcher:
-        if self._matcher is None:
+    def find(self, name: bytes, is_dir: bool) -> Rule | None:
+        """The last rule that matches the entry of this directory."""
+        return self.matcher(is_dir).find(name)
+
+    def matcher(self, is_dir: bool) -> Matcher:
+        """The rules that may match an entry of this directory."""
+        known = self._matchers[is_dir]
+        if known is None:
             here = []
             for rule, parts in self.items:
                 parts = parts[1:] if parts[0] is DEEP and len(parts) > 1 else parts
-                if len(parts) == 1:
+                if len(parts) == 1 and (is_dir or not rule.only_dirs):
                     here.append((rule, parts[0]))
-            self._matcher = Matcher(here, self.file.fold)
-        return self._matcher
+            known = Matcher(here, self.file.fold)
+            self._matchers[is_dir] = known
+            if not any(rule.only_dirs for rule, _ in self.items):
+                self._matchers = [known, known]
+        return known
 
 
 def test(glob: Glob) -> Test:
@@ -201,6 +210,13 @@ def _fit(parts: Sequence[Glob], names: Sequence[bytes]) -> bool:
     return bool(test(parts[0])(names[0])) and _fit(parts[1:], names[1:])
 
 
+#: So many needles are sooner looked for one by one than by a regex: it tries, at each byte
+#: that one of them begins with, what comes next. To make it takes as long as to look
+#: without it so many times.
+_MOST_NEEDLES = 24
+_FEW = 20
+
+
 class Matcher:
     """The globs that names of one directory are matched against, the last one first."""
 
@@ -227,6 +243,7 @@ class Matcher:
         self._all = b"" in needles
         self._needles = tuple(sorted(needles)) if not self._all else ()
         self._search: Callable[[bytes], Iterable[re.Match[bytes]]] | None = None
+        self._asked = 0
 
     def suspects(self, names: Sequence[bytes], joined: bytes) -> Iterable[bytes]:
         """Those of ``names`` that may match; ``joined`` is them as well."""
@@ -235,7 +252,14 @@ class Matcher:
         found: list[bytes] = []
         if self._names and not self._names.keys().isdisjoint(names):
             found += [name for name in names if name in self._names]
-        if self._needles:
+        if self._needles and self._asked < _FEW:
+            self._asked += len(self._needles) > _MOST_NEEDLES
+            hits = [needle for needle in self._needles if needle in joined]
+            for name in names if hits else ():
+                whole = b"\0%s\0" % name
+                if any([needle in whole for needle in hits]):
+                    found.append(name)
+        elif self._needles:
             if self._search is None:
                 self._search = searcher(self._needles)
             for match in self._search(joined):
@@ -244,7 +268,7 @@ class Matcher:
                 found.append(joined[start : joined.index(b"\0", start)])
         return found
 
-    def find(self, name: bytes, is_dir: bool) -> Rule | None:
+    def find(self, name: bytes) -> Rule | None:
         """The last rule that matches ``name``."""
         name = name.lower() if self._fold else name
         best: Rule | None = None
@@ -253,12 +277,11 @@ class Matcher:
             if length <= len(name):
                 found = found + self._ends.get(name[len(name) - length :], [])
         for rule in found:
-            if (is_dir or not rule.only_dirs) and (not best or rule.order > best.order):
+            if best is None or rule.order > best.order:
                 best = rule
         for does, rule in self._tests:
-            if (is_dir or not rule.only_dirs) and (not best or rule.order > best.order):
-                if does(name):
-                    best = rule
+            if (best is None or rule.order > best.order) and does(name):
+                best = rule
         return best
 
 
@@ -310,7 +333,8 @@ def decide(
     for level in chain:
         if level is None:
             continue
-        for name in level.matcher.suspects(names, joined):
-            if name not in found and (rule := level.matcher.find(name, is_dir)):
+        matcher = level.matcher(is_dir)
+        for name in matcher.suspects(names, joined):
+            if name not in found and (rule := matcher.find(name)):
                 found[name] = rule.keep
     return found

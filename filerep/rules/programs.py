@@ -9,7 +9,6 @@ so that it looks for none and reads nobody's settings.
 from __future__ import annotations
 
 import os
-import signal
 import sys
 
 TYPE_CHECKING = False
@@ -105,6 +104,8 @@ def _run(words: list[bytes], environ: Mapping[bytes, bytes]) -> bytes:
     for name in (b"HOME", b"TMPDIR", b"DEVELOPER_DIR"):
         if name in environ:
             kept[name] = environ[name]
+    import signal  # few runs get here, and it takes a while
+
     reader, out = os.pipe()
     actions: list[tuple[Any, ...]] = [
         (os.POSIX_SPAWN_OPEN, 0, b"/dev/null", os.O_RDONLY, 0),

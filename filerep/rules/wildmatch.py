@@ -49,7 +49,7 @@ STARS = frozenset({-3})
 
 SPECIAL = b"*?[\\"
 WILD = re.compile(rb"[*?[\\]")
-BEHIND_LITERAL = re.compile(rb"/?[^*?[\\]*[^*?[\\/]\*\*")
+BEHIND_LITERAL = rb"/?[^*?[\\]*[^*?[\\/]\*\*"
 UPPER = frozenset(range(0x41, 0x5B))
 LOWER = frozenset(range(0x61, 0x7B))
 DIGIT = frozenset(range(0x30, 0x3A))
@@ -78,7 +78,7 @@ class Never(ValueError):
 
 def by_version(text: bytes) -> bool:
     """Does it depend on git's version what the pattern matches?"""
-    return BEHIND_LITERAL.match(text) is not None
+    return b"**" in text and re.match(BEHIND_LITERAL, text) is not None
 
 
 def split(

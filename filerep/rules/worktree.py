@@ -8,7 +8,6 @@ import stat
 from filerep.pathstream import quote
 from filerep.rules import repository
 from filerep.rules.settings import Settings
-from filerep.rules.tracked import Tracked
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,6 +15,7 @@ if TYPE_CHECKING:
 
     from filerep.rules.patterns import Level
     from filerep.rules.repository import Repository
+    from filerep.rules.tracked import Tracked
 
     OnNote = Callable[[str], None]
 
@@ -73,6 +73,8 @@ class WorkTree:
                 f" safe.directory {shown}` has them read"
             )
         elif repo:
+            from filerep.rules.tracked import Tracked  # not before there is a use
+
             settings = self.settings
             self.tracked = Tracked(repo, settings.sha256, settings.ignore_case, on_note)
         self._gitignore = gitignore

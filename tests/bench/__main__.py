@@ -33,6 +33,7 @@ FIGURES: dict[str, Callable[[Bench], None]] = {
     "big-file": bench_copy.big_file,
     "restart": bench_copy.restart,
     "walk": bench_copy.walk,
+    "tracked": bench_copy.tracked,
     "start": bench_copy.start,
     "save": bench_save.save,
     "watch": bench_save.watch,

@@ -22,6 +22,7 @@ from bench_measure import (
     family,
     file_name,
     interleave,
+    make_tree,
     need,
     pause,
     remove,
@@ -311,6 +312,53 @@ def walk(bench: Bench) -> None:
     what = f"fr-walk, {len(answers[0]):,} files, Linux's ignore files"
     bench.ratio(what, costs["ours"], "`git ls-files -co`", costs["git"], 1.5, 1.0)
     bench.forget("git", "kernel")
+
+
+def tracked(bench: Bench) -> None:
+    """fr-walk, git and fd on a work tree with an index and with what a build leaves."""
+    need("git")
+    files = bench.scaled(38_570, 2_000)
+    tree = bench.base / "tracked" / "tree"
+    make_tree(tree, files, 0, per_directory=16)
+    write(tree / ".gitignore", b"*.o\n/build/\n__pycache__/\n!kept.o\n")
+    environment = bench.environment()
+    git = ["git", "-C", str(tree)]
+    for words in (["init", "-q"], ["add", "."]):
+        subprocess.run([*git, *words], env=environment, check=True)
+    (tree / "build").mkdir()
+    for count in range(500):
+        write(tree / "build" / f"{count}.o", b"")
+        write((tree / file_name(count * 16, 16)).parent / f"{count}.o", b"")
+    git_words = [*git, "ls-files", "-coz", "--exclude-standard"]
+    walk_words = [*bench.program("fr-walk"), str(tree)]
+    ours = subprocess.check_output(walk_words, env=environment)
+    theirs = subprocess.check_output(git_words, env=environment)
+    assert set(ours.split(b"\0")) == set(theirs.split(b"\0"))
+    to_null = '"$@" >/dev/null'
+    runs = {
+        "ours": lambda: timed(shell(to_null, *walk_words), env=environment),
+        "git": lambda: timed(shell(to_null, *git_words), env=environment),
+    }
+    fd = shutil.which("fdfind") or shutil.which("fd")
+    if fd:
+        fd_words = [
+            fd,
+            "-0",
+            "-H",
+            "-tf",
+            "-tl",
+            "-E",
+            ".git",
+            "--base-directory",
+            str(tree),
+        ]
+        runs["fd"] = lambda: timed(shell(to_null, *fd_words), env=environment)
+    costs = interleave(runs, 2 * bench.rounds)
+    what = f"fr-walk, {files:,} tracked files"
+    bench.ratio(what, costs["ours"], "`git ls-files -co`", costs["git"], 1.3, 1.0)
+    if fd:
+        bench.ratio(what, costs["ours"], "`fd`", costs["fd"])
+    bench.forget("tracked")
 
 
 def first_output(words: Sequence[str], environment: dict[str, str]) -> Cost:
