@@ -11,12 +11,14 @@ import errno
 import os
 import re
 import stat
+from itertools import islice
 
 from filerep.pathstream import inside, normalize
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Optional
 
 _OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # O_NONBLOCK: a fifo put where a file was must not hold up the run. O_NOATIME is not used:
@@ -36,6 +38,49 @@ class RootGone(Exception):
     """The source root was moved, deleted, unmounted or mounted over."""
 
 
+class Spelling:
+    """Tells how names are really spelled, where a file system takes other cases for them.
+
+    There (exFAT, NTFS, APFS) a file that was renamed to another case is still found under
+    its old name, which only the directory's listing tells apart.
+    """
+
+    def __init__(self) -> None:
+        self._folds: Optional[bool] = None  # not known yet
+        self._names: dict[tuple[int, int], set[bytes]] = {}
+
+    def folds(self, root_fd: int) -> bool:
+        if self._folds is None:
+            self._folds = _folds(root_fd)
+        return bool(self._folds)
+
+    def forget(self) -> None:
+        """What is in directories may have changed."""
+        self._names.clear()
+
+    def right(self, name: bytes, dir_fd: int) -> bool:
+        """Is there an entry spelled just so in the open directory?"""
+        status = os.fstat(dir_fd)
+        key = (status.st_dev, status.st_ino)
+        if key not in self._names:
+            self._names[key] = set(map(os.fsencode, os.listdir(dir_fd)))
+        return name in self._names[key]
+
+
+def _folds(fd: int) -> Optional[bool]:
+    """Are other cases of a name in the open directory taken for it? None: nothing tells."""
+    with os.scandir(fd) as entries:
+        for name in [entry.name for entry in islice(entries, 50)]:
+            other = name.swapcase()
+            if other != name:
+                try:
+                    os.stat(other, dir_fd=fd, follow_symlinks=False)
+                except OSError:
+                    return False
+                return other not in os.listdir(fd)
+    return None
+
+
 class Source:
     """SRC as one descriptor, and a few of the directories below it."""
 
@@ -53,6 +98,7 @@ class Source:
         self._own_told: set[bytes] = set()
         self.on_own: Callable[[bytes], object] = bool  # told the path of each, once
         self._directories: dict[bytes, int] = {}
+        self._spelling = Spelling()
 
     @property
     def root(self) -> bytes:
@@ -76,6 +122,14 @@ class Source:
         for fd in self._directories.values():
             os.close(fd)
         self._directories.clear()
+        self._spelling.forget()
+
+    def folds(self) -> bool:
+        """Is a file found under other cases of its name too?"""
+        return self._spelling.folds(self._fd)
+
+    def _spelled(self, name: bytes, dir_fd: int) -> bool:
+        return not self.folds() or self._spelling.right(name, dir_fd)
 
     def directory(self, path: bytes) -> int:
         """A descriptor of the directory ``path``, good until the next call; raises OSError.
@@ -108,6 +162,9 @@ class Source:
             name = missing.pop()
             try:
                 inner = os.open(name, _OPEN_DIRECTORY, dir_fd=fd)
+                if not self._spelled(name, fd):
+                    os.close(inner)
+                    raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
             finally:
                 # The way down to a very deep directory would use up all descriptors.
                 if above not in self._directories and above:
@@ -141,7 +198,9 @@ class Source:
         """What is at ``path`` now, None for nothing; raises OSError if it cannot be told."""
         parent, _, name = path.rpartition(b"/")
         try:
-            return os.stat(name, dir_fd=self.directory(parent), follow_symlinks=False)
+            fd = self.directory(parent)
+            status = os.stat(name, dir_fd=fd, follow_symlinks=False)
+            return status if self._spelled(name, fd) else None
         except OSError as error:
             if error.errno in _ABSENT:
                 return None

@@ -58,6 +58,8 @@ class Plain:
             fd = self._source.directory(directory)
         except OSError:
             return start
+        if self._source.folds():
+            return start
         begin = len(directory) + 1 if directory else 0
         room, count = batch.room
         thinks, checks = self._reuse.active, self._reuse.checks

@@ -31,6 +31,12 @@ class Entries:
         joined = b"\0%s\0" % name
         return any(joined in part for parts in self._slices for part in parts)
 
+    def names(self) -> set[bytes]:
+        """All names, whatever they are."""
+        return {
+            name for parts in self._slices for part in parts for name in split(part)
+        }
+
     def picked(self, rules: Rules) -> tuple[list[bytes], list[bytes]]:
         """Those that count: files and links, directories."""
         found: tuple[list[bytes], list[bytes]] = ([], [])

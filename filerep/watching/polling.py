@@ -236,11 +236,9 @@ class Snapshots:
         for name, state in zip(names, states):
             if before.pop(name, 0) != state or not state:
                 self._name(prefix + name, gone=False)
-        for name in before:
-            try:
-                os.stat(name, dir_fd=fd, follow_symlinks=False)
-            except OSError:
-                self._name(prefix + name, gone=True)
+        # Not by a look at each: where case is folded, what was renamed seems to be there.
+        for name in before.keys() - entries.names() if before else ():
+            self._name(prefix + name, gone=True)
         return below
 
     def _state(self, fd: int, name: bytes, now: int) -> int:

@@ -6,7 +6,7 @@ import errno
 import os
 import stat
 
-from filerep.source import RootGone
+from filerep.source import RootGone, Spelling
 
 _OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # A part of the path is no directory, or a symlink: there is nothing at that path.
@@ -29,6 +29,7 @@ class Root:
         status = os.stat(self.path)
         self._identity = (status.st_dev, status.st_ino)
         self.mode = stat.S_IMODE(status.st_mode)
+        self.spelling = Spelling()
 
     def check(self) -> os.stat_result:
         """What is at the name now; raises ``RootGone`` if it is another directory."""
@@ -74,6 +75,7 @@ class Descent:
         self._open: list[tuple[int, int]] = []
 
     def __enter__(self) -> Descent:
+        self._root.spelling.forget()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -100,9 +102,12 @@ class Descent:
             os.close(self._open.pop()[1])
         if not self._open:
             self._open.append((0, self._root.open()))
+        folds = self._root.spelling.folds(self._open[0][1])
         depth, fd = self._open[-1]
         self._names = names[:depth]
         for name in names[depth:]:
+            if folds and not self._root.spelling.right(name, fd):
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
             fd = os.open(name, _OPEN_DIRECTORY, dir_fd=fd)
             if len(self._open) > _LENT:
                 os.close(self._open.pop()[1])

@@ -171,3 +171,32 @@ def test_the_sticky_bit_of_a_directory_is_kept(
             program.wait_for(
                 lambda: (far.here / "src/tmp").stat().st_mode & 0o7777 == mode
             )
+
+
+@pytest.mark.parametrize("options", [(), ("--poll", "1")], ids=["inotify", "polling"])
+def test_a_name_that_changes_in_case_only_here_goes_there(
+    options: tuple[str, ...], place: Path
+) -> None:
+    """The old name is still found here, under the new one."""
+
+    def there() -> list[str]:
+        found = (place / "there/src").rglob("*")
+        names = [str(p.relative_to(place / "there/src")) for p in found if p.is_file()]
+        return sorted(name for name in names if not name.startswith(".filerep-"))
+
+    with exfat(place) as where:
+        source = where / "src"
+        (source / "Pkg").mkdir(parents=True)
+        (source / "Utils.py").write_text("1")
+        (source / "Pkg/x").write_text("2")
+        (place / "there").mkdir()
+        words = [*options, str(source), str(place / "there"), "bash"]
+        with running("file-replicator", *words) as program:
+            program.says("in sync")
+            (source / "Utils.py").rename(source / "utils.py")
+            (source / "Pkg").rename(source / "aside")
+            (source / "aside").rename(source / "pkg")
+            program.wait_for(lambda: there() == ["pkg/x", "utils.py"], what=there)
+        (source / "utils.py").rename(source / "UTILS.py")
+        assert run(["file-replicator", ONCE, *words]).returncode == 0
+        assert there() == ["UTILS.py", "pkg/x"]
