@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from filerep.replica.schedule import Schedule
     from filerep.replica.sent import Flight, Sent
 
+_MOST_KILLED = 100
 _MOST_PASSED = 16 << 20  # bytes of lines that are no answers, one after the other
 _MOST_TROUBLE = 4  # answers for each path or directory of a batch
 
@@ -49,6 +50,7 @@ class Hearing:
         self._on_hook = on_hook
         self._on_tools = on_tools
         self._passed = 0  # bytes of lines since the last that was an answer
+        self._killed = 0  # times that what unpacks was, since the last `ok`
         self.may_end = False  # was the far end asked to?
         self.finished = False  # has it said bye?
         self.on_no_modes: Callable[[], object] = bool  # they could not be set
@@ -77,6 +79,7 @@ class Hearing:
             sent = self._answered(answer)
             if self._answers.expects_listing:
                 raise nonsense("has not listed what it was asked for")
+            self._killed = 0
             self._landed(sent)
             self._on_batch.done(sent)
         elif word == "failed":
@@ -120,7 +123,17 @@ class Hearing:
         sent.trouble.append((answer.word, answer.other, answer.text))
 
     def _torn(self, answer: Answer) -> None:
-        """What unpacked the first batch was killed; all that is under way is lost with it."""
+        """What unpacked the first batch was killed; all that is under way is lost with it.
+
+        Or it was killed while it waited for one.
+        """
+        self._killed += 1
+        if self._killed > _MOST_KILLED:
+            raise Stop(UNAVAILABLE, "its tar is killed again and again")
+        if not self._flight:
+            for line in self._connection.again():
+                self._line(line)
+            return
         sent = self._answered(answer)
         for line in self._connection.again():
             if line.startswith(b"torn "):

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import stat
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import farends
 import pytest
 from farends import FarEnd, local_shell, with_command
-from programs import Running, environment, run, running
+from pipelines import name_of
+from programs import run, running
 
 ONCE = "--no-replicate-on-change"
 
@@ -249,3 +250,21 @@ def test_with_no_delete_nothing_of_the_far_ends_is_dropped_for_a_directory(
     assert (theirs / "f").read_text() == "mine"
     kept = theirs.with_name("sub.kept-1")
     assert kept.is_symlink() if what == "link" else kept.read_text() == "made there"
+
+
+@pytest.mark.parametrize("shell", ["bash", "bash-dash", "dash", "mksh", "zsh", "ksh93"])
+def test_a_tar_that_is_killed_while_it_waits_costs_nothing(
+    shell: str, base: Path, source: Path
+) -> None:
+    far = local_shell(shell, "gnu", base).fresh()
+    with running(*start(far, source)) as program:
+        program.says("in sync")
+        for text in ("2", "3"):
+            tars = [pid for pid in program.family() if name_of(pid) == "tar"]
+            for pid in tars:
+                os.kill(pid, signal.SIGKILL)
+            assert tars
+            (source / "f").write_text(text)
+            program.wait_for(lambda: (far.here / "src/f").read_text() == text)
+        assert waits(far, source) == 0
+        assert b"lost" not in program.errors
