@@ -48,6 +48,7 @@ Options:
   --no-whole-file
   --checksum         With --wire: compare contents at the start, not size and time.
   --progress         With --wire: report how far the first copy has come.
+  --names            With --wire: report the names of all files.
   --own FILES        With --wire: never send these, device:inode,...
   --wire N           Speak with file-replicator's receiver; its ready line comes on N.
   --answers-fd N     With --wire: where its answers are read [default: 0].
@@ -620,6 +621,7 @@ def _options(run: Command) -> Options:
         compress=_either(args, "compress"),
         whole_file=_either(args, "whole-file"),
         checksum=args["--checksum"],
+        names=args["--names"],
     )
 
 

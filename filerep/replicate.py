@@ -104,6 +104,10 @@ Options for what is said:
   -q, --quiet          Only say what is wrong.
   -v, --verbose        Say what was found at the far end and what was decided.
   --debugging          Say everything, for those who work on it.
+  --events FD|FILE     Write a line of JSON to descriptor FD, or FILE, for each
+                       thing that happens: see docs/events.md. It never waits
+                       for who reads; what is not read in time is left out, and
+                       counted.
   -V, --version        Show the version.
 
 Exit status:
@@ -140,11 +144,12 @@ import sys
 import time
 from importlib import import_module
 
-from filerep import command
+from filerep import __version__, command
 from filerep.command import Command, Stop
 from filerep.wrapper import profiles
 from filerep.wrapper.beside import Beside
 from filerep.wrapper.display import Display
+from filerep.wrapper.events import open_events
 from filerep.wrapper.job import Job
 from filerep.wrapper.processes import need_descriptors
 from filerep.wrapper.record import Record
@@ -159,6 +164,8 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Sequence
     from typing import Optional, TextIO
+
+    from filerep.wrapper.events import Events
 
 _PATIENCE, _TURN = 5.0, 0.05  # seconds
 
@@ -192,26 +199,46 @@ def _main(run: Command, typed: Typed) -> int:
     verbose = bool(run.args["--verbose"])
     display = Display(sys.stderr, run.program, quiet, debugging, verbose)
     waiters.say = display.message
-    signals = Signals(display)
+    events = open_events(run.args["--events"], display.message)
+    signals = Signals(display, events)
+    about = {"source": os.fsdecode(job.source), "version": __version__}
+    events.tell("start", pid=os.getpid(), **about)
+    status = command.BUG
     try:
-        if asking is not None:
-            return Beside(job, signals, asking).run()
-        return replicate(
-            lambda: Session(job, display, waiters, signals, _run_stage),
-            job.retries,
-            display,
-            signals,
-        )
+        status = _replicate(job, asking, waiters, display, events, signals)
+        return status
     except Signalled as error:
         display.interrupted()
-        return error.status
+        status = error.status
+        return status
     except Stop as stop:
+        status = stop.status
         if str(stop):
             display.failure(str(stop))
-        return stop.status
+            events.tell("message", program=run.program, text=str(stop))
+        return status
     finally:
+        events.tell("end", status=int(status))
+        events.close()
         display.close()
         waiters.close()
+
+
+def _replicate(
+    job: Job,
+    asking: Optional[socket.socket],
+    waiters: Waiters,
+    display: Display,
+    events: Events,
+    signals: Signals,
+) -> int:
+    if asking is not None:
+        return Beside(job, signals, asking).run()
+
+    def session() -> Session:
+        return Session(job, display, events, waiters, signals, _run_stage)
+
+    return replicate(session, job.retries, display, events, signals)
 
 
 def _look_after(run: Command) -> int:

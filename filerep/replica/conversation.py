@@ -67,7 +67,7 @@ class Conversation:
         self._connection = connection
         self._options = options
         self._say = tell.say
-        self.failures = Failures(tell.say)
+        self.failures = Failures(tell.say, tell.failing)
         self.stopping = False  # as the wrapper was killed, or asks for it
         self._finishing = False
         self._number = 0
@@ -87,7 +87,9 @@ class Conversation:
         flight = self._flight = Flight()
         unread = self._unread = Unread(tell.on_error)
         self._silence = Silence(options.keepalive, flight)
-        reporter = Reporter(tell.report, options.progress, options.dry_run)
+        reporter = Reporter(
+            tell.report, options.progress, options.dry_run, options.names
+        )
         self._reporter = reporter
         can_list = options.initial and far.list != "none"
         inventory = Inventory(far, table, can_list and not far.empty)

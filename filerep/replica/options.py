@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,6 +30,7 @@ class Options:
         compress: Optional[bool] = None,
         whole_file: Optional[bool] = None,
         checksum: bool = False,
+        names: bool = False,
     ) -> None:
         self.delete = delete
         self.initial = initial
@@ -40,6 +43,7 @@ class Options:
         self.compress = compress
         self.whole_file = whole_file
         self.checksum = checksum
+        self.names = names  # of all files in the reports
 
 
 class Here:
@@ -71,3 +75,8 @@ class Tell:
         self.say = say
         self.on_error = on_error
         self.report = report
+
+    def failing(self, paths: list[bytes], why: str) -> None:
+        """``paths`` could not be written or removed, or read."""
+        names = [os.fsdecode(path) for path in paths]
+        self.report({"is": "failing", "paths": names, "why": why})

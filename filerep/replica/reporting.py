@@ -5,11 +5,13 @@
 * ``mark``: all that was named before the last `.` has arrived, but for ``failing`` paths; an
   --on-sync command will have seen it when ``hooks`` have ended.
 * ``sync``: ``failing`` paths are out of step; 0 for none.
+* ``failing``: which paths have just failed, and why.
 * ``hook``: the --on-sync command has ended.
 """
 
 from __future__ import annotations
 
+import os
 import time
 from collections import Counter
 
@@ -33,9 +35,15 @@ class Reporter:
     """Counts what was done, and tells of it."""
 
     def __init__(
-        self, report: Callable[[dict[str, Any]], None], progress: bool, rehearsed: bool
+        self,
+        report: Callable[[dict[str, Any]], None],
+        progress: bool,
+        rehearsed: bool,
+        names: bool = False,
     ) -> None:
+        """``names`` if all are to be told, and not the few that are shown."""
         self._report = report
+        self._names = names
         self._rehearsed = rehearsed
         self._rehearsals: dict[bytes, bool] = {}  # told of already; is it one to send?
         self._files = 0
@@ -77,6 +85,8 @@ class Reporter:
                 "bytes": size,
                 "ms": took * 1000,
                 "bulk": self._first,
+                "names": [os.fsdecode(path) for path in fit] if self._names else [],
+                "gone": [os.fsdecode(path) for path in gone] if self._names else [],
             }
         )
         return changed
@@ -134,7 +144,10 @@ class Reporter:
                 self._would("remove", path)
 
     def _would(self, verb: str, path: bytes, **more: Any) -> None:
-        self._report({"is": "would", "do": verb, "path": quote(path), **more})
+        name = os.fsdecode(path)
+        self._report(
+            {"is": "would", "do": verb, "path": quote(path), "name": name, **more}
+        )
 
 
 def _places(paths: list[bytes]) -> dict[str, int]:

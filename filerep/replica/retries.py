@@ -83,7 +83,13 @@ class Unread:
 class Failures:
     """The paths the far end could not write or remove, and when they are tried again."""
 
-    def __init__(self, say: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        say: Callable[[str], None],
+        failing: Callable[[list[bytes], str], None] = lambda paths, why: None,
+    ) -> None:
+        """``failing`` is told of each path that fails, ``say`` of each reason."""
+        self._failing = failing
         self.why: dict[bytes, str] = {}  # by path
         self._say = say
         self._said: set[str] = set()  # why, as far as the user was told
@@ -113,6 +119,7 @@ class Failures:
                 f"cannot {verb} {quote(paths[0])}{more} at the far end: {words};"
                 " it is tried again while this runs"
             )
+        self._failing(paths, words)
         for path in paths:
             self.why[path] = words
         wait = min(lot.wait * 2 if lot else _RETRY_WAIT[0], _RETRY_WAIT[1])

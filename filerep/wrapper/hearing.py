@@ -8,6 +8,7 @@ import select
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from filerep.wrapper.display import Display
+    from filerep.wrapper.events import Events
     from filerep.wrapper.processes import Processes
 
 _LAST_WORDS = 4096
@@ -17,8 +18,14 @@ class Errors:
     """Shows what comes on stderr: the stages' by the line, the far end's as it is."""
 
     def __init__(
-        self, processes: Processes, display: Display, stages: int, far: int
+        self,
+        processes: Processes,
+        display: Display,
+        events: Events,
+        stages: int,
+        far: int,
     ) -> None:
+        self._events = events
         self._processes = processes
         self._display = display
         self._stages = stages
@@ -61,7 +68,10 @@ class Errors:
             return
         *lines, self._line = (self._line + chunk).split(b"\n")
         for line in lines:
-            self._display.line(line.decode("utf-8", "replace"))
+            text = line.decode("utf-8", "replace")
+            self._display.line(text)
+            program, _, said = text.partition(": ")
+            self._events.tell("message", program=program, text=said)
 
     def _readable(self, fd: int) -> bool:
         poll = select.poll()  # select(2) knows no descriptor above 1023

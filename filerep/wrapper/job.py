@@ -130,23 +130,25 @@ class Job:
         for name in ("--exclude-from", "--include-from"):
             options += [f"{name}={_rule_file(file)}" for file in self.args[name]]
         options += ["--editor-files"] if self.args["--editor-files"] else []
-        return options + self._state_left_out()
+        return options + self._own_left_out()
 
-    def _state_left_out(self) -> list[str]:
-        """The option by which our state, where it is in SRC_DIR, is no part of it.
+    def _own_left_out(self) -> list[str]:
+        """The options by which what we write, where it is in SRC_DIR, is no part of it.
 
-        It changes with each save, and so would each save cause the next. That of other runs
-        too: two that replicate each other's would never rest.
+        It changes with each save, and so would each save cause the next. The state of other
+        runs too: two that replicate each other's would never rest.
         """
+        places = []
         try:
-            place = os.path.realpath(state_directory())
+            places.append(os.path.join(os.path.realpath(state_directory()), ""))
         except OSError:
-            return []
+            pass
+        events = self.args["--events"]
+        if events is not None and not events.isdigit():
+            places.append(os.path.realpath(events))
         above = os.path.join(os.fsdecode(self.source), "")
-        if not place.startswith(above):
-            return []
-        inner = place[len(above) :]
-        return ["--exclude=/" + re.sub(r"([\\*?\[\] ])", r"\\\1", inner) + "/"]
+        inner = [one[len(above) :] for one in places if one.startswith(above)]
+        return ["--exclude=/" + re.sub(r"([\\*?\[\] ])", r"\\\1", one) for one in inner]
 
     def state_file(self, suffix: str) -> str:
         """Where ``suffix`` of this job is kept; its directory is made. Raises OSError."""

@@ -9,14 +9,18 @@ if TYPE_CHECKING:
     from typing import Any
 
     from filerep.wrapper.display import Display
+    from filerep.wrapper.events import Events
     from filerep.wrapper.waiting import Waiters
 
 
 class Reports:
     """Passes on what fr-pack reports, and keeps what matters at the end."""
 
-    def __init__(self, display: Display, waiters: Waiters, watches: bool) -> None:
+    def __init__(
+        self, display: Display, events: Events, waiters: Waiters, watches: bool
+    ) -> None:
         self._display = display
+        self._events = events
         self._waiters = waiters
         self._watches = watches
         self._line = b""  # not yet whole
@@ -44,6 +48,8 @@ class Reports:
             self.refused = what["why"]
         if kind == "first":
             self._first(what)
+        if self._events.wanted:
+            self._event(kind, what)
         self._display.report(what, self._watches)
         if kind == "sync":
             self.synced = self.synced or not what["failing"]
@@ -52,6 +58,34 @@ class Reports:
                 failing=what["failing"],
                 why=self._display.last_failure if what["failing"] else "",
             )
+
+    def _event(self, kind: str, what: dict[str, Any]) -> None:
+        """The same under the names that others rely on: see docs/events.md."""
+        tell = self._events.tell
+        if kind == "batch":
+            names = {"sent": what["names"], "removed": what["gone"]}
+            counts = {key: what[key] for key in ("files", "deletions", "bytes", "ms")}
+            tell("batch", first=what["bulk"], **counts, **names)
+        elif kind == "progress":
+            keys = ("files", "bytes", "of_files", "of_bytes")
+            tell("progress", **{key: what[key] for key in keys})
+        elif kind == "first":
+            of_all = ("known", "files", "removals", "bytes", "failing", "ms")
+            told = {key: what[key] for key in of_all}
+            told["deletions"] = told.pop("removals")
+            told["destination_files"] = told.pop("known")
+            tell("would_all" if what["rehearsed"] else "first_copy", **told)
+        elif kind == "would":
+            told = {key: what.get(key) for key in ("bytes", "new")}
+            tell("would", do=what["do"], path=what["name"], **told)
+        elif kind == "failing":
+            tell("failing", paths=what["paths"], why=what["why"])
+        elif kind == "sync" and what["failing"]:
+            tell("out_of_sync", failing=what["failing"])
+        elif kind == "sync":
+            tell("in_sync")
+        elif kind == "hook":
+            tell("hook", status=what["status"], ms=what["ms"])
 
     def _first(self, what: dict[str, Any]) -> None:
         if what["rehearsed"]:

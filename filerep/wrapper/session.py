@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from typing import Optional
 
     from filerep.wrapper.display import Display
+    from filerep.wrapper.events import Events
     from filerep.wrapper.job import Job
     from filerep.wrapper.signals import Signals
     from filerep.wrapper.stages import RunStage
@@ -50,17 +51,19 @@ class Session:
         self,
         job: Job,
         display: Display,
+        events: Events,
         waiters: Waiters,
         signals: Signals,
         run_stage: RunStage,
     ) -> None:
         self._job = job
         self._display = display
+        self._events = events
         self._waiters = waiters
         self._signals = signals
         self._run_stage = run_stage
         self._processes = Processes()
-        self.reports = Reports(display, waiters, job.watches)
+        self.reports = Reports(display, events, waiters, job.watches)
         self._skipped = False
         self._heard: list[int] = []  # until the end
 
@@ -75,12 +78,19 @@ class Session:
         far_reads, self._to_far = processes.pipe(PIPE_BYTES)
         self._from_far, far_writes = processes.pipe(PIPE_BYTES)
         far_errors, far_complains = processes.pipe()
-        self._errors = Errors(processes, self._display, self._stages.errors, far_errors)
+        self._errors = Errors(
+            processes, self._display, self._events, self._stages.errors, far_errors
+        )
         self._heard = self._errors.fds()
         # First fr-pack, as it takes longest to be ready.
         self._stages.start_pack(
-            self._to_far, self._from_far, mirrors, self._display.bar, self._state()
+            self._to_far,
+            self._from_far,
+            mirrors,
+            self._display.bar or self._events.wanted,
+            self._state(),
         )
+        self._events.tell("connecting", command=self._job.connection)
         processes.start_connection(
             self._job.connection, (far_reads, far_writes, far_complains)
         )
@@ -94,6 +104,7 @@ class Session:
             self._prune()
         far = self._await_ready(bootstrap)
         self._display.connected(bootstrap.destination, far)
+        self._tell_connected(bootstrap.destination, far)
         self._waiters.record.connected(bootstrap.destination)
         return self._rehearsed_clean_out(far)
 
@@ -115,6 +126,13 @@ class Session:
 
         if not self._job.args["--dry-run"]:
             runs.prune()
+
+    def _tell_connected(self, destination: bytes, far: str) -> None:
+        told = dict(word.partition("=")[::2] for word in far.split())
+        tools = {
+            name: told.get(name) or None for name in ("shell", "tar", "list", "mover")
+        }
+        self._events.tell("connected", destination=os.fsdecode(destination), **tools)
 
     def _write_far(self, script: bytes) -> None:
         try:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from typing import Optional
 
     from filerep.wrapper.display import Display
+    from filerep.wrapper.events import Events
 
 # Ctrl-C, a request, a terminal that was closed.
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -31,9 +32,10 @@ class Signalled(Exception):
 class Signals:
     """Takes the signals that ask for the end; they are seen where something is waited for."""
 
-    def __init__(self, display: Display) -> None:
-        """What ``display`` has to draw is drawn while something is waited for."""
+    def __init__(self, display: Display, events: Events) -> None:
+        """While something is waited for ``display`` draws, and ``events`` are written."""
         self._display = display
+        self._events = events
         self._told, wake = os.pipe()
         os.set_blocking(wake, False)
         signal.set_wakeup_fd(wake)
@@ -64,10 +66,19 @@ class Signals:
             drawing = self._display.due()
             first = drawing is not None and (left is None or drawing < left)
             shortest = drawing if first else left
-            ready = poll.poll(None if shortest is None else shortest * 1000 + first)
-            if ready or not first:
-                return {fd for fd, _ in ready}
-            self._display.tick()
+            outlet = self._events.fd if self._events.pending else -1
+            if outlet >= 0:
+                poll.register(outlet, select.POLLOUT)
+            told = poll.poll(None if shortest is None else shortest * 1000 + first)
+            ready = {fd for fd, _ in told}
+            if outlet >= 0:
+                poll.unregister(outlet)
+                ready.discard(outlet)
+                self._events.flush()
+            if ready or not told and not first:
+                return ready
+            if not told:
+                self._display.tick()
 
     def wait(self, seconds: float) -> None:
         """Let ``seconds`` pass; raises ``Signalled``."""

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from filerep.wrapper.display import Display
+    from filerep.wrapper.events import Events
     from filerep.wrapper.session import Session
     from filerep.wrapper.signals import Signals
 
@@ -56,7 +57,11 @@ class Losses:
 
 
 def replicate(
-    start: Callable[[], Session], retries: bool, display: Display, signals: Signals
+    start: Callable[[], Session],
+    retries: bool,
+    display: Display,
+    events: Events,
+    signals: Signals,
 ) -> int:
     """Connect, replicate, and connect again after a loss; the exit status."""
     losses = Losses(display.message)
@@ -79,4 +84,5 @@ def replicate(
             now_synced = session.reports.synced
             synced = synced or now_synced
             pause = losses.lost(str(error), now_synced, time.monotonic())
+            events.tell("lost", why=str(error), again_in=pause)
         signals.wait(pause)
