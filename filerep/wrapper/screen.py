@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 RED, GREEN, _PLAIN = "\x1b[31m", "\x1b[32m", "\x1b[0m"
 _TIME = "%H:%M:%S "
+_USUAL = 80  # columns, where the terminal does not say
 _INDENT = len("00:00:00 ")
 
 
@@ -52,10 +53,11 @@ class Screen:
         if not self.terminal or self._stream is None:
             return 0
         try:
-            # Not the last one: there some terminals go to the next row by themselves.
-            return max(os.get_terminal_size(self._stream.fileno()).columns - 1, 0)
+            columns = os.get_terminal_size(self._stream.fileno()).columns
         except (OSError, ValueError):
-            return 0
+            columns = 0
+        # Not the last one: there some terminals go to the next row by themselves.
+        return max((columns or _USUAL) - 1, 1)
 
     @property
     def room(self) -> int:

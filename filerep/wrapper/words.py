@@ -77,8 +77,9 @@ def beginning(text: str, width: int) -> str:
     """``text``, or of one that is wider than ``width`` as much as fits."""
     if columns(text) <= width:
         return text
-    text = text[:width]
-    while columns(text) > width - len("..."):
+    room = max(width - len("..."), 0)
+    text = text[:room]
+    while columns(text) > room:
         text = text[:-1]
     return f"{text}..."
 

@@ -218,6 +218,7 @@ def test_a_wide_character_takes_two_columns() -> None:
 def test_what_is_cut_off_is_cut_by_columns() -> None:
     assert words.beginning("abcdef", 6) == "abcdef"
     assert words.beginning("abcdefg", 6) == "abc..."
+    assert [words.beginning("abc", width) for width in (-1, 0, 1)] == ["..."] * 3
     assert words.beginning("データベース", 8) == "デー..."
     assert words.ending("'データベース'", 14) == "'データベース'"
     assert words.ending("'aデータベース'", 14) == "'...タベース'"
@@ -576,6 +577,22 @@ def test_a_burst_on_a_terminal_becomes_one_line(place: Path) -> None:
         assert re.fullmatch(
             rf"{TIME} sent \d+ files in d0/, d1/, d2/, 200 bytes, [\d.]+ m?s", lines[-1]
         ), lines
+
+
+@pytest.mark.parametrize("columns", [0, 1, 5, 11])
+def test_a_terminal_without_room_is_no_reason_to_hang(
+    place: Path, columns: int
+) -> None:
+    source = place / "src"
+    source.mkdir()
+    words = ["--on-sync", "echo a b c", str(source), str(place / "d"), "sh"]
+    with on_terminal(*words, columns=columns) as (program, terminal):
+        program.wait_for(lambda: "| a" in terminal.text(), what=terminal.text)
+        for number in range(5):
+            (source / f"{'name' * 20}{number}").write_text("x")
+        there = place / "d/src"
+        program.wait_for(lambda: len(list(there.glob("name*"))) == 5)
+        assert program.end(signal.SIGINT) == 130
 
 
 def test_an_interrupted_copy_says_what_is_left(source: Path, place: Path) -> None:
