@@ -4,58 +4,61 @@ Usage:
   fr-pack [options] [--mirror]... [--exclude PATTERN]... [--include PATTERN]...
           [--exclude-from FILE]... [--include-from FILE]... SRC
 
-Reads NUL-terminated paths from standard input, relative to SRC or absolute and below
-it, looks at each, and writes the regular files and symlinks it finds to standard output
-as one tar archive. Symlinks are sent as symlinks, owners are not sent, set-id bits are
-left out.
+Reads NUL-terminated paths from standard input, relative to SRC or absolute and
+below it, looks at each, and writes the regular files and symbolic links it
+finds to standard output as one tar archive. Links are sent as links, owners
+are not sent, set-id bits are left out.
 
-Whenever the input pauses, all that was read so far is written at once and padded to tar's
-record of 10240 bytes, so that a plain `tar -x` at the other end of the pipe applies it
-immediately. A record may come late, twice, or for a path that is gone. Where many come
-at once, a second process packs half of them.
+Whenever the input pauses, all that was read so far is written at once and
+padded to tar's record of 10240 bytes, so that a plain `tar -x` at the other
+end of the pipe applies it immediately. A record may come late, twice, or for a
+path that is gone.
 
   path    this path may have changed: it is sent if it is there
-  path/   something at or below it may have gone; ./ is the whole tree. A tar archive
-          cannot say that a file is gone: these are passed over (file-replicator, which
-          talks to the far end, deletes)
+  path/   something at or below it may be gone; `./` is the whole tree. A tar
+          archive cannot say that a file is gone: such a record is passed over
+          (file-replicator, which speaks with the far end, removes)
 
 Options:
-  --listing FILE     Send only what differs from what FILE says is there: the output of
-                     find . -printf '%y %m %s %T@ %p\\0%l\\0'  at the other end.
-  --state FILE       Send only what changed since the last run with this FILE, and
-                     remember in it what was sent.
-  --about TEXT       With --wire: what FILE is of, kept in it for whoever looks.
-  --no-delete        With --wire: remove nothing at the far end.
-  --keepalive N      With --wire: ask for a sign of life after N seconds [default: 15].
-  --mirror           With --wire: remove what only the far end has; twice: without limit.
-  --dry-run          With --wire: change nothing, report what would be done.
-  --no-initial       With --wire: do not compare with what the far end has.
-  --on-sync COMMAND  With --wire: what the far end runs after each batch.
-  --gitignore        With --mirror: leave what is ignored there [default].
-  --no-gitignore     With --mirror: no file is ignored.
-  --exclude PATTERN  With --mirror: more to leave there.
-  --include PATTERN  With --mirror: and what not to.
-  --exclude-from FILE
-                     With --mirror: more to leave there, a pattern a line.
-  --include-from FILE
-                     With --mirror: and what not to.
-  --editor-files     With --mirror: do not leave editors' files there.
-  --compress         With --wire: compress always. --no-compress: never. Neither: as the
-                     connection shows.
-  --no-compress
-  --whole-file       With --wire: send whole files always. --no-whole-file: never, where
-                     the far end holds part of them. Neither: as the connection shows.
-  --no-whole-file
-  --checksum         With --wire: compare contents at the start, not size and time.
-  --progress         With --wire: report how far the first copy has come.
-  --names            With --wire: report the names of all files.
-  --own FILES        With --wire: never send these, device:inode,...
-  --wire N           Speak with file-replicator's receiver; its ready line comes on N.
-  --answers-fd N     With --wire: where its answers are read [default: 0].
-  --urgent-fd N      With --wire: a path stream that goes before standard input.
-  --report-fd N      With --wire: where to tell the wrapper what happens.
+  --listing FILE     Send only what differs from what FILE says is there.
+                     FILE is what `find . -printf '%y %m %s %T@ %p\\0%l\\0'`
+                     prints at the other end.
+  --state FILE       Send only what changed since the last run with this FILE.
+                     What was sent is remembered in it.
   -h, --help         Show this.
   -V, --version      Show the version.
+
+Options that file-replicator gives it:
+  --wire N           Speak with its receiver, whose ready line comes on N.
+                     All the others here go with this one.
+  --answers-fd N     Where the receiver's answers are read [default: 0].
+  --urgent-fd N      A path stream that goes before standard input.
+  --report-fd N      Where to tell the wrapper what happens.
+  --about TEXT       What --state's FILE is of, kept in it for whoever looks.
+  --no-delete        Remove nothing at the far end.
+  --no-initial       Do not compare with what the far end has.
+  --dry-run          Change nothing, report what would be done.
+  --checksum         Compare contents at the start, not size and time.
+  --progress         Report how far the first copy has come.
+  --names            Report the names of all files.
+  --on-sync COMMAND  What the far end runs once changes pause.
+  --keepalive N      Ask for a sign of life after N seconds [default: 15].
+  --own FILES        Never send these, device:inode,...
+  --compress         Compress always; else as the connection shows.
+  --no-compress      Compress never.
+  --whole-file       Send whole files always; else as the connection shows.
+  --no-whole-file    Never send what the far end holds already.
+  --mirror           Remove what only the far end has; twice: without limit.
+                     What is left there is said by the rest of these.
+  --gitignore        Leave what is ignored (the default).
+  --no-gitignore     No file is ignored.
+  --exclude PATTERN  Leave what matches.
+  --include PATTERN  Do not leave what matches.
+  --exclude-from FILE
+                     Leave what matches a line of FILE.
+  --include-from FILE
+                     Do not leave what matches a line of FILE.
+  --editor-files     Do not leave editors' files.
 
 Exit status:
   0   everything was sent
@@ -65,7 +68,7 @@ Exit status:
   69  with --wire: the far end or the connection failed
   74  the output could not be written
 
-Example:
+Examples:
   git ls-files -z | fr-pack . > snapshot.tar
   fr-watch . | fr-pack . | ssh host tar -xC /srv/app
 """

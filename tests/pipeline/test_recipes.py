@@ -379,7 +379,6 @@ def test_proof_that_the_copy_is_right(world: World) -> None:
     assert b"./sub/text: FAILED" in done.stdout or b"sub/text: FAILED" in done.stdout
 
 
-@pytest.mark.xfail(reason="docker wants an ordinary member first")
 @pytest.mark.usefixtures("my_container")
 def test_a_build_context(world: World) -> None:
     (world.project / "Dockerfile").write_text("FROM scratch\nCOPY . /\n")

@@ -71,7 +71,7 @@ def test_the_options_are_those_that_the_program_takes(program: str) -> None:
     assert found == taken
 
 
-@pytest.mark.parametrize("program", ["file-replicator", "fr-walk", "fr-watch"])
+@pytest.mark.parametrize("program", PROGRAMS)
 def test_a_usage_text_fits_a_terminal(program: str) -> None:
     done = run([program, "--help"])
     assert max(map(len, done.stdout.decode().splitlines())) < 80
