@@ -150,13 +150,14 @@ class Source:
         return self._walk(path)
 
     def _walk(self, path: bytes) -> int:
-        if len(self._directories) >= _CACHED_DIRECTORIES:
-            self.forget_directories()
         missing: list[bytes] = []
         above = path
         while above and above not in self._directories:
             above, _, name = above.rpartition(b"/")
             missing.append(name)
+        if len(self._directories) >= _CACHED_DIRECTORIES:
+            # But for the way that is gone so far: in a deep tree each look would go it anew.
+            self._close_but(self._directories.get(above, -1))
         fd = self._directories[above] if above else self._fd
         while missing:
             name = missing.pop()
@@ -170,7 +171,7 @@ class Source:
                 if above not in self._directories and above:
                     os.close(fd)
             above = above + b"/" + name if above else name
-            if len(missing) < _CACHED_DIRECTORIES:
+            if len(missing) < _CACHED_DIRECTORIES // 2:
                 self._directories[above] = inner
             fd = inner
         return fd
@@ -216,15 +217,16 @@ class Source:
         try:
             return os.open(name, OPEN_FILE, dir_fd=directory)
         except OSError as error:
-            others = {
-                path: fd for path, fd in self._directories.items() if fd != directory
-            }
-            if error.errno not in _NO_DESCRIPTOR or not others:
+            if error.errno not in _NO_DESCRIPTOR or not self._close_but(directory):
                 raise
-        for path, fd in others.items():
-            os.close(fd)
-            del self._directories[path]
         return os.open(name, OPEN_FILE, dir_fd=directory)
+
+    def _close_but(self, directory: int) -> bool:
+        """Close the directories kept open but for this descriptor; were there any?"""
+        others = [path for path, fd in self._directories.items() if fd != directory]
+        for path in others:
+            os.close(self._directories.pop(path))
+        return bool(others)
 
     def target(self, path: bytes) -> bytes:
         """Where the symlink ``path`` points; raises OSError."""

@@ -99,7 +99,9 @@ class Mender:
 
         None of the stanza was done. What it was to remove below ``path`` is gone with it.
         """
-        void = set(stanza.paths) | _inside(sent.paths, set(stanza.paths))
+        void = set(stanza.paths)
+        if stanza.verb != b"mod":
+            void |= _inside(sent.paths, void)
         if stanza.verb in (b"del", b"rmd", b"mod"):
             void -= _inside(sent.paths, {path})
         self._undo.doubt(sent, void)
