@@ -70,6 +70,8 @@ class Origin:
         self.gitignore = True
         self.root = b""
         self.own = Own()
+        #: Are there rules beside those that the user gave?
+        self.ruled = True
         #: From the top of the work tree that SRC is in down to SRC, with a last ``/``.
         self.prefix = b""
         #: What SRC's own answers depend on, and is above it.
@@ -82,10 +84,6 @@ class Origin:
         if text not in self._noted:
             self._noted.add(text)
             self._on_note(text)
-
-    def has_rules(self) -> bool:
-        """Are there any beside those that the user gave?"""
-        return self.gitignore or self.own.editors is not None
 
     def weakest(self, tree: WorkTree) -> tuple[Level, ...]:
         """The rules that hold in all of a work tree, and are in no file of it."""
@@ -187,12 +185,13 @@ class Rules:
             found = decide(self._chain, names, joined, is_dir)
             if b"\0.git\0" in joined:
                 found[REPOSITORY] = False
-            if self._fold:
+            fold = self._tree is not None and self._tree.fold
+            if fold:
                 found = {name: found.get(name, True) for name in names}
             if not found:
                 return names
             for name, kept in found.items():
-                if self._fold or not kept:
+                if fold or not kept:
                     found[name] = self._git_counts(name, kept, is_dir)
             return [name for name in names if found.get(name, True)]
         including = self._including()
@@ -273,7 +272,7 @@ class Rules:
         elif name in self._led:
             link._ignored = True
             link._plain = False
-        if not origin.has_rules():
+        if not origin.ruled:
             return link
         repo = None
         if dir_fd is not None and (joined is None or b"\0.git\0" in joined):
@@ -283,8 +282,9 @@ class Rules:
             link._begin(origin.work_tree(repo))
         elif not link._ignored:
             link._chain = enter(self._chain, name)
-        if origin.gitignore and not link._ignored:
-            link._add_rule_file(dir_fd, joined)
+        if joined is None or b"\0.gitignore\0" in joined or _keeps(link._tree):
+            if origin.gitignore and not link._ignored:
+                link._add_rule_file(dir_fd, joined)
         return link
 
     def _hand_down(self, link: Rules, name: bytes) -> None:
@@ -341,8 +341,7 @@ class Rules:
 
     @property
     def _fold(self) -> bool:
-        regards = self._tree is None or not self._tree.settings.ignore_case
-        return self._origin.gitignore and not regards
+        return self._tree is not None and self._tree.fold
 
     def _add_rule_file(
         self, dir_fd: int | None, joined: bytes | None, above: bytes | None = None
@@ -532,6 +531,12 @@ class Rules:
 TRACKED = Rule(b"git ls-files", 0, b"!")
 
 
+def _keeps(tree: WorkTree | None) -> bool:
+    """May there be rule files that are in the index alone?"""
+    tracked = tree.tracked if tree else None
+    return tracked is not None and tracked.keeps is not False
+
+
 def _look(path: bytes, dir_fd: int | None = None) -> os.stat_result | None:
     try:
         return os.lstat(path, dir_fd=dir_fd)
@@ -564,7 +569,8 @@ def load(
         exclude, include, exclude_from, include_from, editor_files, origin.before_2_52
     )
     link = Rules(origin, None, b"")
-    if origin.has_rules():
+    origin.ruled = gitignore or origin.own.editors is not None
+    if origin.ruled:
         _begin_source(link, origin)
     link._include = origin.own.include
     link._reach = origin.own.reach

@@ -115,7 +115,7 @@ class Level:
         self.file = file
         self.items = items
         # For files and for directories; one and the same where no rule is for these only.
-        self._matchers: list[Matcher | None] = [None, None]
+        self.matchers: list[Matcher | None] = [None, None]
         self._stay: list[Item] = []
         self._by_name: dict[bytes, list[Item]] = {}
         self._by_glob: list[tuple[Test, Item]] = []
@@ -159,7 +159,7 @@ class Level:
 
     def matcher(self, is_dir: bool) -> Matcher:
         """The rules that may match an entry of this directory."""
-        known = self._matchers[is_dir]
+        known = self.matchers[is_dir]
         if known is None:
             here = []
             for rule, parts in self.items:
@@ -167,9 +167,9 @@ class Level:
                 if len(parts) == 1 and (is_dir or not rule.only_dirs):
                     here.append((rule, parts[0]))
             known = Matcher(here, self.file.fold)
-            self._matchers[is_dir] = known
+            self.matchers[is_dir] = known
             if not any(rule.only_dirs for rule, _ in self.items):
-                self._matchers = [known, known]
+                self.matchers = [known, known]
         return known
 
 
@@ -210,10 +210,7 @@ def _fit(parts: Sequence[Glob], names: Sequence[bytes]) -> bool:
     return bool(test(parts[0])(names[0])) and _fit(parts[1:], names[1:])
 
 
-#: So many needles are sooner looked for one by one than by a regex: it tries, at each byte
-#: that one of them begins with, what comes next. To make it takes as long as to look
-#: without it so many times.
-_MOST_NEEDLES = 24
+#: To make a regex takes as long as to look without one so many times.
 _FEW = 20
 
 
@@ -241,7 +238,7 @@ class Matcher:
                 needles.add(wildmatch.needle(glob) if glob else b"")
         self._end_lengths = sorted({len(end) for end in self._ends})
         self._all = b"" in needles
-        self._needles = tuple(sorted(needles)) if not self._all else ()
+        self._needles = () if self._all else tuple(sorted(set(map(_rarer, needles))))
         self._search: Callable[[bytes], Iterable[re.Match[bytes]]] | None = None
         self._asked = 0
 
@@ -253,7 +250,7 @@ class Matcher:
         if self._names and not self._names.keys().isdisjoint(names):
             found += [name for name in names if name in self._names]
         if self._needles and self._asked < _FEW:
-            self._asked += len(self._needles) > _MOST_NEEDLES
+            self._asked += 1
             hits = [needle for needle in self._needles if needle in joined]
             for name in names if hits else ():
                 whole = b"\0%s\0" % name
@@ -283,6 +280,12 @@ class Matcher:
             if (best is None or rule.order > best.order) and does(name):
                 best = rule
         return best
+
+
+def _rarer(needle: bytes) -> bytes:
+    """The part of ``needle`` to look for: most names hold what many of them begin with."""
+    rest = needle.lstrip(b"._-")
+    return rest if len(rest) > 4 else needle
 
 
 _SEARCHERS: dict[tuple[bytes, ...], Callable[[bytes], Iterable[re.Match[bytes]]]] = {}
@@ -333,7 +336,7 @@ def decide(
     for level in chain:
         if level is None:
             continue
-        matcher = level.matcher(is_dir)
+        matcher = level.matchers[is_dir] or level.matcher(is_dir)
         for name in matcher.suspects(names, joined):
             if name not in found and (rule := matcher.find(name)):
                 found[name] = rule.keep

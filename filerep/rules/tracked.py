@@ -59,7 +59,8 @@ class Tracked:
         self._objects: objects.Objects | None = None
         self._trees: dict[bytes, Optional[dict[bytes, Entry]]] = {}
         self._embedded: dict[bytes, bool] = {}
-        self._keeps: bool | None = None
+        #: May rule files be in the index alone? None until it is looked at.
+        self.keeps: bool | None = None
         self._said: set[str] = set()
 
     def file(self, path: bytes) -> bool:
@@ -109,13 +110,13 @@ class Tracked:
 
     def keeps_rule_files(self) -> bool:
         """May there be any that is to be read from the index?"""
-        if self._keeps is None:
+        if self.keeps is None:
             if self._index is None and self._surely_whole():
-                self._keeps = False
+                self.keeps = False
             else:
                 found = self._loaded()
-                self._keeps = bool(found.rule_files or found.sparse)
-        return self._keeps
+                self.keeps = bool(found.rule_files or found.sparse)
+        return self.keeps
 
     def rule_file(self, path: bytes) -> bytes | None:
         """What stands in a rule file that a sparse checkout left out of the work tree."""
@@ -140,9 +141,9 @@ class Tracked:
         before = self._index
         if before is None:
             # Nobody has asked for a tracked path; but perhaps for rule files.
-            if self._keeps is None or self._surely_whole():
+            if self.keeps is None or self._surely_whole():
                 return None
-            self._keeps = None
+            self.keeps = None
             places = {os.path.dirname(path) for path in self._loaded().rule_files}
             places |= {path.rstrip(b"/") for path in self._loaded().sparse}
             return Changes([], sorted(places)) if places else None
@@ -151,7 +152,7 @@ class Tracked:
             return None
         after = self._load(before)
         self._index = after
-        self._keeps = bool(after.rule_files or after.sparse)
+        self.keeps = bool(after.rule_files or after.sparse)
         self._folded = self._sorted = None
         self._trees = {}
         paths = _differing(before.names, after.names)

@@ -78,6 +78,8 @@ class WorkTree:
             settings = self.settings
             self.tracked = Tracked(repo, settings.sha256, settings.ignore_case, on_note)
         self._gitignore = gitignore
+        #: Are names of another case the same?
+        self.fold = gitignore and self.settings.ignore_case
 
     def excludes_file(self, root: bytes) -> bytes:
         """The user's ignore file, as an absolute path; empty where there is none."""
