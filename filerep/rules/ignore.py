@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
+    from filerep.rules.own import OwnHere
     from filerep.rules.patterns import Level
     from filerep.rules.repository import Repository
     from filerep.rules.tracked import Changes
@@ -139,14 +140,8 @@ class Rules:
     """The rules of one directory: one link of a chain, made by ``enter`` of its parent."""
 
     # What few links have is set on those only.
-    _include: Level | None = None
-    # The includes that are looked for in directories that are left out.
-    _reach: Level | None = None
-    _exclude: Level | None = None
-    _inside = False  # an included directory
-    _excluded = False  # an excluded directory, entered for an include's sake
-    _ignored = False  # an ignored one, for that or for tracked files
-    _plain = True  # none of these
+    _own: OwnHere | None = None  # what the user's own patterns say here
+    _ignored = False  # an ignored directory, entered for an include or a tracked file
     _begins = False  # a work tree has its top here, or would have if `.git` were one
     # Directories that are ignored, and have been found to hold tracked files.
     _led: frozenset[bytes] = frozenset()
@@ -181,7 +176,7 @@ class Rules:
             return names
         if self._parent is None:
             names = [name for name in names if not name.startswith(STAGING)]
-        if self._plain:
+        if self._own is None and not self._ignored:
             found = decide(self._chain, names, joined, is_dir)
             if b"\0.git\0" in joined:
                 found[REPOSITORY] = False
@@ -194,32 +189,16 @@ class Rules:
                 if fold or not kept:
                     found[name] = self._git_counts(name, kept, is_dir)
             return [name for name in names if found.get(name, True)]
-        including = self._including()
-        included = decide((including,), names, joined, is_dir) if including else {}
-        excluded = decide((self._exclude,), names, joined, is_dir)
+        own = self._own
+        judged = own.judge(names, joined, is_dir, self._ignored, self) if own else {}
         ignored = decide(self._chain, names, joined, is_dir)
         return [
             name
             for name in names
-            if not included.get(name, not self._inside)
-            or (is_dir and self._leads_on(name))
-            or (not self._excluded and excluded.get(name, True))
-            and not self._docker_hides(name, is_dir)
+            if judged.get(name, None)
+            or name not in judged
             and self._git_counts(name, ignored.get(name, True), is_dir)
         ]
-
-    def _including(self) -> Level | None:
-        closed = (self._excluded or self._ignored) and not self._inside
-        return self._reach if closed else self._include
-
-    def _leads_on(self, name: bytes) -> bool:
-        """May an include match below the directory ``name``?"""
-        reach = self._reach.enter(name) if self._reach else None
-        return reach is not None and any(not rule.keep for rule, _ in reach.items)
-
-    def _docker_hides(self, name: bytes, is_dir: bool) -> bool:
-        rules = self._origin.own.docker
-        return bool(rules) and any(r.hides(self.path(name), is_dir) for r in rules)
 
     def _git_counts(self, name: bytes, kept: bool, is_dir: bool) -> bool:
         if name == REPOSITORY:
@@ -267,13 +246,11 @@ class Rules:
         """
         origin = self._origin
         link = Rules(origin, self, name)
-        if not self._plain:
-            self._hand_down(link, name)
-        elif name in self._led:
-            link._ignored = True
-            link._plain = False
+        if self._own:
+            link._own = self._own.enter(name, self._ignored)
         if not origin.ruled:
             return link
+        link._ignored = origin.gitignore and self._leaves_out(name)
         repo = None
         if dir_fd is not None and (joined is None or b"\0.git\0" in joined):
             link._begins = joined is not None or bool(_look(REPOSITORY, dir_fd))
@@ -287,34 +264,12 @@ class Rules:
                 link._add_rule_file(dir_fd, joined)
         return link
 
-    def _hand_down(self, link: Rules, name: bytes) -> None:
-        """The user's own patterns and the flags of the directory ``name``."""
-        names, joined = [name], join([name])
-        including = self._including()
-        included = decide((including,), names, joined, True)
-        excluded = decide((self._exclude,), names, joined, True)
-        ignored = decide(self._chain, names, joined, True)
-        link._include = self._include.enter(name) if self._include else None
-        link._reach = self._reach.enter(name) if self._reach else None
-        link._exclude = self._exclude.enter(name) if self._exclude else None
-        link._inside = not included.get(name, not self._inside)
-        link._excluded = self._excluded or not excluded.get(name, True)
-        if self._origin.gitignore:
-            link._ignored = (
-                self._ignored or not ignored.get(name, True) or name == REPOSITORY
-            )
-        link._settle()
-
-    def _settle(self) -> None:
-        self._plain = not (
-            self._include
-            or self._reach
-            or self._exclude
-            or self._inside
-            or self._excluded
-            or self._ignored
-            or self._origin.own.docker
-        )
+    def _leaves_out(self, name: bytes) -> bool:
+        """Do git's rules leave out the directory, of which it was said that it counts?"""
+        if self._own is None and not self._ignored:
+            return name in self._led
+        kept = decide(self._chain, [name], join([name]), True).get(name, True)
+        return self._ignored or not kept or name == REPOSITORY
 
     def _inner(self, link: Rules, name: bytes, dir_fd: int) -> Repository | None:
         """The repository that begins in ``name`` and is not passed over."""
@@ -337,7 +292,6 @@ class Rules:
         if tree.repo and self._origin.gitignore:
             shown = os.path.join(self.path(b""), tree.repo.shown_exclude_file)
             self._add(self._origin.read(tree.repo.exclude_file, shown, self._fold))
-        self._settle()
 
     @property
     def _fold(self) -> bool:
@@ -472,13 +426,11 @@ class Rules:
         return self._said() == other._said()
 
     def _said(self) -> object:
-        own = (self._include, self._reach, self._exclude)
         repo = self._tree.repo if self._tree else None
         return (
             [level.said() for level in self._chain],
-            [level.said() if level else None for level in own],
-            (self._inside, self._excluded, self._ignored),
-            [rules.said() for rules in self._origin.own.docker],
+            self._own.said() if self._own else None,
+            self._ignored,
             repo and (repo.git_dir, repo.common),
         )
 
@@ -491,8 +443,9 @@ class Rules:
 
     def why(self, name: bytes, is_dir: bool) -> Rule | None:
         """The rule that decides about the entry, ``TRACKED``, or None when none does."""
-        rule = self._why_own(name, is_dir)
-        if rule or self._inside:
+        own = self._own
+        rule = own.why(name, is_dir, self._ignored, self) if own else None
+        if rule or own and own.inside:
             return rule
         return TRACKED if self.tracks(name, is_dir) else self._why_git(name, is_dir)
 
@@ -501,22 +454,9 @@ class Rules:
 
         A tracked file in it does not change that.
         """
-        rule = self._why_own(name, True)
-        return rule if rule or self._inside else self._why_git(name, True)
-
-    def _why_own(self, name: bytes, is_dir: bool) -> Rule | None:
-        including = self._including()
-        rule = including.find(name, is_dir) if including else None
-        if self._inside or rule and not rule.keep:
-            return rule
-        rule = self._exclude.find(name, is_dir) if self._exclude else None
-        if rule and not rule.keep:
-            return rule
-        for rules in self._origin.own.docker:
-            rule = rules.find(self.path(name))
-            if rule and not rule.keep:
-                return rule
-        return None
+        own = self._own
+        rule = own.why(name, True, self._ignored, self) if own else None
+        return rule if rule or own and own.inside else self._why_git(name, True)
 
     def _why_git(self, name: bytes, is_dir: bool) -> Rule | None:
         if name == REPOSITORY and self._origin.gitignore:
@@ -572,10 +512,7 @@ def load(
     origin.ruled = gitignore or origin.own.editors is not None
     if origin.ruled:
         _begin_source(link, origin)
-    link._include = origin.own.include
-    link._reach = origin.own.reach
-    link._exclude = origin.own.exclude
-    link._settle()
+    link._own = origin.own.here()
     return link
 
 

@@ -6,15 +6,22 @@ import os
 
 from filerep.pathstream import quote
 from filerep.rules.files import read
-from filerep.rules.patterns import Rule, RuleFile, lines
+from filerep.rules.patterns import Rule, RuleFile, decide, join, lines
 from filerep.rules.wildmatch import DEEP
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
+    from typing import Protocol
 
     from filerep.rules.dockerignore import DockerRules
     from filerep.rules.patterns import Level
+
+    class Place(Protocol):
+        """A directory that knows its path from SRC."""
+
+        def path(self, last: bytes | None = None) -> bytes: ...
+
 
 # Where a rule comes from that is not in a file.
 INCLUDE = b"--include"
@@ -40,6 +47,109 @@ class Own:
         self.editors: Level | None = None
         #: Files that all this comes from, by absolute paths.
         self.files: list[bytes] = []
+
+    def here(self) -> OwnHere | None:
+        """What holds in SRC itself; None where the user says nothing."""
+        if not (self.include or self.exclude or self.docker):
+            return None
+        return OwnHere(self.include, self.reach, self.exclude, self.docker)
+
+
+class OwnHere:
+    """What the user's patterns say in one directory."""
+
+    def __init__(
+        self,
+        include: Level | None,
+        reach: Level | None,
+        exclude: Level | None,
+        docker: list[DockerRules],
+    ) -> None:
+        self._include = include
+        self._reach = reach
+        self._exclude = exclude
+        self._docker = docker
+        self.inside = False  # an included directory
+        self._excluded = False  # an excluded one, entered for an include's sake
+
+    def judge(
+        self,
+        names: Sequence[bytes],
+        joined: bytes,
+        is_dir: bool,
+        ignored: bool,
+        place: Place,
+    ) -> dict[bytes, bool]:
+        """Those of ``names`` of which it is said that they count, or that they do not.
+
+        ``ignored`` tells whether git's rules leave out the directory, which is ``place``.
+        """
+        including = self._including(ignored)
+        included = decide((including,), names, joined, is_dir) if including else {}
+        excluded = decide((self._exclude,), names, joined, is_dir)
+        found: dict[bytes, bool] = {}
+        for name in names:
+            if not included.get(name, not self.inside):
+                found[name] = True
+            elif is_dir and self._leads_on(name):
+                found[name] = True
+            elif self._excluded or not excluded.get(name, True):
+                found[name] = False
+            elif self._docker:
+                path = place.path(name)
+                if any(rules.hides(path, is_dir) for rules in self._docker):
+                    found[name] = False
+        return found
+
+    def _including(self, ignored: bool) -> Level | None:
+        closed = (self._excluded or ignored) and not self.inside
+        return self._reach if closed else self._include
+
+    def _leads_on(self, name: bytes) -> bool:
+        """May an include match below the directory ``name``?"""
+        reach = self._reach.enter(name) if self._reach else None
+        return reach is not None and any(not rule.keep for rule, _ in reach.items)
+
+    def enter(self, name: bytes, ignored: bool) -> OwnHere | None:
+        """What it says in the directory ``name``; None for nothing."""
+        include = self._include.enter(name) if self._include else None
+        reach = self._reach.enter(name) if self._reach else None
+        exclude = self._exclude.enter(name) if self._exclude else None
+        names, joined = [name], join([name])
+        including = self._including(ignored)
+        included = decide((including,), names, joined, True)
+        excluded = decide((self._exclude,), names, joined, True)
+        inner = OwnHere(include, reach, exclude, self._docker)
+        inner.inside = not included.get(name, not self.inside)
+        inner._excluded = self._excluded or not excluded.get(name, True)
+        says = include or reach or exclude or self._docker
+        return inner if says or inner.inside or inner._excluded else None
+
+    def why(
+        self, name: bytes, is_dir: bool, ignored: bool, place: Place
+    ) -> Rule | None:
+        """The rule by which the entry counts or does not, None where there is none."""
+        including = self._including(ignored)
+        rule = including.find(name, is_dir) if including else None
+        if self.inside or rule and not rule.keep:
+            return rule
+        rule = self._exclude.find(name, is_dir) if self._exclude else None
+        if rule and not rule.keep:
+            return rule
+        for rules in self._docker:
+            rule = rules.find(place.path(name))
+            if rule and not rule.keep:
+                return rule
+        return None
+
+    def said(self) -> object:
+        """What it says, for comparison."""
+        levels = (self._include, self._reach, self._exclude)
+        return (
+            [level.said() if level else None for level in levels],
+            [rules.said() for rules in self._docker],
+            (self.inside, self._excluded),
+        )
 
 
 def gather(
