@@ -81,6 +81,9 @@ class Mender:
                     f"something was in the way of {quote(path)} at the far end;"
                     f" it is {quote(path + words.encode())} there now"
                 )
+                # --mirror is to find it: listed by this start, it was under its old name.
+                value = tables.directory_entry(0, tables.LISTED)
+                self._table.put_directory(path + words.encode(), value)
         # Some of it may be bad for what was lost alone: what was to make room was not removed.
         lost = any(word == "lost" for word, _, _ in sent.trouble)
         mixed = lost and sent.lot is None

@@ -110,6 +110,24 @@ def test_a_refused_mirror_ends_the_run_and_is_not_tried_again(place: Path) -> No
     assert len(os.listdir(place / "far/src")) == 151
 
 
+@pytest.mark.parametrize("shell", ["bash", "busybox sh", "zsh"])
+def test_a_mirror_leaves_nothing_of_a_directory_in_a_files_way(
+    shell: str, place: Path
+) -> None:
+    """All that is there, in one run, but for what is ignored."""
+    farends.need(shell.split()[0])
+    trees.plant(place / "src", {"x": b"1", ".gitignore": b"*.log"})
+    trees.plant(place / "far/src", {"x/deep/y": b"2", "x/z": b"3"})
+    here = [place / "src", place / "far", *shell.split()]
+    result = programs.run([*ONCE, "--mirror", "--mirror", *here])
+    assert result.returncode == 0, result.stderr
+    trees.assert_same(place / "src", place / "far/src", whole_seconds=True)
+    (place / "src/w").write_bytes(b"4")
+    trees.plant(place / "far/src", {"w/kept.log": b"5", "w/z": b"6"})
+    assert programs.run([*ONCE, "--mirror", *here]).returncode == 0
+    assert os.listdir(place / "far/src/w.kept-1") == ["kept.log"]
+
+
 def test_one_name_the_far_tar_refuses_costs_the_others_nothing(place: Path) -> None:
     names = [f"good{number}" for number in range(20)] + ["bad"]
     trees.plant(place / "src", {name: b"x" for name in names})
