@@ -68,6 +68,9 @@ Options for watching:
                        End after the first copy, as --once.
   --poll SECONDS       Look for changes every SECONDS rather than use inotify,
                        which is the default where it sees them.
+  --watch-with COMMAND
+                       Have COMMAND, run in SRC_DIR, print what has changed, as
+                       `fswatch -0 -r .` does; see fr-watch --help.
   --audit SECONDS      How often to look for changes that inotify cannot tell.
                        0 is never; the default is every minute, or more rarely
                        in a large tree.

@@ -47,6 +47,13 @@ Options:
                      there is one, and a look every second on file systems that
                      others change (NFS, CIFS, FUSE, 9p and their like)
                      [default: 0].
+  --watch-with COMMAND
+                       Have COMMAND tell what has changed, as `fswatch -0 -r .` does.
+                       The shell runs it in SRC. It prints paths, absolute or relative
+                       to SRC, each ended by NUL or a newline. What it has missed is
+                       found by looking at everything: soon after the start, at the
+                       times of --audit, when a sync point is asked for, and when it
+                       ends; from then on fr-watch polls.
   --audit SECONDS    Find what inotify cannot report every SECONDS.
                      That is what was written through a link outside SRC or a
                      shared mapping, or beneath a mount. 0 is never; auto is
@@ -150,6 +157,9 @@ def watch(
             asked = True
         elif not sources.keys().isdisjoint(ready):
             tracker.read(any(ready.get(fd, 0) & select.POLLPRI for fd in sources))
+            for fd in sources.keys() - tracker.descriptors().keys():
+                poller.unregister(fd)
+                del sources[fd]
         if ready.get(out, 0) & select.POLLOUT:
             root.check()  # or all that was in it looks deleted
             try:
@@ -252,6 +262,8 @@ class Followed:
 
     def start(self) -> Tracker:
         """A tracker at work: inotify if it can be had and serves, else snapshots."""
+        if self._run.args["--watch-with"]:
+            return self._told(self._run.args["--watch-with"])
         kind = shared_type(self._root.path)
         if self._poll_seconds:
             return self._snapshots()
@@ -311,6 +323,21 @@ class Followed:
         if self._run.args["--verbose"]:
             self._run.say(f"polling {_directories(snapshots.directories())}")
         return snapshots
+
+    def _told(self, program: str) -> Tracker:
+        from filerep.watching.told import Told  # few want it
+
+        told = Told(
+            self._root,
+            self._load,
+            self._pending,
+            self._on_error,
+            self._run.say,
+            program,
+            self._audit_seconds,
+        )
+        told.start()
+        return told
 
     def _load(self) -> Rules:
         self._root.check()

@@ -111,22 +111,23 @@ class Judge:
             return None
         for _ in range(2):
             with Descent(self._root) as descent:
-                way = _Way(self.top(), descent)
+                way = Way(self.top(), descent)
                 judged = [self._judged(path, way) for path in paths]
             paths = [path for path in judged if path]
         return paths
 
-    def _judged(self, path: bytes, way: _Way) -> bytes | None:
+    def _judged(self, path: bytes, way: Way) -> bytes | None:
         if path == b"." or path.endswith(b"/") or way.counts(path):
             return path
         return None if self._root.there(path) else path + b"/"
 
 
-class _Way:
+class Way:
     """The rules on the way down to paths, each directory entered once."""
 
     def __init__(self, top: Rules, descent: Descent) -> None:
         self._descent = descent
+        self._top = top
         self._rules: dict[bytes, Rules | None] = {b"": top}
 
     def counts(self, path: bytes) -> bool:
@@ -139,6 +140,14 @@ class _Way:
         except OSError:
             return rules.counts(name, False) or rules.counts(name, True)
         return rules.counts(name, stat.S_ISDIR(mode))
+
+    def into(self, path: bytes) -> list[tuple[bytes, Rules]]:
+        """The directory ``path`` and the rules above it, if it counts."""
+        if not path:
+            return [(path, self._top)]
+        above, _, name = path.rpartition(b"/")
+        rules = self._of(above)
+        return [(path, rules)] if rules and rules.counts(name, True) else []
 
     def _of(self, path: bytes) -> Rules | None:
         """The rules of the directory ``path``, None if it does not count or is none."""

@@ -20,12 +20,12 @@ from filerep.pathstream import WHOLE_TREE
 from filerep.rules.ignore import RULE_FILE
 from filerep.watching.confirming import Confirming
 from filerep.watching.entries import Entries
-from filerep.watching.judging import Judge, recent
+from filerep.watching.judging import Judge, Way, recent
 from filerep.watching.roots import ABSENT, Descent
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from filerep.rules.ignore import OnError, Rules
     from filerep.watching.pending import Pending
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 DEFAULT_SECONDS = 1.0
-_LOOK_FACTOR = 9  # rest nine times as long as a look took: a tenth of a core
+_REST_FACTOR = 9  # rest nine times as long as a look took: a tenth of a core
 _SLICE_SECONDS = 0.005
 # For so long fr-walk and its reader may know of names that came and went between two looks.
 _WALK_SECONDS = 60.0
@@ -80,6 +80,7 @@ class Snapshots:
         self._clock = clock
         self._wall_ns = wall_ns
         self._seconds = seconds
+        self.rest_factor = _REST_FACTOR
         self._seen: dict[bytes, Listing] = {}
         self._judge = Judge(root, load, clock, wall_ns)
         self._confirming = Confirming()
@@ -116,7 +117,8 @@ class Snapshots:
     def deadline(self) -> float | None:
         if self._look:
             return 0.0
-        return self._due if self.settled() else min(self._due, self._judge.due)
+        due = self._due if self.settled() else min(self._due, self._judge.due)
+        return None if due == float("inf") else due
 
     def work(self) -> None:
         """A piece of a look at the tree, if one is due."""
@@ -169,7 +171,33 @@ class Snapshots:
         for path in self._confirming.end():
             self._pending.now(path)
         self._name_unreadable()
-        self._due = self._clock() + max(self._seconds, _LOOK_FACTOR * took)
+        self._due = self._clock() + max(self._seconds, self.rest_factor * took)
+
+    def _hasten(self, due: float) -> None:
+        """Look at everything at ``due``, if that is earlier."""
+        self._due = min(self._due, due)
+
+    def knows(self, path: bytes) -> bool:
+        """Was anything at ``path`` when it was last looked at?"""
+        above, _, name = path.rpartition(b"/")
+        seen = self._seen.get(above)
+        return bool(seen and name in seen.names.split(b"\0"))
+
+    def look_at(self, paths: Iterable[bytes]) -> None:
+        """Name ``paths``, and what has changed in those that are directories."""
+        with Descent(self._root) as descent:
+            way = Way(self._judge.top(), descent)
+            for path in paths:
+                if path:
+                    self._pending.now(path)
+                    if not self._root.there(path):
+                        self._verify(path)
+                rest = way.into(path)
+                while rest:
+                    path, above = rest.pop()
+                    known = path in self._seen
+                    below = self._compare(path, above, True, descent)
+                    rest += [b for b in below if not known or b[0] not in self._seen]
 
     def _name_unreadable(self) -> None:
         """Name directories, as what is in them cannot be: so their reader misses it.

@@ -112,7 +112,7 @@ class Stages:
 
 def watch_options(job: Job) -> list[str]:
     options = ["--mark-gone", *job.rules()]
-    for name in ("--poll", "--audit"):
+    for name in ("--poll", "--audit", "--watch-with"):
         if job.args[name] is not None:
             options += [name, job.args[name]]
     return options + verbosity(job)

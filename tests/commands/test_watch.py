@@ -436,6 +436,68 @@ def test_a_mount_inside_is_watched_and_its_end_noticed(source: Path) -> None:
         assert b"m/below" in it.sync()
 
 
+# Another program in inotify's place.
+
+TELLERS = {
+    "fswatch": "fswatch -0 -r .",
+    "fswatch by lines": "fswatch -r .",
+    "inotifywait": "inotifywait -q -m -r --format %w%f .",
+    "silence": "exec sleep 1000",
+    "its end": "exit 3",
+    "rubbish": "head -c 300000 /dev/urandom; exec sleep 1000",
+    "paths outside": "printf '/etc/passwd\\0../x\\0/\\0'; exec sleep 1000",
+    "nothing to run": "nonexistent-program",
+}
+
+
+@pytest.mark.parametrize("teller", TELLERS)
+def test_what_another_program_tells_or_misses_is_named(
+    teller: str, source: Path
+) -> None:
+    command = TELLERS[teller]
+    if command.split()[0] in ("fswatch", "inotifywait"):
+        need(command.split()[0], command.split()[0].replace("wait", "-tools"))
+    (source / "d").mkdir()
+    (source / "d/f").write_text("old")
+    (source / "gone").write_text("old")
+    (source / ".gitignore").write_text("*.log\n")
+    with watching(source, "--watch-with", command) as it:
+        (source / "d/f").write_text("new")
+        (source / "gone").unlink()
+        (source / "n/m").mkdir(parents=True)
+        (source / "n/m/f").write_text("new")
+        (source / "a.log").write_text("ignored")
+        it.sync()
+        it.sink.table.pop(b"a.log", None)
+        assert not [x for x in it.sink.differences().splitlines() if "a.log" not in x]
+        assert b"a.log" not in it.sink.sent
+        (source / ".gitignore").write_text("")
+        it.assert_converged()
+        said = bytes(it.program.errors).decode()
+        if teller != "rubbish":  # in which there may be a path outside, or none
+            assert ("which is not in" in said) == (teller == "paths outside")
+        assert ("polling instead" in said) == (teller in ("its end", "nothing to run"))
+
+
+def test_a_program_that_tells_is_believed_at_once_and_ended_with_us(
+    source: Path, place: Path
+) -> None:
+    (source / "f").write_text("old")
+    os.mkfifo(place / "told")
+    command = f"echo $$ >{place}/pid; exec cat {place}/told"
+    with watching(source, "--watch-with", command) as it:
+        with open(place / "told", "wb", buffering=0) as tell:
+            for number in range(3):
+                (source / "f").write_text(f"new {number}")
+                tell.write(os.fsencode(source) + b"/f\0")
+                began = time.monotonic()
+                it.until(b"f")
+                assert time.monotonic() - began < 0.7  # before any look at everything
+            pid = int((place / "pid").read_text())
+            it.program.signal(signal.SIGKILL)
+            wait_for(lambda: not os.path.exists(f"/proc/{pid}"))
+
+
 # The end.
 
 
