@@ -34,7 +34,9 @@ Options:
                        is removed only when this is given twice.
   --on-sync COMMAND    Have sh run COMMAND there after each change.
                        It runs in the destination directory, first after the
-                       first copy, one at a time.
+                       first copy, one at a time, once for a burst. The file
+                       named by $FILEREP_CHANGED lists what has changed since,
+                       each path with a NUL behind it; `./` is everything.
   --run COMMAND        Copy, then have sh run COMMAND there, as if it ran here.
                        What it prints comes as it is; its exit status is ours,
                        Ctrl-C reaches it, standard input does not. If one with

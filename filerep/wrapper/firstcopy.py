@@ -38,7 +38,7 @@ class FirstCopy:
 
     def removed(self) -> Iterator[str]:
         """What was removed, a line each."""
-        for name in self._removed:
+        for name in sorted(self._removed):
             yield f"removed {name}"
         more = self._removals - len(self._removed)
         if more:

@@ -396,6 +396,30 @@ def test_a_bug_is_told_with_the_stage_it_is_in() -> None:
     )
 
 
+def test_elsewhere_a_burst_is_a_line_a_second_at_most() -> None:
+    raw, now = io.BytesIO(), [100.0]
+    display = Display(
+        io.TextIOWrapper(raw, "utf-8"), "file-replicator", clock=lambda: now[0]
+    )
+    assert display.due() is None
+    for name in "abc":
+        display.report(batch(name, bytes=1), True)
+        now[0] += 0.01
+    assert raw.getvalue() == b"file-replicator: sent 'a', 1 byte, 4.2 ms\n"
+    now[0] += display.due() or 0.0
+    display.tick()
+    assert raw.getvalue().splitlines()[1:] == [
+        b"file-replicator: sent 'b', 'c', 2 bytes, 14 ms"
+    ]
+    assert display.due() is None
+    display.report(batch("d", bytes=1), True)
+    display.message("connected again")  # what came before is told before
+    assert raw.getvalue().splitlines()[2:] == [
+        b"file-replicator: sent 'd', 1 byte, 4.2 ms",
+        b"file-replicator: connected again",
+    ]
+
+
 def test_a_closed_stderr_is_no_error() -> None:
     for stream in (None, io.TextIOWrapper(io.BytesIO())):
         if stream is not None:
