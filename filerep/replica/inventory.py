@@ -158,6 +158,10 @@ class Inventory:
             self.confirmed[directory] = found
         return same
 
+    def distrust(self, directory: bytes) -> None:
+        """``directory`` holds something that it did not when it was listed."""
+        self._done.pop(directory, None)
+
     def doubt(self) -> None:
         """The destination was changed from outside: list it anew where it is needed."""
         self._done = {directory: False for directory in self._wanted}

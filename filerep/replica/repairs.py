@@ -77,6 +77,9 @@ class Mender:
             elif word == "there":
                 void |= self._there(sent, path)
             elif word == "aside":
+                self._inventory.distrust(
+                    path.rpartition(b"/")[0]
+                )  # --mirror removes it
                 self._say(
                     f"something was in the way of {quote(path)} at the far end;"
                     f" it is {quote(path + words.encode())} there now"
