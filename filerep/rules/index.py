@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 from bisect import bisect_left
+from itertools import chain
 
 from filerep.rules.files import read
 
@@ -84,6 +85,16 @@ class Index:
         start = path + b"/" if path else b""
         at = bisect_left(self.names, start)
         return at < len(self.names) and self.names[at].startswith(start)
+
+    def differing(self, before: Index) -> set[bytes]:
+        """The names that only one of the two holds."""
+        if self.base or before.base:
+            return set(self.names) ^ set(before.names)
+        # The runs that were not read again are the same objects.
+        ours, theirs = ({id(run): run for run in one.runs} for one in (self, before))
+        new = [run.names for at, run in ours.items() if at not in theirs]
+        old = [run.names for at, run in theirs.items() if at not in ours]
+        return set(chain.from_iterable(new)) ^ set(chain.from_iterable(old))
 
 
 class Part:

@@ -155,7 +155,7 @@ class Tracked:
         self.keeps = bool(after.rule_files or after.sparse)
         self._folded = self._sorted = None
         self._trees = {}
-        paths = _differing(before.names, after.names)
+        paths = after.differing(before)
         paths |= before.links ^ after.links
         places = {
             os.path.dirname(path)
@@ -294,32 +294,3 @@ MISSING = "its object is not in the repository"
 
 def _changed(before: dict[bytes, bytes], after: dict[bytes, bytes]) -> set[bytes]:
     return {name for name, _ in before.items() ^ after.items()}
-
-
-def _differing(before: list[bytes], after: list[bytes]) -> set[bytes]:
-    """The names that only one of two sorted lists has.
-
-    Most indexes differ from the last one in a few names, beside each other: what is
-    equal at both ends is found by halving.
-    """
-    if before == after:
-        return set()
-    size = min(len(before), len(after))
-    low = _shared(size, lambda n: before[:n] == after[:n])
-    rest = size - low
-    end = _shared(
-        rest, lambda n: not n or before[len(before) - n :] == after[len(after) - n :]
-    )
-    return set(before[low : len(before) - end]) ^ set(after[low : len(after) - end])
-
-
-def _shared(most: int, equal: Callable[[int], bool]) -> int:
-    """The largest number up to ``most`` for which ``equal`` holds."""
-    low, high = 0, most
-    while low < high:
-        middle = (low + high + 1) // 2
-        if equal(middle):
-            low = middle
-        else:
-            high = middle - 1
-    return low
