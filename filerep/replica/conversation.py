@@ -74,6 +74,7 @@ class Conversation:
         self._bulk_open = True
         self._looking = False  # ahead, while the far end lists
         self._planning = False  # ahead, while batches are under way
+        self._signing = False  # what was there before, while nothing is to be done
         self._join(here, connection, options, tell)
 
     def _join(
@@ -220,6 +221,7 @@ class Conversation:
                 self._finish()
             elif self._idle() and not self._bulk_open:
                 self._settle(urgent.fd < 0)
+                self._signing = self._settling.initial_done and self._reuse.sign_one()
 
     def _await(
         self, bulk: Records, urgent: Records, asks_to_end: Iterable[int]
@@ -316,6 +318,8 @@ class Conversation:
         if not (self._settling.initial_done or self._bulk_open) and self._idle():
             return 0  # without a first copy there is nothing to wait for
         if self._may_send() and self._queued() or self._planning:
+            return 0
+        if self._signing and self._idle():
             return 0
         if self._inventory.wanted and self._may_list():
             return 0

@@ -31,6 +31,7 @@ _MOST_NEW = 0.75
 _MOST_RANGES = 400  # a process or two each
 _CANDIDATES = 4  # other paths to look at
 _GUESS_BYTES = 4096  # for files of less a wrong guess costs more than it saves
+_SIGNED_BYTES = 1 << 16  # files of so much are worth a signature of their own
 # Names that a digest tool writes otherwise than they are.
 _ODD = (b"\n", b"\\", b"\r")
 
@@ -47,6 +48,7 @@ class Reuse:
         self.compared = self.differing = 0  # files, by their contents
         self._wrong: set[bytes] = set()  # paths that the far end was wrong about
         self._by_size: Optional[dict[int, list[bytes]]] = None
+        self._unsigned: Optional[list[bytes]] = None
 
     @property
     def active(self) -> bool:
@@ -93,6 +95,34 @@ class Reuse:
         self.first_contact = not copied
         self._by_size = None
         self._wrong.clear()
+
+    def sign_one(self) -> bool:
+        """Make the signature of a large file that has none; is there more to do?
+
+        What was there at the start has none. It is made while nothing else is to be done, so
+        that of a log which grows only the new lines go.
+        """
+        if not self._economy.reuses:
+            return False
+        if self._unsigned is None:
+            self._unsigned = [
+                path
+                for path, value in self._table.below(b"")
+                if not path.endswith(b"/")
+                and stat.S_ISREG(tables.mode_of(value))
+                and tables.size_of(value) >= _SIGNED_BYTES
+                and not tables.signature(value)
+            ]
+        if not self._unsigned:
+            return False
+        path = self._unsigned.pop()
+        status = self._look(path)
+        if status is not None and self._table.unchanged(path, status, b""):
+            signed = self._sign(path, status)
+            value = self._table.get(path)
+            if value is not None and signed:
+                self._table.put(path, tables.signed(value, signed))
+        return bool(self._unsigned)
 
     def way(self, path: bytes, status: os.stat_result) -> Optional[Way]:
         """How the regular file ``path`` is to be made over there; None: sent whole."""
