@@ -87,6 +87,7 @@ if [ "$5" != dry ]; then
     fail 'another run, of another source or by another command, replicates to this directory'
   done
 fi
+modes=''
 [ "$5" = dry ] || start_mover
 
 empty=1 cp='' job=''
@@ -187,11 +188,11 @@ again() {
 }
 
 # What the file system of the destination can do. Some say that they keep modes, and do not.
-folds='' modes=1 same=-p
+folds='' same=-p
 if [ "$5" != dry ] && { true >"$S/.Abé"; } 2>"$null"; then
   if [ -e "$S/.aBé" ]; then folds=case; fi
   if [ -e "$S/.Abé" ]; then folds=$folds,form; fi
-  case $(ls -ld "$S" 2>"$null") in drwx------* | '') ;; *) modes=0 ;; esac
+  [ "$modes" ] || case $(ls -ld "$S" 2>"$null") in drwx------* | '') ;; *) modes=0 ;; esac
 fi
 
 parts=''

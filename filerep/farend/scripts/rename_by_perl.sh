@@ -1,4 +1,4 @@
-# shellcheck shell=sh disable=SC2034,SC2154,SC2317 # it is part of the receiver, which follows
+# shellcheck shell=sh disable=SC2034,SC2154,SC2094,SC2317 # it is part of the receiver, which follows
 # The mover: `moved` in a commit has a perl that runs all the time read the list `moves` and rename;
 # PROTOCOL.md has the list. It answers with lines of a commit for what cannot be done so, which find
 # out why, and an empty one. Its descriptors are 7 and 8; nothing that outlives a batch may have
@@ -28,7 +28,9 @@ start_mover() {
       }
       $| = 1;
       binmode $_ for *STDIN, *STDOUT;
-      print "perl\n";
+      # Whoever opened them is here by now, so no name is needed any more.
+      unlink @ARGV[1, 2];
+      print "perl ", ((stat $ARGV[0])[2] & 0777) == 0700 ? 1 : 0, "\n";
       while (<STDIN>) {
         open LIST, "<", "$ARGV[0]/moves" or exit;
         binmode LIST;
@@ -55,11 +57,11 @@ start_mover() {
           flush();
         }
         print "\n";
-      }' "$S" <"$p-to" >"$p-from" 2>"$null" &
+      }' "$S" "$p-to" "$p-from" <"$p-to" >"$p-from" 2>"$null" &
     perl=$!
     exec 7>"$p-to" 8<"$p-from"
-    rm -f "$p-to" "$p-from"
-    read -r mover <&8 # it may have ended at once
+    read -r mover modes <&8 # it may have ended at once
+    [ ! -p "$p-to" ] || rm -f "$p-to" "$p-from"
   fi
 }
 moved() {

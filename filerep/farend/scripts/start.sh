@@ -9,7 +9,7 @@
 # its own `exec` before a function of that name. Nothing is redirected to /dev/null, as there
 # may be none, and nothing needs a variable, as its name may be read-only.
 {
-case ${ZSH_VERSION-} in '') \unset -f set exec exit kill dash sh ;; esac
+case ${ZSH_VERSION-} in '') \unset -f set command exec exit kill dash sh ;; esac
 \set +eufx
 case ${BASH_VERSION-} in ?*)
   case $(\dash -c 'echo sh' 2>&1 <&-) in sh) \exec dash -c 'eval "$FILEREP_SCRIPT"' filerep "$@" ;; esac
@@ -19,6 +19,9 @@ case ${ZSH_VERSION-} in ?*)
   case $("${0#-}" --emulate sh -f -c 'echo sh' 2>&1 <&-) in
     sh) \exec "${0#-}" --emulate sh -f -c 'eval "$FILEREP_SCRIPT"' filerep "$@" ;;
   esac ;;
+esac
+case ${0##*[/-]} in sh | dash | ash | ksh | ksh93 | mksh)
+  case $(\command -v "${0#-}") in ?*) \exec "${0#-}" -c 'eval "$FILEREP_SCRIPT"' filerep "$@" ;; esac ;;
 esac
 case $("${0#-}" -c 'echo sh' 2>&1 <&-) in
   sh) \exec "${0#-}" -c 'eval "$FILEREP_SCRIPT"' filerep "$@" ;;
