@@ -55,7 +55,7 @@ Options for what is copied:
   --include-from FILE  Copy what matches a line of FILE.
   --editor-files       Copy editors' swap, lock and backup files too.
   --gitignore          Leave out what git would ignore, and .git (the default).
-  --no-gitignore       Copy everything.
+  --no-gitignore       Copy what git ignores too, and .git.
   --no-delete          Remove nothing at the far end.
   --clean-out-first    Empty the destination directory first, completely.
   --with-initial-replication

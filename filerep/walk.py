@@ -144,7 +144,8 @@ def _sift(run: command.Command, root: bytes, rules: Rules) -> int:
 
 def _why(root: bytes, text: bytes, rules: Rules) -> bytes:
     """A line as `git check-ignore -v -n` prints it."""
-    path = normalize(text)
+    inside = os.path.join(os.path.realpath(root), b"")
+    path = normalize(text[len(inside) :] if text.startswith(inside) else text)
     if path is None or path in (b".", b"./"):
         raise command.Stop(
             command.USAGE, f"--why takes a path below SRC, not {quote(text)}"

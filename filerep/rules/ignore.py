@@ -374,8 +374,7 @@ class Rules:
         """What this link's answers, and those of links below, depend on outside of SRC.
 
         ``NO_INPUTS`` for most links: only SRC itself has some, and a directory with a
-        `.git` in it. The paths are absolute and need not be there; ``worktree.ways``
-        says what to watch for them. When one of ``rules`` changes, this link is to be
+        `.git` in it. The paths are absolute and need not be there. When one of ``rules`` changes, this link is to be
         made anew (by ``load``, or by ``enter`` of its parent), and those below it if it
         is not ``alike``. When ``index`` changes, ``reload_tracked`` says what is to be
         done. Beside these, what happens to a ``rule_file`` in SRC changes the link of its

@@ -11,7 +11,7 @@ from filerep.rules.settings import Settings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
 
     from filerep.rules.patterns import Level
     from filerep.rules.repository import Repository
@@ -112,44 +112,3 @@ def _may_change(path: bytes) -> bool:
         return bool(path) and not stat.S_ISCHR(os.stat(path).st_mode)
     except (OSError, ValueError):
         return True
-
-
-def ways(paths: Iterable[bytes]) -> dict[bytes, set[bytes]]:
-    """What to watch to hear of it when what is at ``paths`` comes, changes or goes.
-
-    Directories that are there, each with names in it. For each path that is its last
-    directory and its name; where a directory on the way is missing, the first that is
-    missing; and every symbolic link on the way, so that a link that is led elsewhere is
-    heard of, and an edit of the file it leads to. To be asked again after each such
-    event, as a directory that was missing may be there now.
-    """
-    found: dict[bytes, set[bytes]] = {}
-    for path in paths:
-        _way(path, found)
-    return found
-
-
-def _way(path: bytes, found: dict[bytes, set[bytes]]) -> None:
-    place = b"/"
-    rest: Sequence[bytes] = path.split(b"/")
-    for _ in range(400):  # as many links as lead in a circle, and more
-        while rest and rest[0] in (b"", b"."):
-            rest = rest[1:]
-        if not rest:
-            return
-        name, rest = rest[0], rest[1:]
-        if name == b"..":
-            place = os.path.dirname(place)
-            continue
-        here = os.path.join(place, name)
-        try:
-            target = os.readlink(here)
-        except OSError:
-            if rest and os.path.isdir(here):
-                place = here
-                continue
-            found.setdefault(place, set()).add(name)
-            return
-        found.setdefault(place, set()).add(name)
-        place = b"/" if target.startswith(b"/") else place
-        rest = [*target.split(b"/"), *rest]

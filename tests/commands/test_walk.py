@@ -279,6 +279,13 @@ def test_options(tree: bytes) -> None:
     assert set(run(*more, tree).stdout.split(b"\0")) == {b"", b"a", b"d/e/c"}
     assert run("--why", "d/b", tree).stdout == b".gitignore:2:d/\td/b\n"
     assert run("--why", "a", "--include", "a", tree).stdout == b"--include:1:a\ta\n"
+    whole = os.path.realpath(tree) + b"/d/b"
+    assert run("--why", whole, tree).stdout == b".gitignore:2:d/\t" + whole + b"\n"
+    subprocess.run([b"git", b"-C", tree, b"init", b"-q"], check=True)
+    assert run("--why", b'\xc3\xa9"', tree).stdout == b'::\t"\\303\\251\\""\n'
+    quote = [b"git", b"-C", tree, b"config", b"core.quotePath", b"off"]
+    subprocess.run(quote, check=True)
+    assert run("--why", b'\xc3\xa9"', tree).stdout == b'::\t"\xc3\xa9\\""\n'
 
 
 def test_a_full_device_is_an_error(tree: bytes) -> None:

@@ -324,19 +324,3 @@ def test_rules_that_say_the_same_are_alike(world: World) -> None:
     assert load().alike(before)
     world.fill(b"", {b".gitignore": b"*.a\n"})
     assert not load().alike(before)
-
-
-def test_what_to_watch_for_a_path(tmp_path: Path) -> None:
-    top = os.fsencode(tmp_path.resolve())
-    os.makedirs(top + b"/home/dotfiles/git")
-    write(top + b"/home/dotfiles/git/ignore", b"")
-    os.mkdir(top + b"/home/.config")
-    os.symlink(b"../dotfiles/git", top + b"/home/.config/git")
-    ways = worktree.ways([top + b"/home/.config/git/ignore"])
-    assert ways == {
-        top + b"/home/.config": {b"git"},
-        top + b"/home/dotfiles/git": {b"ignore"},
-    }
-    assert worktree.ways([top + b"/nothing/here/at/all"]) == {top: {b"nothing"}}
-    os.symlink(b"loop", top + b"/loop")
-    assert worktree.ways([top + b"/loop/x"]) == {top: {b"loop"}}
