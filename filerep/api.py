@@ -24,7 +24,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from types import TracebackType
-    from typing import IO, Optional, Union
+    from typing import IO, Any, Optional, Union
 
     PathLike = Union[str, bytes, "os.PathLike[str]", "os.PathLike[bytes]"]
     OnMessage = Optional[Callable[[str], None]]
@@ -35,7 +35,6 @@ _START = (
     "from filerep.command import leave; from filerep.{0} import main; leave(main())"
 )
 _READ = 1 << 16
-_REPORT = "debugging: "
 
 
 class Failed(Exception):
@@ -51,8 +50,9 @@ class Outcome(NamedTuple):
 
     complete: bool  # the destination is the same, nothing was left out
     files: int  # that the destination has of the source now
-    sent: int  # of these, sent or, with dry_run, to be sent
-    removed: int  # as the source has them no more
+    sent: list[bytes]  # paths that were sent; with dry_run, that would be
+    removed: list[bytes]  # as the source has them no more
+    failing: dict[bytes, str]  # paths that could not be written or removed, and why
     bytes: int  # of the files sent
     seconds: float  # from the answer of the far end on
     messages: list[str]  # what a user would have read
@@ -88,16 +88,14 @@ class _Program:
     def _listen(self) -> None:
         assert self.process.stderr is not None
         for line in self.process.stderr:
-            text = os.fsdecode(line.rstrip(b"\n"))
-            if not text.partition(": ")[2].startswith(_REPORT):
-                self._last = text
-            self._on_message(text)
+            self._last = os.fsdecode(line.rstrip(b"\n"))
+            self._on_message(self._last)
 
-    def end(self) -> int:
-        """Wait for the end; the status, 0 or 1, else raises ``Failed``."""
+    def end(self, also: int = command.OK) -> int:
+        """Wait for the end; the status: 0, 1 or ``also``, else raises ``Failed``."""
         status = self.process.wait()
         self._listener.join()
-        if status not in (command.OK, command.SKIPPED):
+        if status not in (command.OK, command.SKIPPED, also):
             raise Failed(status, self._last)
         return status
 
@@ -266,44 +264,81 @@ def replicate(
 ) -> Outcome:
     """Make ``parent``/NAME, where the command ``connection`` leads, the same as ``source``.
 
-    Once, as file-replicator(1) does with --no-replicate-on-change; with ``dry_run`` nothing
-    is changed. ``mirror`` is 1, or 2 for however much that removes. What a user would read goes to ``on_message``, and is in the outcome. Raises
-    ``Failed`` if the destination could not be made the same.
+    Once, as file-replicator(1) does with --once; with ``dry_run`` nothing is changed, and it
+    is complete if nothing would be. ``mirror`` is 1, or 2 for however much that removes. What
+    a user would read goes to ``on_message``, and is in the outcome. Raises ``Failed`` if it
+    could not be done; what single paths could not, is in the outcome.
     """
-    words = ["--no-replicate-on-change", "--debugging"]
+    reader, writer = os.pipe()
+    words = ["--once", "--events", str(writer)]
     words += _rules(gitignore, exclude, include)
     words += [] if delete else ["--no-delete"]
     words += ["--mirror"] * mirror
     words += ["--clean-out-first"] if clean_out_first else []
     words += ["--dry-run"] if dry_run else []
+    words += ["--", os.fsdecode(source), parent, *connection]
     messages: list[str] = []
-    first: dict[str, int] = {}
 
     def hear(line: str) -> None:
-        text = line.partition(": ")[2] if line.startswith("file-replicator: ") else line
-        if text.startswith(_REPORT):
-            report = json.loads(text[len(_REPORT) :])
-            if report["is"] == "first":
-                first.update(report)
-            return
-        messages.append(text)
+        program, _, text = line.partition(": ")
+        messages.append(text if program == "file-replicator" else line)
         if on_message is not None:
-            on_message(text)
+            on_message(messages[-1])
 
-    program = _Program("replicate", [*words, _named(source), parent, *connection], hear)
-    try:
-        status = program.end()
-    finally:
-        program.stop()
-    return Outcome(
-        complete=status == command.OK and not first["failing"],
-        files=first["known"],
-        sent=first["files"],
-        removed=first["removals"],
-        bytes=first["bytes"],
-        seconds=first["ms"] / 1000,
-        messages=messages,
-    )
+    with open(reader, "rb") as events:
+        try:
+            program = _Program("replicate", words, hear, pass_fds=[writer])
+        finally:
+            os.close(writer)
+        try:
+            told = _Told()
+            for line in events:
+                told.add(json.loads(line))
+            # What could not be written is told by the outcome.
+            also = command.UNAVAILABLE if told.sums else command.OK
+            status = program.end(also)
+        finally:
+            program.stop()
+    return told.outcome(status == command.OK, messages)
+
+
+class _Told:
+    """What the events say of a run; see docs/events.md."""
+
+    def __init__(self) -> None:
+        self.sent: list[bytes] = []
+        self.removed: list[bytes] = []
+        self.failing: dict[bytes, str] = {}
+        self.sums: dict[str, int] = {}
+
+    def add(self, event: dict[str, Any]) -> None:
+        name = event["event"]
+        if name == "batch":
+            self.sent += map(os.fsencode, event["sent"])
+            self.removed += map(os.fsencode, event["removed"])
+        elif name == "would":
+            paths = self.sent if event["do"] == "send" else self.removed
+            paths.append(os.fsencode(event["path"]))
+        elif name == "failing":
+            for path in event["paths"]:
+                self.failing[os.fsencode(path)] = event["why"]
+        elif name in ("first_copy", "would_all"):
+            self.sums = event
+
+    def outcome(self, well: bool, messages: list[str]) -> Outcome:
+        sent, removed = list(dict.fromkeys(self.sent)), list(
+            dict.fromkeys(self.removed)
+        )
+        return Outcome(
+            complete=well,
+            files=self.sums["destination_files"],
+            sent=sent,
+            removed=removed,
+            failing={} if well else self.failing,
+            bytes=self.sums["bytes"],
+            seconds=self.sums["ms"] / 1000,
+            messages=messages,
+        )
 
 
 def _rules(

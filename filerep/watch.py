@@ -48,12 +48,12 @@ Options:
                      others change (NFS, CIFS, FUSE, 9p and their like)
                      [default: 0].
   --watch-with COMMAND
-                       Have COMMAND tell what has changed, as `fswatch -0 -r .` does.
-                       The shell runs it in SRC. It prints paths, absolute or relative
-                       to SRC, each ended by NUL or a newline. What it has missed is
-                       found by looking at everything: soon after the start, at the
-                       times of --audit, when a sync point is asked for, and when it
-                       ends; from then on fr-watch polls.
+                     Have COMMAND tell what changed: `fswatch -0 -r .`, say.
+                     The shell runs it in SRC. It prints paths, absolute or
+                     relative to SRC, each ended by NUL or a newline. What it
+                     has missed is found by looking at everything: soon after
+                     the start, at the times of --audit, when a sync point is
+                     asked for, and when it ends; then fr-watch polls.
   --audit SECONDS    Find what inotify cannot report every SECONDS.
                      That is what was written through a link outside SRC or a
                      shared mapping, or beneath a mount. 0 is never; auto is

@@ -13,7 +13,7 @@ from typing import List
 from usage import Option, Usage
 
 # What an option's value, or a word, is called, and what stands there; else it is the user's own.
-FILES = ("FILE",)
+FILES = ("FILE", "FD|FILE")
 DIRECTORIES = ("DIR", "SRC", "SRC_DIR", "DEST_PARENT_DIR")
 COMMANDS = ("COMMAND",)
 
