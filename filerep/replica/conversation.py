@@ -269,6 +269,7 @@ class Conversation:
         else:
             for inside in self._unread.named(path):
                 self._schedule.name(inside)
+            self._filler.plan.named(path)
             self._schedule.name(path)
 
     def _mtime(self, path: bytes) -> float:

@@ -39,6 +39,8 @@ class Plain:
         self._failing = failing
         self._claim = claim
         self._reuse = reuse
+        #: To be looked at only to see whether they have gone.
+        self.gone_only: set[bytes] = set()
 
     def look(self, directory: bytes, paths: list[bytes], start: int, sent: Sent) -> int:
         """Look at ``paths`` from ``start`` on while they are plain; where that ends.
@@ -94,6 +96,7 @@ class Plain:
                 and (not status.st_size or tables.looks_like(value, status))
                 or path in planned
                 or path in failing
+                or path in self.gone_only
                 or path in staged
                 or name + b"/" in names
                 or self._source.is_own(path, status)

@@ -79,6 +79,7 @@ class Plan:
         self.altered = self._plain.altered
         self._echoes = Echoes(source)
         self.twins: Optional[Twins] = None  # where the far end folds names
+        self._gone_only = self._plain.gone_only
         #: Has the path gone with something that was mounted here?
         self.away: Callable[[bytes], bool] = lambda path: False
 
@@ -88,9 +89,15 @@ class Plan:
         What is there is passed over: if it changed, a record of its own says so, unless the
         rules ignore it by now, and then it must not be sent.
         """
+        # What is a file by the time of the look, and was none over there, is not what was
+        # named: its own record comes, if it counts.
+        self._gone_only.update(self._verify(record, queue))
+
+    def _verify(self, record: bytes, queue: Paths) -> list[bytes]:
+        """As ``verify``; the directories among what is queued."""
         directory = b"" if record == b"./" else record[:-1]
         if self.away(directory):
-            return
+            return []
         inner = []
         for path, value in self._table.below(directory):
             if tables.marks(value) & tables.OURS:
@@ -98,13 +105,16 @@ class Plan:
                     inner.append(path[:-1])
                 elif not self.is_there(path):
                     queue[path] = None
+        if directory and (self._knows(directory) or not self._complete):
+            inner.insert(0, directory)
         for path in reversed(inner):
             queue.pop(path, None)
             queue[path] = None
-        # A file that came to be there is not what was named: its own record comes, if it counts.
-        if directory and (self._knows(directory) or not self.is_there(directory)):
-            queue.pop(directory, None)
-            queue[directory] = None
+        return inner
+
+    def named(self, path: bytes) -> None:
+        """``path`` is to be looked at whatever is there."""
+        self._gone_only.discard(path)
 
     def _knows(self, path: bytes) -> bool:
         table = self._table
@@ -142,10 +152,17 @@ class Plan:
             return True
         if path in sent.planned or path in sent.batch.staged:
             return False
+        gone_only = path in self._gone_only
+        self._gone_only.discard(path)
         try:
             status = self._source.look(path)
             found = kind(status)
-            if found == stat.S_IFREG or found == stat.S_IFLNK:
+            is_file = found == stat.S_IFREG or found == stat.S_IFLNK
+            if is_file and gone_only and self._table.get(path) is None:
+                self._plan_absent(path, sent, queue)
+                if path in self._table.directories:
+                    self._gone_only.add(path)  # once more when what was in it has gone
+            elif is_file:
                 assert status is not None
                 if path in self._failing:
                     return True  # it has its own time
@@ -262,7 +279,7 @@ class Plan:
             self._later(path, _STALE_WAIT)
         else:
             sent.emptied.add(path)
-            self.verify(path + b"/", queue)
+            self._verify(path + b"/", queue)
 
     def _new_directories(
         self, path: bytes, sent: Sent

@@ -74,6 +74,7 @@ class Unread:
         if path.endswith(b"/"):
             below = b"" if path == b"./" else path
             self._paths = {p for p in self._paths if not p.startswith(below)}
+            self._paths.discard(path[:-1])
             return []
         inside = [p for p in self._paths if p.startswith(path + b"/")]
         self._paths.difference_update(inside, (path,))

@@ -169,3 +169,22 @@ def test_what_is_planned_while_a_batch_is_sent_has_the_last_word(case: Case) -> 
         ).send(batch)
     assert ahead.batch.deletions == restless.owe() == [b"came"]
     assert case.table.get(b"came") is None
+
+
+def test_what_came_to_be_where_something_had_gone_is_not_sent_for_that(
+    case: Case,
+) -> None:
+    """It may be ignored by now, and then git has never listed it."""
+    queue: OrderedDict[bytes, None] = OrderedDict()
+    case.plan.verify(b"new/", queue)  # which the far end has not got
+    assert not queue
+    case.look(b"d/x")
+    case.plan.verify(b"d/", queue)
+    os.rename(case.root / "d", case.root.parent / "away")
+    (case.root / "d").write_text("secret")
+    case.source.forget_directories()
+    batch = case.look(b"d")
+    assert not batch.members and batch.removals == [b"d"]
+    case.plan.verify(b"d/", queue)
+    case.plan.named(b"d")  # which is a reason to send it
+    assert [member.path for member in case.look(b"d").members] == [b"d"]
