@@ -86,3 +86,14 @@ def test_a_filter_dies_of_ctrl_c_as_well(program: str, place: Path) -> None:
         assert run.process.wait(10) == -signal.SIGINT
     os.close(ready)
     assert b"Traceback" not in run.errors
+
+
+@pytest.mark.parametrize(
+    "program", ["file-replicator", "fr-walk", "fr-pack", "fr-watch"]
+)
+def test_ctrl_c_while_it_loads_leaves_no_traceback(program: str, place: Path) -> None:
+    (place / "docopt.py").write_text("import os\nos.kill(os.getpid(), 2)\n")
+    path = f"{place}:{programs.ROOT}"
+    words = [str(programs.ROOT / "bin" / program), str(place)]
+    done = programs.run(words, env=programs.environment(PYTHONPATH=path))
+    assert (done.returncode, done.stderr) == (-signal.SIGINT, b"")
