@@ -27,6 +27,8 @@ def read(
     ever or do something: NONBLOCK keeps from the one, a look before opening from the
     other.
     """
+    if b"\0" in path:
+        return None  # as settings may have it
     flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
     try:
         mode = os.stat(path, dir_fd=dir_fd, follow_symlinks=follow).st_mode

@@ -446,7 +446,12 @@ class Rules:
         rule = own.why(name, is_dir, self._ignored, self) if own else None
         if rule or own and own.inside:
             return rule
-        return TRACKED if self.tracks(name, is_dir) else self._why_git(name, is_dir)
+        tracked = self._tree.tracked if self._tree else None
+        if self.tracks(name, is_dir):
+            # Here git regards case, whatever its settings say.
+            if is_dir or not tracked or not tracked.spelling(self.within(name)):
+                return TRACKED
+        return self._why_git(name, is_dir)
 
     def why_enter(self, name: bytes) -> Rule | None:
         """The rule that decides about what is in the directory, as far as it is up to it.

@@ -178,6 +178,8 @@ def deciders(directory: bytes) -> Iterator[bytes]:
         text = read(os.path.join(git_dir, b"commondir"))
     except (OSError, ValueError):
         return
+    if b"\0" in git_dir + (text or b""):
+        return
     common = os.path.join(git_dir, text.rstrip(b"\r\n")) if text else git_dir
     yield os.path.join(git_dir, b"HEAD")
     yield os.path.join(git_dir, b"commondir")

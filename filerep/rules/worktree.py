@@ -110,5 +110,7 @@ def _may_change(path: bytes) -> bool:
     """Is it worth watching? /dev/null, which says that there are no settings, is not."""
     try:
         return bool(path) and not stat.S_ISCHR(os.stat(path).st_mode)
-    except (OSError, ValueError):
+    except OSError:
         return True
+    except ValueError:
+        return False  # no file can be called that

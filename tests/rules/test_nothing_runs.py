@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import random
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -234,3 +236,79 @@ def test_more_warnings_than_a_pipe_holds_do_not_stop_it(world: World) -> None:
     said = Said()
     assert len(found(world, said=said)) == 600
     assert len(said.notes) == 300
+
+
+PARTS = [b"HEAD", b"config", b"commondir", b"info/exclude", b"index", b"packed-refs"]
+PARTS += [b"objects/info/alternates", b"config.worktree", b"sharedindex.x", b"../.git"]
+SCRAPS = [
+    b"\0",
+    b"gitdir: ",
+    b"ref: refs/heads/",
+    b"../",
+    b"/",
+    b"\n",
+    b"[core]\n",
+    b"=",
+]
+SCRAPS += [
+    b"excludesFile",
+    b"[include]\npath = ",
+    b'[includeIf "gitdir:**"]\npath=',
+    b"~",
+]
+SCRAPS += [
+    b"[extensions]\nobjectFormat=sha256\n",
+    b"DIRC\0\0\0\2",
+    b"\xff\xfe",
+    b"*",
+    b"[",
+]
+SCRAPS += [
+    b"\0\0\0\1",
+    b"link",
+    b"sdir",
+    b"%(prefix)/",
+    b"~nobody/",
+    b'"',
+    b"\\",
+    b"worktreeConfig=1\n",
+]
+
+
+def test_whatever_stands_in_a_git_directory_the_walk_goes_on(world: World) -> None:
+    seed = 7
+    rng = random.Random(seed)
+    world.fill(b"", {b"a": b"", b"b.o": b"", b".gitignore": b"*.o\n", b"lib/c.o": b""})
+    git(world, "init", "-q", "lib")
+    git(world, "add", "-f", "c.o", at=b"lib")
+    world.fill(b"lib", {b"d": b""})
+    shutil.copytree(world.top, world.home + b"/good", symlinks=True)
+    for turn in range(150):
+        shutil.rmtree(world.top)
+        shutil.copytree(world.home + b"/good", world.top, symlinks=True)
+        for _ in range(rng.randrange(1, 4)):
+            place = os.path.join(world.top, rng.choice([b".git", b"lib/.git"]))
+            path = os.path.join(place, rng.choice(PARTS))
+            text = b"".join(rng.choices(SCRAPS, k=rng.randrange(0, 8)))
+            try:
+                if rng.random() < 0.5 and os.path.isfile(path):
+                    with open(path, "rb") as file:
+                        text = file.read()[: rng.randrange(200)] + text
+                os.makedirs(os.path.dirname(path), exist_ok=True)
+                if path.endswith(b"/.git"):
+                    shutil.rmtree(path)
+                write(path, text)
+            except OSError:
+                continue
+        said = Said()
+        paths = found(world, said=said)
+        assert b"a" in paths, (seed, turn)
+        rules = ignore.load(
+            world.top,
+            on_error=said.on_error,
+            on_note=said.notes.append,
+            environ=world.environ,
+        )
+        assert all(b"\0" not in path for path in rules.inputs().rules)
+        rules.reload_tracked()
+        assert not any("\n" in note for note in said.notes)
