@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
 _END_GRACE = 0.7
 _CLOSED = ("", "it was closed", os.strerror(errno.EPIPE))  # as fr-pack says it
+_KILLED_GRACE = 1.0  # seconds
 _LAST_BREATH = 0.2  # between the end of what a connection says, and its own
 
 
@@ -62,6 +63,7 @@ class Session:
         self._waiters = waiters
         self._signals = signals
         self._run_stage = run_stage
+        self._killed_at: Optional[float] = None  # the connection
         self._processes = Processes()
         self.reports = Reports(display, events, waiters, job.watches)
         self._skipped = False
@@ -187,7 +189,7 @@ class Session:
         while not self._ended():
             fds = [stages.reports, stages.watch_ready, *self._errors.fds()]
             asking = self._waiters.fds()
-            ready = self._poll(fds, self._waiters.pause())
+            ready = self._poll(fds, self._pause())
             self._waiters.hear(ready.intersection(asking))
             # A descriptor that was closed here may be one of theirs by now.
             ready.difference_update(asking)
@@ -202,6 +204,26 @@ class Session:
             if stages.watching and self._waiters.due():
                 self._processes.signal("fr-watch", signal.SIGUSR1)
 
+    def _pause(self) -> Optional[float]:
+        """How long nothing needs to be done, unless it is heard of."""
+        pause = self._waiters.pause()
+        if self._killed_at is None:
+            return pause
+        return _LAST_BREATH if pause is None else min(pause, _LAST_BREATH)
+
+    def _notice_a_kill(self) -> None:
+        """Raise ``Lost`` if the connection was killed and its end is not to be seen.
+
+        A tar or an --on-sync command that it has started may live on, and hold the pipes.
+        """
+        status = self._processes.status("connection")
+        if status is None or status >= 0:
+            return
+        now = time.monotonic()
+        self._killed_at = self._killed_at or now
+        if now - self._killed_at > _KILLED_GRACE:
+            raise Lost(how_ended(self._job.connection, status))
+
     def _poll(self, fds: list[int], seconds: Optional[float]) -> set[int]:
         """Which of ``fds``, so far as they are open, can be read."""
         others = self._waiters.fds()
@@ -213,6 +235,7 @@ class Session:
         fr-pack's last report tells why it ended: it is judged once that has been read.
         """
         processes = self._processes
+        self._notice_a_kill()
         for name in processes.names():
             reports = processes.open([self._stages.reports])
             if name == "connection" or name == "fr-pack" and reports:

@@ -268,3 +268,27 @@ def test_a_tar_that_is_killed_while_it_waits_costs_nothing(
             program.wait_for(lambda: (far.here / "src/f").read_text() == text)
         assert waits(far, source) == 0
         assert b"lost" not in program.errors
+
+
+def test_a_killed_shell_is_missed_at_once_though_a_child_lives_on(
+    base: Path, place: Path, source: Path
+) -> None:
+    """An --on-sync command holds the pipes open, and would for a minute."""
+    far = local_shell("dash", "gnu", base).fresh()
+    hook = f"[ -e {place}/ran ] || {{ touch {place}/ran; exec sleep 60; }}"
+    with running(*start(far, source, "--on-sync", hook)) as program:
+        program.wait_for((place / "ran").exists)
+        (shell,) = (
+            pid
+            for pid in program.family()
+            if name_of(pid) == "dash" and parent_of(pid) == program.process.pid
+        )
+        os.kill(shell, signal.SIGKILL)
+        program.says("was killed by signal 9", timeout=10)
+        program.says("connected again", timeout=10)
+        (source / "f").write_text("2")
+        program.wait_for(lambda: (far.here / "src/f").read_text() == "2")
+
+
+def parent_of(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
