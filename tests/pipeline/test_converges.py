@@ -205,7 +205,7 @@ def test_an_overflowing_queue_is_healed(pipelines: Callable[..., Pipeline]) -> N
         line.hand.draw(60, f"before {seed}", pauses=False)
         line.hand.do(["mkdir", b"source/over"])
         line.settle()
-        sent = line.replicator.errors.count(b"'is': 'batch'")
+        sent = line.replicator.errors.count(b'"is": "batch"')
         watch = line.stage("watch")
         os.kill(watch, signal.SIGSTOP)
         line.hand.do(
@@ -218,7 +218,7 @@ def test_an_overflowing_queue_is_healed(pipelines: Callable[..., Pipeline]) -> N
         assert not line.wrong(), f"seed {seed}: {line.wrong()}"
         assert line.replicator.errors.count(b"lost events") == seed + 1
         # All was looked at, and only what changed was sent.
-        assert line.replicator.errors.count(b"'is': 'batch'") - sent < 30
+        assert line.replicator.errors.count(b'"is": "batch"') - sent < 30
 
 
 def ignored(source: Path, paths: set[bytes]) -> set[bytes]:
