@@ -244,6 +244,10 @@ class Plan:
             self._claim(path, sent)
             return
         way = None if link else self._reuse.way(path, status)
+        if way is not None and way.verb == b"take":
+            # It is taken by a link. Both names would be one file, were the other one to stay.
+            if not self._deletes or way.source in sent.planned:
+                way.verb = b"copy"
         size = status.st_size if way is None else way.size
         if not link and self._too_big(path, size, sent, queue):
             return
@@ -263,6 +267,8 @@ class Plan:
             return
         sent.batch.add(path, status, target, new, way)
         sent.planned.add(path)
+        if way is not None and way.verb == b"take":
+            self._delete(way.source, sent)
         sent.intended += [directory + b"/" for directory, _ in new]
         if not self._table.remembered(path):
             sent.intended.append(path)

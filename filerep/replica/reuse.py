@@ -197,14 +197,13 @@ class Reuse:
             value = self._table.get(other)
             if value is None or tables.marks(value) & tables.UNSURE:
                 continue
+            here = self._look(other)
             moved = (
-                tables.inode_of(value) == status.st_ino
+                here is None
+                and tables.inode_of(value) == status.st_ino
                 and tables.mtime_of(value) == status.st_mtime_ns
                 and tables.marks(value) & tables.OURS
             )
-            here = self._look(other)
-            if moved and here and here.st_ino == status.st_ino:
-                moved = False  # a hard link: both names stay
             if not moved:
                 signed = tables.signature(value)
                 if not signed and here and self._table.unchanged(other, here, b""):

@@ -710,3 +710,19 @@ def test_a_file_that_changes_while_its_pieces_go_is_one_version_in_the_end(
         for number in range(8, 14):
             save(path, version(number, 1280 * (number - 7)))
             line.settle(program)
+
+
+@MOST
+def test_files_of_one_content_that_trade_places_keep_their_own_times(
+    name: str, line: Line
+) -> None:
+    """One that is moved over there by a link must not share its time with another."""
+    plant(line.source, {"a/one": "the same\n" * 30, "b/two": "the same\n" * 30})
+    os.utime(line.source / "a/one", (1, 1_000_000_000))
+    with line.watching() as program:
+        one, two = line.source / "a/one", line.source / "b/two"
+        exchange(os.fsencode(one), os.fsencode(two))
+        line.settle(program)
+        (line.source / "a").rename(line.source / "b/a")
+        os.utime(line.source / "b/two", (2, 2_000_000_000))
+        line.settle(program)

@@ -14,6 +14,7 @@ from filerep.farend.abilities import Far
 from filerep.farend.answers import Answers
 from filerep.farend.batch import Batch
 from filerep.farend.connection import Output
+from filerep.farend.tools import Tools
 from filerep.replica import table as tables
 from filerep.replica.economy import Economy
 from filerep.replica.options import Options
@@ -43,7 +44,8 @@ class Case:
         self.source = Source(os.fsencode(self.root))
         self.later: list[bytes] = []
         self.errors: list[bytes] = []
-        self.economy = Economy(Options(), Pace(), lambda text: None)
+        self.options = Options()
+        self.economy = Economy(self.options, Pace(), lambda text: None)
         self.plan = Plan(
             self.source,
             self.table,
@@ -188,3 +190,24 @@ def test_what_came_to_be_where_something_had_gone_is_not_sent_for_that(
     case.plan.verify(b"d/", queue)
     case.plan.named(b"d")  # which is a reason to send it
     assert [member.path for member in case.look(b"d").members] == [b"d"]
+
+
+def test_what_is_taken_from_another_path_is_removed_there_at_once(case: Case) -> None:
+    """It is taken by a link: until the other name goes, both would be one file."""
+    case.economy.tools = Tools("sum=sha1sum")
+    case.options.whole_file = False
+    content = "a line\n" * 500
+    for path in ("d/moved", "d/other"):
+        (case.root / path).write_text(content)
+        status = os.lstat(case.root / path)
+        case.table.put(path.encode(), tables.entry(status, tables.OURS))
+    os.rename(case.root / "d/moved", case.root / "d/there")
+    batch = case.look(b"d/there")
+    assert [m.way.verb for m in batch.reused if m.way] == [b"take"]
+    assert batch.deletions == [b"d/moved"]
+    assert case.table.get(b"d/moved") is None
+    os.rename(case.root / "d/other", case.root / "d/again")
+    os.link(case.root / "d/again", case.root / "d/other")
+    batch = case.look(b"d/again")
+    assert b"take" not in [m.way.verb for m in batch.reused if m.way]
+    assert not batch.deletions

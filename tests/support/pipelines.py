@@ -37,7 +37,13 @@ class Pipeline:
 
     def start(self) -> Running:
         state = str(self.place / "state")
-        words = ["--debugging", *self.options, str(self.source), self.far.parent]
+        words = [
+            "--debugging",
+            "--editor-files",
+            *self.options,
+            str(self.source),
+            self.far.parent,
+        ]
         program = Running(
             ["file-replicator", *words, *self.far.command],
             env=environment(XDG_STATE_HOME=state, PYTHONFAULTHANDLER="1", **self.tiny),
