@@ -99,7 +99,6 @@ from filerep.source import RootGone
 from filerep.watching.limits import LimitReached, NoInotify, explain
 from filerep.watching.mounts import shared_type
 from filerep.watching.pending import Pending
-from filerep.watching.polling import DEFAULT_SECONDS, Snapshots
 from filerep.watching.roots import Root
 
 TYPE_CHECKING = False
@@ -110,6 +109,7 @@ if TYPE_CHECKING:
     from filerep.command import Command
     from filerep.rules.ignore import Rules
     from filerep.watching.inotify import Inotify
+    from filerep.watching.polling import Snapshots
 
     Tracker = Union[Inotify, Snapshots]
 
@@ -312,6 +312,11 @@ class Followed:
         return tree
 
     def _snapshots(self, naming: bool = False) -> Snapshots:
+        from filerep.watching.polling import (  # most need none
+            DEFAULT_SECONDS,
+            Snapshots,
+        )
+
         snapshots = Snapshots(
             self._root,
             self._load,

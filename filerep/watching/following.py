@@ -69,7 +69,7 @@ class Following:
         self._places: dict[bytes, set[bytes]] = {}
         # Where a repository may begin in directories above the root: busy ones, perhaps
         # (/tmp, a home), which are looked at before anything is named instead of watched.
-        self._absent: dict[bytes, int] = {}
+        self._absent: tuple[bytes, ...] = ()
         #: How often what counts has changed.
         self.generation = 0
 
@@ -125,10 +125,15 @@ class Following:
         elif file not in self._dirty:
             self._edited.hold(file, self._clock())
 
+    def look_above(self) -> None:
+        """See whether a repository has begun above the root."""
+        for file in self._absent:
+            if os.access(file, os.F_OK):
+                self._dirty.add(file)
+
     def work(self, now: float) -> None:
         """Make the rules anew of what was edited until ``now``, and is not being edited."""
         self._dirty.update(self._edited.release(now))
-        self._dirty.update(f for f, inode in self._absent.items() if _inode(f) != inode)
         for _ in range(_ROUNDS):
             if not self._dirty and self._inputs.keys() == self._expected():
                 break
@@ -149,10 +154,10 @@ class Following:
             for file in (*inputs.rules, *((inputs.index,) if inputs.index else ())):
                 places.setdefault(file, set()).add(path)
         self._places = places
-        self._absent = {file: _inode(file) for file in self._inputs[b""].absent}
+        followed = {self._tree.root.path, *places}
+        self._absent = self._inputs[b""].absent
         for file in self._absent:
             places.setdefault(file, set()).add(b"")
-        followed = {self._tree.root.path, *places} - self._absent.keys()
         changed = self._tree.watches.follow(followed, since_ns)
         self._dirty |= changed - {self._tree.root.path}
 
@@ -287,10 +292,3 @@ def _same(one: Inputs, other: Inputs) -> bool:
         other.index,
         other.absent,
     )
-
-
-def _inode(path: bytes) -> int:
-    try:
-        return os.lstat(path).st_ino
-    except OSError:
-        return 0

@@ -153,6 +153,7 @@ class Inotify:
     def sync(self) -> bool:
         """Bring everything that has changed until now to ``pending``, if that can be told."""
         self.read()
+        self.rules.look_above()
         self.work()
         return self.rules.rests()
 
@@ -167,6 +168,7 @@ class Inotify:
         """
         generation = self.rules.generation
         self.read(mounted=False)
+        self.rules.look_above()
         self.rules.work(self._clock())
         if self._overflowed or not self.rules.rests():
             return None
