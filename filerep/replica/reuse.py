@@ -165,7 +165,7 @@ class Reuse:
             return None
         digest, signature = compared.digest.hexdigest(), compared.signature
         if signature == signed and status.st_size == tables.size_of(value):
-            return Way(b"keep", digest, signature=signature)
+            return Way(_verb(value, status), digest, signature=signature)
         unlike = compared.new_bytes > _MOST_NEW * status.st_size
         if unlike or len(compared.ranges) > _MOST_RANGES:
             return None
@@ -290,4 +290,14 @@ class Reuse:
         if found is None:
             return None
         digest = found.digest.hexdigest()
-        return Way(b"keep", digest, signature=found.signature)
+        return Way(_verb(value, status), digest, signature=found.signature)
+
+
+def _verb(value: bytes, status: os.stat_result) -> bytes:
+    """How a file is made that has the content of what was sent as ``value``.
+
+    Restored, say, with another inode, it has its time and mode as well.
+    """
+    bits = (tables.mode_of(value) ^ status.st_mode) & 0o777
+    other = bits or tables.mtime_of(value) != status.st_mtime_ns
+    return b"keep" if other else b"same"
