@@ -21,6 +21,7 @@ from filerep.farend.shell import shell_quote
 from filerep.pathstream import Records, in_rows, normalize, quote
 from filerep.replica import onsync
 from filerep.replica import table as tables
+from filerep.replica.audit import Audit
 from filerep.replica.economy import Economy
 from filerep.replica.filling import MOST_PATHS, Filler
 from filerep.replica.hearing import Acknowledging, Hearing
@@ -96,6 +97,14 @@ class Conversation:
         inventory = Inventory(far, table, can_list and not far.empty)
         self._inventory = inventory
         self._memory = Memory(here.state, inventory.confirmed, tell.say)
+        audit = self._audit = Audit(
+            here.source,
+            table,
+            self._memory,
+            inventory,
+            time.monotonic,
+            enabled=can_list and options.delete and not options.dry_run,
+        )
         economy = self._economy = Economy(options, pace, tell.say)
         reuse = self._reuse = Reuse(here.source, table, economy)
         pieces = self._pieces = Pieces(
@@ -147,6 +156,7 @@ class Conversation:
             reporter,
             on_sync,
             restless,
+            audit,
         )
         acknowledging = Acknowledging(
             flight,
@@ -157,6 +167,7 @@ class Conversation:
             reporter,
             self._filler,
             self._settling.changed,
+            audit.suspect,
         )
         self._hearing = Hearing(
             connection,
@@ -326,7 +337,9 @@ class Conversation:
             return 0
         retry = self.failures.due() if self._may_send() else None
         hook = self._on_sync.next() if self._may_send() and self._idle() else None
-        due = [self._schedule.due(), retry, self._silence.due(), hook]
+        idle = self._idle() and not self._bulk_open
+        audit = self._audit.next() if idle and self._may_send() else None
+        due = [self._schedule.due(), retry, self._silence.due(), hook, audit]
         first = min((at for at in due if at is not None), default=None)
         if first is None:
             return None

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _MOST_KILLED = 100
 _MOST_PASSED = 16 << 20  # bytes of lines that are no answers, one after the other
+_DOUBTFUL = ("lost", "there", "kept")  # answers on which the table forgets paths
 _MOST_TROUBLE = 4  # answers for each path or directory of a batch
 
 
@@ -189,7 +190,9 @@ class Acknowledging:
         reporter: Reporter,
         filler: Filler,
         on_change: Callable[[list[bytes]], None],
+        on_doubt: Callable[[], None],
     ) -> None:
+        """``on_doubt`` is called where the table may have forgotten something."""
         self._flight = flight
         self._schedule = schedule
         self._mender = mender
@@ -198,11 +201,13 @@ class Acknowledging:
         self._reporter = reporter
         self._filler = filler
         self._on_change = on_change
+        self._on_doubt = on_doubt
 
     def failed(self, sent: Sent, status: int, words: str) -> None:
         """Nothing of ``sent`` was done."""
         self._mender.failed(sent, status, words)
         self._flight.shake()
+        self._on_doubt()
 
     def done(self, sent: Sent) -> None:
         """All of ``sent`` was done, but for what answers have told before."""
@@ -210,6 +215,8 @@ class Acknowledging:
         if void or sent.trouble:
             # Where a directory was lost, what later batches have put below it is forgotten, too.
             self._flight.shake()
+        if any(word in _DOUBTFUL for word, _, _ in sent.trouble):
+            self._on_doubt()
         entries, removed = sent.entries, sent.removed
         if void:
             entries = [pair for pair in entries if pair[0].rstrip(b"/") not in void]

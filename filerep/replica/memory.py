@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Optional
 
+    from filerep.replica.remembered import Remembered
     from filerep.replica.state import State
 
 FORGOTTEN = "what is removed while nothing runs will not be removed at the far end"
@@ -32,6 +33,13 @@ class Memory:
 
     def __bool__(self) -> bool:
         return self._state is not None
+
+    def recall(self) -> Optional[Remembered]:
+        """What is remembered by now, None without a state file."""
+        try:
+            return None if self._state is None else self._state.recall()
+        except OSError:
+            return None
 
     def write(
         self,

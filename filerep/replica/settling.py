@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import Optional
 
+    from filerep.replica.audit import Audit
     from filerep.replica.inventory import Inventory
     from filerep.replica.options import Here, Options
     from filerep.replica.plan import Plan
@@ -49,6 +50,7 @@ class Settling:
         reporter: Reporter,
         on_sync: OnSync,
         restless: Restless,
+        audit: Audit,
     ) -> None:
         self._source = here.source
         self._table = here.table
@@ -62,6 +64,7 @@ class Settling:
         self._reporter = reporter
         self._on_sync = on_sync
         self._restless = restless
+        self._audit = audit
         self._unseen_queued = False
         self._ignored = (
             0  # files that an earlier run sent, and that do not count by now
@@ -116,6 +119,10 @@ class Settling:
                 return False
         if self._rules is not None and self._mirror():
             return False
+        asked = bool(self._marks) or inputs_ended
+        if self._audit.due(asked) and self._audit.look():
+            self._unseen_queued = False  # what the listing will show is looked at so
+            return False
         self._restless.settle()
         if (inputs_ended or not self.initial_done) and not self._owe():
             return False
@@ -159,7 +166,8 @@ class Settling:
         files = [path for path in known if not self._plan.is_there(path)]
         here = set(known).difference(files, self._failures.why)
         self._ignored = len(here)
-        if self._options.delete and len(files) >= _MANY_FILES and not self.walked:
+        first = not (self.walked or self.initial_done)
+        if self._options.delete and len(files) >= _MANY_FILES and first:
             raise Refused(
                 UNAVAILABLE,
                 f"the source is empty, and {len(files):,} files at the far end came from"

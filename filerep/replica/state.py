@@ -124,6 +124,10 @@ class State:
                 self._failed = self._failed or kept.old
         return kept
 
+    def recall(self) -> Remembered:
+        """What is remembered by now; raises OSError."""
+        return remembered.read(self._fd)
+
     def _rewrite(self, kept: Remembered) -> None:
         """Write everything anew, in rows, in a file that takes the old one's place."""
         old = self._fd

@@ -483,6 +483,43 @@ def test_what_a_later_batch_has_put_is_not_forgotten_with_a_lost_directory(
     assert removed(pack, b"d/e/a")
 
 
+def test_what_is_forgotten_all_the_same_is_found_and_removed(pack: Pack) -> None:
+    """As if there were another way to forget it: the far end lies, and no event comes.
+
+    What was made there meanwhile under another name that was ours is not touched.
+    """
+    (pack.source / "d").mkdir()
+    sent = {}
+    for name in ("a", "b", "c"):
+        (pack.source / "d" / name).write_text(name)
+        sent[name] = os.stat(pack.source / "d" / name)
+    pack.name(b"d/a", b"d/b", b"d/c")
+    pack.batch()
+    pack.answer(b"ok 1")
+    (pack.source / "d").chmod(0o700)
+    pack.name(b"d")
+    second = pack.batch()
+    (pack.source / "d/a").unlink()
+    (pack.source / "d/b").unlink()
+    pack.answer(b"lost 2 %d\nok 2" % number(second, b"mod"))
+    third = pack.batch()
+    assert b"d/c" in third or b"\0d/" in third
+    pack.answer(b"ok 3")
+    pack.name(b".")
+    asks = pack.batch()
+    assert b"echo listing" in asks and b"'./d/.'" in asks
+    rows = [b"\0\0./.\0d 700 4096 1.0 d\0\0", b"\0\0./d/.\0"]
+    for name in ("a", "c"):
+        time_ = b"%d.%09d" % divmod(sent[name].st_mtime_ns, 10**9)
+        rows.append(b"f 644 1 %s %s\0\0" % (time_, name.encode()))
+    rows.append(b"f 644 9 7.5 b\0\0")  # somebody's own
+    pack.answer(b"listing\n" + b"".join(rows) + b"\0\0end\0" + b"ok 4")
+    found = pack.batch()
+    assert re.search(rb"&& del [^\n]*d/a", found) and b"d/b" not in found
+    pack.answer(b"ok 5")
+    assert pack.mark() == 0
+
+
 def test_what_an_earlier_batch_has_put_is_not_undone_with_a_directory_that_was_there(
     pack: Pack,
 ) -> None:
