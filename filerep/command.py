@@ -182,13 +182,16 @@ def parse(
     if arrange:
         words = arrange(words, takes_value)
     rest = iter(words)
+    typed: set[str] = set()
+    places = False
     for word in rest:
         if word == "--":
             # docopt would take it for a word itself, and what follows for options.
-            places = [f"./{one}" if one.startswith("-") else one for one in rest]
-            words = words[: len(words) - len(places) - 1] + places
+            behind = [f"./{one}" if one.startswith("-") else one for one in rest]
+            words = words[: len(words) - len(behind) - 1] + behind
             break
         if not word.startswith("-") or word == "-":
+            places = True
             if arrange:
                 break
             continue
@@ -202,15 +205,52 @@ def parse(
             return {"--version": True}
         if takes_value.get(name) and word == name:
             next(rest, None)
+        typed |= {name, *(f"-{letter}" for letter in word[1:] if name != word)}
     try:
-        return docopt.docopt(
-            usage, words, default_help=False, options_first=arrange is not None
+        args = docopt.docopt(
+            _of_use(sections.usage_body, options, typed, places),
+            words,
+            default_help=False,
+            options_first=arrange is not None,
         )
     except docopt.DocoptExit as error:
         said = str(error).splitlines()[0] if str(error) else ""
         if not said.startswith("-"):  # docopt names an option, or prints its objects
             said = f"expected: {' '.join(sections.usage_body.split())}"
         raise Stop(USAGE, f"{said}; see --help") from None
+    names = dict.fromkeys(filter(str.isupper, sections.usage_body.split()))
+    return {**names, **{one.name: one.value for one in options}, **args}
+
+
+def _of_use(body: str, options: list[Any], typed: set[str], places: bool) -> str:
+    """A usage text with the one form that has ``places``, or has none, and few options.
+
+    What docopt does grows with the square of all the options in all the forms: those will do
+    that were ``typed``, or stand in that form by their names.
+    """
+    program, forms = _forms(body)
+    form = next((one for one in forms if places == bool(one[1:])), forms[0])
+    needed = typed | {word.strip("[]") for word in form}
+    lines = []
+    for one in options:
+        if needed & {one.short, one.longer}:
+            value = " VALUE" if one.argcount else ""
+            default = f"  [default: {one.value}]" if value and one.value else ""
+            spelled = ", ".join(filter(None, (one.short, one.longer)))
+            lines.append(f"  {spelled}{value}{default}\n")
+    return f"Usage:\n  {program} {' '.join(form)}\n\nOptions:\n{''.join(lines)}"
+
+
+def _forms(body: str) -> tuple[str, list[list[str]]]:
+    """The program, and the words behind it in each of its forms."""
+    program, *words = body.split()
+    forms: list[list[str]] = [[]]
+    for word in words:
+        if word == program:
+            forms.append([])
+        else:
+            forms[-1].append(word)
+    return program, forms
 
 
 def short_usage(usage: str) -> str:
@@ -222,14 +262,12 @@ def short_usage(usage: str) -> str:
     if "\n  --help " not in usage:
         return usage
     summary, form, *parts = usage.strip().split("\n\n")
-    _, program, *words = form.split()
-    forms: list[list[str]] = [[]]
-    for word in words:
-        if word == program:
-            forms.append([])
-        elif not word.startswith(("[--", "PATTERN]", "FILE]")):
-            forms[-1].append(word)
-    shown = [f"  {program} {' '.join(one)}" for one in forms if one[1:]]
+    program, forms = _forms(form.partition("\n")[2])
+    kept = [
+        [one for one in words if not one.startswith(("[--", "PATTERN]", "FILE]"))]
+        for words in forms
+    ]
+    shown = [f"  {program} {' '.join(one)}" for one in kept if one[1:]]
     lines = "\n".join(["Usage:", *shown])
     found = [summary, lines]
     for part in parts:

@@ -152,7 +152,6 @@ from importlib import import_module
 from filerep import __version__, command
 from filerep.command import Command, Stop
 from filerep.wrapper import profiles
-from filerep.wrapper.beside import Beside
 from filerep.wrapper.display import Display
 from filerep.wrapper.events import open_events
 from filerep.wrapper.job import Job
@@ -238,6 +237,8 @@ def _replicate(
     signals: Signals,
 ) -> int:
     if asking is not None:
+        from filerep.wrapper.beside import Beside
+
         return Beside(job, signals, asking).run()
 
     def session() -> Session:

@@ -20,7 +20,6 @@ from filerep.wrapper.endings import (
     unanswered,
     unanswered_yet,
 )
-from filerep.wrapper.farrun import FarRun
 from filerep.wrapper.hearing import Errors
 from filerep.wrapper.mistakes import not_answered
 from filerep.wrapper.processes import PIPE_BYTES, Processes
@@ -276,6 +275,8 @@ class Session:
         if self._status:
             said = "the command was not run, as some paths could not be read"
             raise Stop(self._status, said)
+        from filerep.wrapper.farrun import FarRun
+
         # Others may replicate, and say what they like, while it runs.
         self._waiters.close()
         self._display.close()
