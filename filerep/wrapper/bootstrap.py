@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from filerep.wrapper.job import Job
 
 _LEAST_TIMEOUT = 3.0  # seconds; what takes longer is told of once a second
+_MOST_HEARD = 16 << 20  # bytes
 _MOST_SAID = 1 << 20  # bytes, of whoever is no shell of ours
 
 
@@ -36,6 +37,7 @@ class Bootstrap:
         self.nonce = os.urandom(8).hex()
         self._mark = os.urandom(8).hex()  # see `again` in receiver.sh
         self._said = b""
+        self._heard = 0  # bytes
         self._told: dict[str, str] = {}
         self._parent = job.parent
         self._answered_at = 0.0
@@ -55,7 +57,8 @@ class Bootstrap:
         Raises ``Lost`` with the reason in words, and ``Stop``.
         """
         self._said += chunk
-        if len(self._said) > _MOST_SAID:
+        self._heard += len(chunk)
+        if len(self._said) > _MOST_SAID or self._heard > _MOST_HEARD:
             who = "far end" if self._told else "connection command"
             raise Lost(f"the {who} talks without end, and is not ready")
         mark = f"filerep-{self.nonce} ".encode()

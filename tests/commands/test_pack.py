@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import pty
+import random
 import resource
 import signal
 import subprocess
 import sys
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -534,3 +537,38 @@ def test_with_few_descriptors_all_is_packed_all_the_same(
     assert (result.returncode, result.stderr) == (0, b"")
     unpacked(result.stdout, place / "out")
     trees.assert_same(place / "src", place / "out")
+
+
+def test_whatever_a_path_stream_says_only_what_is_below_src_is_packed(
+    place: Path,
+) -> None:
+    trees.plant(place / "src", {"a": b"1", "d/f": b"2", "d/e/g": b"3"})
+    trees.plant(place, {"victim": b"secret", "srcd/f": b"secret"})
+    os.symlink("..", place / "src/up")
+    source = Source(os.fsencode(place / "src"))
+    parts = [b"a", b"d", b"f", b"e", b"..", b".", b"", b"up", b"victim", b"\xff", b"\n"]
+    parts += [b"x" * 300, os.fsencode(place), b"/", b"srcd"]
+    first = random.randrange(1 << 30)
+    print(f"seeds from {first}")
+    for seed in range(first, first + 300):
+        dice = random.Random(seed)
+        stream = b"\0".join(
+            b"/".join(dice.choices(parts, k=dice.randrange(1, 6)))
+            for _ in range(dice.randrange(30))
+        )
+        if dice.random() < 0.2:
+            stream += dice.randbytes(500)
+        records, archive = os.pipe(), os.open(place / "out", os.O_CREAT | os.O_RDWR)
+        os.ftruncate(archive, 0)
+        os.write(records[1], stream)
+        os.close(records[1])
+        pack.pack(source, records[0], archive, no_error_but_length, lambda *_: None)
+        os.close(records[0])
+        os.close(archive)
+        with tarfile.open(place / "out") as read:
+            names = {member.name for member in read.getmembers()}
+        assert names <= {"a", "d/f", "d/e/g", "up"}, seed
+
+
+def no_error_but_length(action: str, path: bytes, error: OSError) -> None:
+    assert error.errno == errno.ENAMETOOLONG

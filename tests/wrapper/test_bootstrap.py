@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import random
 import re
 from pathlib import Path
 from typing import Any, Optional
 
 import pytest
+from memory import at_most
 
 from filerep.command import Stop
+from filerep.farend import abilities
 from filerep.wrapper.bootstrap import Bootstrap
 from filerep.wrapper.endings import Lost
 from filerep.wrapper.job import Job
@@ -18,6 +21,10 @@ ARGUMENTS: dict[str, Any] = {
     "CONNECTION_COMMAND": ["sh"],
     "--keepalive": "15",
     "--connect-timeout": "60",
+    "--exclude": [],
+    "--include": [],
+    "--exclude-from": [],
+    "--include-from": [],
 }
 
 
@@ -100,3 +107,68 @@ def test_the_source_itself_is_refused_as_the_destination(tmp_path: Path) -> None
     )
     with pytest.raises(Stop, match="the destination is SRC_DIR itself"):
         Far(tmp_path).say(here)
+
+
+def odd_line(dice: random.Random) -> bytes:
+    """One of those that the opening knows, right or nearly right, or none."""
+    value = dice.choice(
+        [
+            b"",
+            b"1",
+            b"9" * 5000,
+            b"\xff\xfe",
+            b"gnu",
+            b"find",
+            b"/",
+            b"1:2,",
+            b"../..",
+            b"\0",
+        ]
+    )
+    name = dice.choice(
+        [b"ids", b"boot", b"there", b"tar", b"list", b"full", b"way", b"x"]
+    )
+    word = dice.choice(
+        [b"here", b"ready", b"working", b"real", b"mount", b"at", b"other"]
+    )
+    rest = dice.choice(
+        [b"", b" ", value, name + b"=" + value, HERE[5:] + b" " + name + b"=" + value]
+    )
+    return (
+        word + b" " + rest
+        if dice.random() < 0.9
+        else dice.randbytes(60).replace(b"\n", b"")
+    )
+
+
+def test_nonsense_before_it_is_ready_is_refused_in_words(tmp_path: Path) -> None:
+    first = random.randrange(1 << 30)
+    print(f"seeds from {first}")
+    for seed in range(first, first + 1000):
+        dice = random.Random(seed)
+        far = Far(tmp_path)
+        try:
+            for _ in range(dice.randrange(1, 8)):
+                told = far.say(odd_line(dice))
+                if told is not None:
+                    abilities.Far(told)
+                    break
+        except (Lost, Stop) as error:
+            assert str(error).isprintable(), seed
+
+
+@pytest.mark.parametrize(
+    "line", [b"mount " + b"/x" * 300, b"working", b"at " + b"/" * 900]
+)
+def test_words_without_end_are_not_kept(line: bytes, tmp_path: Path) -> None:
+    far = Far(tmp_path)
+    with at_most(64 << 20), pytest.raises(Lost, match="without end"):
+        for _ in range(1 << 20):
+            far.say(line)
+
+
+def test_a_banner_without_end_is_not_kept(tmp_path: Path) -> None:
+    far = Far(tmp_path)
+    with at_most(16 << 20), pytest.raises(Lost, match="without end"):
+        for _ in range(1 << 12):
+            far.babble(b"Welcome! " * 1000)
