@@ -200,3 +200,28 @@ def test_a_name_that_changes_in_case_only_here_goes_there(
         (source / "utils.py").rename(source / "UTILS.py")
         assert run(["file-replicator", ONCE, *words]).returncode == 0
         assert there() == ["UTILS.py", "pkg/x"]
+
+
+@pytest.mark.parametrize("name", ["dash+gnu", "bash+gnu", "busybox+busybox"])
+def test_what_arrives_has_the_group_that_the_destination_hands_down(
+    name: str, base: Path, source: Path
+) -> None:
+    """Not that of the directory it goes into: it is unpacked beside that, and renamed."""
+    farends.need_root()
+    shell, tar = name.split("+")
+    far = local_shell(shell, tar, base).fresh()
+    there = far.here / "src"
+    there.mkdir()
+    os.chown(there, 0, 4321)
+    there.chmod(0o2775)
+    (there / "other").mkdir()
+    os.chown(there / "other", 0, 1234)
+    (there / "other").chmod(0o2775)
+    (source / "other").mkdir()
+    (source / "other/f").write_text("1")
+    (source / "f").write_text("1")
+    assert (
+        run(["file-replicator", ONCE, source, far.parent, *far.command]).returncode == 0
+    )
+    for path in ("f", "other/f"):
+        assert (there / path).stat().st_gid == 4321

@@ -37,6 +37,8 @@ working() {
   worker=$!
 }
 rest() { [ ! "$worker" ] || stop "$worker"; }
+# mkdir -m would take the bit by which a directory hands its group down.
+make_stage() { umask 077; exec mkdir "$S"; }
 worker='' tmp=/tmp null=/dev/null
 case ${TMPDIR-} in /*) tmp=$TMPDIR ;; esac
 
@@ -45,7 +47,7 @@ if [ "$5" = dry ]; then # nothing is touched but a directory of our own, elsewhe
     if is_dir "$f" && [ -O "$f" ]; then rm -rf "$f"; fi
   done
   S=$tmp/$4-$nonce
-  try mkdir -m 700 "$S"
+  try make_stage
   [ -d "$dest" ] || dest=$S
 else
   [ -d "$dest" ] || try mkdir -p "$dest"
@@ -58,7 +60,7 @@ if [ "$5" = clean ]; then
   try find . ! -name . -prune -exec rm -rf {} +
 fi
 if [ "$5" != dry ]; then
-  try mkdir -m 700 "$S"
+  try make_stage
   for f in "./$4"-*; do # what a cut run left, but for the pieces of a large file
     if [ "$f" = "$S" ] || ! exists "$f"; then continue; fi
     [ "$worker" ] || working
@@ -192,7 +194,7 @@ folds='' same=-p
 if [ "$5" != dry ] && { true >"$S/.Abé"; } 2>"$null"; then
   if [ -e "$S/.aBé" ]; then folds=case; fi
   if [ -e "$S/.Abé" ]; then folds=$folds,form; fi
-  [ "$modes" ] || case $(ls -ld "$S" 2>"$null") in drwx------* | '') ;; *) modes=0 ;; esac
+  [ "$modes" ] || case $(ls -ld "$S" 2>"$null") in drwx--[-S]---* | '') ;; *) modes=0 ;; esac
 fi
 
 parts=''
