@@ -94,7 +94,7 @@ class Plan:
         self._gone_only.update(self._verify(record, queue))
 
     def _verify(self, record: bytes, queue: Paths) -> list[bytes]:
-        """As ``verify``; the directories among what is queued."""
+        """As ``verify``; the directories among what is queued, and was not for another reason."""
         directory = b"" if record == b"./" else record[:-1]
         if self.away(directory):
             return []
@@ -107,10 +107,11 @@ class Plan:
                     queue[path] = None
         if directory and (self._knows(directory) or not self._complete):
             inner.insert(0, directory)
+        waiting = {path for path in inner if path in queue}
         for path in reversed(inner):
             queue.pop(path, None)
             queue[path] = None
-        return inner
+        return [path for path in inner if path not in waiting]
 
     def named(self, path: bytes) -> None:
         """``path`` is to be looked at whatever is there."""

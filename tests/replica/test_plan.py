@@ -211,3 +211,14 @@ def test_what_is_taken_from_another_path_is_removed_there_at_once(case: Case) ->
     batch = case.look(b"d/again")
     assert b"take" not in [m.way.verb for m in batch.reused if m.way]
     assert not batch.deletions
+
+
+def test_a_record_that_something_has_gone_takes_nothing_back(case: Case) -> None:
+    """What was named before it is sent, though it waits in the same queue."""
+    case.look(b"d/x")
+    os.rename(case.root / "d", case.root.parent / "away")
+    (case.root / "d").write_text("a file")
+    case.source.forget_directories()
+    queue: OrderedDict[bytes, None] = OrderedDict({b"d": None})
+    case.plan.verify(b"d/", queue)
+    assert [member.path for member in case.look(b"d").members] == [b"d"]
