@@ -176,7 +176,7 @@ class Conversation:
             self._listed,
             acknowledging,
             self._hooked,
-            economy.answer,
+            self._told_tools,
         )
         self._hearing.on_no_modes = self._keep_no_modes
         self._sender = Sender(
@@ -410,6 +410,13 @@ class Conversation:
         for directory, row in self._inventory.merge(data):
             self._schedule.bulk.add(directory, row)
         self._memory.write()
+
+    def _told_tools(self, words: str) -> None:
+        economy = self._economy
+        told = economy.tools is not None
+        economy.answer(words)
+        if not told:
+            self._reporter.tools(words, economy.reuses, bool(economy.level))
 
     def _hooked(self, status: int) -> None:
         took = self._on_sync.ended()

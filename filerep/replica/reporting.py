@@ -6,7 +6,7 @@
   --on-sync command will have seen it when ``hooks`` have ended.
 * ``sync``: ``failing`` paths are out of step; 0 for none.
 * ``failing``: which paths have just failed, and why.
-* ``hook``: the --on-sync command has ended.
+* ``tools``: what the far end has for a slow connection. ``hook``: the --on-sync command has ended.
 """
 
 from __future__ import annotations
@@ -122,6 +122,10 @@ class Reporter:
         if self._synced != (not failing):
             self._synced = not failing
             self._report({"is": "sync", "failing": failing})
+
+    def tools(self, words: str, reuses: bool, packs: bool) -> None:
+        """The connection is slow: what the far end has for saving it, and what is done so."""
+        self._report({"is": "tools", "has": words, "reuses": reuses, "packs": packs})
 
     def hook(self, status: int, ms: float) -> None:
         self._report({"is": "hook", "status": status, "ms": ms})

@@ -17,7 +17,14 @@ from filerep.command import write_all
 from filerep.pathstream import quote
 from filerep.wrapper.fartext import FarText, marked
 from filerep.wrapper.firstcopy import FirstCopy
-from filerep.wrapper.lines import Burst, far_line, first_line, ignored_line, would_line
+from filerep.wrapper.lines import (
+    Burst,
+    far_line,
+    first_line,
+    ignored_line,
+    tools_line,
+    would_line,
+)
 from filerep.wrapper.screen import GREEN, RED, Screen
 from filerep.wrapper.words import beginning, duration
 
@@ -152,6 +159,8 @@ class Display:
             self._would[what["path"]] = would_line(what)
         elif kind == "hook":
             self._hook(what)
+        elif kind == "tools" and self._verbose:
+            self._say(tools_line(what))
 
     def interrupted(self) -> None:
         """A signal asks for the end: what is left to do, if a first copy was under way."""

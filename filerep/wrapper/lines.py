@@ -168,6 +168,16 @@ def far_line(ready: str) -> str:
     return f"{text}; the destination is empty" if told.get("empty") == "1" else text
 
 
+def tools_line(what: dict[str, Any]) -> str:
+    """What is done where whole files would take long, and with what."""
+    told = dict(word.partition("=")[::2] for word in what["has"].split())
+    tools = [told[name] for name in ("sum", "unzip") if told.get(name)]
+    has = " and ".join(tools) or "no tool to save it with"
+    does = ["what it holds is not sent again"] * what["reuses"]
+    does += ["what is sent is compressed"] * what["packs"]
+    return "; ".join([f"to send less, the far end has {has}", *does])
+
+
 def ignored_line(count: int) -> str:
     """What is there from earlier runs, is here too, and does not count any more."""
     if count == 1:

@@ -28,7 +28,7 @@ from filerep.wrapper.bar import Bar
 from filerep.wrapper.display import Display
 from filerep.wrapper.fartext import FarText, marked
 from filerep.wrapper.firstcopy import FirstCopy
-from filerep.wrapper.lines import Burst, first_line
+from filerep.wrapper.lines import Burst, first_line, tools_line
 
 REPLICATOR = str(ROOT / "bin/file-replicator")
 TIME = r"\d\d:\d\d:\d\d"
@@ -644,6 +644,16 @@ def test_verbose_says_what_was_found_and_how_it_is_done(place: Path) -> None:
         assert f"file-replicator: {has}" in said
         assert "watching 1 directory by inotify" in said
         assert "'fifo'" in said and "{" not in said
+
+
+def test_verbose_says_what_is_done_on_a_slow_connection() -> None:
+    told = {"has": "sum=sha1sum unzip=gzip attributes=", "reuses": True, "packs": True}
+    assert tools_line(told) == (
+        "to send less, the far end has sha1sum and gzip;"
+        " what it holds is not sent again; what is sent is compressed"
+    )
+    none = {"has": "", "reuses": False, "packs": False}
+    assert tools_line(none).endswith("the far end has no tool to save it with")
 
 
 def test_a_connection_that_takes_long_is_told_of(place: Path) -> None:
