@@ -31,7 +31,8 @@ class Output:
     """What comes from the command on stdout, and behind it its status: see run.sh."""
 
     def __init__(self, nonce: str) -> None:
-        self._mark = f"\0filerep-{nonce} status ".encode()
+        # What ends in the beginning of it waits for more: text never ends in this byte.
+        self._mark = b"\xff" + f"filerep-{nonce} status ".encode()
         self._held = b""  # what may be the beginning of the mark
         self.status: Optional[int] = None
 
@@ -40,7 +41,7 @@ class Output:
         data = self._held + chunk
         at = data.find(self._mark)
         if at < 0:
-            at = data.rfind(b"\0", -len(self._mark))
+            at = data.rfind(b"\xff", -len(self._mark))
             if at < 0 or not self._mark.startswith(data[at:]):
                 at = len(data)
         self._held = data[at:]

@@ -26,30 +26,36 @@ _LONGEST = 1 << 20
 def find(name: str) -> Optional[str]:
     """The file of the profile ``name``, or None."""
     _check(name)
-    at = os.getcwd()
-    while True:
+    at = _here()
+    while at:
         path = os.path.join(at, FOLDER, name)
         if os.path.lexists(path):
             return path
         above = os.path.dirname(at)
-        if above == at:
-            return None
-        at = above
+        at = above if above != at else ""
+    return None
+
+
+def _here() -> str:
+    """The current directory; nothing if that has gone."""
+    try:
+        return os.getcwd()
+    except OSError:
+        return ""
 
 
 def names() -> list[str]:
     """The profiles that ``find`` would find."""
     found: set[str] = set()
-    at = os.getcwd()
-    while True:
+    at = _here()
+    while at:
         try:
             found.update(os.listdir(os.path.join(at, FOLDER)))
         except OSError:
             pass
         above = os.path.dirname(at)
-        if above == at:
-            return sorted(found)
-        at = above
+        at = above if above != at else ""
+    return sorted(found)
 
 
 def project(path: str) -> str:

@@ -7,7 +7,7 @@ import os
 import shutil
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import farends
@@ -15,9 +15,11 @@ import keyboard
 import pytest
 from programs import ROOT, Running, run, running, wait_for
 
+from filerep.wrapper.farrun import Output
+
 REPLICATOR = str(ROOT / "bin/file-replicator")
 SHELLS = ["bash", "dash", "busybox sh", "mksh", "zsh"]
-EVERY_BYTE = bytes(range(256)) * 3 + b"\0filerep-\0\0filerep-abc status 1\n\0"
+EVERY_BYTE = bytes(range(256)) * 3 + b"\xfffilerep-\xff\xfffilerep-a status 1\n\0"
 
 
 class Far:
@@ -163,6 +165,36 @@ def test_much_output_is_whole_and_a_closed_reader_ends_it(
     assert run(["bash", "-c", f"{words} | head -n 1"]).stdout == b"y\n"
 
 
+@pytest.mark.parametrize("name", ["ssh", "ssh-chatty-user", "chroot", "docker"])
+def test_over_what_lies_between(
+    name: str, far_end: Callable[[str], farends.FarEnd], place: Path
+) -> None:
+    """A login that prints, a root without anything, a container: alone, and beside a run."""
+    far = far_end(name)
+    (place / "src").mkdir()
+    (place / "src/bytes").write_bytes(EVERY_BYTE)
+    words = [place / "src", far.parent, *far.command]
+    script = (
+        "cat bytes; echo err >&2; trap 'echo caught; exit 7' INT; sleep 1000 & wait"
+    )
+    for beside in (False, True):
+        with contextlib.ExitStack() as stack:
+            if beside:
+                keeping = stack.enter_context(running(REPLICATOR, *words))
+                keeping.says("watching")
+            with running(REPLICATOR, "--run", script, *words) as program:
+                program.wait_for(lambda: len(program.output) >= len(EVERY_BYTE))
+                program.wait_for(lambda: program.errors.endswith(b"err\n"))
+                program.signal(signal.SIGINT)
+                if name == "chroot":  # nothing there can undo that SIGINT is ignored
+                    assert program.end() == 143 and program.output == EVERY_BYTE
+                    continue
+                assert program.end() == 7
+                assert program.output == EVERY_BYTE + b"caught\n"
+            if beside:
+                keeping.end(signal.SIGTERM)
+
+
 def test_a_command_that_is_not_there_is_told_by_the_shell(far: Far) -> None:
     done = far.run("no-such-command")
     assert done.returncode == 127 and b"no-such-command" in done.stderr
@@ -215,3 +247,19 @@ def test_the_words_of_a_profile_serve(bash: Far, place: Path) -> None:
     (place / ".file-replicator/web").write_text("\n".join(bash.words))
     done = run([REPLICATOR, "--run", "cat f", "@web"], cwd=place)
     assert (done.returncode, done.stdout) == (0, b"x"), done.stderr
+
+
+@pytest.mark.parametrize("pieces", [1, 2, 7, 1000])
+def test_the_status_is_found_in_whatever_pieces_it_comes(pieces: int) -> None:
+    output = Output("abc")
+    data = EVERY_BYTE + b"\xff" + b"\xfffilerep-abc status 42\n"
+    told = b"".join(
+        output.feed(data[at : at + pieces]) for at in range(0, len(data), pieces)
+    )
+    assert (told, output.status) == (EVERY_BYTE + b"\xff", 42)
+
+
+def test_text_and_names_ended_by_nul_are_passed_on_at_once() -> None:
+    output = Output("abc")
+    for said in (b"password: ", b"a\0", "ÿ".encode(), b"\n", b"x"):
+        assert output.feed(said) == said

@@ -206,6 +206,16 @@ def test_nothing_else_may_stand_beside_it() -> None:
     assert arranged("./@web", "/d", "sh") == ["./@web", "/d", "sh"]
 
 
+def test_none_is_found_where_the_current_directory_has_gone(project: Path) -> None:
+    (project / "gone").mkdir()
+    os.chdir(project / "gone")
+    (project / "gone").rmdir()
+    with pytest.raises(Stop, match="are missing, and there is no"):
+        arranged()
+    with pytest.raises(Stop, match="there is no .file-replicator/web here"):
+        arranged("@web")
+
+
 def test_a_fifo_is_not_waited_for(project: Path) -> None:
     profile("web", "")
     (project / ".file-replicator/web").unlink()

@@ -1,7 +1,7 @@
 # shellcheck shell=sh disable=SC2030,SC2031,SC2154 # $run is set ahead of it; it may share a shell with the receiver
 # run_there NONCE: for --run. Once the line `go` comes, run $run in the directory this shell is in, with
 # nothing on its standard input; what it prints goes out as it is. Behind that come, on standard
-# output, a NUL and a line with its status. Lines that come meanwhile are signals for it; an
+# output, the byte 0xff and a line with its status. Lines that come meanwhile are signals for it; an
 # empty one is a sign of life. When no more come before `end`, whoever asked is gone: so is what runs.
 #
 # The command stands in a session of its own, all of which a signal reaches. It is on the left of
@@ -13,13 +13,14 @@ run_there() {
   case $(command -v setsid) in ?*) run_session=- ;; esac
   # The connection command is made to ignore SIGINT, and with it what it starts here.
   if env --default-signal=INT true >&- 2>&-; then run_reset='env'
-  elif perl -e 1 >&- 2>&-; then run_reset='perl'; fi
+  elif perl -e 1 >&- 2>&-; then run_reset='perl'
+  elif [ "$(sh -c 'kill -s INT $$; echo lives' 2>&-)" ]; then run_reset='no'; fi # nothing undoes it
   run_word=''
   until [ "$run_word" = go ]; do IFS= read -r run_word || return; done # the end of start.sh may stand in front
   exec 3<&0 5>&1
   {
     (run_start 7>&- 8>&1 9<&- >&5 5>&- 3<&-)
-    printf "\\000filerep-$1 status %s\\n" $? >&5
+    printf "\\377filerep-$1 status %s\\n" $? >&5
   } | {
     run_pid='' run_ended=''
     IFS= read -r run_pid
@@ -27,7 +28,11 @@ run_there() {
       case $run_word in
       '') ;;
       end) run_ended=1; break ;;
-      *) run_signal "$run_word" ;;
+      *)
+        run_signal "$run_word"
+        # What cannot be interrupted is ended.
+        [ "$run_word$run_reset" != INTno ] || run_signal TERM
+        ;;
       esac
     done
     if [ ! "$run_ended" ]; then
