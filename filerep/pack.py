@@ -84,7 +84,6 @@ from filerep.archive import tarstream
 from filerep.archive.outbuffer import SIZE, OutBuffer, widen
 from filerep.archive.worker import SHARE, Worker, usable
 from filerep.command import Command, OutputError, Stop
-from filerep.misnamed import Misnamed
 from filerep.pathstream import Decoder, in_rows, normalize, quote
 from filerep.replica import table as tables
 from filerep.source import RootGone, Source, changed_meanwhile, same
@@ -152,6 +151,8 @@ class _Packer:
         table: Optional[tables.Table] = None,
         state: Optional[State] = None,
     ) -> None:
+        from filerep.misnamed import Misnamed  # not for the wire
+
         self._source = source
         self._on_error = on_error
         self._on_bad_record = on_bad_record

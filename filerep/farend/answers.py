@@ -10,6 +10,7 @@ import errno
 import os
 import re
 import select
+from functools import lru_cache
 
 from filerep.command import UNAVAILABLE, Stop
 from filerep.farend import listing
@@ -32,21 +33,26 @@ _MOST_ASIDE = 1000  # lines
 _MOST_WORDS = 1000  # of one answer
 _SHOWN = 60
 
-# By the word that such a line begins with, what follows it.
-_FIRST, _SECOND, _TEXT = b" ([0-9]{1,9})", b" ([0-9]{1,9})", b"(?: (.*))?"
-_NONE = b"()"
+# By the word that such a line begins with, what follows it: a number, or another, then text.
+_NUMBER, _TEXT, _NONE = b" ([0-9]{1,9})", b"(?: (.*))?", b"()"
 _FORMS = {
-    word.encode(): re.compile(word.encode() + b"".join(parts), re.DOTALL)
+    word.encode(): parts
     for words, parts in (
         ("bye again", (_NONE, _NONE, _NONE)),
-        ("ok hook modes", (_FIRST, _NONE, _NONE)),
-        ("tools", (_FIRST, _NONE, _TEXT)),
+        ("ok hook", (_NUMBER, _NONE, _NONE)),
+        ("tools", (_NUMBER, _NONE, _TEXT)),
         ("error", (_NONE, _NONE, _TEXT)),
-        ("failed torn", (_FIRST, _SECOND, _TEXT)),
-        ("bad lost there kept mode aside stale", (_FIRST, _SECOND, _TEXT)),
+        ("failed torn", (_NUMBER, _NUMBER, _TEXT)),
+        ("bad lost there kept mode aside stale", (_NUMBER, _NUMBER, _TEXT)),
     )
     for word in words.split()
 }
+
+
+@lru_cache(maxsize=None)
+def _form(word: bytes) -> re.Pattern[bytes]:
+    """Compiled when it is first met: most runs hear two of them."""
+    return re.compile(word + b"".join(_FORMS[word]), re.DOTALL)
 
 
 class Answer:
@@ -76,7 +82,7 @@ def _words(text: bytes) -> str:
 def understood(line: bytes) -> Optional[Answer]:
     """What ``line`` says, None if it is no answer; raises ``Stop`` if it makes no sense."""
     word = line.partition(b" ")[0]
-    form = _FORMS.get(word)
+    form = _form(word) if word in _FORMS else None
     if form is None:
         return None
     found = form.fullmatch(line)
