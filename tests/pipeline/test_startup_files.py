@@ -66,9 +66,23 @@ BASH = {
 ZSH = {"options": "setopt GLOB_SUBST NO_NOMATCH KSH_ARRAYS ERR_EXIT EXTENDED_GLOB"}
 
 
-CASES = [(shell, what) for shell in SHELLS for what in SET]
-CASES += [(shell, what) for shell in ("bash", "bash-dash") for what in BASH]
-CASES += [("zsh", what) for what in ZSH]
+# One file each, as they do not get into each other's way.
+TOGETHER = {
+    "names": ["readonly names"],
+    "words": ["functions", "aliases", "traps"],
+    "options": [name for name in SET if name.startswith(("IFS", "set", "exported"))],
+    "bash's": ["failglob", "nullglob", "ERR and DEBUG", "exported functions"],
+    "for all": ["noglob for all", "options for all"],
+    "special": ["special"],
+    "zsh's": ["options"],
+}
+CASES = [(shell, what) for shell in SHELLS for what in ("names", "words", "options")]
+CASES += [
+    (shell, w)
+    for shell in ("bash", "bash-dash")
+    for w in ("bash's", "for all", "special")
+]
+CASES += [("zsh", "zsh's")]
 
 
 @pytest.mark.parametrize("shell, what", CASES, ids=map("-".join, CASES))
@@ -78,7 +92,8 @@ def test_nothing_that_a_startup_file_sets_matters(
     """The same shell reads it just before it is spoken to, as it would read .zshenv."""
     far = local_shell(shell, "busybox" if shell == "busybox" else "gnu", base).fresh()
     startup = place / "startup"
-    startup.write_text({**SET, **BASH, **ZSH}[what] + "\n")
+    texts = {**SET, **BASH, **ZSH}
+    startup.write_text("".join(f"{texts[one]}\n" for one in TOGETHER[what]))
     feed = 'file=$1; shift; cat "$file" - | "$@"'
     far = with_command(far, ["sh", "-c", feed, "sh", str(startup), *far.command])
     source = place / "source"
