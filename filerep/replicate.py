@@ -27,7 +27,7 @@ Options stand before SRC_DIR, or anywhere before a `--`.
 Options:
   -n, --dry-run        List what would be sent and removed; change nothing.
   --once               End after the first copy.
-  --as NAME            Call the copy NAME.
+  --as NAME            Call the copy NAME, and not as SRC_DIR is called.
   --exclude PATTERN    Leave out what matches too; as a line of .gitignore.
   --mirror             First, also remove what only the destination has.
                        What is ignored stays. More than half of what is there

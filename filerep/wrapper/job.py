@@ -126,6 +126,7 @@ class Job:
         options += [f"--exclude=/{FOLDER}/"]
         for name in ("--exclude", "--include"):
             for pattern in self.args[name]:
+                mistakes.refuse_pattern(name, pattern)
                 options += [f"{name}={pattern}"]
         for name in ("--exclude-from", "--include-from"):
             options += [f"{name}={_rule_file(file)}" for file in self.args[name]]

@@ -62,6 +62,13 @@ def missing(places: Sequence[str], connection: Sequence[str]) -> None:
     raise Stop(USAGE, f"{said}: {example}; see -h")
 
 
+def refuse_pattern(option: str, pattern: str) -> None:
+    """Raise ``Stop`` for what looks like a path, and matches nothing: gitignore(5)."""
+    if pattern.startswith("./"):
+        said = f"{option} {quote(pattern)} would match nothing, as in a .gitignore"
+        raise Stop(USAGE, f"{said}; write {quote(pattern[1:])}")
+
+
 def no_source(text: str) -> str:
     """SRC_DIR cannot be used."""
     if _remote(text):

@@ -65,6 +65,11 @@ def test_a_command_in_one_pair_of_quotes(pair: list[str]) -> None:
     )
 
 
+def test_a_pattern_that_is_a_path_is_told_how_to_be_one(pair: list[str]) -> None:
+    line = said("--exclude", "./tests", *pair, "bash")
+    assert line.endswith("would match nothing, as in a .gitignore; write '/tests'")
+
+
 def test_an_option_behind_the_command(pair: list[str]) -> None:
     line = said(*pair, "bash", "--no-replicate-on-change")
     assert line.endswith(
