@@ -12,7 +12,7 @@ are not sent, set-id bits are left out.
 Whenever the input pauses, all that was read so far is written at once and
 padded to tar's record of 10240 bytes, so that a plain `tar -x` at the other
 end of the pipe applies it immediately. A record may come late, twice, or for a
-path that is gone.
+path that is gone. A member may be in the archive twice, to fill such a pause.
 
   path    this path may have changed: it is sent if it is there
   path/   something at or below it may be gone; `./` is the whole tree. A tar
