@@ -452,6 +452,10 @@ class Conversation:
         if not self._schedule.urgent and due is not None and due <= time.monotonic():
             lot = self.failures.take()
             sent, left = self._filler.from_lot(lot)
+            if not sent.batch:
+                # They are gone here; so may be a directory that was kept for their sake.
+                above = {path.rpartition(b"/")[0] for path in lot.paths}
+                self._schedule.again(sorted(above - {b""}, reverse=True))
             if left:
                 self.failures.put_back(left, lot)
             return sent

@@ -292,3 +292,24 @@ def test_a_killed_shell_is_missed_at_once_though_a_child_lives_on(
 
 def parent_of(pid: int) -> int:
     return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+@pytest.mark.parametrize("shell", ["dash", "busybox"])
+def test_a_full_disk_leaves_no_directories_behind(
+    shell: str, base: Path, place: Path, source: Path
+) -> None:
+    far = local_shell(shell, "busybox" if shell == "busybox" else "gnu", base)
+    with farends.mounted(place / "small", "size=1m") as small:
+        far = FarEnd(far.name, far.command, str(small), small)
+        for number in range(80):
+            path = source / f"d{number // 10}/f{number}"
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(os.urandom(20_000))
+        with running(*start(far, source)) as program:
+            program.says("its disk is full")
+            assert waits(far, source) == 69
+            for number in range(6):
+                shutil.rmtree(source / f"d{number}")
+            program.wait_for(lambda: waits(far, source) == 0, timeout=40)
+            there = [name for name in os.listdir(small / "src") if name[0] != "."]
+            assert sorted(there) == ["d6", "d7", "f"]
