@@ -6,6 +6,7 @@ import io
 import os
 import subprocess
 import tarfile
+from collections import defaultdict
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -107,7 +108,7 @@ class Receiver:
     """A receiver that is sent one commit of the test's own."""
 
     def __init__(self, command: list[str], parent: Path) -> None:
-        args = {"--dry-run": False, "--clean-out-first": False, "--on-sync": None}
+        args: dict[str, Any] = defaultdict(lambda: None)
         job: Any = SimpleNamespace(
             args=args, parent=os.fsencode(parent), name=b"copy", key="k" * 8
         )

@@ -51,6 +51,7 @@ def test_state_and_messages_in_the_source_are_left_out_and_set_off_nothing(
 def test_an_archive_does_not_hold_itself(place: Path) -> None:
     """Nor the state file that is kept beside what is packed."""
     trees.plant(place / "src", {"f": b"1"})
+    (place / "src/state").touch(0o600)
     line = "fr-walk . | fr-pack --state state . >out.tar"
     result = programs.run(["sh", "-c", line], cwd=place / "src")
     assert result.stderr.count(b"is written by this run itself, and left out") == 2
