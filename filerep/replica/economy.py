@@ -51,12 +51,14 @@ class Economy:
         self._say = say
         self.tools: Optional[Tools] = None
         self._asked = False
+        self._wanted = False  # has something come up that needs the tools?
         self.block = _TINY_BLOCK if _TINY else signature.BLOCK
 
     def question(self) -> list[bytes]:
         """The lines that ask the far end for its tools, if that is to be done now."""
         options = self._options
         wanted = _TINY or options.compress or options.whole_file is False
+        wanted = wanted or self._wanted
         if options.checksum or not self._plain and (wanted or self._pace.slow):
             return self.ask()
         return []
@@ -67,13 +69,18 @@ class Economy:
 
         Over a slow link what they save is worth the time of one way there and back.
         """
-        wanted = self._options.checksum or self._pace.slow
+        wanted = self._options.checksum or self._pace.slow or self._wanted
         return wanted and self._asked and self.tools is None
 
     @property
     def _plain(self) -> bool:
         """Were both said: nothing but whole files, one behind the other?"""
         return bool(self._options.whole_file) and self._options.compress is False
+
+    def want(self) -> bool:
+        """Something needs the tools, whatever the connection is like; are they to come yet?"""
+        self._wanted = not self._plain
+        return self._wanted and self.tools is None
 
     def ask(self) -> list[bytes]:
         """The same, whatever the connection is like; nothing if they were asked already."""

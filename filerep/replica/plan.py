@@ -23,6 +23,7 @@ from filerep.replica.echoes import Echoes
 from filerep.replica.inventory import STAGE_PREFIX
 from filerep.replica.plain import Plain
 from filerep.replica.retries import LIST
+from filerep.replica.reuse import Unknown
 from filerep.replica.twins import Twins, one_name
 from filerep.source import changed_meanwhile, kind
 
@@ -178,7 +179,7 @@ class Plan:
                 self._enter(path)
             else:
                 self._plan_absent(path, sent, queue)
-        except _Planned:
+        except (_Planned, Unknown):
             return False
         except OSError as error:
             if changed_meanwhile(error):
@@ -237,14 +238,17 @@ class Plan:
                 # Emptied a moment ago: most programs that save in place write next.
                 self._later(path, EMPTIED_WAIT)
                 return
+        way = None if link else self._reuse.looks_same(path, status)
         value = self._table.get(path)
-        if value is not None and not link and self._echoes.heard(path, status, value):
+        known = way is None and not link and value is not None
+        if known and value and self._echoes.heard(path, status, value):
             value = tables.entry(status, tables.OURS)
             self._table.put(path, value)
             self._table.adopted.append((path, value))
             self._claim(path, sent)
             return
-        way = None if link else self._reuse.way(path, status)
+        if way is None and not link:
+            way = self._reuse.way(path, status)
         if way is not None and way.verb == b"take":
             # It is taken by a link. Both names would be one file, were the other one to stay.
             if not self._deletes or way.source in sent.planned:

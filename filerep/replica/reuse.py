@@ -36,6 +36,10 @@ _SIGNED_BYTES = 1 << 16  # files of so much are worth a signature of their own
 _ODD = (b"\n", b"\\", b"\r")
 
 
+class Unknown(Exception):
+    """The far end has not told yet what it can do."""
+
+
 class Reuse:
     """Finds the way a file gets there with the fewest bytes."""
 
@@ -67,6 +71,7 @@ class Reuse:
     def check(self, path: bytes, status: os.stat_result) -> Optional[Way]:
         """How to see that ``path`` is the same over there; None if it is known not to be."""
         if path in self._wrong or any(odd in path for odd in _ODD):
+            self._wrong.discard(path)
             return None
         try:
             fd = self._source.open(path)
@@ -78,7 +83,7 @@ class Reuse:
             os.close(fd)
         if found is None:
             return None
-        self.compared += 1
+        self.compared += self.checks
         digest = found.digest.hexdigest()
         return Way(b"same", digest, signature=found.signature)
 
@@ -123,6 +128,27 @@ class Reuse:
             if value is not None and signed:
                 self._table.put(path, tables.signed(value, signed))
         return bool(self._unsigned)
+
+    def looks_same(self, path: bytes, status: os.stat_result) -> Optional[Way]:
+        """How to see that ``path`` is the same, which has its size, mode and time still.
+
+        Restored from a copy it has another inode, and mostly the same content. An edit may have
+        kept its time, too: only a digest tells. Raises ``Unknown`` if the far end has to be
+        asked first what it has for that.
+        """
+        value = self._table.get(path)
+        if value is None or tables.marks(value) & (tables.UNSURE | tables.LISTED):
+            return None
+        if not tables.looks_like(value, status) or not status.st_size:
+            return None
+        if tables.inode_of(value) == status.st_ino:
+            return None  # it was written to, and its time set back
+        if self._economy.want():
+            raise Unknown
+        tools = self._economy.tools
+        if tools is None or not tools.digests:
+            return None
+        return self.check(path, status)
 
     def way(self, path: bytes, status: os.stat_result) -> Optional[Way]:
         """How the regular file ``path`` is to be made over there; None: sent whole."""
