@@ -42,18 +42,36 @@ _FUNCTIONS = rb"""
 real() { p=${1%%/.}; until [ "$p" = . ]; do [ ! -L "$p" ] || return; p=${p%%/*}; done; }
 look() { find "$@" -maxdepth 1 %s 2>"$null"; }
 list() {
-  for d; do [ ! -L "${d%%/.}" ] || links=1; done
-  if [ -z "$links" ]; then look "$@"; return; fi
-  for d; do if real "$d"; then look "$d"; fi; done
+  closed=''
+  for d; do
+    [ ! -L "${d%%/.}" ] || links=1
+    [ -r "$d" ] && [ -x "$d" ] || closed=1
+  done
+  if [ -z "$links" ]; then look "$@"; else
+    for d; do if real "$d"; then look "$d"; fi; done
+  fi
+  [ "$closed" ] || return 0
+  for d; do
+    p=${d%%/.}
+    if [ ! -d "$p" ] || { [ -r "$p" ] && [ -x "$p" ]; }; then continue; fi
+    if real "$d"; then printf %s "$d"; fi
+  done
 }
 links="""
+# Behind the others, a directory that may not be looked into, which looks empty.
+_CLOSED = {
+    "find": rb"'\0\0%s\0!\0\0'",
+    "stat": rb"'0 0 0 0 0 0 %s//\n!//\n'",
+    "bsd": rb"'0 0 0 %s//\n!//\n'",
+}
 
 
 def commands(form: str, directories: Iterable[bytes]) -> list[bytes]:
     """What has a shell list ``directories``, sorted, and say the end mark."""
     words = [shell_quote(b"./%s/." % one if one else b"./.") for one in directories]
     lists = [b"list " + b" ".join(some) for some in in_calls(words)]
-    return [_FUNCTIONS % _LIST[form], *lists, _SAY_END[form]]
+    functions = _FUNCTIONS % (_LIST[form], _CLOSED[form])
+    return [functions, *lists, _SAY_END[form]]
 
 
 def find_end(form: str, data: bytes | bytearray, start: int) -> int:
@@ -66,6 +84,11 @@ def find_end(form: str, data: bytes | bytearray, start: int) -> int:
     mark = _BEFORE_END[form] + ENDS[form]
     at = data.find(mark, max(0, start - len(mark)))
     return at if at < 0 else at + len(_BEFORE_END[form])
+
+
+def closed(body: bytes) -> bool:
+    """Is that of a directory that could not be looked into?"""
+    return body == b"!"
 
 
 def bodies(form: str, data: bytes) -> dict[bytes, bytes]:

@@ -147,6 +147,8 @@ class Inventory:
         known = self._table.digests.pop(directory, None)
         if directory and self._table.get_directory(directory) is None:
             return False  # gone, or a symlink by now: this is what stands behind that
+        if listing.closed(body):
+            return False  # what is remembered may be there; to remove it will fail, and be told
         found = digest(body)
         if found == known:
             return True
