@@ -95,8 +95,8 @@ if TYPE_CHECKING:
 
     from filerep.farend.abilities import Far
     from filerep.replica.options import Options
-    from filerep.replica.remembered import Remembered
-    from filerep.replica.state import State
+    from filerep.replica.statefile import State
+    from filerep.replica.staterows import Remembered
     from filerep.rules.ignore import Rules
 
 _READ = 1 << 18
@@ -458,7 +458,7 @@ def _open_state(path: Optional[str], wire: bool) -> Optional[State]:
     """``wire``: it is file-replicator's, in a place of its own."""
     if not path:
         return None
-    from filerep.replica.state import Busy, State
+    from filerep.replica.statefile import Busy, State
 
     try:
         return State(os.fsencode(path), wire)
@@ -471,7 +471,7 @@ def _open_state(path: Optional[str], wire: bool) -> Optional[State]:
 
 
 def _tidied(run: Command, state: State) -> Remembered:
-    from filerep.replica.state import Foreign
+    from filerep.replica.statefile import Foreign
 
     path = quote(run.args["--state"])
     try:
@@ -493,18 +493,18 @@ def _remembered(run: Command, state: Optional[State]) -> Remembered:
 
     Raises OSError.
     """
-    from filerep.replica import remembered
+    from filerep.replica import staterows
 
     if state is not None:
         kept = state.tidy()
     elif run.args["--state"]:
         try:
             with open(run.args["--state"], "rb") as file:
-                kept = remembered.read(file.fileno())
+                kept = staterows.read(file.fileno())
         except FileNotFoundError:
-            return remembered.Remembered()
+            return staterows.Remembered()
     else:
-        return remembered.Remembered()
+        return staterows.Remembered()
     lost = _lost(kept)
     if lost:
         run.say(
@@ -555,7 +555,7 @@ def _converse(run: Command, root: bytes, source: Source, state: Optional[State])
     from filerep.replica.economy import Refused
     from filerep.replica.memory import FORGOTTEN
     from filerep.replica.options import Here, Tell
-    from filerep.replica.remembered import Remembered
+    from filerep.replica.staterows import Remembered
 
     options = _options(run)
     source.own |= _identities(run.args["--own"] or "")

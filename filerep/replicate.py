@@ -152,6 +152,7 @@ from importlib import import_module
 from filerep import __version__, command
 from filerep.command import Command, Stop
 from filerep.wrapper import profiles
+from filerep.wrapper.commandline import Typed
 from filerep.wrapper.display import Display
 from filerep.wrapper.events import open_events
 from filerep.wrapper.job import Job
@@ -160,7 +161,6 @@ from filerep.wrapper.record import Record
 from filerep.wrapper.session import Session
 from filerep.wrapper.signals import Signalled, Signals
 from filerep.wrapper.supervising import replicate
-from filerep.wrapper.typed import Typed
 from filerep.wrapper.waiting import STILL_WAITING, Waiters, ask, lock, wait
 
 TYPE_CHECKING = False

@@ -1,4 +1,8 @@
-"""What a far end has for making files of what it holds: the line that `tools` answers with."""
+"""What a far end has for making files of what it holds: the line that `tools` answers with.
+
+Another digest tool, or another gunzip, goes in here and into `tools` in scripts/reuse.sh, which
+looks for them.
+"""
 
 from __future__ import annotations
 

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Optional
 
-    from filerep.replica.remembered import Remembered
-    from filerep.replica.state import State
+    from filerep.replica.statefile import State
+    from filerep.replica.staterows import Remembered
 
 FORGOTTEN = "what is removed while nothing runs will not be removed at the far end"
 

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, Optional
 
-    from filerep.replica.state import State
+    from filerep.replica.statefile import State
     from filerep.replica.table import Table
     from filerep.rules.ignore import Rules
     from filerep.source import Source

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import os
 
-from filerep.watching import kernel
+from filerep.watching import eventqueue
 from filerep.watching.places import Places
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from filerep.watching.kernel import Kernel
+    from filerep.watching.eventqueue import Kernel
     from filerep.watching.nodes import Directory
 
 
@@ -32,9 +32,11 @@ class Watches:
 
     def add(self, node: Directory, fd: int) -> None:
         """Watch the directory open as ``fd`` for ``node``; raises ``LimitReached``."""
-        wd = self.kernel.watch(fd, kernel.INSIDE if node.parent else kernel.ROOT)
+        wd = self.kernel.watch(
+            fd, eventqueue.INSIDE if node.parent else eventqueue.ROOT
+        )
         if self._outside(wd):
-            self.kernel.watch(fd, kernel.PARENT)
+            self.kernel.watch(fd, eventqueue.PARENT)
         if wd != node.wd:
             self.remove(node)
             node.wd = wd
@@ -63,14 +65,14 @@ class Watches:
     def watch_above(self) -> None:
         """Hear of it when the root, or a directory above it, is moved."""
         path = os.path.realpath(self._root)
-        mask = kernel.PARENT
+        mask = eventqueue.PARENT
         while path != b"/":
             path = os.path.dirname(path)
             try:
                 self.above.add(self.kernel.watch_name(path, mask))
             except OSError:
                 pass  # may be passed through but not read; the next event finds it out
-            mask = kernel.ABOVE
+            mask = eventqueue.ABOVE
 
     def follow(self, files: Iterable[bytes], since_ns: int) -> set[bytes]:
         """Have ``places`` follow ``files``; those that may have changed after ``since_ns``."""

@@ -21,7 +21,7 @@ from pathlib import Path
 import pytest
 from programs import ROOT, environment, read_until, wait_for
 
-from filerep.replica import remembered, retries, state
+from filerep.replica import retries, statefile, staterows
 from filerep.replica import table as tables
 
 FAR = "stage=.filerep-x tar=gnu list=find empty=1"
@@ -105,7 +105,7 @@ class Pack:
         """Kill it; what the state file remembers."""
         self.process.send_signal(signal.SIGKILL)
         self.process.wait()
-        rows = remembered.parse(self.state.read_bytes()).rows
+        rows = staterows.parse(self.state.read_bytes()).rows
         return {
             os.path.join(directory, name): value
             for directory, row in rows.items()

@@ -1,6 +1,6 @@
 """A state file's bytes: a header, a mark, then frames, each with a check of its own.
 
-What the frames hold, remembered.py knows; when they are written, state.py.
+What the frames hold, staterows.py knows; when they are written, statefile.py.
 """
 
 from __future__ import annotations

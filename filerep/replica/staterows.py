@@ -8,9 +8,9 @@ from itertools import islice
 
 from filerep.digest import BYTES as DIGEST_BYTES
 from filerep.pathstream import inside, is_name
-from filerep.replica import frames
+from filerep.replica import stateframes
 from filerep.replica import table as tables
-from filerep.replica.frames import Frames
+from filerep.replica.stateframes import Frames
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -71,11 +71,11 @@ class Remembered:
 
     def encode(self) -> Iterator[bytes]:
         """A state file that says the same, in pieces; then ``count`` is that of its frames."""
-        yield frames.HEADER + frames.mark(frames.OPEN, 0)
+        yield stateframes.HEADER + stateframes.mark(stateframes.OPEN, 0)
         self.count = 0
         if self.about:
             self.count = 1
-            yield frames.frame(ABOUT, self.about, 0)
+            yield stateframes.frame(ABOUT, self.about, 0)
         for width in tables.WIDTHS:
             some: list[tuple[bytes, list[bytes]]] = []
             waiting = 0
@@ -102,7 +102,7 @@ class Remembered:
             pieces += [row[name] for name in names]
         pieces.append(b"\0".join([name for _, names in some for name in names]))
         self.count += 1
-        return frames.frame(ROWS, b"".join(pieces), self.count - 1)
+        return stateframes.frame(ROWS, b"".join(pieces), self.count - 1)
 
     def enter(self, into: tables.Table, marks: int) -> None:
         """Put it into a table that is empty, with ``marks``."""
@@ -133,13 +133,15 @@ def parse(data: bytes) -> Remembered:
     return _read(len(data), lambda size, at: data[at : at + size])
 
 
-def _read(size: int, source: frames.Read) -> Remembered:
+def _read(size: int, source: stateframes.Read) -> Remembered:
     kept = Remembered()
-    header = source(frames.BEGIN, 0)
+    header = source(stateframes.BEGIN, 0)
     if not size:
         return kept
-    if not header.startswith(frames.HEADER):
-        ours = header.startswith(frames.NAME) or frames.HEADER.startswith(header)
+    if not header.startswith(stateframes.HEADER):
+        ours = header.startswith(stateframes.NAME) or stateframes.HEADER.startswith(
+            header
+        )
         kept.form = "other version" if ours else "foreign"
         return kept
     kept.form = "ours"
@@ -148,13 +150,13 @@ def _read(size: int, source: frames.Read) -> Remembered:
     for kind, data in found:
         reader.frame(kind, data)
         if kind not in (ROWS, ABOUT):
-            kept.logged += frames.FRAME_BYTES + len(data)
+            kept.logged += stateframes.FRAME_BYTES + len(data)
     kept.count, kept.end = found.count, found.end
     kept.damaged += found.damaged
     kept.rows = {directory: row for directory, row in kept.rows.items() if row}
     reader.drop_unreachable()
-    mark = header[len(frames.HEADER) :]
-    if kept.damaged or not frames.is_true(mark, kept.count):
+    mark = header[len(stateframes.HEADER) :]
+    if kept.damaged or not stateframes.is_true(mark, kept.count):
         kept.grow_old()
     return kept
 

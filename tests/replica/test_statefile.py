@@ -16,7 +16,7 @@ from memory import at_most
 
 from filerep import ownfiles
 from filerep.pathstream import inside
-from filerep.replica import frames, remembered, state
+from filerep.replica import statefile, stateframes, staterows
 from filerep.replica import table as tables
 
 
@@ -25,7 +25,7 @@ def test_a_listing_that_was_just_as_remembered_need_not_be_read_again(
 ) -> None:
     """Until anything that is remembered of the directory changes."""
     path = os.fsencode(tmp_path / "state")
-    kept = state.State(path)
+    kept = statefile.State(path)
     kept.tidy().enter(tables.Table(), 0)
     entry = tables.entry(found(), tables.OURS)
     kept.append([(one, entry) for one in (b"a/f", b"b/f", b"c/f", b"d/f", b"e/f")], [])
@@ -34,7 +34,7 @@ def test_a_listing_that_was_just_as_remembered_need_not_be_read_again(
     kept.intend([b"d/new/"])
     kept.close()
     for _ in range(2):  # appended, and in blocks
-        again = state.State(path)
+        again = statefile.State(path)
         table = tables.Table()
         again.tidy().enter(table, tables.OURS | tables.UNSEEN)
         again.close()
@@ -44,38 +44,38 @@ def test_a_listing_that_was_just_as_remembered_need_not_be_read_again(
 
 def test_state_outlives_its_process_cut_anywhere(tmp_path: Path) -> None:
     path = os.fsencode(tmp_path / "state")
-    kept = state.State(path)
+    kept = statefile.State(path)
     kept.tidy().enter(tables.Table(), 0)
     kept.append([(b"a/f", tables.entry(found(), tables.OURS))], [])
     kept.append([(b"g", tables.entry(found(ino=2), tables.OURS))], [b"a/f"])
     with open(path, "rb") as file:
         whole = file.read()
     for cut in range(len(whole)):
-        rows = remembered.parse(whole[:cut]).rows
+        rows = staterows.parse(whole[:cut]).rows
         assert rows.get(b"", {}).keys() <= {b"g"}
         assert rows.get(b"a", {}).keys() <= {b"f"}
-    assert b"a" not in remembered.parse(whole).rows
-    assert set(remembered.parse(whole).rows[b""]) == {b"g"}
+    assert b"a" not in staterows.parse(whole).rows
+    assert set(staterows.parse(whole).rows[b""]) == {b"g"}
 
 
 def test_a_state_file_is_held_by_one_run_at_a_time(tmp_path: Path) -> None:
     path = os.fsencode(tmp_path / "state")
-    first = state.State(path)
+    first = statefile.State(path)
     first.tidy().enter(tables.Table(), 0)
-    with pytest.raises(state.Busy):
-        state.State(path)
+    with pytest.raises(statefile.Busy):
+        statefile.State(path)
 
 
 def test_what_became_void_is_left_out_when_the_file_is_opened_again(
     tmp_path: Path,
 ) -> None:
     path = os.fsencode(tmp_path / "state")
-    kept = state.State(path)
+    kept = statefile.State(path)
     kept.tidy().enter(tables.Table(), 0)
     for ino in range(100):
         kept.append([(b"f", tables.entry(found(ino=ino), tables.OURS))], [])
     kept.close()
-    again = state.State(path)
+    again = statefile.State(path)
     table = tables.Table()
     again.tidy().enter(table, tables.OURS)
     assert os.path.getsize(path) < 200
@@ -85,7 +85,7 @@ def test_what_became_void_is_left_out_when_the_file_is_opened_again(
 def test_what_is_about_to_be_sent_is_remembered(tmp_path: Path) -> None:
     """And what was cut short by the end of a process is no part of what follows."""
     path = os.fsencode(tmp_path / "state")
-    first = state.State(path)
+    first = statefile.State(path)
     first.tidy().enter(tables.Table(), 0)
 
     first.append([(b"known", tables.entry(found(), tables.OURS))], [])
@@ -94,7 +94,7 @@ def test_what_is_about_to_be_sent_is_remembered(tmp_path: Path) -> None:
     with open(path, "ab") as file:
         file.write(b"+cut")
     for _ in range(2):
-        again = state.State(path)
+        again = statefile.State(path)
         loaded = tables.Table()
         again.tidy().enter(loaded, tables.OURS | tables.UNSEEN)
         again.append([(b"later", tables.entry(found(), tables.OURS))], [])
@@ -112,12 +112,12 @@ def test_a_file_that_was_to_become_a_directory_is_ours_either_way(
     tmp_path: Path, became: bool
 ) -> None:
     """The answer was lost; the far end's listing tells which of the two it has."""
-    kept = state.State(os.fsencode(tmp_path / "state"))
+    kept = statefile.State(os.fsencode(tmp_path / "state"))
     kept.tidy().enter(tables.Table(), 0)
     kept.append([(b"d", tables.entry(found(), tables.OURS))], [])
     kept.intend([b"d/", b"d/f"])
     kept.close()
-    again = state.State(os.fsencode(tmp_path / "state"))
+    again = statefile.State(os.fsencode(tmp_path / "state"))
     table = tables.Table()
     again.tidy().enter(table, tables.OURS | tables.UNSEEN)
     if became:
@@ -131,7 +131,7 @@ def test_a_file_that_was_to_become_a_directory_is_ours_either_way(
 
 def test_a_file_stays_ours_where_a_directory_was_before(tmp_path: Path) -> None:
     """Found by a hunt that kills: it was not removed over there."""
-    kept = state.State(os.fsencode(tmp_path / "state"))
+    kept = statefile.State(os.fsencode(tmp_path / "state"))
     kept.tidy().enter(tables.Table(), 0)
     entry = tables.entry(found(), tables.OURS)
     directory = tables.directory_entry(0o755, tables.OURS)
@@ -139,7 +139,7 @@ def test_a_file_stays_ours_where_a_directory_was_before(tmp_path: Path) -> None:
     kept.append([(b"a", entry)], [b"a/f", b"a/"])
     kept.close()
     for _ in range(2):
-        again = state.State(os.fsencode(tmp_path / "state"))
+        again = statefile.State(os.fsencode(tmp_path / "state"))
         table = tables.Table()
         again.tidy().enter(table, tables.OURS | tables.UNSEEN)
         again.close()
@@ -151,7 +151,7 @@ def test_a_file_stays_ours_where_something_in_a_directory_was_never_sent(
     tmp_path: Path, before: bool
 ) -> None:
     """It was about to be, and nobody will ever know; the directory is forgotten."""
-    kept = state.State(os.fsencode(tmp_path / "state"))
+    kept = statefile.State(os.fsencode(tmp_path / "state"))
     kept.tidy().enter(tables.Table(), 0)
     if before:
         kept.intend([b"a/b/f"])
@@ -160,7 +160,7 @@ def test_a_file_stays_ours_where_something_in_a_directory_was_never_sent(
         kept.intend([b"a/b/f"])
     kept.close()
     table = tables.Table()
-    again = state.State(os.fsencode(tmp_path / "state"))
+    again = statefile.State(os.fsencode(tmp_path / "state"))
     again.tidy().enter(table, tables.OURS | tables.UNSEEN)
     again.close()
     table.merge_listing(b"", [listed(b"a", 7 * SECOND + 3)])
@@ -170,12 +170,12 @@ def test_a_file_stays_ours_where_something_in_a_directory_was_never_sent(
 def test_a_file_that_cannot_be_tidied_still_remembers(tmp_path: Path) -> None:
     """As on a full disk."""
     path = os.fsencode(tmp_path / "state")
-    kept = state.State(path)
+    kept = statefile.State(path)
     kept.tidy()
     kept.append([(b"a", tables.entry(found(), tables.OURS))], [])
     kept.close()
     os.mkdir(path + b".new")
-    again = state.State(path)
+    again = statefile.State(path)
     assert set(again.tidy().rows[b""]) == {b"a"}
     again.append([(b"b", tables.entry(found(), tables.OURS))], [])
     assert set(again.tidy().rows[b""]) == {b"a", b"b"}
@@ -184,9 +184,9 @@ def test_a_file_that_cannot_be_tidied_still_remembers(tmp_path: Path) -> None:
 def test_a_file_saved_all_day_does_not_make_the_state_grow_for_ever(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(state, "_LEAST_ROOM", 10_000)
+    monkeypatch.setattr(statefile, "_LEAST_ROOM", 10_000)
     path = os.fsencode(tmp_path / "state")
-    kept = state.State(path)
+    kept = statefile.State(path)
     kept.tidy().enter(tables.Table(), 0)
     kept.append([(b"other", tables.entry(found(), tables.OURS))], [])
     for ino in range(5_000):
@@ -194,7 +194,7 @@ def test_a_file_saved_all_day_does_not_make_the_state_grow_for_ever(
         kept.append([(b"log", tables.entry(found(ino=ino), tables.OURS))], [])
     assert os.path.getsize(path) < 25_000
     kept.close()
-    again = state.State(path)
+    again = statefile.State(path)
     table = tables.Table()
     again.tidy().enter(table, tables.OURS)
     assert table.unchanged(b"log", found(ino=4_999), b"")
@@ -203,21 +203,21 @@ def test_a_file_saved_all_day_does_not_make_the_state_grow_for_ever(
 
 
 @pytest.fixture
-def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> state.State:
+def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> statefile.State:
     """The file ``state``, which is tidied often."""
-    monkeypatch.setattr(state, "_LEAST_ROOM", 10_000)
-    kept = state.State(os.fsencode(tmp_path / "state"))
+    monkeypatch.setattr(statefile, "_LEAST_ROOM", 10_000)
+    kept = statefile.State(os.fsencode(tmp_path / "state"))
     kept.tidy()
     return kept
 
 
-def send(kept: state.State, path: bytes) -> None:
+def send(kept: statefile.State, path: bytes) -> None:
     kept.intend([path])
     kept.append([(path, tables.entry(found(), tables.OURS))], [], [path])
 
 
 def test_files_that_come_and_go_all_day_do_not_make_the_state_grow_for_ever(
-    kept: state.State, tmp_path: Path
+    kept: statefile.State, tmp_path: Path
 ) -> None:
     for count in range(5_000):
         send(kept, b"new%d" % count)
@@ -226,7 +226,7 @@ def test_files_that_come_and_go_all_day_do_not_make_the_state_grow_for_ever(
 
 
 def test_what_fails_all_day_does_not_make_the_state_grow_for_ever(
-    kept: state.State, tmp_path: Path
+    kept: statefile.State, tmp_path: Path
 ) -> None:
     for _ in range(5_000):
         kept.intend([b"d/", b"d/new"])
@@ -234,7 +234,7 @@ def test_what_fails_all_day_does_not_make_the_state_grow_for_ever(
 
 
 def test_a_first_copy_is_not_held_up_to_tidy_what_only_grew(
-    kept: state.State, tmp_path: Path
+    kept: statefile.State, tmp_path: Path
 ) -> None:
     """It would take as much memory again as the table has."""
     before = (tmp_path / "state").stat().st_ino
@@ -251,7 +251,7 @@ def test_a_version_whose_answer_was_lost_proves_nothing(
 
     Found by a hunt that kills: an edit with ``touch -r`` stayed behind.
     """
-    kept = state.State(os.fsencode(tmp_path / "state"))
+    kept = statefile.State(os.fsencode(tmp_path / "state"))
     kept.tidy().enter(tables.Table(), 0)
     if remembered:
         older = found(mtime=3 * SECOND + 1, ctime=3 * SECOND + 1)
@@ -260,7 +260,7 @@ def test_a_version_whose_answer_was_lost_proves_nothing(
         kept.intend([b"f"])
     kept.close()
     table = tables.Table()
-    state.State(os.fsencode(tmp_path / "state")).tidy().enter(
+    statefile.State(os.fsencode(tmp_path / "state")).tidy().enter(
         table, tables.OURS | tables.UNSEEN
     )
     table.merge_listing(b"", [listed(b"f", 7 * SECOND + 3)])
@@ -269,14 +269,14 @@ def test_a_version_whose_answer_was_lost_proves_nothing(
 
 def test_a_state_file_cannot_lead_outside(tmp_path: Path) -> None:
     path = os.fsencode(tmp_path / "state")
-    kept = state.State(path)
+    kept = statefile.State(path)
     kept.tidy()
     outside = [b"../v", b"../", b"a/../../v", b"/etc/v", b"..", b"a//b", b"", b"/"]
     kept.intend([*outside, b"good"])
     kept.append([(one, tables.entry(found(), tables.OURS)) for one in outside], [])
     kept.close()
     for _ in range(2):  # appended, and in blocks
-        again = state.State(path)
+        again = statefile.State(path)
         assert again.tidy().rows.keys() <= {b""}
         again.close()
 
@@ -288,9 +288,9 @@ def entry(**numbers: int) -> bytes:
     return tables.entry(found(**numbers), tables.OURS)
 
 
-def opened(path: Path) -> tuple[state.State, tables.Table]:
+def opened(path: Path) -> tuple[statefile.State, tables.Table]:
     """As the next start does it."""
-    kept = state.State(os.fsencode(path))
+    kept = statefile.State(os.fsencode(path))
     table = tables.Table()
     kept.tidy().enter(table, tables.OURS | tables.UNSEEN)
     return kept, table
@@ -445,8 +445,8 @@ def spoil(good: bytes, dice: random.Random) -> bytes:
 def test_of_a_damaged_file_only_what_was_written_is_remembered(tmp_path: Path) -> None:
     """And it is sure only where nothing is missing."""
     files = good_files(tmp_path)
-    true = remembered.parse(files[0]).rows
-    assert true == remembered.parse(files[1]).rows and true[b""][b"late"]
+    true = staterows.parse(files[0]).rows
+    assert true == staterows.parse(files[1]).rows and true[b""][b"late"]
     written = {entry(ino=number)[:-1] for number in range(100)}
     written |= {value[:-1] for row in true.values() for value in row.values()}
     written.add(tables.DOUBTED[:-1])
@@ -456,7 +456,7 @@ def test_of_a_damaged_file_only_what_was_written_is_remembered(tmp_path: Path) -
         dice = random.Random(seed)
         data = spoil(files[seed % 2], dice)
         with at_most(64 << 20):
-            kept = remembered.parse(data)
+            kept = staterows.parse(data)
         values = [value for row in kept.rows.values() for value in row.values()]
         assert {value[:-1] for value in values} <= written, seed
         if kept.rows != true:
@@ -471,13 +471,13 @@ def test_frames_that_nobody_has_written_cost_no_more_than_they_say() -> None:
     print(f"seeds from {first}")
     for seed in range(first, first + 2000):
         dice = random.Random(seed)
-        made = [frames.HEADER + frames.mark(frames.OPEN, 0)]
+        made = [stateframes.HEADER + stateframes.mark(stateframes.OPEN, 0)]
         for number in range(dice.randrange(1, 5)):
             kind = dice.choice([b"+", b"-", b"?", b"#", b"=", b"x"])
-            made.append(frames.frame(kind, content(dice), number))
+            made.append(stateframes.frame(kind, content(dice), number))
         table = tables.Table()
         with at_most(64 << 20):
-            kept = remembered.parse(b"".join(made))
+            kept = staterows.parse(b"".join(made))
             kept.enter(table, tables.OURS | tables.UNSEEN)
         for path, _ in table.below(b""):
             assert inside(path), seed
@@ -506,11 +506,11 @@ def content(dice: random.Random) -> bytes:
 def test_a_path_of_very_many_directories_is_left_out() -> None:
     """Each would have a row, and a path of its own."""
     paths = [b"%d/" % number + b"d/" * 30_000 + b"f" for number in range(100)]
-    data = frames.HEADER + frames.mark(frames.OPEN, 0)
-    data += frames.frame(b"?", b"\0".join(paths), 0)
+    data = stateframes.HEADER + stateframes.mark(stateframes.OPEN, 0)
+    data += stateframes.frame(b"?", b"\0".join(paths), 0)
     table = tables.Table()
     with at_most(64 << 20):
-        kept = remembered.parse(data)
+        kept = staterows.parse(data)
         kept.enter(table, tables.OURS)
     assert kept.damaged and sum(map(len, table.directories)) < 64 << 20
 
@@ -538,12 +538,12 @@ def test_a_cut_is_told_from_a_wrong_length(tmp_path: Path) -> None:
     kept.append([], [b"x"])
     os.close(kept._fd)
     data = bytearray(path.read_bytes())
-    at = data.index(frames.frame(b"+", b"", 0)[:4]) + 5
-    assert remembered.parse(bytes(data)).rows == {}
+    at = data.index(stateframes.frame(b"+", b"", 0)[:4]) + 5
+    assert staterows.parse(bytes(data)).rows == {}
     data[at + 2] ^= 1  # a length beyond the end
-    kept_ = remembered.parse(bytes(data))
+    kept_ = staterows.parse(bytes(data))
     assert kept_.damaged and kept_.old
-    assert not remembered.parse(path.read_bytes()[:-3]).old
+    assert not staterows.parse(path.read_bytes()[:-3]).old
 
 
 # --- whose file it is -----------------------------------------------------------------
@@ -552,8 +552,8 @@ def test_a_cut_is_told_from_a_wrong_length(tmp_path: Path) -> None:
 def test_no_foreign_file_is_overwritten(tmp_path: Path) -> None:
     for name, text in (("notes", "do not lose this\n"), ("one", "x"), ("zero", "\0")):
         (tmp_path / name).write_text(text)
-        with pytest.raises(state.Foreign):
-            state.State(os.fsencode(tmp_path / name)).tidy()
+        with pytest.raises(statefile.Foreign):
+            statefile.State(os.fsencode(tmp_path / name)).tidy()
         assert (tmp_path / name).read_text() == text
     (tmp_path / "state.new").write_text("mine")
     kept, _ = opened(tmp_path / "state")
@@ -566,7 +566,7 @@ def test_no_foreign_file_is_overwritten(tmp_path: Path) -> None:
 
 def test_a_state_file_of_another_version_begins_anew(tmp_path: Path) -> None:
     (tmp_path / "state").write_bytes(b"file-replicator state 2\n?x\0")
-    kept = state.State(os.fsencode(tmp_path / "state"))
+    kept = statefile.State(os.fsencode(tmp_path / "state"))
     assert kept.tidy().form == "other version"
     kept.append([(b"f", entry())], [])
     kept.close()
@@ -587,7 +587,7 @@ def test_what_others_may_have_put_there_is_refused(what: str, tmp_path: Path) ->
         path.touch(0o666)
         path.chmod(0o666)
     with pytest.raises(OSError):
-        state.State(os.fsencode(path))
+        statefile.State(os.fsencode(path))
     assert victim.read_text() == "precious"
 
 

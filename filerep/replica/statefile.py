@@ -49,9 +49,9 @@ import os
 
 from filerep import ownfiles
 from filerep.ownfiles import Held
-from filerep.replica import frames, remembered
+from filerep.replica import stateframes, staterows
 from filerep.replica import table as tables
-from filerep.replica.remembered import Remembered
+from filerep.replica.staterows import Remembered
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ class State:
 
         Raises OSError if the file cannot be written, ``Foreign`` if it must not be.
         """
-        kept = remembered.read(self._fd)
+        kept = staterows.read(self._fd)
         if kept.form == "foreign" and not self._ours:
             raise Foreign
         if kept.form != "ours":
@@ -116,7 +116,7 @@ class State:
         self._count, self._end = kept.count, kept.end
         self._room = max(_LEAST_ROOM, kept.end)
         if not kept.old:
-            self._mark(frames.OPEN)
+            self._mark(stateframes.OPEN)
         if kept.old or 8 * kept.logged > kept.end:
             try:
                 self._rewrite(kept)
@@ -126,7 +126,7 @@ class State:
 
     def recall(self) -> Remembered:
         """What is remembered by now; raises OSError."""
-        return remembered.read(self._fd)
+        return staterows.read(self._fd)
 
     def _rewrite(self, kept: Remembered) -> None:
         """Write everything anew, in rows, in a file that takes the old one's place."""
@@ -156,7 +156,7 @@ class State:
         """The run ends in order; let another one have the file."""
         if self._end and not self._failed:
             try:
-                self._mark(frames.ENDED)
+                self._mark(stateframes.ENDED)
             except OSError:
                 pass  # it will be taken for killed
         os.close(self._fd)
@@ -164,26 +164,28 @@ class State:
     def _begin(self) -> None:
         """Make it a file that remembers nothing; raises OSError."""
         os.ftruncate(self._fd, 0)
-        _write_all(self._fd, frames.HEADER + frames.mark(frames.OPEN, 0), 0)
-        self._count, self._end = 0, frames.BEGIN
+        _write_all(
+            self._fd, stateframes.HEADER + stateframes.mark(stateframes.OPEN, 0), 0
+        )
+        self._count, self._end = 0, stateframes.BEGIN
 
     def clear(self) -> None:
         """The far end is empty: nothing that was sent is there."""
-        self._count, self._end = 0, frames.BEGIN
+        self._count, self._end = 0, stateframes.BEGIN
         try:
             os.ftruncate(self._fd, self._end)  # the rest stays: the disk may be full
-            self._mark(frames.OPEN)
+            self._mark(stateframes.OPEN)
         except OSError:
             self._give_up()
 
     def name(self, about: bytes, kept: Remembered) -> None:
         """Have the file say what it is of, if it has not ``kept`` that; raises OSError."""
-        if about != kept.about or self._end == frames.BEGIN:
-            self._write([(remembered.ABOUT, about)])
+        if about != kept.about or self._end == stateframes.BEGIN:
+            self._write([(staterows.ABOUT, about)])
 
     def intend(self, paths: Sequence[bytes]) -> None:
         """Remember that ``paths`` are about to be sent, a directory's ending in ``/``."""
-        self._write(_joined(remembered.INTENDED, paths))
+        self._write(_joined(staterows.INTENDED, paths))
 
     def append(
         self,
@@ -196,19 +198,19 @@ class State:
         Those of ``put`` in ``grown`` were intended, and not remembered before.
         """
         self._room += _lasting(grown) - _lasting(removed)
-        found = _joined(remembered.REMOVED, removed)
+        found = _joined(staterows.REMOVED, removed)
         for some in _by_width(put):
             for paths in _portions(some):
                 entries = [some[path] for path in paths]
-                found.append((remembered.PUT, remembered.put(paths, entries)))
+                found.append((staterows.PUT, staterows.put(paths, entries)))
         self._write(found)
 
     def confirm(self, digests: dict[bytes, bytes]) -> None:
         """Remember listings, by directory, that showed just what is remembered now."""
         found = []
         for paths in _portions(digests):
-            data = remembered.shown({path: digests[path] for path in paths})
-            found.append((remembered.SHOWN, data))
+            data = staterows.shown({path: digests[path] for path in paths})
+            found.append((staterows.SHOWN, data))
         self._write(found)
 
     def _write(self, found: list[tuple[bytes, bytes]]) -> None:
@@ -217,7 +219,7 @@ class State:
             return
         data = b""
         for kind, content in found:
-            data += frames.frame(kind, content, self._count)
+            data += stateframes.frame(kind, content, self._count)
             self._count += 1
         try:
             _write_all(self._fd, data, self._end)
@@ -237,7 +239,7 @@ class State:
         self._failed = True
         try:
             os.ftruncate(self._fd, self._end)
-            self._mark(frames.UNWRITTEN)
+            self._mark(stateframes.UNWRITTEN)
         except OSError:
             try:
                 os.unlink(self.path)
@@ -245,7 +247,9 @@ class State:
                 pass
 
     def _mark(self, sign: bytes) -> None:
-        _write_all(self._fd, frames.mark(sign, self._count), len(frames.HEADER))
+        _write_all(
+            self._fd, stateframes.mark(sign, self._count), len(stateframes.HEADER)
+        )
 
 
 def _by_width(pairs: list[tuple[bytes, bytes]]) -> Iterator[dict[bytes, bytes]]:
@@ -266,7 +270,7 @@ def _joined(kind: bytes, paths: Sequence[bytes]) -> list[tuple[bytes, bytes]]:
 def _portions(paths: Sequence[bytes] | dict[bytes, bytes]) -> Iterator[list[bytes]]:
     """``paths``, but for those that are too long to be remembered, as much as a frame holds."""
     size = sum(map(len, paths)) + tables.ENTRY_BYTES * len(paths)
-    if size <= remembered.MOST_PATH:  # as nearly always
+    if size <= staterows.MOST_PATH:  # as nearly always
         if paths:
             yield list(paths)
         return
@@ -274,7 +278,7 @@ def _portions(paths: Sequence[bytes] | dict[bytes, bytes]) -> Iterator[list[byte
     size = 0
     for path in paths:
         length = len(path)
-        if length > remembered.MOST_PATH:
+        if length > staterows.MOST_PATH:
             continue
         some.append(path)
         size += length + tables.ENTRY_BYTES
@@ -293,7 +297,7 @@ def _lasting(paths: Sequence[bytes]) -> int:
     """
     if not paths:
         return 0
-    heads = 2 * frames.FRAME_BYTES + remembered.HEAD_BYTES
+    heads = 2 * stateframes.FRAME_BYTES + staterows.HEAD_BYTES
     return heads + 2 * sum(map(len, paths)) + (2 + tables.ENTRY_BYTES) * len(paths)
 
 
@@ -314,8 +318,8 @@ def _remove_leftover(path: bytes) -> None:
     except OSError:
         return
     try:
-        name = os.read(fd, len(frames.NAME))
-        ours = name == frames.NAME[: len(name)]
+        name = os.read(fd, len(stateframes.NAME))
+        ours = name == stateframes.NAME[: len(name)]
     except OSError:
         ours = False
     os.close(fd)

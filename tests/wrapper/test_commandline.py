@@ -11,7 +11,7 @@ from programs import ROOT, run
 
 from filerep import command, replicate
 from filerep.command import Stop
-from filerep.wrapper.typed import Typed
+from filerep.wrapper.commandline import Typed
 
 REPLICATOR = str(ROOT / "bin/file-replicator")
 TAKES_VALUE = {
