@@ -31,9 +31,10 @@ class Echoes:
     def __init__(self, source: Source) -> None:
         self._source = source
         self._digests: dict[bytes, bytes] = {}
+        self._asked: dict[bytes, bytes] = {}  # of files that are not sent yet
 
     def heard(self, path: bytes, status: os.stat_result, value: bytes) -> bool:
-        """Does ``path`` hold what it did when this was asked last?
+        """Does ``path`` hold what it did when it arrived there last?
 
         ``value`` is what the far end has, which looks the same. Raises OSError.
         """
@@ -42,11 +43,24 @@ class Echoes:
         found = self._digest(path, status)
         if found is None:
             return False
+        if len(self._asked) >= _MOST_FILES:
+            self._asked.clear()
+        self._asked[path] = found
+        return found == self._digests.get(path)
+
+    def asked(self, path: bytes) -> Optional[bytes]:
+        """The digest of ``path`` when it was asked for last, which is about to be sent."""
+        return self._asked.pop(path, None)
+
+    def arrived(self, path: bytes, found: bytes) -> None:
+        """``path`` is over there with that digest.
+
+        Not sooner: a look may be put off, or come to nothing, and the next one must not take
+        the same file for one that has come back.
+        """
         if len(self._digests) >= _MOST_FILES:
             self._digests.clear()
-        known = self._digests.get(path)
         self._digests[path] = found
-        return found == known
 
     def _digest(self, path: bytes, status: os.stat_result) -> Optional[bytes]:
         """Of what the file holds, and of how it looks; None if that is not ``status`` any more."""

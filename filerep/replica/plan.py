@@ -29,7 +29,7 @@ from filerep.source import changed_meanwhile, kind
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container
+    from collections.abc import Callable, Container, Iterable
     from typing import Optional
 
     from filerep.farend.ways import Way
@@ -117,6 +117,12 @@ class Plan:
     def named(self, path: bytes) -> None:
         """``path`` is to be looked at whatever is there."""
         self._gone_only.discard(path)
+
+    def arrived(self, sent: Sent, paths: Iterable[bytes]) -> None:
+        """These ``paths`` of ``sent`` are over there as they were sent."""
+        for path in paths:
+            if path in sent.echoes:
+                self._echoes.arrived(path, sent.echoes[path])
 
     def _knows(self, path: bytes) -> bool:
         table = self._table
@@ -272,6 +278,9 @@ class Plan:
             return
         sent.batch.add(path, status, target, new, way)
         sent.planned.add(path)
+        found = self._echoes.asked(path)
+        if found is not None:
+            sent.echoes[path] = found
         if way is not None and way.verb == b"take":
             self._delete(way.source, sent)
         sent.intended += [directory + b"/" for directory, _ in new]

@@ -25,6 +25,7 @@ class Sent:
         self.shaken = False  # trouble with an earlier batch may have undone this one
         self.claimed: Optional[bytes] = b""  # the directory that was last, to save time
         self.taken = 0  # paths that were looked at for it
+        self.echoes: dict[bytes, bytes] = {}  # digests, see echoes.py
         self.lent: list[int] = []  # memory it is sent from, see lentpages.py
         self.started = 0.0  # monotonic seconds
         self.archive = 0  # bytes of it, as they are unpacked

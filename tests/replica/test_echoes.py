@@ -25,7 +25,12 @@ def test_it_is_sent_once_and_then_while_it_changes(tmp_path: Path) -> None:
     value = tables.entry(path.stat(), tables.OURS)
 
     def heard() -> bool:
-        return echoes.heard(b"f", path.stat(), value)
+        """Is it an echo? If it is not, it is sent."""
+        told = echoes.heard(b"f", path.stat(), value)
+        found = echoes.asked(b"f")
+        if not told and found is not None:
+            echoes.arrived(b"f", found)
+        return told
 
     comes_back(path, "one")
     assert not heard()
@@ -37,3 +42,15 @@ def test_it_is_sent_once_and_then_while_it_changes(tmp_path: Path) -> None:
     assert heard()
     comes_back(path, "two", mtime=1)
     assert not heard()
+
+
+def test_a_file_that_is_looked_at_twice_before_it_is_sent_is_no_echo(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "f"
+    comes_back(path, "one")
+    echoes = Echoes(Source(bytes(tmp_path)))
+    value = tables.entry(path.stat(), tables.OURS)
+    comes_back(path, "two")
+    for _ in range(3):
+        assert not echoes.heard(b"f", path.stat(), value)
