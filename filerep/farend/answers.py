@@ -39,7 +39,7 @@ _FORMS = {
     word.encode(): parts
     for words, parts in (
         ("bye again", (_NONE, _NONE, _NONE)),
-        ("ok hook", (_NUMBER, _NONE, _NONE)),
+        ("ok hook modes", (_NUMBER, _NONE, _NONE)),
         ("tools", (_NUMBER, _NONE, _TEXT)),
         ("error", (_NONE, _NONE, _TEXT)),
         ("failed torn", (_NUMBER, _NUMBER, _TEXT)),

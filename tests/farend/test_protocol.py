@@ -6,6 +6,7 @@ import re
 
 from programs import ROOT
 
+from filerep.farend import answers
 from filerep.farend.shell import script_text
 
 FAREND = ROOT / "filerep/farend"
@@ -25,6 +26,12 @@ def test_each_answer_of_the_receiver_is_in_the_protocol() -> None:
     said |= set(re.findall(r"\becho (bye)\b", SCRIPTS))
     assert {"ok", "failed", "bad", "lost", "there", "kept", "bye"} <= said
     assert said <= first_words("5. ")
+
+
+def test_each_answer_in_the_protocol_is_understood() -> None:
+    words = first_words("5. ") - {"listing", "filerep"}
+    assert {"ok", "modes", "stale", "bye"} <= words
+    assert words <= {word.decode() for word in answers._FORMS}
 
 
 def test_each_word_that_is_told_at_the_start_is_in_the_protocol() -> None:
