@@ -189,7 +189,7 @@ class Parts:
     def _distrust(self, path: bytes) -> None:
         """What was thought to be over there for ``path`` is not."""
         self.reuse.distrust(path)
-        self.pieces.abandon(path)
+        self.pieces.distrust(path)
 
 
 def _is_locked(root: bytes) -> bool:

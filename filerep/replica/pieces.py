@@ -38,7 +38,10 @@ _READ = 1 << 20
 class Transfer:
     """A file that goes in pieces, and how far it has come."""
 
-    def __init__(self, path: bytes, status: os.stat_result, economy: Economy) -> None:
+    def __init__(
+        self, path: bytes, status: os.stat_result, economy: Economy, shown: bool
+    ) -> None:
+        """``shown``: is a digest to show in the end that it is right?"""
         self.path = path
         self.status = status
         self.sent = 0  # bytes
@@ -46,7 +49,7 @@ class Transfer:
         self.name = digest(path + repr(look).encode()).hex()
         # The pieces are put together in the stage, where nobody else writes; a digest of all is
         # for a link on which there is time for it.
-        tools = economy.tools if economy.reuses else None
+        tools = economy.tools if economy.reuses and shown else None
         self._digest: Any = tools.digest() if tools else None
         self._signer = Signer(economy.block) if economy.reuses else None
 
@@ -123,6 +126,7 @@ class Pieces:
         self._torn = torn
         self._there = dict(there)
         self.current: Optional[Transfer] = None
+        self._doubted: set[bytes] = set()
 
     def __bool__(self) -> bool:
         return self.current is not None
@@ -136,6 +140,14 @@ class Pieces:
         if self.current is not None and self.current.path == path:
             self.current = None
 
+    def distrust(self, path: bytes) -> None:
+        """The digest of ``path`` was wrong: it goes once more, and without one.
+
+        The digest tool over there may be what is wrong, and it would be so each time.
+        """
+        self.abandon(path)
+        self._doubted.add(path)
+
     def begin(self) -> bool:
         """Take the next large file, if it goes in pieces; else it is left."""
         path = next(iter(self._waiting))
@@ -145,7 +157,10 @@ class Pieces:
         if not self._economy.in_pieces(status.st_size):
             return False
         del self._waiting[path]
-        self.current = Transfer(path, status, self._economy)
+        self.current = Transfer(
+            path, status, self._economy, path not in self._doubted
+        )
+        self._doubted.discard(path)
         self._take_up(self.current)
         return True
 

@@ -71,7 +71,6 @@ class Reuse:
     def check(self, path: bytes, status: os.stat_result) -> Optional[Way]:
         """How to see that ``path`` is the same over there; None if it is known not to be."""
         if path in self._wrong or any(odd in path for odd in _ODD):
-            self._wrong.discard(path)
             return None
         try:
             fd = self._source.open(path)
@@ -152,10 +151,10 @@ class Reuse:
 
     def way(self, path: bytes, status: os.stat_result) -> Optional[Way]:
         """How the regular file ``path`` is to be made over there; None: sent whole."""
-        if not self._economy.reuses or not self._economy.worth(status.st_size):
-            return None
         if path in self._wrong:
-            self._wrong.discard(path)
+            self._wrong.discard(path)  # forgotten here alone: nothing else may ask before
+            return None
+        if not self._economy.reuses or not self._economy.worth(status.st_size):
             return None
         if any(odd in path for odd in _ODD):
             return None
