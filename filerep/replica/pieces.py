@@ -157,9 +157,7 @@ class Pieces:
         if not self._economy.in_pieces(status.st_size):
             return False
         del self._waiting[path]
-        self.current = Transfer(
-            path, status, self._economy, path not in self._doubted
-        )
+        self.current = Transfer(path, status, self._economy, path not in self._doubted)
         self._doubted.discard(path)
         self._take_up(self.current)
         return True

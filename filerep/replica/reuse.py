@@ -152,7 +152,9 @@ class Reuse:
     def way(self, path: bytes, status: os.stat_result) -> Optional[Way]:
         """How the regular file ``path`` is to be made over there; None: sent whole."""
         if path in self._wrong:
-            self._wrong.discard(path)  # forgotten here alone: nothing else may ask before
+            self._wrong.discard(
+                path
+            )  # forgotten here alone: nothing else may ask before
             return None
         if not self._economy.reuses or not self._economy.worth(status.st_size):
             return None

@@ -14,7 +14,7 @@ import farends
 import pytest
 from farends import FarEnd, local_shell, with_command
 from pipelines import name_of
-from programs import run, running
+from programs import Running, run, running
 
 ONCE = "--no-replicate-on-change"
 
@@ -252,6 +252,10 @@ def test_with_no_delete_nothing_of_the_far_ends_is_dropped_for_a_directory(
     assert kept.is_symlink() if what == "link" else kept.read_text() == "made there"
 
 
+def tars_of(program: Running) -> list[int]:
+    return [pid for pid in program.family() if name_of(pid) == "tar"]
+
+
 @pytest.mark.parametrize("shell", ["bash", "bash-dash", "dash", "mksh", "zsh", "ksh93"])
 def test_a_tar_that_is_killed_while_it_waits_costs_nothing(
     shell: str, base: Path, source: Path
@@ -260,10 +264,9 @@ def test_a_tar_that_is_killed_while_it_waits_costs_nothing(
     with running(*start(far, source)) as program:
         program.says("in sync")
         for text in ("2", "3"):
-            tars = [pid for pid in program.family() if name_of(pid) == "tar"]
-            for pid in tars:
+            program.wait_for(lambda: tars_of(program))  # the next one starts by itself
+            for pid in tars_of(program):
                 os.kill(pid, signal.SIGKILL)
-            assert tars
             (source / "f").write_text(text)
             program.wait_for(lambda: (far.here / "src/f").read_text() == text)
         assert waits(far, source) == 0
