@@ -152,9 +152,8 @@ class Reuse:
     def way(self, path: bytes, status: os.stat_result) -> Optional[Way]:
         """How the regular file ``path`` is to be made over there; None: sent whole."""
         if path in self._wrong:
-            self._wrong.discard(
-                path
-            )  # forgotten here alone: nothing else may ask before
+            # Forgotten here alone: it is asked last, and those before it must know, too.
+            self._wrong.discard(path)
             return None
         if not self._economy.reuses or not self._economy.worth(status.st_size):
             return None
