@@ -6,7 +6,7 @@ import time
 
 from filerep.farend.batch import Batch
 from filerep.replica.queues import Paths, Rows
-from filerep.replica.sent import Sent
+from filerep.replica.sent import NotInThisBatch, Sent
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -120,12 +120,18 @@ class Filler:
         return False
 
     def put_off(self, path: bytes, size: int, sent: Sent, queue: Queue) -> bool:
-        """Leave a large file for when nothing else is to be sent."""
+        """Leave a large file for when nothing else is to be sent.
+
+        Raises ``NotInThisBatch`` if it is its turn now, to go in pieces.
+        """
         schedule = self._schedule
         self.pieces.abandon(path)
         if sent.lot:
             return False
         if self._economy.in_pieces(size):
+            if queue is schedule.big:
+                # Put behind the others it would come again, and so would they: for ever.
+                raise NotInThisBatch
             schedule.big[path] = None
             return True
         if size <= self._pace.limit or queue is schedule.big:

@@ -23,7 +23,7 @@ from filerep.replica.echoes import Echoes
 from filerep.replica.inventory import STAGE_PREFIX
 from filerep.replica.plain import Plain
 from filerep.replica.retries import LIST
-from filerep.replica.reuse import Unknown
+from filerep.replica.sent import NotInThisBatch
 from filerep.replica.twins import Twins, one_name
 from filerep.source import changed_meanwhile, kind
 
@@ -43,16 +43,12 @@ EMPTIED_WAIT = 0.05
 _STALE_WAIT = 0.01
 
 
-class _Planned(Exception):
-    """A path that this batch deals with already is in the way."""
-
-
 class Plan:
     """Looks at paths and puts what follows into a batch.
 
     ``failing`` are paths that have a time of their own to be tried. ``later(path, wait)``
     has a path looked at again in ``wait`` seconds; ``too_big(path, size, sent, queue)`` may
-    take a file away from this batch.
+    take a file away from this batch, or raise ``NotInThisBatch``.
     """
 
     def __init__(
@@ -185,7 +181,7 @@ class Plan:
                 self._enter(path)
             else:
                 self._plan_absent(path, sent, queue)
-        except (_Planned, Unknown):
+        except NotInThisBatch:
             return False
         except OSError as error:
             if changed_meanwhile(error):
@@ -311,7 +307,7 @@ class Plan:
         while directory not in known and directory not in staged:
             status = self._source.look(directory)
             if directory in sent.planned:
-                raise _Planned
+                raise NotInThisBatch  # it deals with what is in the way
             if kind(status) != stat.S_IFDIR:
                 return None  # its own record comes, or came before this one
             assert status is not None

@@ -16,6 +16,7 @@ import stat
 
 from filerep.farend.ways import Way
 from filerep.replica import table as tables
+from filerep.replica.sent import NotInThisBatch
 from filerep.replica.signature import QUARTERS, Comparison, Signer
 from filerep.source import changed_meanwhile, same
 
@@ -34,10 +35,6 @@ _GUESS_BYTES = 4096  # for files of less a wrong guess costs more than it saves
 _SIGNED_BYTES = 1 << 16  # files of so much are worth a signature of their own
 # Names that a digest tool writes otherwise than they are.
 _ODD = (b"\n", b"\\", b"\r")
-
-
-class Unknown(Exception):
-    """The far end has not told yet what it can do."""
 
 
 class Reuse:
@@ -132,8 +129,8 @@ class Reuse:
         """How to see that ``path`` is the same, which has its size, mode and time still.
 
         Restored from a copy it has another inode, and mostly the same content. An edit may have
-        kept its time, too: only a digest tells. Raises ``Unknown`` if the far end has to be
-        asked first what it has for that.
+        kept its time, too: only a digest tells. Raises ``NotInThisBatch`` if the far
+        end has to be asked first what it has for that.
         """
         value = self._table.get(path)
         if value is None or tables.marks(value) & (tables.UNSURE | tables.LISTED):
@@ -143,7 +140,7 @@ class Reuse:
         if tables.inode_of(value) == status.st_ino:
             return None  # it was written to, and its time set back
         if self._economy.want():
-            raise Unknown
+            raise NotInThisBatch
         tools = self._economy.tools
         if tools is None or not tools.digests:
             return None

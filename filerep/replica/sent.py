@@ -10,6 +10,10 @@ if TYPE_CHECKING:
     from filerep.replica.retries import Lot
 
 
+class NotInThisBatch(Exception):
+    """A path has to wait for the next batch, and is the first to be looked at for it."""
+
+
 class Sent:
     """A batch, planned or under way: what it changed in the table, to be kept or doubted."""
 

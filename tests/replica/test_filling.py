@@ -1,0 +1,44 @@
+"""What a batch takes from the queues, and what it leaves there."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+from filerep.replica.filling import Filler
+from filerep.replica.pace import Pace
+from filerep.replica.restless import Restless
+from filerep.replica.schedule import Schedule
+from filerep.replica.sent import Flight, NotInThisBatch, Sent
+
+
+def test_a_file_whose_turn_it_is_to_go_in_pieces_is_looked_at_once() -> None:
+    # Put behind the others it came again in the same batch, thousands of times, and each
+    # time all of it was read.
+    schedule = Schedule(
+        lambda: 0.0, Restless(lambda: 0.0, lambda path: None, lambda: 1.0)
+    )
+    economy: Any = SimpleNamespace(in_pieces=lambda size: True)
+    inventory: Any = SimpleNamespace(knows=lambda directory: True)
+    filler = Filler(
+        b"stage", schedule, Flight(), inventory, Pace(), economy, on_mark=lambda: None
+    )
+    filler.pieces = SimpleNamespace(abandon=lambda path: None)  # type: ignore[assignment]
+    looked_at: list[bytes] = []
+
+    def row(directory: bytes, paths: list[bytes], sent: Sent, queue: Any) -> int:
+        for number, path in enumerate(paths):
+            looked_at.append(path)
+            try:
+                if path != b"gone":
+                    filler.put_off(path, 20_000_000, sent, queue)
+            except NotInThisBatch:
+                return number
+        return len(paths)
+
+    filler.plan = SimpleNamespace(row=row)  # type: ignore[assignment]
+    for path in (b"gone", b"large", b"other"):
+        schedule.big[path] = None
+    filler.from_queue(schedule.big)
+    assert looked_at == [b"gone", b"large"]
+    assert list(schedule.big) == [b"large", b"other"]
