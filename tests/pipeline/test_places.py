@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from programs import ROOT, run, running
+from programs import ROOT, environment, run, running
 
 REPLICATOR = str(ROOT / "bin/file-replicator")
 SHELLS = ["bash", "dash", "busybox sh", "mksh", "zsh"]
@@ -111,8 +111,7 @@ def test_a_dot_means_the_real_name(place: Path, source: Path) -> None:
 def test_our_home_put_in_by_our_shell_is_told_so(place: Path, source: Path) -> None:
     (place / "f").write_text("")
     home = place / "f"
-    env = {**os.environ, "HOME": str(home), "PYTHONPATH": str(ROOT)}
-    env["XDG_STATE_HOME"] = str(place / "state")
+    env = environment(HOME=str(home), XDG_STATE_HOME=str(place / "state"))
     done = run([REPLICATOR, "--once", source, home / "code", "bash"], env=env)
     assert done.returncode == 69
     said = done.stderr.decode()
