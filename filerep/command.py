@@ -31,6 +31,15 @@ IO_ERROR = 74
 INTERRUPTED = 130
 TERMINATED = 143
 
+# What the machine lacks or has broken, or somebody has locked away; all else is our own doing.
+_REFUSALS = frozenset(
+    getattr(errno, name)
+    for name in (
+        *("EACCES", "EAGAIN", "EDQUOT", "EIO", "EMFILE", "ENFILE", "ENOLCK"),
+        *("ENOMEM", "ENOSPC", "EPERM", "EROFS", "ESTALE"),
+    )
+)
+
 _LARGEST = 700_000
 
 
@@ -61,6 +70,21 @@ class OutputError(Exception):
 def reason(error: OSError) -> str:
     """The system's words for ``error``, without Python's number and path."""
     return os.strerror(error.errno) if error.errno else str(error)
+
+
+def refused(error: BaseException) -> str:
+    """What the system refused, in words, if ``error`` means that; nothing if it is a bug."""
+    if isinstance(error, MemoryError):
+        return f"the system refused: {os.strerror(errno.ENOMEM)}"
+    if isinstance(error, ImportError):
+        # Parts are loaded when they are needed, and the disk may fail or an upgrade come before.
+        name = quote(error.name or "?")
+        return f"cannot load {name}, a part of the program: was it replaced meanwhile?"
+    if isinstance(error, OSError) and error.errno in _REFUSALS:
+        named = isinstance(error.filename, (str, bytes))
+        where = f" {quote(error.filename)}" if named else ""
+        return f"the system refused{where}: {reason(error)}"
+    return ""
 
 
 class Command:
@@ -133,11 +157,16 @@ def run(
         return IO_ERROR
     except KeyboardInterrupt:
         return BySignal(INTERRUPTED)
-    except Exception as error:  # a bug: said in one line, whole with --debugging
+    except Exception as error:
+        # In one line, whole with --debugging.
         if command.args.get("--debugging") or os.environ.get("FILEREP_DEBUG"):
             import traceback
 
             traceback.print_exc()
+        said = refused(error)
+        if said:
+            command.say(said)
+            return OS_ERROR
         words_ = f"{type(error).__name__}: {error}".replace("\n", " ")
         command.say(f"internal error, please report it: {words_}")
         return BUG

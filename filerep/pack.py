@@ -66,6 +66,8 @@ Exit status:
   64  wrong usage, or standard output is a terminal
   66  SRC cannot be used, or was moved, deleted or unmounted
   69  with --wire: the far end or the connection failed
+  70  a bug
+  71  the system refused
   74  the output could not be written
 
 Examples:
@@ -75,6 +77,7 @@ Examples:
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 from stat import S_ISLNK, S_ISREG
@@ -420,7 +423,7 @@ def _main(run: Command) -> int:
         f"{quote(path)} is written by this run itself, and left out"
     )
     wire = run.args["--wire"] is not None
-    state = None if run.args["--dry-run"] else _open_state(run.args["--state"], wire)
+    state = None if run.args["--dry-run"] else _open_state(run, wire)
     try:
         if wire:
             return _converse(run, root, source, state)
@@ -454,8 +457,9 @@ def _open_source(root: bytes) -> Source:
         raise Stop(command.NO_INPUT, f"cannot open {quote(root)}: {why}") from None
 
 
-def _open_state(path: Optional[str], wire: bool) -> Optional[State]:
-    """``wire``: it is file-replicator's, in a place of its own."""
+def _open_state(run: Command, wire: bool) -> Optional[State]:
+    """``wire``: it is file-replicator's, in a place of its own, and can be done without."""
+    path = run.args["--state"]
     if not path:
         return None
     from filerep.replica.statefile import Busy, State
@@ -466,8 +470,20 @@ def _open_state(path: Optional[str], wire: bool) -> Optional[State]:
         said = f"{quote(path)} is in use by another run"
         raise Stop(command.UNAVAILABLE, said) from None
     except OSError as error:
+        if wire:
+            _forget(run, error)
+            # What it says may not be so any more by the next start.
+            with contextlib.suppress(OSError):
+                os.unlink(path)
+            return None
         said = f"cannot use {quote(path)}: {command.reason(error)}"
         raise Stop(command.IO_ERROR, said) from None
+
+
+def _forget(run: Command, error: OSError) -> None:
+    from filerep.replica.memory import FORGOTTEN
+
+    run.say(f"cannot write the state file, {command.reason(error)}: {FORGOTTEN}")
 
 
 def _tidied(run: Command, state: State) -> Remembered:
@@ -553,7 +569,6 @@ def _converse(run: Command, root: bytes, source: Source, state: Optional[State])
     from filerep.farend.connection import Connection, Output
     from filerep.replica.conversation import Conversation
     from filerep.replica.economy import Refused
-    from filerep.replica.memory import FORGOTTEN
     from filerep.replica.options import Here, Tell
     from filerep.replica.staterows import Remembered
 
@@ -565,7 +580,9 @@ def _converse(run: Command, root: bytes, source: Source, state: Optional[State])
     try:
         remembered = _remembered(run, state)
     except OSError as error:
-        run.say(f"cannot write the state file, {command.reason(error)}: {FORGOTTEN}")
+        _forget(run, error)
+        if state is not None:
+            state.give_up()
         remembered, state = Remembered(), None
     rules = _rules(run, root) if options.mirror else None
     with open(_descriptor(run, "--wire"), "rb") as told:
@@ -580,8 +597,7 @@ def _converse(run: Command, root: bytes, source: Source, state: Optional[State])
         try:
             state.name(os.fsencode(run.args["--about"] or ""), remembered)
         except OSError as error:
-            why = command.reason(error)
-            run.say(f"cannot write the state file, {why}: {FORGOTTEN}")
+            _forget(run, error)
             state = None
     talk = Conversation(
         Here(source, table, state, rules),

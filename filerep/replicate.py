@@ -124,7 +124,7 @@ Exit status:
   69   the connection or the far end failed, or refused some of the files; none
        runs that could be waited for, or another runs already
   70   a bug
-  71   the system refused (no process, no descriptor)
+  71   the system refused: no process, no descriptor, no memory, a broken disk
 
 Ctrl-C, SIGTERM and SIGHUP end it by the signal itself, once the far end is
 tidied up; a shell shows that as 130, 143 and 129.
@@ -221,6 +221,9 @@ def _main(run: Command, typed: Typed) -> int:
             display.failure(str(stop))
             events.tell("message", program=run.program, text=str(stop))
         return status
+    except Exception as error:
+        status = command.OS_ERROR if command.refused(error) else command.BUG
+        raise
     finally:
         events.tell("end", status=int(status))
         events.close()

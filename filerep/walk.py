@@ -71,6 +71,8 @@ Exit status:
       printed
   64  wrong usage
   66  SRC is not a directory, or a FILE cannot be used
+  70  a bug
+  71  the system refused
   74  standard output took no more (a reader that closes it is no error)
 
 Examples:

@@ -176,7 +176,7 @@ class State:
             os.ftruncate(self._fd, self._end)  # the rest stays: the disk may be full
             self._mark(stateframes.OPEN)
         except OSError:
-            self._give_up()
+            self.give_up()
 
     def name(self, about: bytes, kept: Remembered) -> None:
         """Have the file say what it is of, if it has not ``kept`` that; raises OSError."""
@@ -228,10 +228,10 @@ class State:
             if self._room < 0:
                 self.tidy()
         except OSError:
-            self._give_up()
+            self.give_up()
             raise
 
-    def _give_up(self) -> None:
+    def give_up(self) -> None:
         """What happens from now on is not remembered: have the next start know that.
 
         None of it takes room on the disk. If nothing can be written at all, the file goes.

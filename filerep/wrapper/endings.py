@@ -85,4 +85,5 @@ def stage_ended(name: str, status: int, lost: str, refused: str) -> NoReturn:
         raise Lost(f"{name} was asked to end by a signal")
     if is_good(status):
         raise Lost(f"{name} ended")
-    raise Stop(status, "")
+    # What it could not write to was a pipe of ours.
+    raise Stop(command.OS_ERROR if status == command.IO_ERROR else status, "")

@@ -46,20 +46,25 @@ _ESCAPE = re.compile(rb"\\([0-7]{3})")
 _LOOP = "each change would cause the next"
 
 
+# There is no such file, or not for us. With any other error what must be refused would not be.
+_UNTOLD = (FileNotFoundError, NotADirectoryError, PermissionError)
+
+
 def boot_id() -> str:
-    """The running kernel; nothing if it cannot be told."""
+    """The running kernel; nothing where it cannot be told. Raises OSError."""
     try:
         with open("/proc/sys/kernel/random/boot_id") as file:
             return file.read().strip()
-    except OSError:
+    except _UNTOLD:
         return ""
 
 
 def mounts_here() -> list[Mount]:
+    """What is mounted, as far as that is told; raises OSError."""
     try:
         with open("/proc/self/mountinfo", "rb") as file:
             return [mount(b" ".join(line.split(b" ")[2:5])) for line in file]
-    except OSError:
+    except _UNTOLD:
         return []
 
 

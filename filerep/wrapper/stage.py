@@ -14,7 +14,7 @@ import select
 import signal
 import subprocess
 
-from filerep.command import OS_ERROR, leave
+from filerep.command import OS_ERROR, leave, refused
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -122,8 +122,8 @@ def _become(
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         leave(body())
     except BaseException as error:
-        said = f"{name}: internal error, please report it: {error!r}\n"
-        os.write(2, said.encode(errors="backslashreplace"))
+        why = refused(error) or f"internal error, please report it: {error!r}"
+        os.write(2, f"{name}: {why}\n".encode(errors="backslashreplace"))
     finally:
         os._exit(OS_ERROR)
 
