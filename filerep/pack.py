@@ -49,16 +49,17 @@ Options that file-replicator gives it:
   --whole-file       Send whole files always; else as the connection shows.
   --no-whole-file    Never send what the far end holds already.
   --mirror           Remove what only the far end has; twice: without limit.
-                     What is left there is said by the rest of these.
-  --gitignore        Leave what is ignored (the default).
-  --no-gitignore     No file is ignored.
-  --exclude PATTERN  Leave what matches.
-  --include PATTERN  Do not leave what matches.
+                     What does not count stays there; the rest of these, as
+                     fr-walk has them, say what counts.
+  --gitignore        What is ignored does not (the default).
+  --no-gitignore     What is ignored does.
+  --exclude PATTERN  What matches does not.
+  --include PATTERN  What matches does.
   --exclude-from FILE
-                     Leave what matches a line of FILE.
+                     What matches a line of FILE does not.
   --include-from FILE
-                     Do not leave what matches a line of FILE.
-  --editor-files     Do not leave editors' files.
+                     What matches a line of FILE does.
+  --editor-files     Editors' files do.
 
 Exit status:
   0   everything was sent
@@ -562,6 +563,27 @@ def _rules(run: Command, root: bytes) -> Rules:
     return ignore.load_asked(root, run.args, run.on_error, run.say)
 
 
+def _counting(run: Command, root: bytes, paths: list[bytes]) -> list[bytes]:
+    """Those of ``paths`` that fr-walk would name by now; all, where that cannot be told."""
+    from filerep.rules import ignore
+    from filerep.rules.sieve import Sieve
+
+    def nobody(*_: object) -> None:
+        """Who reads the rules to send by them has told what is wrong."""
+
+    def load() -> Rules:
+        return ignore.load_asked(root, run.args, nobody, nobody)
+
+    try:
+        sieve = Sieve(root, load(), load, nobody, nobody)
+        try:
+            return sieve.sift(paths, False)
+        finally:
+            sieve.close()
+    except (OSError, Stop):
+        return paths
+
+
 def _converse(run: Command, root: bytes, source: Source, state: Optional[State]) -> int:
     """The wire mode: see conversation.py."""
     from filerep.farend.abilities import Far
@@ -600,7 +622,7 @@ def _converse(run: Command, root: bytes, source: Source, state: Optional[State])
             _forget(run, error)
             state = None
     talk = Conversation(
-        Here(source, table, state, rules),
+        Here(source, table, state, rules, lambda paths: _counting(run, root, paths)),
         Connection(far, answers, out),
         options,
         Tell(run.say, run.on_error, report),

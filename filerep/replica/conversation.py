@@ -86,6 +86,7 @@ class Conversation:
             self._parts.here.source.forget_directories()
             self._parts.hearing.take()
             self._parts.schedule.wake()
+            self._parts.schedule.again(self._parts.unread.wake())
             if self._parts.silence.too_long():
                 self._departures.command(b":")
             if self._parts.reporter.tally:
@@ -214,6 +215,7 @@ class Conversation:
         )
         due = [
             self._parts.schedule.due(),
+            self._parts.unread.due(),
             retry,
             self._parts.silence.due(),
             hook,

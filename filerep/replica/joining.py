@@ -21,7 +21,7 @@ from filerep.replica.plan import Plan
 from filerep.replica.repairs import Mender
 from filerep.replica.reporting import Reporter
 from filerep.replica.restless import Restless
-from filerep.replica.retries import Failures, Unread
+from filerep.replica.retries import Failures
 from filerep.replica.reuse import Reuse
 from filerep.replica.schedule import Schedule
 from filerep.replica.sending import Sender
@@ -29,6 +29,7 @@ from filerep.replica.sent import Flight
 from filerep.replica.settling import Settling
 from filerep.replica.twins import Twins
 from filerep.replica.undo import Undo
+from filerep.replica.unread import Unread
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -59,7 +60,9 @@ class Parts:
         restless = Restless(time.monotonic, self._mtime, lambda: pace.rate)
         schedule = self.schedule = Schedule(time.monotonic, restless)
         flight = self.flight = Flight()
-        unread = self.unread = Unread(tell.on_error)
+        unread = self.unread = Unread(
+            here.source, here.counting, tell.on_error, time.monotonic
+        )
         self.silence = Silence(options.keepalive, flight)
         reporter = Reporter(
             tell.report, options.progress, options.dry_run, options.names

@@ -55,12 +55,17 @@ class Here:
         table: Table,
         state: Optional[State] = None,
         rules: Optional[Rules] = None,
+        counting: Callable[[list[bytes]], list[bytes]] = lambda paths: paths,
     ) -> None:
-        """``rules`` are what --mirror leaves alone, None without it."""
+        """``rules`` are what --mirror leaves alone, None without it.
+
+        ``counting`` gives those of some paths that count now.
+        """
         self.source = source
         self.table = table
         self.state = state
         self.rules = rules
+        self.counting = counting
 
 
 class Tell:

@@ -22,9 +22,9 @@ from filerep.replica import table as tables
 from filerep.replica.echoes import Echoes
 from filerep.replica.inventory import STAGE_PREFIX
 from filerep.replica.plain import Plain
-from filerep.replica.retries import LIST
 from filerep.replica.sent import NotInThisBatch
 from filerep.replica.twins import Twins, one_name
+from filerep.replica.unread import LIST
 from filerep.source import changed_meanwhile, kind
 
 TYPE_CHECKING = False

@@ -40,47 +40,6 @@ class Lot:
         return id(self) < id(other)
 
 
-# What cannot be done with a directory, as `Unread.add` is told.
-LIST = "list"
-
-
-class Unread:
-    """What could not be read here when it was last named; it is missing over there."""
-
-    def __init__(self, on_error: Callable[[str, bytes, OSError], None]) -> None:
-        self._on_error = on_error
-        self._paths: set[bytes] = set()
-        self._said: set[bytes] = set()
-
-    def __len__(self) -> int:
-        return len(self._paths)
-
-    def add(self, action: str, path: bytes, error: OSError) -> None:
-        self._paths.add(path)
-        # Of a directory those have told who went to list it.
-        if action != LIST and path not in self._said:
-            self._said.add(path)
-            self._on_error(action, path, error)
-
-    def named(self, path: bytes) -> list[bytes]:
-        """``path`` will be looked at again; so will be, if they count, those below ``d/``.
-
-        What is in a directory that could not be read is to be looked at again with it.
-        """
-        if path not in self._paths:
-            self._said.discard(path)  # it could be read the last time
-        if not self._paths:
-            return []
-        if path.endswith(b"/"):
-            below = b"" if path == b"./" else path
-            self._paths = {p for p in self._paths if not p.startswith(below)}
-            self._paths.discard(path[:-1])
-            return []
-        inside = [p for p in self._paths if p.startswith(path + b"/")]
-        self._paths.difference_update(inside, (path,))
-        return inside
-
-
 class Failures:
     """The paths the far end could not write or remove, and when they are tried again."""
 

@@ -27,8 +27,9 @@ if TYPE_CHECKING:
     from filerep.replica.plan import Plan
     from filerep.replica.reporting import Reporter
     from filerep.replica.restless import Restless
-    from filerep.replica.retries import Failures, Unread
+    from filerep.replica.retries import Failures
     from filerep.replica.schedule import Schedule
+    from filerep.replica.unread import Unread
 
 # Where changes never pause, so long is tried to reach a point with nothing under way.
 _QUIET_WAIT = 0.5
@@ -87,6 +88,7 @@ class Settling:
         """A script waits for what was named before this; told once nothing is left."""
         self._marks += 1
         self._failures.mark()
+        self._schedule.again(self._unread.take())
         self._schedule.again(self._restless.owe())
 
     def holds_back(self) -> bool:
@@ -141,7 +143,7 @@ class Settling:
             return False
         if self._marks and not self._restless.owed and not self._failures.before_mark():
             for _ in range(self._marks):
-                missing = len(self._failures) + len(self._unread)
+                missing = len(self._failures) + self._unread.count()
                 self._reporter.mark(missing, self._on_sync.to_end)
             self._marks = 0
         if not self._failures:

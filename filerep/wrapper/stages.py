@@ -138,8 +138,9 @@ def pack_options(job: Job, mirrors: bool) -> list[str]:
     for name in _PASSED_ON:
         options += [name] if args[name] else []
     options += [] if job.walks else ["--no-initial"]
+    options += job.rules()
     if args["--mirror"] and mirrors:
-        options += ["--mirror"] * args["--mirror"] + job.rules()
+        options += ["--mirror"] * args["--mirror"]
     if args["--on-sync"]:
         options += ["--on-sync", args["--on-sync"]]
     own = _own_files(1, 2)

@@ -440,6 +440,25 @@ def test_a_state_file_that_cannot_be_used_is_done_without_and_goes(
     assert not state.exists()
 
 
+def test_what_could_not_be_read_for_a_moment_arrives_by_itself(
+    base: Path, place: Path
+) -> None:
+    far = local_shell("dash", "gnu", base).fresh()
+    (place / "src").mkdir()
+    words = [str(place / "src"), far.parent, *far.command]
+    with running("file-replicator", "--audit", "0", *words) as program:
+        program.says("in sync")
+        (pack,) = [pid for pid in program.family() if name_of(pid) == "fr-pack"]
+        fault = Fault("fr-pack", False, "openat", "EIO", "1+")
+        strace = Strace(pack, fault, place / "strace")
+        (place / "src/f").write_text("1")
+        program.says("cannot read 'f': Input/output error")
+        assert run(["file-replicator", "--wait", *words]).returncode == 69
+        strace.end()
+        program.wait_for((far.here / "src/f").exists)
+        assert run(["file-replicator", "--wait", *words]).returncode == 0
+
+
 @pytest.mark.timeout(HUNT + 300)
 def hunt(base: Path) -> None:
     deadline = time.monotonic() + HUNT

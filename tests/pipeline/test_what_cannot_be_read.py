@@ -52,3 +52,33 @@ def test_a_directory_that_cannot_be_read_is_no_success_for_who_waits(
         wait_for(lambda: waited() == 0)
         assert (place / "there/src/d/f").read_text() == "1"
         assert it.errors.count(b"cannot read 'd'") <= seen + 1
+
+
+@BOTH
+def test_a_file_that_cannot_be_read_is_missed_until_it_can_or_does_not_count(
+    options: tuple[str, ...], place: Path
+) -> None:
+    (place / "src").mkdir()
+    for name in "abc":
+        (place / "src" / name).write_text(name)
+        (place / "src" / name).chmod(0)
+    (place / "there").mkdir()
+    words = [str(place / "src"), str(place / "there"), "bash"]
+    program = [*without_rights(), "file-replicator"]
+    env = environment(XDG_STATE_HOME=str(place / "state"))
+
+    def waited() -> bytes:
+        return run([*program, "--wait", *words], env=env).stderr
+
+    with running(*program, "--audit", "1", *options, *words, env=env) as it:
+        it.says("watching")
+        time.sleep(1.2)  # an audit, or a look: neither makes that forgotten
+        assert b"3 paths could not be read" in waited()
+        (place / "src/.gitignore").write_text("a\n")
+        wait_for(lambda: b"2 paths could not be read" in waited())
+        (place / "src/b").unlink()
+        wait_for(lambda: b"one path could not be read" in waited())
+        (place / "src/c").chmod(0o644)
+        wait_for(lambda: not waited())
+        assert sorted(os.listdir(place / "there/src"))[1:] == [".gitignore", "c"]
+        assert it.errors.count(b"cannot read") == 3
