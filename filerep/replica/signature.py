@@ -30,10 +30,12 @@ _BITS = 20  # of each CRC
 _ONES = (1 << _BITS) - 1
 _WINDOW = 1 << 24  # bytes that are looked through at a time
 
-# What a search may cost, where little is as it was: bytes to look through for the block that is
-# expected, in sizes of the file; places that look right at first, for one search; and stretches
-# of a block's length in which any block is looked for, and one more for each megabyte.
-_SEARCHED_SIZES = 3
+# What a search may cost, where little is as it was: bytes to look through for a block, in sizes
+# of the file, where a place that looks right at first counts as so many bytes; such places, for
+# one search; and stretches of a block's length in which any block is looked for, and one more for
+# each megabyte.
+_SEARCHED_SIZES = 16
+_TRY_BYTES = 1 << 9
 _TRIES = 64
 _STRETCHES = 16
 _NEAR = 2  # blocks: so far ahead is believed at once
@@ -114,6 +116,7 @@ class Comparison:
         self._fronts: set[tuple[bytes, int]] = set()  # and the first quarter's CRC
         self._numbers: dict[bytes, int] = {}  # by mark
         self._far: dict[int, int] = {}  # where in the file an old block is further on
+        self._beyond = -1  # one of them: the first behind many that are gone
         self._signer = Signer(block)
         self.digest = digest
         self.ranges: list[Range] = []
@@ -132,7 +135,7 @@ class Comparison:
 
     def read(self, fd: int, size: int) -> bool:
         """Take in the file open as ``fd``; False if it has not ``size`` bytes."""
-        self._to_search = _SEARCHED_SIZES * size
+        self._to_search = _SEARCHED_SIZES * size + _WINDOW
         self._stretches = _STRETCHES + (size >> 20)
         data = b""
         base = 0  # where in the file ``data`` begins
@@ -192,7 +195,9 @@ class Comparison:
                 return at + ahead * block, expected + ahead
         # Something was put before it, or the first of some blocks was removed.
         far = len(data)
-        for old in (expected, expected + 1):
+        if not at or self._in_step:
+            self._beyond = self._look_beyond(data, base, at)
+        for old in (expected, expected + 1, self._beyond):
             found = self._far.get(old, -1) - base
             if found < at:
                 found = self._search(data, at, old)
@@ -202,7 +207,7 @@ class Comparison:
                 self._far[old] = base + found
                 far = min(far, found)
         # Any block at all: what was moved within the file, what is left behind a removal.
-        if self._stretches > 0:
+        if self._stretches > 0 and self._to_search > 0:
             self._stretches -= 1
             place, old = self._any(data, at)
             if place >= 0:
@@ -212,9 +217,33 @@ class Comparison:
             return min(at + block, far), expected
         return min(at + block, len(data)), expected + 1
 
+    @property
+    def _in_step(self) -> bool:
+        """Was what came last in the old file?"""
+        return bool(self.ranges) and self.ranges[-1].old >= 0
+
+    def _look_beyond(self, data: bytes, base: int, at: int) -> int:
+        """The first old block behind many that are gone, if it is found; else -1.
+
+        Looked for at steps that double, and then back from where one was found.
+        """
+        step = 2
+        while self._expected + step < len(self._old):
+            old = self._expected + step
+            found = self._search(data, at, old)
+            if found >= 0:
+                while found - self._block >= at and self._same(
+                    data, found - self._block, old - 1
+                ):
+                    found, old = found - self._block, old - 1
+                self._far[old] = base + found
+                return old
+            step *= 2
+        return -1
+
     def _search(self, data: bytes, at: int, old: int) -> int:
         """Where behind ``at`` that old block begins, -1 for nowhere."""
-        if old >= len(self._old) or self._length(old) < _HEAD:
+        if not 0 <= old < len(self._old) or self._length(old) < _HEAD:
             return -1
         head = self._old[old][:_HEAD]
         for _ in range(_TRIES):
@@ -224,6 +253,7 @@ class Comparison:
             self._to_search -= (found if found >= 0 else len(data)) - at
             if found < 0 or self._same(data, found, old):
                 return found
+            self._to_search -= _TRY_BYTES
             at = found + 1
         return -1
 
@@ -243,6 +273,7 @@ class Comparison:
             head = data[place : place + _HEAD]
             if head not in heads:
                 continue
+            self._to_search -= _TRY_BYTES
             front = crc32(view[place : place + quarter]) & _ONES
             if (head, front) in fronts:
                 old = numbers.get(mark(view[place : place + block], block), -1)

@@ -86,6 +86,10 @@ def edits(data: bytes) -> dict[str, tuple[bytes, int]]:
         "inserted": (data[:middle] + b"some words\n" + data[middle:], 2 * BLOCK),
         "cut at the front": (data[1000:], BLOCK),
         "cut in the middle": (data[:middle] + data[middle + 5000 :], 2 * BLOCK),
+        "much written anew": (
+            data[:150_000] + draw.randbytes(400_000) + data[400_000:],
+            400_000 + 2 * BLOCK,
+        ),
         "cut at the end": (data[:-5000], BLOCK),
         "its front at its end": (data[7 * BLOCK :] + data[: 7 * BLOCK], BLOCK),
         "pieces in another order": (
