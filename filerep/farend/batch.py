@@ -247,9 +247,9 @@ class Batch:
     def bytes_before(self) -> int:
         """How many bytes of its files went in pieces, in batches before this one."""
         return sum(
-            member.status.st_size - member.size
+            member.way.before
             for member in self.reused
-            if member.way is not None and member.way.verb == b"last"
+            if member.way is not None and member.way.puts
         )
 
     def compared(self) -> set[bytes]:
@@ -438,9 +438,11 @@ class Batch:
         staged, way = self._staged(first), first.way
         mode = b"%o" % (first.status.st_mode & 0o777)
         digest = way.digest.encode()
-        if verb == b"build":
+        if verb in (b"build", b"rest"):
             old = shell_quote(first.path.rpartition(b"/")[2])
-            words = [digest, mode, old, staged, *way.words]
+            before = 2 if verb == b"rest" else 0  # as `last` has them
+            words = [*way.words[:before], digest, mode, old, staged]
+            words += way.words[before:]
         elif verb == b"piece":
             words = [*way.words, staged]
         elif verb == b"last":

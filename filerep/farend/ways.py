@@ -20,9 +20,19 @@ class Way:
     * ``copy``, ``take``: another path has, ``source``; with `take` that is about to go.
     * ``build``: made of ranges of what is at its path, and of what is sent.
     * ``piece``, ``last``: the next bytes of it are sent, to be put behind those before.
+    * ``rest``: the same, of what is new in a file that is then built.
     """
 
-    __slots__ = ("verb", "digest", "source", "words", "ranges", "size", "signature")
+    __slots__ = (
+        "verb",
+        "digest",
+        "source",
+        "words",
+        "ranges",
+        "size",
+        "before",
+        "signature",
+    )
 
     def __init__(
         self,
@@ -43,6 +53,7 @@ class Way:
             ranges  # what of the file is sent: where it begins, how many bytes
         )
         self.size = sum(length for _, length in ranges)
+        self.before = 0  # bytes of it that went in batches before this one
         self.signature = signature  # of the whole file, if it is known by now
 
     @property

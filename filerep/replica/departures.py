@@ -96,19 +96,15 @@ class Departures:
             return sent
         queue = self._parts.schedule.turn(bool(self._parts.pieces))
         if queue is None:
-            return self._parts.filler.piece() if self._parts.pieces else None
-        if queue is self._parts.schedule.big and self._pieces_begin():
-            return self._parts.filler.command()
+            return self._piece() if self._parts.pieces else None
         return self._parts.filler.from_queue(queue)
 
-    def _pieces_begin(self) -> bool:
-        """Does the next large file go in pieces? The far end is taught how, if need be."""
-        if not self._parts.pieces.begin():
-            return False
+    def _piece(self) -> Sent:
+        """The next piece of a large file; the far end is taught how, if need be."""
         question = self._parts.economy.ask()
         if question:
             self.command(*question)
-        return True
+        return self._parts.filler.piece()
 
     def list_if_many(self) -> None:
         if self._parts.inventory.wanted > _MANY_LISTINGS and self.may_list():

@@ -10,8 +10,11 @@ from filerep.replica.sent import NotInThisBatch, Sent
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable
+    from typing import Optional
 
+    from filerep.farend.ways import Way
     from filerep.replica.economy import Economy
     from filerep.replica.inventory import Inventory
     from filerep.replica.pace import Pace
@@ -119,20 +122,31 @@ class Filler:
                 return True
         return False
 
-    def put_off(self, path: bytes, size: int, sent: Sent, queue: Queue) -> bool:
-        """Leave a large file for when nothing else is to be sent.
+    def put_off(
+        self,
+        path: bytes,
+        status: os.stat_result,
+        way: Optional[Way],
+        sent: Sent,
+        queue: Queue,
+    ) -> bool:
+        """Leave a large file for when nothing else is to be sent, or begin with its pieces.
 
-        Raises ``NotInThisBatch`` if it is its turn now, to go in pieces.
+        Raises ``NotInThisBatch`` if another goes in pieces now.
         """
+        size = status.st_size if way is None else way.size
         schedule = self._schedule
         self.pieces.abandon(path)
         if sent.lot:
             return False
         if self._economy.in_pieces(size):
-            if queue is schedule.big:
+            if queue is not schedule.big:
+                schedule.big[path] = None
+            elif self.pieces:
                 # Put behind the others it would come again, and so would they: for ever.
                 raise NotInThisBatch
-            schedule.big[path] = None
+            else:
+                self.pieces.begin(path, status, way)
             return True
         if size <= self._pace.limit or queue is schedule.big:
             return False

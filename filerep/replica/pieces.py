@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from filerep.replica.plan import Plan
     from filerep.replica.queues import Paths
     from filerep.replica.sent import Sent
-    from filerep.replica.table import Table
     from filerep.source import Source
 
 # A file that was begun because the connection was not known begins anew, and whole, if that is
@@ -39,14 +38,26 @@ class Transfer:
     """A file that goes in pieces, and how far it has come."""
 
     def __init__(
-        self, path: bytes, status: os.stat_result, economy: Economy, shown: bool
+        self,
+        path: bytes,
+        status: os.stat_result,
+        way: Optional[Way],
+        economy: Economy,
+        shown: bool,
     ) -> None:
-        """``shown``: is a digest to show in the end that it is right?"""
+        """``way``: how it is built of what is there and of the pieces; None: they are all of it.
+
+        ``shown``: is a digest to show in the end that it is right?
+        """
         self.path = path
         self.status = status
-        self.sent = 0  # bytes
+        self.way = way
+        self.ranges = [(0, status.st_size)] if way is None else way.ranges
+        self.size = status.st_size if way is None else way.size  # bytes that are sent
+        self.sent = 0
         look = (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
-        self.name = digest(path + repr(look).encode()).hex()
+        words = b" ".join(way.words) if way is not None else b""
+        self.name = digest(path + repr(look).encode() + words).hex()
         # The pieces are put together in the stage, where nobody else writes; a digest of all is
         # for a link on which there is time for it.
         tools = economy.tools if economy.reuses and shown else None
@@ -54,13 +65,20 @@ class Transfer:
         self._signer = Signer(economy.block) if economy.reuses else None
 
     @property
-    def whole(self) -> bool:
-        return self.sent == self.status.st_size
-
-    @property
     def digests(self) -> bool:
         """Can the far end show that it has the right bytes?"""
         return self._digest is not None
+
+    def next(self, length: int) -> list[tuple[int, int]]:
+        """Where in the file the next ``length`` bytes are that are to be sent."""
+        found, passed = [], 0
+        for start, size in self.ranges:
+            skip = max(0, self.sent - passed)
+            if skip < size and length > 0:
+                found.append((start + skip, min(size - skip, length)))
+                length -= found[-1][1]
+            passed += size
+        return found
 
     def read(self, data: memoryview) -> None:
         """This is what comes next in the file."""
@@ -83,14 +101,19 @@ class Piece(Way):
     __slots__ = ("transfer",)
 
     def __init__(self, transfer: Transfer, length: int) -> None:
-        last = transfer.sent + length == transfer.status.st_size
-        super().__init__(
-            b"last" if last else b"piece",
+        built = transfer.way
+        words = [transfer.name.encode(), b"%d" % transfer.sent]
+        if transfer.sent + length < transfer.size:
+            super().__init__(b"piece")
+        elif built is not None:
+            super().__init__(b"rest", built.digest, signature=built.signature)
+            words += built.words
+        else:
             # As long as it will be, for who counts before it is read.
-            "0" * len(transfer.digest()),
-            words=[transfer.name.encode(), b"%d" % transfer.sent],
-            ranges=[(transfer.sent, length)],
-        )
+            super().__init__(b"last", "0" * len(transfer.digest()))
+        self.words = words
+        self.ranges, self.size = transfer.next(length), length
+        self.before = transfer.sent
         self.transfer = transfer
 
     def read(self, data: memoryview) -> None:
@@ -110,7 +133,6 @@ class Pieces:
     def __init__(
         self,
         source: Source,
-        table: Table,
         economy: Economy,
         waiting: Paths,
         torn: Callable[[bytes, int], None],
@@ -120,7 +142,6 @@ class Pieces:
         changed looked at again; ``there`` says how much of which file a cut run has sent.
         """
         self._source = source
-        self._table = table
         self._economy = economy
         self._waiting = waiting
         self._torn = torn
@@ -148,19 +169,12 @@ class Pieces:
         self.abandon(path)
         self._doubted.add(path)
 
-    def begin(self) -> bool:
-        """Take the next large file, if it goes in pieces; else it is left."""
-        path = next(iter(self._waiting))
-        status = self._look(path)
-        if status is None or self._table.unchanged(path, status, b""):
-            return False
-        if not self._economy.in_pieces(status.st_size):
-            return False
-        del self._waiting[path]
-        self.current = Transfer(path, status, self._economy, path not in self._doubted)
+    def begin(self, path: bytes, status: os.stat_result, way: Optional[Way]) -> None:
+        """``path`` is the next that goes in pieces, in that way."""
+        shown = path not in self._doubted
         self._doubted.discard(path)
+        self.current = Transfer(path, status, way, self._economy, shown)
         self._take_up(self.current)
-        return True
 
     def _take_up(self, transfer: Transfer) -> None:
         """Go on where a connection that was cut has ended, if the file is the same still.
@@ -168,7 +182,10 @@ class Pieces:
         That is what its name over there says. What arrived is shown right with the rest.
         """
         there = self._there.pop(transfer.name, 0)
-        if not transfer.digests or not 0 < there <= transfer.status.st_size:
+        if not transfer.digests or not 0 < there <= transfer.size:
+            return
+        if transfer.way is not None:
+            transfer.sent = there
             return
         try:
             fd = self._source.open(transfer.path)
@@ -188,11 +205,11 @@ class Pieces:
         """Add the next piece to the batch ``sent``, which is empty yet."""
         transfer = self.current
         assert transfer is not None
-        path, size = transfer.path, transfer.status.st_size
+        path, size = transfer.path, transfer.size
         status = self._look(path)
         if status is None or not same(status, transfer.status):
             self.current = None
-            self._torn(path, size)
+            self._torn(path, transfer.status.st_size)
             return
         sooner = transfer.sent * _LITTLE < size and not self._economy.in_pieces(size)
         if sooner and transfer.sent:
@@ -201,7 +218,7 @@ class Pieces:
             return
         length = min(self._economy.piece(size), size - transfer.sent)
         piece = Piece(transfer, length)
-        if piece.verb == b"last":
+        if piece.puts:
             self.current = None
             plan.place(path, transfer.status, b"", sent, piece)
         else:

@@ -47,8 +47,8 @@ class Plan:
     """Looks at paths and puts what follows into a batch.
 
     ``failing`` are paths that have a time of their own to be tried. ``later(path, wait)``
-    has a path looked at again in ``wait`` seconds; ``too_big(path, size, sent, queue)`` may
-    take a file away from this batch, or raise ``NotInThisBatch``.
+    has a path looked at again in ``wait`` seconds; ``too_big(path, status, way, sent, queue)``
+    may take a file away from this batch, or raise ``NotInThisBatch``.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class Plan:
         failing: Container[bytes],
         on_error: Callable[[str, bytes, OSError], None],
         later: Callable[[bytes, float], None],
-        too_big: Callable[[bytes, int, Sent, Paths], bool],
+        too_big: Callable[[bytes, os.stat_result, Optional[Way], Sent, Paths], bool],
         reuse: Reuse,
     ) -> None:
         self._source = source
@@ -255,8 +255,7 @@ class Plan:
             # It is taken by a link. Both names would be one file, were the other one to stay.
             if not self._deletes or way.source in sent.planned:
                 way.verb = b"copy"
-        size = status.st_size if way is None else way.size
-        if not link and self._too_big(path, size, sent, queue):
+        if not link and self._too_big(path, status, way, sent, queue):
             return
         self.place(path, status, target, sent, way)
 

@@ -283,8 +283,8 @@ class Sender:
         if self._mixed:
             self._restless.sent_torn(member.path, size)
         elif size >= _RESTLESS_BYTES or self._restless:
-            whole = way is None or way.verb == b"last"
-            self._restless.sent(member.path, size if whole else member.size, size)
+            before = 0 if way is None else way.before
+            self._restless.sent(member.path, before + member.size, size)
 
     def _put_off(self, path: bytes, size: int) -> None:
         """It was not sent: when to look again."""

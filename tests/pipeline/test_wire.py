@@ -691,6 +691,29 @@ def test_what_moves_while_a_file_of_it_is_under_way_is_right(
             line.settle(program)
 
 
+@pytest.mark.parametrize("name", ["dash+gnu", "busybox+busybox"])
+def test_of_much_that_is_new_in_a_large_file_the_pieces_are_no_more_than_that(
+    name: str, far_end: Callable[[str], FarEnd], place: Path
+) -> None:
+    # More than what a second takes: it went in pieces, but all of the file.
+    line = Line(slow(far_end(name), 500_000, place / "count"), place, tiny=False)
+    path, new = line.source / "large", noise(1_500_000, "new")
+    old = b"".join(noise(8, number) + bytes(56) for number in range(62_500))
+    path.write_bytes(old)
+    small = line.source / "small"
+    with line.watching() as program:
+        save(path, old)  # what it is made of is known by now
+        line.settle(program)
+        before = counts(place / "count")[0]
+        save(path, old[:1_000_000] + new + old[2_000_000:] + new[:1000])
+        program.wait_for(lambda: counts(place / "count")[0] > before + 300_000)
+        small.write_text("saved meanwhile")
+        program.wait_for(lambda: (line.there / "small").exists())
+        assert (line.there / "large").read_bytes() == old
+        line.settle(program)
+        assert counts(place / "count")[0] - before < 1_800_000
+
+
 @SOME
 def test_a_file_that_changes_while_its_pieces_go_is_one_version_in_the_end(
     name: str, far_end: Callable[[str], FarEnd], place: Path

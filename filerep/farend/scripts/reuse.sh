@@ -203,3 +203,19 @@ last() {
   fi
   rm -f "$3"
 }
+# rest NAME SIZE HEX MODE OLD STAGED SIZE WORD...: the last bytes of what is new in a file, which
+# is built then
+rest() {
+  dirty=1
+  if piece "$1" "$2" "$6"; then
+    f=$S/.parts/$1
+    if { touch -r "$6" "$f" && mv -f "$f" "$6"; } 2>/dev/null; then
+      shift 2
+      build "$@"
+      return
+    fi
+    rm -f "$f"
+    stale
+  fi
+  rm -f "$6"
+}
