@@ -84,7 +84,7 @@ class Reuse:
         return Way(b"same", digest, signature=found.signature)
 
     def distrust(self, path: bytes) -> None:
-        """What was thought to be there was not: send ``path`` whole, the next time."""
+        """What was thought to be there was not: send ``path`` whole, until all is sent."""
         self.differing += self.checks and path not in self._wrong
         self._wrong.add(path)
 
@@ -148,11 +148,11 @@ class Reuse:
 
     def way(self, path: bytes, status: os.stat_result) -> Optional[Way]:
         """How the regular file ``path`` is to be made over there; None: sent whole."""
-        if path in self._wrong:
-            # Forgotten here alone: it is asked last, and those before it must know, too.
-            self._wrong.discard(path)
-            return None
-        if not self._economy.reuses or not self._economy.worth(status.st_size):
+        if (
+            path in self._wrong
+            or not self._economy.reuses
+            or not self._economy.worth(status.st_size)
+        ):
             return None
         if any(odd in path for odd in _ODD):
             return None

@@ -7,8 +7,8 @@ Each path waits in one of these places:
 * ``later``: just emptied, say; urgent in a moment.
 * ``big``: larger than a batch; when nothing else is to be done.
 
-Besides, but not here: with the restless, until they have rested; in the inventory, until its directory is listed; in the failures, with a
-time of its own; in a batch that is planned ahead.
+Besides, but not here: with the restless, until they have rested; in the inventory, until its
+directory is listed; in the failures, with a time of its own; in a batch that is planned ahead.
 """
 
 from __future__ import annotations
