@@ -193,6 +193,9 @@ class Batch:
         self.files: list[tuple[bytes, bytes]] = (
             []
         )  # for these: names in the stage, data
+        # What goes from a directory and is retained, with the number of where.
+        self.retained: dict[bytes, tuple[int, list[bytes]]] = {}
+        self.released: list[int] = []  # what is retained no more
         self._groups: dict[bytes, Group] = {}
         self.reused: list[Member] = []  # those of ``members`` that have a way
         self._times: list[int] = []  # the mtimes of ``directories``, in ns
@@ -323,6 +326,8 @@ class Batch:
         """
         self.numbered = []
         lines: list[bytes] = [b"# %d" % self.number, *self.lessons]
+        for directory, (number, paths) in self.retained.items():
+            lines += self._retaining(number, directory, paths)
         given = list(self._reusing(lines, unfit)) if self.reused else []
         lines += self._removing(b"del", sorted(self.deletions))
         # The inner directories first: b"a/b" sorts behind b"a".
@@ -360,6 +365,11 @@ class Batch:
         lines += puts + given
         if unfit:
             lines.append(b"dirty=1")
+        if self.released:
+            shelves = [
+                b"'./%s/.retained/%d'" % (self.stage, one) for one in self.released
+            ]
+            lines += [b"rm -rf " + b" ".join(some) for some in in_calls(shelves)]
         found.append((COMMIT, b"\n".join(lines + self.commands) + b"\n"))
         return found
 
@@ -427,6 +437,15 @@ class Batch:
                     [member.path for member in some],
                     [self._staged(member) for member in some],
                 )
+
+    def _retaining(
+        self, number: int, directory: bytes, paths: list[bytes]
+    ) -> Iterator[bytes]:
+        quoted = [shell_quote(b"./" + path) for path in paths]
+        for some in in_calls(quoted):
+            now, paths = paths[: len(some)], paths[len(some) :]
+            words = [b"%d" % number, *some]
+            yield self._stanza(b"retain", self._chain(directory), now, words)
 
     def _staged(self, member: Member) -> bytes:
         return shell_quote(b"./%s/%s" % (self.stage, member.name))

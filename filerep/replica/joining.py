@@ -114,6 +114,7 @@ class Parts:
             tell.say,
             schedule.again,
             self._distrust,
+            reuse.retained,
         )
         root = here.source.root
         on_sync = OnSync(

@@ -271,6 +271,8 @@ class Plan:
         new = self._new_directories(path, sent)
         if new is None:
             return
+        if way is None or way.verb not in (b"same", b"keep"):
+            self._reuse.replaced(path, sent.batch)
         sent.batch.add(path, status, target, new, way)
         sent.planned.add(path)
         found = self._echoes.asked(path)
@@ -370,6 +372,7 @@ class Plan:
             self._delete(path, sent)
 
     def _delete(self, path: bytes, sent: Sent) -> None:
+        self._reuse.replaced(path, sent.batch)
         inside = path.rpartition(b"/")[0] in self._table.directories
         if (inside or not self._complete) and not self._is_renamed(path):
             sent.batch.deletions.append(path)

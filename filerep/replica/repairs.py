@@ -11,7 +11,7 @@ import time
 from filerep.command import UNAVAILABLE, Stop
 from filerep.pathstream import quote
 from filerep.replica import table as tables
-from filerep.replica.retries import Failures, plainly
+from filerep.replica.retries import DISK_FULL, Failures, plainly
 from filerep.replica.undo import Undo, directories
 
 TYPE_CHECKING = False
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from filerep.farend.batch import Stanza
     from filerep.replica.inventory import Inventory
+    from filerep.replica.retained import Retained
     from filerep.replica.sent import Sent
 
 _KILLED_WAIT = 2.0
@@ -37,6 +38,7 @@ class Mender:
         say: Callable[[str], None],
         again: Callable[[Iterable[bytes]], None],
         distrust: Callable[[bytes], None],
+        retained: Retained,
     ) -> None:
         """``distrust`` is told what is not there as it was thought to be."""
         self._undo = undo
@@ -46,12 +48,14 @@ class Mender:
         self._say = say
         self._again = again
         self._distrust = distrust
+        self._retained = retained
         self._modes_told = False  # that some directories' cannot be changed
 
     def mend(self, sent: Sent) -> set[bytes]:
         """Act on what the far end could not do; the paths of the batch that are void."""
         void: set[bytes] = set()
         if sent.void:
+            self._retained.not_emptied(sent.batch.released)
             void = set(sent.paths)
             self._undo.doubt(sent, void)
             self._again(void)
@@ -167,6 +171,7 @@ class Mender:
         ``status`` is tar's. Raises ``Stop`` if there is nothing to try again.
         """
         paths = sent.paths
+        self._retained.not_emptied(sent.batch.released)
         if sent.batch.commands and sent.batch.commands[-1] in (b":", b"tools"):
             return  # a full disk, say: it has answered, or does without
         if not paths:
@@ -174,6 +179,9 @@ class Mender:
         self._undo.doubt(sent, set(paths))
         for path in paths:
             self._distrust(path)
+        if plainly(words) == DISK_FULL and self._retained.give_way():
+            self._again(paths)
+            return
         size = -(-len(paths) // 8)
         for at in range(0, len(paths), size):
             # Once more at least: what failed may have been tar, and none of the paths. That

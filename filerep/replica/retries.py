@@ -22,7 +22,7 @@ _RETRY_WAIT = (0.5, 30.0)
 _LOT_PAUSE = 4.0  # times what the failure took, before the next lot is tried
 MARK_PATIENCE = 3.0
 
-_DISK_FULL = "its disk is full"
+DISK_FULL = "its disk is full"
 
 
 class Lot:
@@ -117,7 +117,7 @@ class Failures:
         Of what was tried one by one since, twice as much is tried next, and at once: room may
         be scarce. Another cause may be one path's own, which would spoil it for the others.
         """
-        if lot.words != _DISK_FULL or not self.why.keys().isdisjoint(lot.paths):
+        if lot.words != DISK_FULL or not self.why.keys().isdisjoint(lot.paths):
             return
         paths: list[bytes] = []
         for entry in sorted(self._lots):
@@ -167,13 +167,13 @@ class Failures:
 
     def _full(self, lot: Lot) -> bool:
         """Is a full disk behind it, which will be full for a while?"""
-        return any(self.why.get(path) == _DISK_FULL for path in lot.paths)
+        return any(self.why.get(path) == DISK_FULL for path in lot.paths)
 
 
 def plainly(words: str) -> str:
     """The far end's words, with what to do where a common cause is behind them."""
     if "No space left" in words or "Wrote only " in words:  # the second is GNU tar's
-        return _DISK_FULL
+        return DISK_FULL
     if words.startswith("not writable by "):
         who, _, line = words[len("not writable by ") :].partition(", ")
         fields = line.split(None, 8)

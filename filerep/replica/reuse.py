@@ -1,7 +1,7 @@
 """Of a file that is to be sent: does the far end hold it already, or most of it?
 
-Three questions, in this order. What is at its path, by the signature that was kept when it was
-sent: is it the same, but for time and mode, or the same in parts? Does another path hold it, as
+Four questions, in this order. Does the far end retain it, as it was there a while ago? What is at
+its path, by the signature that was kept when it was sent: is it the same, but for time and mode, or the same in parts? Does another path hold it, as
 the file was moved or copied? If nothing is known of what is at its path but that it has the
 same size, it may well be the same.
 
@@ -16,6 +16,7 @@ import stat
 
 from filerep.farend.ways import Way
 from filerep.replica import table as tables
+from filerep.replica.retained import Retained
 from filerep.replica.sent import NotInThisBatch
 from filerep.replica.signature import QUARTERS, Comparison, Signer
 from filerep.source import changed_meanwhile, same
@@ -24,6 +25,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Optional
 
+    from filerep.farend.batch import Batch
     from filerep.replica.economy import Economy
     from filerep.source import Source
 
@@ -47,6 +49,7 @@ class Reuse:
         # Of what is there at first nothing is known but size and time.
         self.first_contact = True
         self.compared = self.differing = 0  # files, by their contents
+        self.retained = Retained()
         self._wrong: set[bytes] = set()  # paths that the far end was wrong about
         self._by_size: Optional[dict[int, list[bytes]]] = None
         self._unsigned: Optional[list[bytes]] = None
@@ -86,6 +89,7 @@ class Reuse:
     def distrust(self, path: bytes) -> None:
         """What was thought to be there was not: send ``path`` whole, until all is sent."""
         self.differing += self.checks and path not in self._wrong
+        self.retained.distrust(path)
         self._wrong.add(path)
 
     def forget(self, copied: bool) -> None:
@@ -164,7 +168,8 @@ class Reuse:
             if not same(os.fstat(fd), status):
                 return None
             found = (
-                self._by_signature(path, fd, status)
+                self._retained(path, fd, status)
+                or self._by_signature(path, fd, status)
                 or self._elsewhere(path, fd, status)
                 or self._by_guess(path, fd, status)
             )
@@ -175,6 +180,23 @@ class Reuse:
             raise
         finally:
             os.close(fd)
+
+    def replaced(self, path: bytes, batch: Batch) -> None:
+        """What is over there for ``path`` is about to go."""
+        if self._economy.reuses:
+            self.retained.add(path, self._table.get(path), batch)
+
+    def _retained(self, path: bytes, fd: int, status: os.stat_result) -> Optional[Way]:
+        """Was it there before, and is retained?"""
+        if not self.retained.has_size(status.st_size):
+            return None
+        now = self._compare(fd, status.st_size, b"", 0)
+        found = b""
+        if now is not None:
+            found = self.retained.find(path, status.st_size, now.signature)
+        if now is None or not found:
+            return None
+        return Way(b"copy", now.digest.hexdigest(), found, signature=now.signature)
 
     def _by_signature(
         self, path: bytes, fd: int, status: os.stat_result

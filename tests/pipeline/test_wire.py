@@ -714,6 +714,53 @@ def test_of_much_that_is_new_in_a_large_file_the_pieces_are_no_more_than_that(
         assert counts(place / "count")[0] - before < 1_800_000
 
 
+@MOST
+def test_a_branch_switched_back_travels_once(
+    name: str, far_end: Callable[[str], FarEnd], place: Path
+) -> None:
+    line = Line(slow(far_end(name), 500_000, place / "count"), place, tiny=False)
+    shared = {f"d{number % 3}/f{number}": number for number in range(30)}
+
+    def switch(branch: str) -> int:
+        """How many bytes it took."""
+        before = counts(place / "count")[0]
+        for path, number in shared.items():
+            (line.source / path).unlink(missing_ok=True)
+            (line.source / path).write_bytes(noise(6000, f"{branch} {number}"))
+        shutil.rmtree(line.source / "only", ignore_errors=True)
+        own = {
+            f"{branch}{number}": noise(6000, (branch, number)) for number in range(9)
+        }
+        plant(line.source / "only", own)
+        line.settle(program)
+        return counts(place / "count")[0] - before
+
+    with line.watching() as program:
+        plant(line.source, dict.fromkeys(shared, "1"))
+        line.settle(program)
+        switch("one")
+        assert switch("two") > 39 * 6000
+        assert switch("one") < 39 * 600
+        assert switch("two") < 39 * 600
+        # Nobody sees what is kept for that, and it goes with the rest.
+        assert sorted(os.listdir(line.there))[-4:] == ["d0", "d1", "d2", "only"]
+
+
+def test_what_is_retained_takes_no_room_that_is_wanted(
+    far_end: Callable[[str], FarEnd], place: Path
+) -> None:
+    far = far_end("bash+gnu")
+    with mounted(far.here, "size=2m"):
+        line = Line(slow(far, 2_000_000, place / "count"), place, tiny=False)
+        with line.watching() as program:
+            for number in range(4):
+                (line.source / "a").write_bytes(noise(450_000, number))
+                line.settle(program)
+            (line.source / "a").unlink()
+            (line.source / "b").write_bytes(noise(1_600_000))
+            line.settle(program)
+
+
 @SOME
 def test_a_file_that_changes_while_its_pieces_go_is_one_version_in_the_end(
     name: str, far_end: Callable[[str], FarEnd], place: Path

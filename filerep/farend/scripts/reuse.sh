@@ -144,6 +144,13 @@ some_given() {
   done
 }
 
+# retain NUMBER PATH...: link what is about to be replaced or removed; it may be wanted again
+retain() {
+  x=$S/.retained/$1
+  shift
+  { mkdir -p "$x" && ln "$@" "$x/"; } 2>/dev/null
+}
+
 # build HEX MODE OLD STAGED SIZE WORD...: make of OLD, in $D, and of what is staged, which is new,
 # the file that has the digest HEX. The words are ranges, in the order of the file: `SKIP+COUNT`
 # blocks of SIZE of the old one, or `COUNT` bytes of what is new.
