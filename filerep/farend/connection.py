@@ -77,14 +77,15 @@ class Output(OutBuffer):
         self._large = True
         self._take_slot(self._pool)
 
-    def end_archive(self) -> None:
-        """What was compressed goes out now, behind the number of its blocks."""
+    def end_archive(self) -> int:
+        """What was compressed goes out now, behind the number of its blocks; its bytes."""
         if self._gzip is None:
-            return
+            return 0
         super().flush()
         data, self._gzip = self._gzip.end(), None
         self.write(b"%d\n" % (len(data) // 512))
         self.write(data)
+        return len(data)
 
     def end(self) -> list[int]:
         """That was the batch; what is to be given back once it is answered."""

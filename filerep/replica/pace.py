@@ -50,7 +50,6 @@ _SLOW_OPENING, _SLOW_WAY = 0.06, 0.03
 # zlib's levels, by the rate up to which each makes a batch arrive sooner. They take 6 to 33 ms
 # a megabyte here, and leave a third to a quarter of program text.
 _LEVELS = ((4e6, 6), (7e6, 3), (_SLOW_RATE, 1))
-_SHRUNK = 3  # times, for text
 # Compressed, so many bytes a second may be all that the compressing allows.
 _COMPRESSORS = 12e6
 _PROBE_EVERY = 24  # batches, one that is not compressed
@@ -72,6 +71,7 @@ class Pace:
         # Bytes of archive a second, uncompressed and compressed; the best of late.
         self._plain: Optional[float] = None
         self._packed: Optional[float] = None
+        self._wire: Optional[float] = None  # what went of the compressed ones
         self._batches = 0
         # Bytes in a row that were taken as fast as the rate says: a link may have buffers, or
         # be let go for a moment by who limits it.
@@ -86,9 +86,7 @@ class Pace:
     @property
     def rate(self) -> Optional[float]:
         """Bytes a second on the wire, None if that is not known."""
-        if self._plain is not None:
-            return self._plain
-        return None if self._packed is None else self._packed / _SHRUNK
+        return self._wire if self._plain is None else self._plain
 
     @property
     def slow(self) -> bool:
@@ -152,6 +150,8 @@ class Pace:
             self.proven = _ALL  # no buffer holds so much
         if sent.packed:
             self._packed = max(rate, (self._packed or 0.0) * _FADES)
+            wire = rate * sent.wire / sent.archive
+            self._wire = max(wire, (self._wire or 0.0) * _FADES)
         else:
             self._plain = max(rate, (self._plain or 0.0) * _FADES)
 

@@ -118,7 +118,7 @@ class Sender:
         self._out.add(end)
         if records:
             self._out.add(bytes(records * tarstream.RECORD - length - len(end)))
-        self._out.end_archive()
+        sent.wire = self._out.end_archive() or length
         self._out.last = b"%d %d" % (batch.number, self._next_form(much))
         self._out.add(b"batch %s\n" % self._out.last)
         sent.lent = self._out.end()

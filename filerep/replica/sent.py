@@ -34,6 +34,7 @@ class Sent:
         self.started = 0.0  # monotonic seconds
         self.archive = 0  # bytes of it, as they are unpacked
         self.packed = False  # did they go compressed?
+        self.wire = 0  # bytes that it then was
         self.trouble: list[tuple[str, int, str]] = (
             []
         )  # word, number, words of an answer

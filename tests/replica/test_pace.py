@@ -19,6 +19,7 @@ class Link:
     ) -> None:
         self.pace, self.rate, self.way, self.work = pace, rate, way, work
         self.now = 100.0
+        self.shrinks = 3  # times
 
     def send(self, size: int) -> float:
         """How long it took."""
@@ -26,7 +27,7 @@ class Link:
         sent.packed = self.pace.level > 0
         sent.batch.bytes = sent.archive = size
         sent.started = self.now
-        on_the_wire = size / 3 if sent.packed else size
+        on_the_wire = sent.wire = size // self.shrinks if sent.packed else size
         self.now += self.way + on_the_wire / self.rate + size / self.work
         self.pace.answered(sent, self.now)
         return self.now - sent.started
@@ -81,3 +82,15 @@ def test_on_a_fast_link_batches_grow_as_far_as_they_may() -> None:
     pace = Pace()
     Link(pace, 1e9, 0.003).copy(60)
     assert pace.limit == 1 << 24 and pace.quick
+
+
+@pytest.mark.parametrize("times", [1, 3, 20])
+def test_the_rate_is_what_the_link_carries_however_much_that_shrinks(
+    times: int,
+) -> None:
+    pace = Pace(0.2)
+    link = Link(pace, 1e6, 0.1)
+    link.shrinks = times
+    link.send(2000)
+    link.copy(20)
+    assert pace.rate and 0.6e6 < pace.rate < 1.2e6
