@@ -293,7 +293,11 @@ def short_usage(usage: str) -> str:
     summary, form, *parts = usage.strip().split("\n\n")
     program, forms = _forms(form.partition("\n")[2])
     kept = [
-        [one for one in words if not one.startswith(("[--", "PATTERN]", "FILE]"))]
+        [
+            one
+            for one in words
+            if not one.startswith(("[--", "PATTERN]", "FILE]", "WORD]"))
+        ]
         for words in forms
     ]
     shown = [f"  {program} {' '.join(one)}" for one in kept if one[1:]]

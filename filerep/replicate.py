@@ -3,7 +3,8 @@
 Usage:
   file-replicator [options] [--exclude PATTERN]... [--include PATTERN]...
                   [--exclude-from FILE]... [--include-from FILE]...
-                  [--mirror]... SRC_DIR DEST_PARENT_DIR CONNECTION_COMMAND...
+                  [--mirror]... [--each WORD]...
+                  SRC_DIR DEST_PARENT_DIR CONNECTION_COMMAND...
   file-replicator [options] @NAME
   file-replicator [options]
 
@@ -78,6 +79,13 @@ Options for watching:
                        in a large tree.
 
 Options for the connection:
+  --each WORD...       Copy to many far ends, each WORD in the place of {}:
+                       `my_project /srv/app --each web1 web2 -- ssh {} sh`.
+                       The words go up to the next option or `--`. {} may also
+                       be in DEST_PARENT_DIR and in --as. SRC_DIR is
+                       watched once. One that is slow or down delays no other;
+                       it is tried again, and catches up. Lines name the WORD;
+                       the exit status is the worst.
   --connect-timeout SECONDS
                        How long to wait for the shell to answer [default: 60].
   --keepalive SECONDS  Ask for a sign of life after a silence of SECONDS; three
@@ -151,26 +159,36 @@ from importlib import import_module
 
 from filerep import __version__, command
 from filerep.command import Command, Stop
-from filerep.wrapper import profiles
+from filerep.wrapper import each, profiles
 from filerep.wrapper.commandline import Typed
 from filerep.wrapper.display import Display
-from filerep.wrapper.events import open_events
+from filerep.wrapper.events import Events, open_events
 from filerep.wrapper.job import Job
 from filerep.wrapper.processes import need_descriptors
 from filerep.wrapper.record import Record
 from filerep.wrapper.session import Session
 from filerep.wrapper.signals import Signalled, Signals
+from filerep.wrapper.stages import Stages
 from filerep.wrapper.supervising import replicate
 from filerep.wrapper.waiting import STILL_WAITING, Waiters, ask, lock, wait
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from typing import Optional, TextIO
 
-    from filerep.wrapper.events import Events
+    from filerep.wrapper.fed import Parent
 
+# What the processes of many far ends have in memory once, if it is there before they are.
+_OF_EACH = (
+    "json",
+    "filerep.pack",
+    "filerep.replica.conversation",
+    "filerep.replica.statefile",
+    "filerep.wrapper.runs",
+)
+PROGRAM = "file-replicator"
 _PATIENCE, _TURN = 5.0, 0.05  # seconds
 
 
@@ -180,7 +198,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     def body(run: Command) -> int:
         return _main(run, typed)
 
-    return command.run("file-replicator", __doc__ or "", body, argv, typed.arrange)
+    return command.run(PROGRAM, __doc__ or "", body, argv, typed.arrange)
 
 
 def _main(run: Command, typed: Typed) -> int:
@@ -188,38 +206,100 @@ def _main(run: Command, typed: Typed) -> int:
         os.chdir(typed.folder)
     if run.args["--status"] or run.args["--forget"]:
         return _look_after(run)
-    job = Job(run.args)
+    jobs = each.jobs(run.args)
     if run.args["--save"]:
         path = profiles.save(run.args["--save"], typed.to_save)
         run.say(f"saved {path}; `file-replicator @{run.args['--save']}` uses it")
         return command.OK
     if run.args["--wait"] or run.args["--wait-on-sync"]:
-        return _wait(run, job)
+        return _wait(run, jobs)
+    if "" not in jobs:
+        return _replicate_each(run, jobs)
+    job = jobs[""]
     need_descriptors()
     asking, waiters = (None, _waiters(job)) if job.run is None else _turn(run, job)
-    quiet, debugging = bool(run.args["--quiet"]), bool(run.args["--debugging"])
-    if job.run is not None and not _is_terminal(sys.stderr):
-        quiet = not debugging  # what stands there is the command's
-    verbose = bool(run.args["--verbose"])
-    display = Display(sys.stderr, run.program, quiet, debugging, verbose)
-    waiters.say = display.message
+    display = _display(run, "", job.run is not None)
     events = open_events(run.args["--events"], display.message)
     signals = Signals(display, events)
+
+    def body() -> int:
+        if asking is not None:
+            from filerep.wrapper.beside import Beside
+
+            return Beside(job, signals, asking).run()
+        stages = lambda processes: Stages(job, processes, _run_stage)
+        new = lambda: Session(job, display, events, waiters, signals, stages)
+        return replicate(new, job.retries, display, events, signals)
+
+    waiters.say = display.message
+    try:
+        return _told(body, job, display, events)
+    finally:
+        waiters.close()
+
+
+def _replicate_each(run: Command, jobs: dict[str, Job]) -> int:
+    """To many far ends: see each.py."""
+    from filerep.wrapper.farends import DESCRIPTORS, FarEnds
+
+    for name in _OF_EACH:
+        import_module(name)
+    need_descriptors(len(jobs) * DESCRIPTORS)
+    display = _display(run)
+    events = open_events(run.args["--events"], display.message)
+    signals = Signals(display, events)
+
+    def one(name: str, job: Job, parent: Parent, events_fd: int) -> int:
+        return _one_of_many(run, name, job, parent, events_fd)
+
+    far_ends = FarEnds(jobs, display, events, signals, _run_stage, one)
+    return _told(far_ends.run, next(iter(jobs.values())), display, events)
+
+
+def _one_of_many(
+    run: Command, name: str, job: Job, parent: Parent, events_fd: int
+) -> int:
+    """One far end's process."""
+    from filerep.wrapper.fed import FedStages
+
+    display = _display(run, name)
+    wanted = run.args["--events"] is not None
+    events = Events(events_fd if wanted else -1, each=name)
+    signals = Signals(display, events, parent.fileno())
+    waiters = Waiters()
+    stages = lambda processes: FedStages(job, processes, _run_stage, parent)
+    new = lambda: Session(job, display, events, waiters, signals, stages)
+
+    def body() -> int:
+        nonlocal waiters
+        waiters = _waiters(job)
+        waiters.say = display.message
+        return replicate(new, job.retries, display, events, signals, parent)
+
+    try:
+        return _ended(body, display, events)
+    finally:
+        events.close()
+        display.close()
+        waiters.close()
+
+
+def _display(run: Command, name: str = "", runs: bool = False) -> Display:
+    """``name``: of the far end that it is about; ``runs``: a command, with --run."""
+    quiet, debugging = bool(run.args["--quiet"]), bool(run.args["--debugging"])
+    if runs and not _is_terminal(sys.stderr):
+        quiet = not debugging  # what stands there is the command's
+    verbose = bool(run.args["--verbose"])
+    return Display(sys.stderr, run.program, quiet, debugging, verbose, name=name)
+
+
+def _told(body: Callable[[], int], job: Job, display: Display, events: Events) -> int:
+    """Do ``body``, and tell of its beginning and its end; the exit status."""
     about = {"source": os.fsdecode(job.source), "version": __version__}
     events.tell("start", pid=os.getpid(), **about)
     status = command.BUG
     try:
-        status = _replicate(job, asking, waiters, display, events, signals)
-        return status
-    except Signalled as error:
-        display.interrupted()
-        status = error.status
-        return status
-    except Stop as stop:
-        status = stop.status
-        if str(stop):
-            display.failure(str(stop))
-            events.tell("message", program=run.program, text=str(stop))
+        status = _ended(body, display, events)
         return status
     except Exception as error:
         status = command.OS_ERROR if command.refused(error) else command.BUG
@@ -228,47 +308,46 @@ def _main(run: Command, typed: Typed) -> int:
         events.tell("end", status=int(status))
         events.close()
         display.close()
-        waiters.close()
 
 
-def _replicate(
-    job: Job,
-    asking: Optional[socket.socket],
-    waiters: Waiters,
-    display: Display,
-    events: Events,
-    signals: Signals,
-) -> int:
-    if asking is not None:
-        from filerep.wrapper.beside import Beside
-
-        return Beside(job, signals, asking).run()
-
-    def session() -> Session:
-        return Session(job, display, events, waiters, signals, _run_stage)
-
-    return replicate(session, job.retries, display, events, signals)
+def _ended(body: Callable[[], int], display: Display, events: Events) -> int:
+    """The exit status of ``body``, with what is to be said of it."""
+    try:
+        return body()
+    except Signalled as error:
+        display.interrupted()
+        return error.status
+    except Stop as stop:
+        if str(stop):
+            display.failure(str(stop))
+            events.tell("message", program=PROGRAM, text=str(stop))
+        return stop.status
 
 
 def _look_after(run: Command) -> int:
-    """--status and --forget: all runs, or the one of the other words."""
+    """--status and --forget: all runs, or those of the other words."""
     from filerep.wrapper import runs
 
-    key = Job(run.args).key if run.args["SRC_DIR"] else ""
     say = lambda line: command.write_all(1, os.fsencode(line) + b"\n")
+    act = runs.status if run.args["--status"] else runs.forget
+    jobs = each.jobs(run.args) if run.args["SRC_DIR"] else {}
     try:
-        if run.args["--status"]:
-            return runs.status(key, say)
-        return runs.forget(key, say)
+        if not jobs:
+            return act("", say)
+        return each.worst(jobs, lambda job: act(job.key, say), run.say)
     except OSError as error:
         said = f"cannot read the state directory: {command.reason(error)}"
         raise Stop(command.UNAVAILABLE, said) from None
 
 
-def _wait(run: Command, job: Job) -> int:
+def _wait(run: Command, jobs: dict[str, Job]) -> int:
     try:
         on_sync = bool(run.args["--wait-on-sync"])
-        return wait(job.state_file(".sock"), run.say, on_sync)
+        # All are asked before the first is waited for.
+        asked = {
+            name: ask(job.state_file(".sock"), on_sync) for name, job in jobs.items()
+        }
+        return each.worst(asked, lambda asking: wait(asking, run.say), run.say)
     except OSError as error:
         said = f"cannot reach one that runs: {command.reason(error)}"
         raise Stop(command.UNAVAILABLE, said) from None

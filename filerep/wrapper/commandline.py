@@ -31,12 +31,14 @@ _OPPOSITES = (
     ("--quiet", "--verbose"),
     ("--retry", "--no-retry"),
     ("--whole-file", "--no-whole-file"),
+    ("--each", "--run"),
     ("--run", "--dry-run"),
     ("--run", "--no-initial-replication"),
     ("--run", "--wait"),
     ("--run", "--wait-on-sync"),
     ("--with-initial-replication", "--no-initial-replication"),
 )
+EACH = "--each"
 _SHORT = {"-n": "--dry-run", "-q": "--quiet", "-v": "--verbose"}
 
 
@@ -45,6 +47,7 @@ class Words:
 
     The connection command begins at the third word that is no option, or behind a ``--``
     after the second; a ``--`` further on is its own (``kubectl exec -i pod -- sh``).
+    Those of --each go up to the next option or ``--``, or to a profile's name.
     """
 
     def __init__(self, words: list[str], takes_value: Mapping[str, bool]) -> None:
@@ -60,6 +63,12 @@ class Words:
                 if len(self.places) == 2:
                     break
                 ended = True
+            elif word.startswith(f"{EACH}=") and not ended:
+                self.options.append([EACH, word[len(EACH) + 1 :]])
+            elif word == EACH and not ended:
+                self.options += [[EACH, one] for one in _listed(rest)]
+                if rest[:1] == ["--"] and len(self.places) < 2:
+                    mistakes.each_before_places()
             elif word.startswith("-") and word != "-" and not ended:
                 value = [rest.pop(0)] if takes_value.get(word) and rest else []
                 self.options.append([word, *value])
@@ -80,10 +89,23 @@ class Words:
                 found |= {_SHORT.get(f"-{c}", f"-{c}") for c in word[1:]}
         return found
 
+    def each(self) -> list[str]:
+        """What stands behind --each."""
+        return [word for name, *words in self.options if name == EACH for word in words]
+
     def flat(self) -> list[str]:
         options = [word for option in self.options for word in option]
         places = [f"./{one}" if one.startswith("-") else one for one in self.places]
         return options + places + self.connection
+
+
+def _listed(rest: list[str]) -> list[str]:
+    """The words of --each, which are taken from ``rest``."""
+    if rest[:1] in ([], ["--"]):
+        mistakes.each_of_none()
+    end = next((at for at, one in enumerate(rest) if one[:1] in ("-", "@")), len(rest))
+    found, rest[:end] = rest[:end], []
+    return found
 
 
 class Typed:
@@ -107,10 +129,12 @@ class Typed:
         if not typed.places or typed.places[0].startswith("@"):
             self._add_profile(typed, takes_value)
         _refuse_opposites(typed.names())
-        mistakes.missing(typed.places, typed.connection)
-        kept = [one for one in typed.options if one[0].partition("=")[0] != "--save"]
-        self.to_save = [word for one in kept for word in one]
-        self.to_save += [*typed.places, "--", *typed.connection]
+        mistakes.missing(typed.places, typed.connection, typed.each())
+        apart = ("--save", EACH)
+        kept = [one for one in typed.options if one[0].partition("=")[0] not in apart]
+        self.to_save = [word for one in kept for word in one] + typed.places
+        self.to_save += [EACH, *typed.each()] if typed.each() else []
+        self.to_save += ["--", *typed.connection]
         return typed.flat()
 
     def _add_profile(self, typed: Words, takes_value: Mapping[str, bool]) -> None:

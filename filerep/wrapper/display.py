@@ -4,6 +4,7 @@ All that goes to stderr goes through here. On a terminal each line of ours has t
 front, and each of the far end's a mark (see fartext.py); a burst of batches is a count that runs
 in the bottom line and stays as one line when it has been quiet for a moment. Elsewhere each
 line of ours names the program, a burst is a line a second, and the far end's bytes are as they are.
+One far end of many has its name in front of every line, its own too, and draws no bottom line.
 
 Drawing waits for nothing and comes after the work: who loops asks ``due`` when to call ``tick``.
 """
@@ -26,7 +27,7 @@ from filerep.wrapper.lines import (
     would_line,
 )
 from filerep.wrapper.screen import GREEN, RED, Screen
-from filerep.wrapper.words import beginning, duration
+from filerep.wrapper.words import beginning, columns, duration
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -60,8 +61,10 @@ class Display:
         debugging: bool = False,
         verbose: bool = False,
         clock: Callable[[], float] = time.monotonic,
+        name: str = "",
     ) -> None:
-        self._screen = Screen(stream, program)
+        """``name``: of the far end that it is about, where there are many."""
+        self._screen = Screen(stream, program, name=name)
         self._quiet = quiet
         self._debugging = debugging
         self._verbose = verbose or debugging
@@ -83,7 +86,7 @@ class Display:
     @property
     def bar(self) -> bool:
         """Is there anybody to show a bar to?"""
-        return self._screen.terminal and not self._quiet
+        return self._screen.draws and not self._quiet
 
     # -- what is told -----------------------------------------------------------------
 
@@ -111,7 +114,7 @@ class Display:
     def far_end(self, data: bytes) -> None:
         """What a program at the far end wrote to stderr, or the connection command."""
         self._end_burst()
-        if not self._screen.terminal:
+        if not (self._screen.terminal or self._screen.front):
             self._screen.raw(data)
             return
         self._far_lines(self._far.feed(data))
@@ -210,12 +213,12 @@ class Display:
 
     def _burst_due(self) -> float:
         """When the burst has to be shown, as it is or for the last time."""
-        if self._screen.terminal and self._drawn < self._burst_last:
+        if self._screen.draws and self._drawn < self._burst_last:
             return min(self._burst_over(), self._drawn + _REDRAW)
         return self._burst_over()
 
     def _burst_over(self) -> float:
-        if not self._screen.terminal:
+        if not self._screen.draws:
             return self._drawn + _A_LINE
         return min(self._burst_last + _QUIET, self._burst_began + _LONGEST_BURST)
 
@@ -241,7 +244,8 @@ class Display:
         self._draw_bottom()
         self._failing = what["failing"] > 0
         for path in sorted(self._would):
-            write_all(1, os.fsencode(self._would[path]) + b"\n")
+            line = self._screen.front + self._would[path]
+            write_all(1, os.fsencode(line) + b"\n")
         self._would.clear()
         if self._quiet:
             return
@@ -287,7 +291,7 @@ class Display:
 
     def _show_burst(self) -> None:
         self._drawn = self._clock()
-        if self._screen.terminal:
+        if self._screen.draws:
             self._draw_bottom()
         else:
             self._end_burst()
@@ -303,9 +307,11 @@ class Display:
             self._screen.say(text)
 
     def _far_lines(self, lines: list[str]) -> None:
+        front, width = self._screen.front, self._screen.width
+        room = max(width - columns(front), 1) if width else 0
         if lines:
-            width = self._screen.width
-            self._screen.lines([row for one in lines for row in marked(one, width)])
+            rows = [row for one in lines for row in marked(one, room)]
+            self._screen.lines([front + row for row in rows])
 
     def _draw_bottom(self) -> None:
         if self._bar is not None:

@@ -37,8 +37,13 @@ class Events:
         fd: int = -1,
         say: Callable[[str], None] = lambda text: None,
         clock: Callable[[], float] = time.time,
+        **always: Any,
     ) -> None:
-        """Without ``fd`` nothing is told. ``say`` is told when nobody reads any more."""
+        """Without ``fd`` nothing is told. ``say`` is told when nobody reads any more.
+
+        ``always`` is in each.
+        """
+        self._always = always
         self.fd = fd
         self._say = say
         self._clock = clock
@@ -56,12 +61,19 @@ class Events:
         return bool(self._lines) and self.wanted
 
     def tell(self, event: str, **what: Any) -> None:
-        if not self.wanted:
-            return
-        before = (
-            self._line("dropped", {"count": self._dropped}) if self._dropped else b""
-        )
-        line = self._line(event, what)
+        if self.wanted:
+            self._add(self._left_out(), self._line(event, what))
+
+    def pass_on(self, line: bytes) -> None:
+        """A line that tells of an event already."""
+        if self.wanted:
+            self._add(self._left_out(), line)
+
+    def _left_out(self) -> bytes:
+        """The line that stands before one for which there is room again, if any does."""
+        return self._line("dropped", {"count": self._dropped}) if self._dropped else b""
+
+    def _add(self, before: bytes, line: bytes) -> None:
         room = self._waiting + len(line) <= _MOST
         if room and self._dropped:
             self._keep(before)
@@ -75,7 +87,8 @@ class Events:
     def _line(self, event: str, what: dict[str, Any]) -> bytes:
         import json
 
-        told = {"event": event, "time": round(self._clock(), 6), **what}
+        told = {"event": event, "time": round(self._clock(), 6)}
+        told.update(self._always, **what)
         return json.dumps(told).encode() + b"\n"
 
     def _keep(self, line: bytes) -> None:

@@ -11,6 +11,7 @@ from filerep.command import Stop
 from filerep.digest import digest
 from filerep.pathstream import quote
 from filerep.wrapper import mistakes
+from filerep.wrapper.processes import PIPE_BYTES
 from filerep.wrapper.profiles import FOLDER
 
 TYPE_CHECKING = False
@@ -107,6 +108,7 @@ class Job:
             command.number(args["--poll"], "--poll")
         if args["--audit"] not in (None, "auto"):
             command.number(args["--audit"], "--audit")
+        self.pipe_bytes = PIPE_BYTES  # of each pipe to and from the far end
         self.rules()  # raises Stop while nothing has begun
         self.key = self._key()
 

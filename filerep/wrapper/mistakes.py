@@ -12,7 +12,7 @@ from filerep.wrapper import profiles
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
-    from typing import Optional
+    from typing import NoReturn, Optional
 
 _NAMES = ("SRC_DIR", "DEST_PARENT_DIR", "CONNECTION_COMMAND")
 # Which of our options does what another program's does.
@@ -43,7 +43,9 @@ def no_profile(name: str) -> str:
     return f"{text}; --save {name} makes one"
 
 
-def missing(places: Sequence[str], connection: Sequence[str]) -> None:
+def missing(
+    places: Sequence[str], connection: Sequence[str], each: Sequence[str] = ()
+) -> None:
     """Raise ``Stop`` if there is not all that a copy needs, with an example that has it."""
     source = places[0] if places else "my_project"
     if len(places) > 1:
@@ -58,8 +60,32 @@ def missing(places: Sequence[str], connection: Sequence[str]) -> None:
         said += f" {verb} missing, and there is no {profiles.FOLDER}/{profiles.DEFAULT}"
     else:
         said += f" {verb} missing"
-    example = f"file-replicator {shown(source)} {shown(there)} -- ssh host sh"
+    many = f"--each {' '.join(map(shown, each))} -- ssh {{}} sh" if each else ""
+    ways = many or "-- ssh host sh"
+    example = f"file-replicator {shown(source)} {shown(there)} {ways}"
     raise Stop(USAGE, f"{said}: {example}; see -h")
+
+
+_EACH = "file-replicator my_project /srv/app --each web1 web2 -- ssh {} sh"
+
+
+def each_of_none() -> NoReturn:
+    """No word stands behind --each."""
+    raise Stop(USAGE, f"--each takes a word for each far end: {_EACH}")
+
+
+def each_before_places() -> NoReturn:
+    """The words of --each go up to ``--``, and there were no others."""
+    said = (
+        "SRC_DIR and DEST_PARENT_DIR stand before --each, which takes all words to `--`"
+    )
+    raise Stop(USAGE, f"{said}: {_EACH}")
+
+
+def each_without_place(words: Sequence[str]) -> NoReturn:
+    """Nothing tells the words of --each where to go."""
+    said = f"nothing says where {shown(words[0])} goes; put {{}} in its place"
+    raise Stop(USAGE, f"{said}: {_EACH}")
 
 
 def refuse_pattern(option: str, pattern: str) -> None:

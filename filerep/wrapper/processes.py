@@ -23,19 +23,20 @@ PIPE_BYTES = 1 << 20
 _FEWEST, _USUAL = 100, 256  # descriptors: fr-pack keeps 64 directories open
 
 
-def need_descriptors() -> None:
-    """Raise ``Stop`` where the limit of open files is too low for the stages."""
+def need_descriptors(more: int = 0) -> None:
+    """Raise ``Stop`` where the limit of open files is too low for the stages and ``more``."""
     import resource
 
+    fewest, usual = _FEWEST + more, _USUAL + more
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if 0 <= soft < _USUAL:
-        soft = _USUAL if hard < 0 else min(hard, _USUAL)
+    if 0 <= soft < usual:
+        soft = usual if hard < 0 else min(hard, usual)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    if 0 <= soft < _FEWEST:
+    if 0 <= soft < fewest:
         raise Stop(
             command.OS_ERROR,
-            f"only {soft} files may be open at once, and {_FEWEST} are needed;"
-            f" raise the limit (ulimit -n {_USUAL})",
+            f"only {soft} files may be open at once, and {fewest} are needed;"
+            f" raise the limit (ulimit -n {usual})",
         )
 
 
@@ -79,6 +80,14 @@ class Processes:
             if fd in self._fds:
                 self._fds.remove(fd)
                 os.close(fd)
+
+    def own(self, *fds: int) -> None:
+        """Close ``fds``, which come from elsewhere, as if they had been made here."""
+        self._fds.update(fds)
+
+    def let_go(self, *fds: int) -> None:
+        """Somebody else closes ``fds``."""
+        self._fds.difference_update(fds)
 
     def open(self, fds: Iterable[int]) -> list[int]:
         """Those of ``fds`` that are open."""

@@ -31,18 +31,23 @@ class Screen:
         stream: Optional[TextIO],
         program: str,
         local_time: Callable[[], time.struct_time] = time.localtime,
+        name: str = "",
     ) -> None:
+        """With a ``name`` it stands in front of each line, and others write lines too."""
+        self.front = f"{name}: " if name else ""
         self._stream = stream
         self._program = program
         self._local_time = local_time
         self._bottom = ""  # what stands in the bottom line
         self._left = True  # of a file: does it end with a line's end?
         self.terminal = self.coloured = False
+        self.draws = False  # is the bottom line ours?
         self.encoding = "utf-8"
         try:
             if stream is not None and stream.isatty():
                 self.terminal = os.environ.get("TERM", "dumb") != "dumb"
                 self.coloured = self.terminal and not os.environ.get("NO_COLOR")
+                self.draws = self.terminal and not name
                 self.encoding = stream.encoding
         except ValueError:
             self._stream = None  # closed before we began
@@ -61,8 +66,9 @@ class Screen:
 
     @property
     def room(self) -> int:
-        """Columns beside the time of day."""
-        return max(self.width - _INDENT, 1) if self.width else 0
+        """Columns beside the time of day, and the name."""
+        taken = _INDENT + columns(self.front)
+        return max(self.width - taken, 1) if self.width else 0
 
     @property
     def bottom_room(self) -> int:
@@ -93,11 +99,11 @@ class Screen:
         On a terminal the time of day stands in front, elsewhere the program's name.
         """
         if not self.terminal:
-            self._write(f"{self._program}: {text}\n")
+            self._write(f"{self._program}: {self.front}{text}\n")
             return
-        said = wrapped(self._timed(text), self.width, _INDENT)
+        said = wrapped(self._timed(self.front + text), self.width, _INDENT)
         if colour and self.coloured:
-            begin = _INDENT
+            begin = _INDENT + len(self.front)
             end = begin + len(what) if what else len(said)
             said = f"{said[:begin]}{colour}{said[begin:end]}{_PLAIN}{said[end:]}"
         self.lines([said])
@@ -125,7 +131,7 @@ class Screen:
 
     def draw(self, text: str) -> None:
         """Have ``text`` in the bottom line, in place of what stands there."""
-        if not self.terminal or text == self._bottom:
+        if not self.draws or text == self._bottom:
             return
         left_over = columns(self._bottom) - columns(text)
         if text:

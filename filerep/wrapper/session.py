@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import signal
 import time
 
 from filerep import command, ownfiles
@@ -22,21 +21,23 @@ from filerep.wrapper.endings import (
 )
 from filerep.wrapper.hearing import Errors
 from filerep.wrapper.mistakes import not_answered
-from filerep.wrapper.processes import PIPE_BYTES, Processes
+from filerep.wrapper.processes import Processes
 from filerep.wrapper.record import CONNECTING
 from filerep.wrapper.reports import Reports
-from filerep.wrapper.stages import Stages
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Optional
 
     from filerep.wrapper.display import Display
     from filerep.wrapper.events import Events
     from filerep.wrapper.job import Job
     from filerep.wrapper.signals import Signals
-    from filerep.wrapper.stages import RunStage
+    from filerep.wrapper.stages import Stages
     from filerep.wrapper.waiting import Waiters
+
+    StartStages = Callable[[Processes], Stages]
 
 _END_GRACE = 0.7
 _CLOSED = ("", "it was closed", os.strerror(errno.EPIPE))  # as fr-pack says it
@@ -54,14 +55,14 @@ class Session:
         events: Events,
         waiters: Waiters,
         signals: Signals,
-        run_stage: RunStage,
+        start_stages: StartStages,
     ) -> None:
         self._job = job
         self._display = display
         self._events = events
         self._waiters = waiters
         self._signals = signals
-        self._run_stage = run_stage
+        self._start_stages = start_stages
         self._killed_at: Optional[float] = None  # the connection
         self._processes = Processes()
         self.reports = Reports(display, events, waiters, job.watches)
@@ -75,9 +76,9 @@ class Session:
         Raises ``Lost`` with the reason in words.
         """
         processes = self._processes
-        self._stages = Stages(self._job, processes, self._run_stage)
-        far_reads, self._to_far = processes.pipe(PIPE_BYTES)
-        self._from_far, far_writes = processes.pipe(PIPE_BYTES)
+        self._stages = self._start_stages(processes)
+        far_reads, self._to_far = processes.pipe(self._job.pipe_bytes)
+        self._from_far, far_writes = processes.pipe(self._job.pipe_bytes)
         far_errors, far_complains = processes.pipe()
         self._errors = Errors(
             processes, self._display, self._events, self._stages.errors, far_errors
@@ -88,7 +89,7 @@ class Session:
             self._to_far,
             self._from_far,
             mirrors,
-            self._display.bar or self._events.wanted,
+            self._display.bar or self._job.args["--events"] is not None,
             self._state(),
         )
         self._events.tell("connecting", command=self._job.connection)
@@ -182,9 +183,9 @@ class Session:
         """Run the stages until the far end has said bye; raises ``Lost`` or ``Stop``."""
         if self._job.run is None:
             self._processes.close(self._to_far, self._from_far)
-        if self._job.walks or not self._job.watches:
-            self._stages.begin(far)
         stages = self._stages
+        if stages.begins_at_once:
+            stages.begin(far)
         while not self._ended():
             fds = [stages.reports, stages.watch_ready, *self._errors.fds()]
             asking = self._waiters.fds()
@@ -201,7 +202,7 @@ class Session:
                 if not chunk:
                     self._processes.close(stages.reports)
             if stages.watching and self._waiters.due():
-                self._processes.signal("fr-watch", signal.SIGUSR1)
+                stages.ask_sync_point()
 
     def _pause(self) -> Optional[float]:
         """How long nothing needs to be done, unless it is heard of."""

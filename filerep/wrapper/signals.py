@@ -32,27 +32,44 @@ class Signalled(Exception):
 class Signals:
     """Takes the signals that ask for the end; they are seen where something is waited for."""
 
-    def __init__(self, display: Display, events: Events) -> None:
-        """While something is waited for ``display`` draws, and ``events`` are written."""
+    def __init__(self, display: Display, events: Events, parent: int = -1) -> None:
+        """While something is waited for ``display`` draws, and ``events`` are written.
+
+        ``parent``: a socket whose end asks for ours too, and whose other end acts on Ctrl-C.
+        Nothing else can be read there while it is waited for something else.
+        """
+        self._parent = parent
         self._display = display
         self._events = events
         self._told, wake = os.pipe()
         os.set_blocking(wake, False)
         signal.set_wakeup_fd(wake)
         for number in (*_ENDING, signal.SIGCHLD):
-            nohup = signal.getsignal(number) == signal.SIG_IGN
-            if number != signal.SIGHUP or not nohup:
+            ignored = signal.getsignal(number) == signal.SIG_IGN  # nohup
+            others = number == signal.SIGHUP or number == signal.SIGINT and parent >= 0
+            if not (others and ignored):
                 signal.signal(number, lambda *_: None)
 
-    def poll(self, fds: Iterable[int], seconds: Optional[float]) -> set[int]:
-        """Which of ``fds`` can be read; None waits for ever. Raises ``Signalled``.
+    def poll(
+        self,
+        fds: Iterable[int],
+        seconds: Optional[float],
+        outlets: Iterable[int] = (),
+    ) -> set[int]:
+        """Which of ``fds`` can be read, and of ``outlets`` be written to.
 
-        The end of a child ends the wait too.
+        None waits for ever. The end of a child ends the wait too. Raises ``Signalled``.
         """
         poll = select.poll()
         for fd in [*fds, self._told]:
             poll.register(fd, select.POLLIN)
+        for fd in outlets:
+            poll.register(fd, select.POLLOUT)
+        if self._parent >= 0:
+            poll.register(self._parent, select.POLLIN)
         ready = self._ready(poll, seconds)
+        if self._parent in ready:
+            raise Signalled(signal.SIGTERM)
         if self._told in ready:
             for number in os.read(self._told, 64):
                 if number in _ENDING:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import stat
 
 from filerep import command
@@ -29,12 +30,17 @@ class Stages:
         self._run = run
         self._nothing = processes.nothing()
         self.errors, self._errors = processes.pipe()
-        self._paths = processes.pipe(PIPE_BYTES)
-        self._urgent = processes.pipe()
+        self._paths, self._urgent = self._inputs()
         self._far, self._far_told = processes.pipe()
         self.reports, self._report = processes.pipe()
         self.watch_ready = self._watch_told = -1
         self.watching = False  # is fr-watch?
+        # Is there nothing to wait for before fr-pack is told to begin?
+        self.begins_at_once = job.walks or not job.watches
+
+    def _inputs(self) -> tuple[tuple[int, int], tuple[int, int]]:
+        """What fr-pack reads, each with where to write it: first all paths, then changes."""
+        return self._processes.pipe(PIPE_BYTES), self._processes.pipe()
 
     def start_pack(
         self, to_far: int, answers: int, mirrors: bool, bar: bool, state: Optional[str]
@@ -67,6 +73,9 @@ class Stages:
             self._processes.close(self._paths[1])
         if not (self._job.walks and self._job.watches):
             self._processes.close(self._errors)
+
+    def ask_sync_point(self) -> None:
+        self._processes.signal("fr-watch", signal.SIGUSR1)
 
     def hear_watch(self, far: str) -> None:
         """fr-watch has told that it watches, or has ended before it did."""

@@ -7,14 +7,17 @@ import time
 from filerep import command
 from filerep.command import Stop
 from filerep.wrapper.endings import Lost
+from filerep.wrapper.fed import CONNECTED, UNREACHED
 from filerep.wrapper.words import duration
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Optional
 
     from filerep.wrapper.display import Display
     from filerep.wrapper.events import Events
+    from filerep.wrapper.fed import Parent
     from filerep.wrapper.session import Session
     from filerep.wrapper.signals import Signals
 
@@ -25,8 +28,10 @@ _MOST_REASONS = 4  # a line each, while a lost connection cannot be had again
 class Losses:
     """What is said of a lost connection, and how long is waited before each attempt."""
 
-    def __init__(self, say: Callable[[str], None]) -> None:
+    def __init__(self, say: Callable[[str], None], begun: bool = True) -> None:
+        """``begun``: it is tried again only once there has been a connection."""
         self._say = say
+        self._begun = begun
         self._pause = self._since = 0.0
         self._lost = False
         self._said: set[str] = set()  # why it was lost, and cannot be had again
@@ -34,16 +39,19 @@ class Losses:
     def connected(self, now: float) -> None:
         if self._lost:
             took = duration((now - self._since) * 1000)
-            self._say(f"connected again after {took}")
+            self._say(f"connected {'again ' if self._begun else ''}after {took}")
             self._lost = False
+        self._begun = True
 
     def lost(self, why: str, synced: bool, now: float) -> float:
         """Seconds to wait before the next attempt; ``synced`` if it was in sync before."""
         if synced:
             self._pause = 0.0
         pause = self._pause = min(max(2 * self._pause, _FIRST_PAUSE), _LONGEST_PAUSE)
-        if not self._lost:
+        fresh, self._lost = not self._lost, True
+        if fresh:
             self._since, self._said = now, set()
+        if fresh and self._begun:
             words = f" ({why})" if why else ""
             self._say(f"the connection was lost{words}; connecting again")
         elif why not in self._said and len(self._said) < _MOST_REASONS:
@@ -52,7 +60,6 @@ class Losses:
                 again += f", later every {_LONGEST_PAUSE:g} s"
             self._say(f"{why}; {again}")
         self._said.add(why)
-        self._lost = True
         return pause
 
 
@@ -62,9 +69,13 @@ def replicate(
     display: Display,
     events: Events,
     signals: Signals,
+    parent: Optional[Parent] = None,
 ) -> int:
-    """Connect, replicate, and connect again after a loss; the exit status."""
-    losses = Losses(display.message)
+    """Connect, replicate, and connect again after a loss; the exit status.
+
+    With a ``parent``, as one of many, it also tries again what was never connected.
+    """
+    losses = Losses(display.message, begun=parent is None)
     worked = synced = False
     while True:
         session = start()
@@ -73,13 +84,17 @@ def replicate(
                 far = session.connect(not worked, not synced)
                 worked = True
                 losses.connected(time.monotonic())
+                if parent is not None:
+                    parent.tell(CONNECTED)
                 session.replicate(far)
                 return session.finish()
             finally:
                 session.close()
         except Lost as error:
-            if not (worked and retries):
+            if not (retries and (worked or parent)):
                 raise Stop(command.UNAVAILABLE, str(error)) from None
+            if parent is not None and not worked:
+                parent.tell(UNREACHED)
             session.lost(str(error))
             now_synced = session.reports.synced
             synced = synced or now_synced

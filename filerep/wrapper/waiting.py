@@ -236,7 +236,11 @@ def _is_at(path: str, fd: int) -> bool:
 
 
 def ask(path: str, on_sync: bool = False) -> Optional[socket.socket]:
-    """Ask the run that listens at ``path``, which answers by a line; None if none does."""
+    """Ask the run that listens at ``path``, which answers by a line; None if none does.
+
+    With ``on_sync`` it answers when the --on-sync command has seen all, and the exit status
+    is that command's.
+    """
     asking = socket.socket(socket.AF_UNIX)
     try:
         _at(path, asking.connect)
@@ -252,13 +256,11 @@ def ask(path: str, on_sync: bool = False) -> Optional[socket.socket]:
     return asking
 
 
-def wait(path: str, say: Callable[[str], None], on_sync: bool = False) -> int:
-    """Ask the run that listens at ``path``; the exit status once it has answered.
+def wait(asking: Optional[socket.socket], say: Callable[[str], None]) -> int:
+    """The exit status once the run that was asked has answered; raises ``Stop``.
 
-    With ``on_sync`` it answers when the --on-sync command has seen all, and its exit status
-    is that command's. ``say`` is told if it takes long.
+    ``say`` is told if it takes long.
     """
-    asking = ask(path, on_sync)
     if asking is None:
         raise Stop(UNAVAILABLE, _NONE_RUNS)
     with asking:

@@ -241,6 +241,18 @@ shift
         replicated(world, block("Containers", 1), look)
 
 
+def test_to_many_machines(world: World) -> None:
+    with world.start(block("Many machines")) as program:
+        for text in ("print(1)\n", "print(2)\n"):
+            (world.project / "main.py").write_text(text)
+            for name in ("a", "b"):
+                program.says(f"{name}: in sync")
+                there = f"cat /srv/{name}/my_project/main.py"
+                program.wait_for(lambda: world.there(there) == text)
+        os.killpg(program.process.pid, signal.SIGINT)
+        program.end()
+
+
 def test_another_users_files(world: World) -> None:
     farends.need("sudo")
     world.there("chown www-data: /srv/app")

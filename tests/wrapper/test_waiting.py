@@ -22,7 +22,7 @@ from farends import without_rights
 from programs import ROOT, Running, environment, marked, run, running, wait_for
 
 from filerep.command import Stop
-from filerep.wrapper.waiting import ON_SYNC, SAVED, Waiters, wait
+from filerep.wrapper.waiting import ON_SYNC, SAVED, Waiters, ask, wait
 
 REPLICATOR = str(ROOT / "bin/file-replicator")
 
@@ -451,5 +451,5 @@ def test_an_answer_that_makes_no_sense_ends_the_wait_in_words(
         thread = threading.Thread(target=serve)
         thread.start()
         with pytest.raises(Stop):
-            wait(str(tmp_path / "sock"), lambda _: None)
+            wait(ask(str(tmp_path / "sock")), lambda _: None)
         thread.join()
