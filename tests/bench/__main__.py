@@ -20,6 +20,7 @@ from pathlib import Path
 sys.path.insert(1, str(Path(__file__).resolve().parent.parent / "support"))
 
 import bench_copy
+import bench_each
 import bench_link
 import bench_memory
 import bench_save
@@ -37,6 +38,7 @@ FIGURES: dict[str, Callable[[Bench], None]] = {
     "start": bench_copy.start,
     "save": bench_save.save,
     "watch": bench_save.watch,
+    "each": bench_each.each,
     "idle": bench_memory.idle,
     "memory": bench_memory.memory,
     "scale": bench_memory.scale,
