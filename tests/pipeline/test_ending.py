@@ -12,6 +12,7 @@ import keyboard
 import programs
 import pytest
 import trees
+from pipelines import name_of
 
 REPLICATE = str(programs.ROOT / "bin" / "file-replicator")
 
@@ -97,3 +98,43 @@ def test_ctrl_c_while_it_loads_leaves_no_traceback(program: str, place: Path) ->
     words = [str(programs.ROOT / "bin" / program), str(place)]
     done = programs.run(words, env=programs.environment(PYTHONPATH=path))
     assert (done.returncode, done.stderr) == (-signal.SIGINT, b"")
+
+
+@pytest.mark.parametrize("shell", ["bash", "dash", "busybox", "mksh", "zsh", "ksh93"])
+@pytest.mark.parametrize("what", ["all here", "SIGTERM there", "SIGKILL there"])
+def test_of_a_dry_run_that_is_killed_nothing_stays(
+    what: str, shell: str, base: Path, place: Path
+) -> None:
+    tar = "busybox" if shell == "busybox" else "gnu"
+    far = farends.local_shell(shell, tar, base).fresh()
+    trees.plant(place / "src", {"f": b"x"})
+    (place / "tmp").mkdir()
+    os.mkfifo(place / "gate")
+    gate = (
+        f'cd {place}; [ ! -p gate ] || {{ echo $$ >pid; read -r _ <gate; }}; exec "$@"'
+    )
+    words = [place / "src", far.parent, "sh", "-c", gate, "sh", *far.command]
+    env = programs.environment(TMPDIR=str(place / "tmp"))
+    with programs.running(REPLICATE, "--dry-run", *words, env=env) as run:
+        run.wait_for(lambda: len(stages(run)) == 2)
+        here = stages(run)
+        for pid in here:
+            os.kill(pid, signal.SIGSTOP)  # so it is under way for as long as we like
+        (place / "gate").write_text("\n")
+        (place / "gate").unlink()
+        run.wait_for(lambda: os.listdir(place / "tmp"))
+        there = int((place / "pid").read_text())
+        if what != "all here":
+            os.kill(there, getattr(signal, what.split()[0]))
+        for pid in (run.process.pid, *here):
+            os.kill(pid, signal.SIGKILL)
+        if what == "SIGKILL there":
+            run.close()
+            assert os.listdir(place / "tmp")
+            once = [REPLICATE, "--once", *words]
+            assert programs.run(once, env=env).returncode == 0
+        programs.wait_for(lambda: not os.listdir(place / "tmp"))
+
+
+def stages(run: programs.Running) -> list[int]:
+    return [pid for pid in run.family() if name_of(pid).startswith("fr-")]

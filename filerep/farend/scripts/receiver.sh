@@ -17,7 +17,7 @@ nonce=$1 dest=${2%/}/$3 S=./$4-$1
 LC_ALL=C EXTRACT_UNSAFE_SYMLINKS=1 # old busybox holds some symlinks back without that
 export LC_ALL EXTRACT_UNSAFE_SYMLINKS
 say() { printf '%s\n' "filerep-$nonce $*"; }
-fail() { rest; say error "$1"; exit 1; }
+fail() { rest; say error "$1"; leave; }
 stop() { kill "$1"; wait "$1"; } 2>"$null" # which some shells speak of
 try() { words=$("$@" 2>&1) || fail "${words%%"$nl"*}"; }
 exists() { [ -e "$1" ] || [ -L "$1" ]; }
@@ -36,16 +36,25 @@ working() {
   ) &
   worker=$!
 }
-rest() { [ ! "$worker" ] || stop "$worker"; }
+rest() { [ ! "$worker" ] || stop "$worker"; worker=''; }
 # mkdir -m would take the bit by which a directory hands its group down.
 make_stage() { umask 077; exec mkdir "$S"; }
 worker='' tmp=/tmp null=/dev/null
 case ${TMPDIR-} in /*) tmp=$TMPDIR ;; esac
 
+# leave: a large file that was under way goes on from here with the next connection.
+leave() {
+  rest
+  if is_dir "$S/.parts" && mkdir -m 700 "$S-" 2>"$null"; then mv "$S/.parts" "$S-/"; fi
+  drop
+  exit 1
+}
+trap leave HUP INT TERM PIPE
+
+for f in "$tmp/$4"-*; do # what a killed --dry-run has left, or one killed while its mover started
+  if [ -O "$f" ] && { is_dir "$f" || [ -p "$f" ]; }; then rm -rf "$f"; fi
+done
 if [ "$5" = dry ]; then # nothing is touched but a directory of our own, elsewhere
-  for f in "$tmp/$4"-*; do # what a killed one left
-    if is_dir "$f" && [ -O "$f" ]; then rm -rf "$f"; fi
-  done
   S=$tmp/$4-$nonce
   try make_stage
   [ -d "$dest" ] || dest=$S
@@ -71,7 +80,6 @@ fi
 rest
 [ -e $null ] || null=$S/.null # no file is made of that name
 : >"$null"
-trap 'drop; exit 1' HUP INT TERM
 # Another source may be replicated to this directory, by a shell that is at work beside this one:
 # the two would get mixed. What one has left that is no more, or runs elsewhere, is not judged.
 if [ "$5" != dry ]; then
@@ -85,7 +93,6 @@ if [ "$5" != dry ]; then
     else
       kill -0 "$pid" 2>/dev/null || continue
     fi
-    rm -rf "$S"
     fail 'another run, of another source or by another command, replicates to this directory'
   done
 fi
@@ -235,8 +242,5 @@ while :; do
   fi
   if [ "$dirty" ]; then rm -rf "${S:?}"/*; else : >"$S/commit"; fi
 done
-# A large file that was under way goes on from here with the next connection.
-if is_dir "$S/.parts" && mkdir -m 700 "$S-" 2>"$null"; then mv "$S/.parts" "$S-/"; fi
-drop
-exit 1
+leave
 }
