@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 #: After a longer silence what the rules stand on may be another.
 FRESH_SECONDS = 0.05
+# While paths come without a pause: all rules may have to be read anew.
+_BUSY_SECONDS = 1.0
 # Directories that are kept in mind, and those of them that are kept open.
 _MOST = 100_000
 _MOST_OPEN = 256
@@ -28,28 +30,30 @@ _NOT_DIRECTORIES = (errno.ENOENT, errno.ENOTDIR)
 
 
 def arriving(
-    fd: int, out: int, after_silence: Callable[[], None]
+    fd: int, out: int, refresh: Callable[[], None]
 ) -> Iterator[list[bytes]]:
     """The records of a path stream as they come; ends when ``out``'s reader has gone.
 
     What is written to ``out`` for one list is read there before the next one is waited
-    for. Raises OSError.
+    for. ``refresh`` is called where the rules may be others by now. Raises OSError.
     """
     records = Records(fd)
     poller = select.poll()
     poller.register(fd, select.POLLIN)
     poller.register(out, 0)  # asked for nothing, poll still tells of an error
-    began = time.monotonic()
+    refreshed = answered = time.monotonic()
     while records.fd >= 0:
         ready = dict(poller.poll())
         if ready.get(out, 0) & (select.POLLERR | select.POLLHUP):
             return
         if ready.get(fd, 0) & select.POLLNVAL:
             raise OSError(errno.EBADF, os.strerror(errno.EBADF))
-        if time.monotonic() - began > FRESH_SECONDS:
-            after_silence()
+        now = time.monotonic()
+        if now - answered > FRESH_SECONDS or now - refreshed > _BUSY_SECONDS:
+            refresh()
+            refreshed = now
         yield records.read()
-        began = time.monotonic()
+        answered = time.monotonic()
 
 
 class Place:

@@ -34,10 +34,15 @@ def test_state_and_messages_in_the_source_are_left_out_and_set_off_nothing(
         for number in range(3):
             (home / "project/f").write_text(f"{number} more")
             assert programs.run(wait, env=env).returncode == 0
+
+        def is_quiet() -> bool:
+            """Whatever its own writing leads to would have come before this is answered."""
+            before = said.read_bytes()
+            assert programs.run(wait, env=env).returncode == 0
+            return said.read_bytes() == before
+
+        programs.wait_for(is_quiet)
         words_ = said.read_bytes().splitlines()
-        # Whatever its own writing leads to would have come before this is answered.
-        assert programs.run(wait, env=env).returncode == 0
-        assert said.read_bytes().splitlines() == words_
     finally:
         process.terminate()
         process.wait()

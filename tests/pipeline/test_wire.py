@@ -21,7 +21,7 @@ import farends
 import pytest
 from farends import SLOWLINK, FarEnd, mounted, remount, with_command
 from operations import exchange
-from pipelines import wrong
+from pipelines import settle, wrong
 from programs import Running, Word, environment, read_until, run, running, wait_for
 from slowlink import counts
 from trees import plant, tree
@@ -67,7 +67,8 @@ class Line:
     @contextlib.contextmanager
     def watching(self, *options: str) -> Iterator[Running]:
         """In sync and watching; afterwards it ends well, and leaves nothing."""
-        with running(*self.words(*options), env=self.environment()) as program:
+        words = self.words("--debugging", *options)
+        with running(*words, env=self.environment()) as program:
             program.says("in sync", 60)
             yield program
             assert program.end(signal.SIGINT) == INTERRUPTED
@@ -77,9 +78,8 @@ class Line:
 
     def settle(self, program: Running) -> None:
         """Once the program says that it is in sync, it is."""
-        done = run(self.words("--wait"), env=self.environment(), timeout=60)
+        settle(program)
         said = bytes(program.errors[-3000:]).decode(errors="backslashreplace")
-        assert done.returncode == OK, f"{done.stderr!r}, and it said: {said}"
         assert not self.wrong(), f"source, not destination:\n{self.wrong()}\n{said}"
 
     def wrong(self) -> str:

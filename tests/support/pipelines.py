@@ -53,19 +53,11 @@ class Pipeline:
 
     def stage(self, name: str) -> int:
         """The process id of a stage, 0 if it does not run."""
-        for pid in self.replicator.family():
-            with contextlib.suppress(OSError):
-                if name_of(pid) == f"fr-{name}":
-                    return pid
-        return 0
+        return stage(self.replicator, name)
 
     def settle(self, timeout: float = 60) -> None:
         """Wait until all that was done by now has been replicated."""
-        seen = self.replicator.errors.count(MARK)
-        os.kill(self.stage("watch"), signal.SIGUSR1)
-        self.replicator.wait_for(
-            lambda: self.replicator.errors.count(MARK) > seen, timeout, "for the mark"
-        )
+        settle(self.replicator, timeout)
 
     def wrong(self) -> str:
         """How the destination differs from what it should be; empty if it does not."""
@@ -74,6 +66,25 @@ class Pipeline:
     def close(self) -> None:
         self.hand.close()
         self.replicator.close()
+
+
+def stage(program: Running, name: str) -> int:
+    """The process id of a stage of a file-replicator, 0 if it does not run."""
+    for pid in program.family():
+        with contextlib.suppress(OSError):
+            if name_of(pid) == f"fr-{name}":
+                return pid
+    return 0
+
+
+def settle(program: Running, timeout: float = 60) -> None:
+    """Wait until all that was done by now has been replicated.
+
+    By one that was started with ``--debugging``, in a tenth of the time that a `--wait` takes.
+    """
+    seen = program.errors.count(MARK)
+    os.kill(stage(program, "watch"), signal.SIGUSR1)
+    program.wait_for(lambda: program.errors.count(MARK) > seen, timeout, "for the mark")
 
 
 def name_of(pid: int) -> str:
