@@ -542,7 +542,7 @@ def test_in_sync_is_green_and_a_failure_red(place: Path) -> None:
     words = [str(source), str(place / "d"), "--", "sh", "-c", "exit 3"]
     with on_terminal(*words) as (program, terminal):
         program.process.wait(20)
-        program.wait_for(lambda: terminal.has("exited with 3"), what=terminal.text)
+        wait_for(lambda: terminal.has("exited with 3"), what=terminal.text)
         assert re.search(f"{TIME} \x1b\\[31msh exited with 3", terminal.text())
 
 
@@ -625,12 +625,13 @@ def test_an_interrupted_copy_says_what_is_left(source: Path, place: Path) -> Non
         program.wait_for(lambda: len(list(there.glob("*"))) > 20, what=terminal.text)
         os.kill(program.process.pid, signal.SIGINT)
         program.process.wait(20)
-        last = " ".join(line.strip() for line in terminal.screen())
-        assert re.search(
-            r"interrupted: \d+ of 40 files sent, [\d.]+ of 8.0 MB;"
-            " the next start goes on from there$",
-            last,
-        ), last
+
+        def said() -> bool:
+            last = " ".join(line.strip() for line in terminal.screen())
+            words = r"interrupted: \d+ of 40 files sent, [\d.]+ of 8.0 MB;"
+            return bool(re.search(words + " the next start goes on from there$", last))
+
+        wait_for(said, what=terminal.text)
 
 
 def test_verbose_says_what_was_found_and_how_it_is_done(place: Path) -> None:
