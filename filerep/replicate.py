@@ -93,13 +93,13 @@ Options for the connection:
                        lost. 0 is never [default: 15].
   --retry              Connect again when it is lost (the default).
   --no-retry           End when it is lost.
-  --compress           Compress what is sent, and --no-compress: never. The
-                       default is to do so where the connection is slow.
-  --no-compress
-  --whole-file         Send whole files; and --no-whole-file: not what the far
-                       end holds already. The default is to look for that where
-                       the connection is slow.
-  --no-whole-file
+  --compress           Compress what is sent. The default is to do so where the
+                       connection is slow.
+  --no-compress        Compress nothing.
+  --whole-file         Send whole files. The default is to do so where the
+                       connection is fast.
+  --no-whole-file      Send nothing that the far end holds already, be it a part
+                       of the file or under another name.
   --checksum           At the start, compare files by their contents, whatever
                        size and time say. With --dry-run it is the proof that
                        the copy is right.
@@ -115,7 +115,9 @@ Options for those that run, or have run:
 
 Options for what is said:
   -q, --quiet          Only say what is wrong.
-  -v, --verbose        Say what was found at the far end and what was decided.
+  -v, --verbose        Say what was found at the far end, what was decided, and
+                       how files went: whole, compressed, in pieces; or made of
+                       what was there: in parts, copied, moved, touched.
   --debugging          Say everything, for those who work on it.
   --events FD|FILE     Write a line of JSON to descriptor FD, or FILE, for each
                        thing that happens: see docs/events.md. It never waits

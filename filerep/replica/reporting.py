@@ -29,6 +29,15 @@ if TYPE_CHECKING:
 _NAMES = 3  # of each kind are shown
 _REMOVED = 20  # of those that a first copy removed, which nobody was seen to remove
 _PLACES = 16  # directories
+# How a file came to be there, by the verb of its way, see ways.py.
+_WAYS = {
+    b"keep": "touched",
+    b"copy": "copied",
+    b"take": "moved",
+    b"build": "in parts",
+    b"rest": "in parts",
+    b"last": "in pieces",
+}
 
 
 class Reporter:
@@ -85,6 +94,7 @@ class Reporter:
                 "bytes": size,
                 "ms": took * 1000,
                 "bulk": self._first,
+                "ways": {} if self._first else _ways(sent, fit),
                 "names": [os.fsdecode(path) for path in fit] if self._names else [],
                 "gone": [os.fsdecode(path) for path in gone] if self._names else [],
             }
@@ -152,6 +162,14 @@ class Reporter:
         self._report(
             {"is": "would", "do": verb, "path": quote(path), "name": name, **more}
         )
+
+
+def _ways(sent: Sent, paths: list[bytes]) -> dict[str, int]:
+    """How many of ``paths`` came to be there in which way."""
+    by_path = {one.path: one.way for one in sent.batch.reused}
+    whole = "compressed" if sent.packed else "whole"
+    ways = [by_path.get(path) for path in paths]
+    return Counter(_WAYS.get(way.verb, whole) if way else whole for way in ways)
 
 
 def _places(paths: list[bytes]) -> dict[str, int]:

@@ -301,7 +301,7 @@ class Display:
         if not self._burst:
             return
         burst, self._burst = self._burst, Burst()
-        text = burst.line(self._screen.room)
+        text = burst.line(self._screen.room, self._verbose)
         self._draw_bottom()
         if text:
             self._screen.say(text)
@@ -318,7 +318,7 @@ class Display:
             self._screen.draw(self._bar.text(self._screen.bottom_width))
         elif self._burst:
             room = self._screen.bottom_room  # what is wider cannot be drawn over
-            text = self._burst.line(room)
+            text = self._burst.line(room, self._verbose)
             self._screen.draw_timed(beginning(text, room) if room else text)
         else:
             self._screen.draw("")

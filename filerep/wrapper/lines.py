@@ -59,6 +59,7 @@ class Burst:
         self.removed = Side("removed")
         self.bytes = 0
         self.ms = 0.0
+        self.ways: dict[str, int] = {}  # by which so many files came
 
     def __bool__(self) -> bool:
         return bool(self.sent.count or self.removed.count)
@@ -73,11 +74,29 @@ class Burst:
                 self.removed.names.pop(name, None)
             for name in what["removed"]:
                 self.sent.names.pop(name, None)
+        for way, count in what["ways"].items():
+            self.ways[way] = self.ways.get(way, 0) + count
         self.bytes += what["bytes"]
         self.ms = ms
 
-    def line(self, width: int = 0) -> str:
-        """All that fits ``width`` columns, 0 for as many as it takes; may be empty."""
+    def line(self, width: int = 0, how: bool = False) -> str:
+        """All that fits ``width`` columns, 0 for as many as it takes; may be empty.
+
+        With ``how``, by which ways the files came stands behind it.
+        """
+        ways = self._ways() if how and (self.sent.names or not self.sent.whole) else ""
+        if not ways:
+            return self._line(width)
+        text = self._line(max(1, width - columns(ways)) if width else 0)
+        return text and text + ways
+
+    def _ways(self) -> str:
+        if len(self.ways) == 1:
+            return f" ({next(iter(self.ways))})"
+        shown = [f"{self.ways[way]:,} {way}" for way in sorted(self.ways)]
+        return f" ({', '.join(shown)})" if shown else ""
+
+    def _line(self, width: int) -> str:
         sides = [
             side for side in (self.sent, self.removed) if side.names or not side.whole
         ]

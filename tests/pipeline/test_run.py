@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import shutil
 import signal
 import subprocess
@@ -13,7 +14,7 @@ from pathlib import Path
 import farends
 import keyboard
 import pytest
-from programs import ROOT, Running, run, running, wait_for
+from programs import ROOT, Running, environment, run, running, wait_for
 
 from filerep.wrapper.farrun import Output
 
@@ -263,3 +264,26 @@ def test_text_and_names_ended_by_nul_are_passed_on_at_once() -> None:
     output = Output("abc")
     for said in (b"password: ", b"a\0", "ÿ".encode(), b"\n", b"x"):
         assert output.feed(said) == said
+
+
+def test_with_verbose_it_says_how_each_file_went(base: Path, place: Path) -> None:
+    far = farends.local_shell("dash", "gnu", base).fresh()
+    (place / "src").mkdir()
+    data = random.Random(1).randbytes(5000)
+    (place / "src/a").write_bytes(data)
+    words = ["-v", "--no-whole-file", "--no-compress", str(place / "src"), far.parent]
+    env = environment(FILEREP_TINY="1")
+    with running("file-replicator", *words, *far.command, env=env) as program:
+        program.says("in sync")
+        (place / "src/b").write_text("b")
+        program.says("ms (whole)")
+        (place / "src/e").write_bytes(data[::-1])
+        program.says("ms (in pieces)")
+        (place / "src/a").rename(place / "src/c")
+        program.says("ms (moved)")
+        shutil.copyfile(place / "src/c", place / "src/d")
+        program.says("ms (copied)")
+        (place / "src/e").touch()
+        program.says("ms (touched)")
+        (place / "src/d").write_bytes(data + b"more")
+        program.says("ms (in parts)")

@@ -135,6 +135,7 @@ def test_the_first_copy_is_told_in_a_line(changes: dict[str, Any], said: str) ->
 def batch(sent: str = "", removed: str = "", **changes: Any) -> dict[str, Any]:
     """A report of a batch with the files named in ``sent`` and ``removed``."""
     report: dict[str, Any] = {"is": "batch", "bytes": 0, "ms": 4.2, "bulk": False}
+    report["ways"] = {}
     for key, names in (("sent", sent.split()), ("removed", removed.split())):
         above = Counter(name.rpartition("/")[0] for name in names)
         report[key] = [f"'{name}'" for name in names[:3]]
@@ -148,6 +149,32 @@ def burst(*batches: dict[str, Any]) -> Burst:
     for one in batches:
         told.add(one, 4.2)
     return told
+
+
+@pytest.mark.parametrize(
+    "batches, width, said",
+    [
+        ([batch("a", ways={"in parts": 1})], 0, "sent 'a', 0 bytes, 4.2 ms (in parts)"),
+        (
+            [
+                batch("a b", ways={"moved": 1, "whole": 1}),
+                batch("c", ways={"whole": 1}),
+            ],
+            0,
+            "sent 'a', 'b', 'c', 0 bytes, 4.2 ms (1 moved, 2 whole)",
+        ),
+        (
+            [batch("a b", ways={"moved": 1, "whole": 1})],
+            48,
+            "sent 2 files, 0 bytes, 4.2 ms (1 moved, 1 whole)",
+        ),
+        ([batch("a", ways={"whole": 1}), batch(removed="a")], 0, "removed 'a', 4.2 ms"),
+    ],
+)
+def test_with_verbose_a_line_says_how_files_went(
+    batches: list[dict[str, Any]], width: int, said: str
+) -> None:
+    assert burst(*batches).line(width, True) == said
 
 
 @pytest.mark.parametrize(
