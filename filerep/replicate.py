@@ -98,8 +98,8 @@ Options for the connection:
   --no-compress        Compress nothing.
   --whole-file         Send whole files. The default is to do so where the
                        connection is fast.
-  --no-whole-file      Send nothing that the far end holds already, be it a part
-                       of the file or under another name.
+  --no-whole-file      Send nothing that the far end holds already, in parts of
+                       the file or under another name.
   --checksum           At the start, compare files by their contents, whatever
                        size and time say. With --dry-run it is the proof that
                        the copy is right.
@@ -134,7 +134,7 @@ Exit status:
   69   the connection or the far end failed, or refused some of the files; none
        runs that could be waited for, or another runs already
   70   a bug
-  71   the system refused: no process, no descriptor, no memory, a broken disk
+  71   the system refused: no process, no descriptor, no memory, a bad disk
 
 Ctrl-C, SIGTERM and SIGHUP end it by the signal itself, once the far end is
 tidied up; a shell shows that as 130, 143 and 129.
