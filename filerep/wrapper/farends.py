@@ -55,13 +55,14 @@ _SOON = 1.0
 class FarEnd:
     """One of them: its process, and what is to be told to it."""
 
-    def __init__(self, name: str, job: Job, sources: Sources) -> None:
+    def __init__(self, name: str, job: Job, sources: Sources, events: Events) -> None:
         self.name = name
         self.job = job
         self._sources = sources
-        self._feed, self._unsent = sources.feed()
+        self._events = events
+        self._feed, self._unsent = sources.feed(rests=False)
         self._socket, self._other = socket.socketpair()
-        self._events, self._to_events = os.pipe()
+        self._told, self._to_tell = os.pipe()
         self._line = b""  # of its events, not yet whole
         self._child: Optional[Stage] = None
         self.connected = False  # now or before
@@ -69,27 +70,25 @@ class FarEnd:
         self.status: Optional[int] = None
 
     def start(self, body: Body) -> None:
-        parent, events = Parent(self._other), self._to_events
+        parent, to_tell = Parent(self._other), self._to_tell
         self._child = Stage(
             "file-replicator",
-            lambda: body(self.name, self.job, parent, events),
+            lambda: body(self.name, self.job, parent, to_tell),
             self._sources.standard_files(),
-            (parent.fileno(), events),
+            (parent.fileno(), to_tell),
         )
         self._other.close()
-        os.close(self._to_events)
+        os.close(self._to_tell)
 
     def fds(self) -> list[int]:
         """What to poll for reading before ``hear``."""
         if self.status is not None:
             return []
-        return [self._socket.fileno(), *([self._events] if self._events >= 0 else [])]
+        return [self._socket.fileno(), *([self._told] if self._told >= 0 else [])]
 
-    def hear(self, ready: set[int], processes: Processes, events: Events) -> None:
-        if self.status is not None:
-            return
-        if self._events in ready:
-            self._hear_events(events)
+    def hear(self, ready: set[int], processes: Processes) -> None:
+        if self._told in ready:
+            self._hear_events()
         if self._socket.fileno() not in ready:
             return
         try:
@@ -99,7 +98,9 @@ class FarEnd:
         if not asked:
             self.ended()
             return
-        self.connected = self.connected or CONNECTED in asked
+        if CONNECTED in asked:
+            self.connected = True
+            self._feed.connected()
         self.unreached = self.unreached or UNREACHED in asked
         if SYNC_POINT in asked:
             self._sources.ask_sync_point(self._feed)
@@ -109,7 +110,7 @@ class FarEnd:
     def _send_feed(self, processes: Processes) -> None:
         if not self._unsent:
             self._sources.drop(self._feed)
-            self._feed, self._unsent = self._sources.feed()
+            self._feed, self._unsent = self._sources.feed(rests=True)
         try:
             socket.send_fds(self._socket, [FEED], self._unsent)
         except OSError:
@@ -117,14 +118,14 @@ class FarEnd:
         processes.close(*self._unsent)
         self._unsent = []
 
-    def _hear_events(self, events: Events) -> None:
-        chunk = os.read(self._events, 1 << 16)
+    def _hear_events(self) -> None:
+        chunk = os.read(self._told, 1 << 16)
         if not chunk:
-            os.close(self._events)
-            self._events = -1
+            os.close(self._told)
+            self._told = -1
         *lines, self._line = (self._line + chunk).split(b"\n")
         for line in lines:
-            events.pass_on(line + b"\n")
+            self._events.pass_on(line + b"\n")
 
     # -- the end ----------------------------------------------------------------------
 
@@ -144,6 +145,8 @@ class FarEnd:
             status = self._child.wait()
         self.status = 128 - status if status < 0 else status
         self._sources.drop(self._feed)
+        while self._told >= 0:  # nobody else writes there
+            self._hear_events()
 
 
 class FarEnds:
@@ -196,7 +199,7 @@ class FarEnds:
 
     def _start(self) -> None:
         for name, job in self._jobs.items():
-            self._all.append(FarEnd(name, job, self._sources))
+            self._all.append(FarEnd(name, job, self._sources, self._events))
         self._sources.go_on()  # fr-walk is first, while the others are made
         gc.freeze()  # what they share is not to be looked at, and so copied, by each
         for far in self._all:
@@ -210,7 +213,7 @@ class FarEnds:
         self._errors.hear(ready)
         self._sources.hear(ready)
         for far in self._living():
-            far.hear(ready, self._processes, self._events)
+            far.hear(ready, self._processes)
             if far.status is not None:
                 self._tell_ended(far)
         self._sources.go_on()

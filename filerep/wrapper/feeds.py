@@ -16,8 +16,9 @@ each far end, and how much that can be is bounded.
   It need not be fresh when it is read: what has changed since the walk began has been named to
   the feed besides, or the feed is behind.
 
-A reader that has gone has its feed dropped, with all that is in it. When the far end is connected
-again it asks for a new one, and for a new walk: as over one connection, all begins anew.
+A reader that has gone has its feed dropped, with all that is in it. For each further attempt to
+connect there is a new one, which *rests*, and keeps nothing, until that comes to a connection:
+then a new walk names all there is. So a far end that is away for days costs nothing.
 """
 
 from __future__ import annotations
@@ -129,23 +130,25 @@ class _Outlet:
 class Feed:
     """What one fr-pack is yet to be told, and the two pipes that it reads."""
 
-    def __init__(self, bulk: int, urgent: int, walks: bool) -> None:
+    def __init__(self, bulk: int, urgent: int, walks: bool, rests: bool) -> None:
         """``bulk`` is for what fr-walk names, ``urgent`` for fr-watch, -1 for no such.
 
-        ``walks``: it is to be told of all there is first.
+        ``walks``: it is to be told of all there is first; and not before it is connected
+        if it ``rests``.
         """
         self._bulk, self._urgent = _Outlet(bulk), _Outlet(urgent)
         self._first: Optional[_Reading] = None
         self._again: Optional[_Reading] = None  # of what is named because it was behind
         self._pending: dict[bytes, None] = {}
         self._behind = False
-        self.wants_walk = walks
+        self._rests = walks and rests
+        self.wants_walk = walks and not rests
         if not walks:
             self._bulk.close()
 
     def name(self, paths: Iterable[bytes]) -> None:
         """fr-watch has named ``paths``."""
-        if self._urgent.fd < 0 or self._behind:
+        if self._urgent.fd < 0 or self._behind or self._rests:
             return
         self._pending.update(dict.fromkeys(paths))
         if len(self._pending) > _MOST:
@@ -158,12 +161,18 @@ class Feed:
 
     def lose(self) -> None:
         """It is not known what has changed."""
+        if self._rests:
+            return
         self._behind, self._again = True, None
         self._pending = {SYNC: None} if SYNC in self._pending else {}
 
+    def connected(self) -> None:
+        """Somebody is there to be told."""
+        self.wants_walk = self.wants_walk or self._rests
+
     def walk(self, spool: Spool) -> None:
         """A walk begins, which was wanted; ``spool`` is where it can be read."""
-        self.wants_walk = False
+        self.wants_walk = self._rests = False
         if self._bulk.fd >= 0 and self._first is None:
             self._first = _Reading(spool)
             return

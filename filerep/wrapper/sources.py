@@ -67,12 +67,12 @@ class Sources:
 
     # -- feeds ------------------------------------------------------------------------
 
-    def feed(self) -> tuple[Feed, list[int]]:
+    def feed(self, rests: bool) -> tuple[Feed, list[int]]:
         """A new feed, and where it is to be read: what is walked, and what is watched."""
         bulk, to_bulk = self._processes.pipe()
         urgent, to_urgent = self._processes.pipe() if self._job.watches else (-1, -1)
         self._processes.let_go(to_bulk, to_urgent)
-        feed = Feed(to_bulk, to_urgent, self._job.walks)
+        feed = Feed(to_bulk, to_urgent, self._job.walks, rests)
         self._feeds.append(feed)
         return feed, [fd for fd in (bulk, urgent) if fd >= 0]
 

@@ -17,11 +17,11 @@ MOST = 50
 class Reader:
     """The reading ends of a feed's pipes."""
 
-    def __init__(self, walks: bool) -> None:
+    def __init__(self, walks: bool, rests: bool = False) -> None:
         (self.bulk, to_bulk), (self.urgent, to_urgent) = os.pipe(), os.pipe()
         for fd in (self.bulk, self.urgent):
             os.set_blocking(fd, False)
-        self.feed = Feed(to_bulk, to_urgent, walks)
+        self.feed = Feed(to_bulk, to_urgent, walks, rests)
         self._decoders = {self.bulk: Decoder(), self.urgent: Decoder()}
 
     def read(self, fd: int) -> list[bytes]:
@@ -167,3 +167,26 @@ def test_one_whose_reader_has_gone_keeps_nothing(reader: Reader) -> None:
     feed.name([b"%d" % number for number in range(MOST + 1)])
     assert feed.fds() == [] and not feed.wants_walk
     reader.urgent = os.open(os.devnull, os.O_RDONLY)
+
+
+def test_one_that_is_not_connected_yet_costs_no_walk_and_keeps_nothing() -> None:
+    reader = Reader(walks=True, rests=True)
+    feed = reader.feed
+    feed.name([b"a"])
+    feed.lose()
+    assert feed.fds() == [] and not feed.wants_walk
+    feed.connected()
+    assert feed.wants_walk
+    feed.walk(spooled(b"x"))
+    feed.name([b"b"])
+    assert reader.read(reader.bulk) == [b"x"]
+    reader.close()
+
+
+def test_without_a_walk_all_is_kept_from_the_beginning() -> None:
+    reader = Reader(walks=False, rests=True)
+    reader.feed.name([b"a"])
+    assert not reader.feed.wants_walk
+    assert reader.read(reader.urgent) == [b"a"]
+    assert os.read(reader.bulk, 1) == b""
+    reader.close()
