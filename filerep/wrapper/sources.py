@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from filerep.wrapper.stages import RunStage
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0
-_LONG = 60.0  # seconds after which it is not the same trouble any more
+_SHORT_LIFE = 2.0  # seconds: what ends within them has something wrong with it
 _READ = 1 << 16
 
 
@@ -61,8 +61,8 @@ class Sources:
         self._asking: list[Feed] = []  # for a sync point, the next that is drawn
         self._drawn: list[Feed] = []  # the one that is
         self._due: dict[str, float] = {}  # when what was killed is started again
+        self._started: dict[str, float] = {}
         self._pause = 0.0
-        self._killed_at = 0.0
         self.skipped = False
 
     # -- feeds ------------------------------------------------------------------------
@@ -175,9 +175,9 @@ class Sources:
             stage_ended(name, status, "", "")
         except Lost as error:
             now = time.monotonic()
-            pause = 2 * self._pause if now - self._killed_at < _LONG else 0.0
+            young = now - self._started[name] < _SHORT_LIFE
+            pause = 2 * self._pause if young else 0.0
             self._pause = min(max(pause, _FIRST_PAUSE), _LONGEST_PAUSE)
-            self._killed_at = now
             self._due[name] = now + self._pause
             self._say(f"{error}; starting it again")
 
@@ -219,6 +219,7 @@ class Sources:
         self, module: str, options: list[str], out: int, keep: Iterable[int] = ()
     ) -> None:
         words = [*options, os.fsdecode(self._job.way)]
+        self._started[f"fr-{module}"] = time.monotonic()
         self._processes.start_stage(
             f"fr-{module}",
             lambda: self._run_stage(module, words),

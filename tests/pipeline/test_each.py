@@ -7,16 +7,20 @@ shell, where a test wants that, is a script which is given the far end's name.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import random
 import re
+import shlex
 import shutil
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import keyboard
 import pytest
 from edits import Hand
 from pipelines import name_of, wrong
@@ -101,6 +105,12 @@ def stages(program: Running, name: str) -> list[int]:
     return found
 
 
+def send(number: signal.Signals, *pids: int) -> None:
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
+
+
 @pytest.fixture
 def fleet(place: Path) -> Fleet:
     return Fleet(place)
@@ -161,8 +171,7 @@ def test_one_that_is_lost_catches_up_while_the_others_go_on(fleet: Fleet) -> Non
     with fleet.running() as program:
         in_sync(program)
         (fleet.place / "shut-b").touch()
-        for pid in fleet.over_there(program, "b"):
-            os.kill(pid, signal.SIGKILL)
+        send(signal.SIGKILL, *fleet.over_there(program, "b"))
         program.says("file-replicator: b: the connection was lost")
         (fleet.source / "gone").unlink()
         fleet.save("meanwhile")
@@ -182,15 +191,13 @@ def test_one_that_is_stopped_slows_no_other_and_catches_up(fleet: Fleet) -> None
         in_sync(program)
         stopped = fleet.over_there(program, "b")
         assert stopped
-        for pid in stopped:
-            os.kill(pid, signal.SIGSTOP)
+        send(signal.SIGSTOP, *stopped)
         for turn in range(5):
             (fleet.source / f"large{turn}").write_bytes(os.urandom(2_000_000))
             fleet.save(f"small{turn}")
             wait_for(lambda: fleet.arrived(f"small{turn}", "a", "c"), 10)
         assert not fleet.arrived("small4", "b")
-        for pid in stopped:
-            os.kill(pid, signal.SIGCONT)
+        send(signal.SIGCONT, *stopped)
         assert fleet.wait() == 0
         fleet.same()
 
@@ -198,15 +205,13 @@ def test_one_that_is_stopped_slows_no_other_and_catches_up(fleet: Fleet) -> None
 def test_the_wait_is_for_all(fleet: Fleet) -> None:
     with fleet.running() as program:
         in_sync(program)
-        for pid in fleet.over_there(program, "c"):
-            os.kill(pid, signal.SIGSTOP)
+        send(signal.SIGSTOP, *fleet.over_there(program, "c"))
         fleet.save("f")
         words = ["--wait", *fleet.words()]
         with running(REPLICATOR, *words, env=fleet.env) as waiting:
             wait_for(lambda: fleet.arrived("f", "a", "b"))
             waiting.says("waiting for the one that runs")
-            for pid in fleet.over_there(program, "c"):
-                os.kill(pid, signal.SIGCONT)
+            send(signal.SIGCONT, *fleet.over_there(program, "c"))
             assert waiting.end() == 0
         assert fleet.arrived("f", "c")
 
@@ -269,6 +274,56 @@ def test_a_watch_that_is_killed_is_started_again(fleet: Fleet) -> None:
         fleet.same()
 
 
+def mishaps(fleet: Fleet, program: Running, seed: str, turns: int) -> None:
+    """Edits, and meanwhile what is killed or stopped for a while; all become the same."""
+    dice = random.Random(seed)
+    hand = Hand(fleet.place)
+    kinds = ["fr-pack", "fr-watch", "fr-walk", "stop", "stop", "shell"]
+    try:
+        for turn in range(turns):
+            stopped: list[int] = []
+            for number in range(dice.randint(1, 3)):
+                kind, drawn = dice.choice(kinds), f"{seed}.{turn}.{number}"
+                hand.draw(dice.choice([1, 5, 20]), drawn, pauses=True)
+                over_there = fleet.over_there(program, dice.choice(NAMES))
+                if kind == "stop":
+                    stopped += over_there
+                    send(signal.SIGSTOP, *over_there)
+                elif kind == "shell":
+                    send(signal.SIGKILL, *over_there[:1])
+                else:
+                    send(signal.SIGKILL, *stages(program, kind)[:1])
+            send(signal.SIGCONT, *stopped)
+            with running(REPLICATOR, "--wait", *fleet.words(), env=fleet.env) as waits:
+                said = lambda: (seed, turn, bytes(program.errors[-3000:]))
+                wait_for(lambda: waits.process.poll() is not None, 60, what=said)
+                assert waits.end() == 0, said()
+            for name in NAMES:
+                assert not wrong(fleet.source, fleet.copy(name)), (seed, turn, name)
+    finally:
+        hand.close()
+
+
+@pytest.mark.parametrize("tiny", ["", "1"], ids=["", "tiny"])
+def test_whatever_is_killed_or_stopped_all_become_the_same(
+    fleet: Fleet, tiny: str
+) -> None:
+    with fleet.running("--editor-files", FILEREP_TINY=tiny) as program:
+        in_sync(program)
+        mishaps(fleet, program, f"each{tiny}", 4)
+
+
+def test_hunt_for_a_mishap_that_keeps_one_from_it(fleet: Fleet) -> None:
+    end = time.monotonic() + float(os.environ.get("FILEREP_HUNT") or 0)
+    for tiny in itertools.cycle(["", "1"]):
+        seed = f"{time.time_ns()}"
+        with fleet.running("--editor-files", FILEREP_TINY=tiny) as program:
+            in_sync(program)
+            mishaps(fleet, program, seed, 10)
+        if time.monotonic() > end:
+            break
+
+
 # --- the end --------------------------------------------------------------------------
 
 
@@ -324,8 +379,7 @@ def test_a_stopped_far_end_does_not_keep_the_end(fleet: Fleet) -> None:
     with fleet.running() as program:
         in_sync(program)
         family = program.family()
-        for pid in fleet.over_there(program, "b"):
-            os.kill(pid, signal.SIGSTOP)
+        send(signal.SIGSTOP, *fleet.over_there(program, "b"))
         assert program.end(signal.SIGTERM, 10) == 143
         wait_for(lambda: not any(map(alive, family)))
 
@@ -358,6 +412,22 @@ def test_each_line_names_its_far_end(fleet: Fleet) -> None:
     assert [
         one for one in program.errors.decode().splitlines() if not line.match(one)
     ] == []
+
+
+def test_on_a_terminal_lines_have_the_time_and_a_name_and_ctrl_c_ends_all(
+    fleet: Fleet,
+) -> None:
+    fleet.save("f", "x" * 100_000)
+    with keyboard.bash(200, XDG_STATE_HOME=str(fleet.place / "state")) as typed:
+        typed.type(f"{shlex.join([REPLICATOR, *fleet.words()])}\n")
+        typed.shows("watching", 3)
+        others = stages(typed.program, "fr-pack")
+        typed.type("\x03")
+        typed.shows("^C\r\n$ ")
+        assert len(others) == 3 and not any(map(alive, others))
+    lines = re.sub("\x1b\\[[0-9]*m", "", typed.text()).splitlines()
+    said = [line[9:] for line in lines if re.match(r"\d\d:\d\d:\d\d ", line)]
+    assert sorted(line[:10] for line in said) == [f"{name}: in sync" for name in NAMES]
 
 
 def test_a_dry_run_names_it_too(fleet: Fleet) -> None:
