@@ -1,4 +1,4 @@
-"""What README's chapter on security promises, where no other test holds it."""
+"""What docs/security.md promises, where no other test holds it."""
 
 from __future__ import annotations
 

@@ -218,7 +218,7 @@ def test_to_podman(world: World, podman: farends.FarEnd) -> None:
         ]
         return run(inside, env=world.env).stdout.decode()
 
-    replicated(world, block("Containers"), look)
+    replicated(world, block("Podman, docker compose"), look)
 
 
 def test_to_a_composed_service(world: World, docker: farends.Docker) -> None:
@@ -238,7 +238,7 @@ shift
             words += ["/home/code/my_project/main.py"]
             return run(words, env=world.env).stdout.decode()
 
-        replicated(world, block("Containers", 1), look)
+        replicated(world, block("Podman, docker compose", 1), look)
 
 
 def test_to_many_machines(world: World) -> None:
