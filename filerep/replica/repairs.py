@@ -73,7 +73,7 @@ class Mender:
                 bad.setdefault(words, set()).add(path)
             elif word == "stale":
                 void.add(path)
-                self._undo.doubt(sent, {path})
+                self._undo.may_be_there([path])  # what is beside it is as it was sent
                 self._distrust(path)
                 self._again([path])
             elif word == "lost":
