@@ -36,6 +36,8 @@ Options that file-replicator gives it:
   --report-fd N      Where to tell the wrapper what happens.
   --about TEXT       What --state's FILE is of, kept in it for whoever looks.
   --no-delete        Remove nothing at the far end.
+  --hold N           Where more than half of all files are gone, if they are a
+                     hundred or more, remove them N seconds later [default: 5].
   --no-initial       Do not compare with what the far end has.
   --dry-run          Change nothing, report what would be done.
   --checksum         Compare contents at the start, not size and time.
@@ -654,6 +656,7 @@ def _options(run: Command) -> Options:
     args = run.args
     return Options(
         delete=not args["--no-delete"],
+        hold=command.number(args["--hold"], "--hold"),
         initial=not args["--no-initial"],
         dry_run=args["--dry-run"],
         mirror=args["--mirror"],

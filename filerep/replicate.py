@@ -58,6 +58,10 @@ Options for what is copied:
   --gitignore          Leave out what git would ignore, and .git (the default).
   --no-gitignore       Copy what git ignores too, and .git.
   --no-delete          Remove nothing at the far end.
+  --hold SECONDS       Where more than half of the files, of a hundred or more,
+                       go at once, and git did not do it, say so and remove
+                       them at the far end only SECONDS later, if they are not
+                       back by then. 0 is at once [default: 5].
   --clean-out-first    Empty the destination directory first, completely.
   --with-initial-replication
                        Copy the tree at the start (the default).

@@ -63,6 +63,9 @@ class Filler:
     def from_queue(self, queue: Queue) -> Sent:
         sent = self._new()
         self._fill(sent, queue)
+        gone = self._schedule.gone() if queue is self._schedule.urgent else None
+        if gone and not queue:
+            self._fill(sent, gone)
         return sent
 
     def from_lot(self, lot: Lot) -> tuple[Sent, list[bytes]]:
@@ -121,6 +124,14 @@ class Filler:
             if time.monotonic() > until:
                 return True
         return False
+
+    def hold(self, path: bytes, sent: Sent, queue: Queue) -> bool:
+        """Leave what is gone for the turn of all that is."""
+        removals = self._schedule.removals
+        if sent.lot or queue is removals.queue:
+            return False
+        removals.put(path)
+        return True
 
     def put_off(
         self,

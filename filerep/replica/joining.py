@@ -18,6 +18,7 @@ from filerep.replica.onsync import OnSync
 from filerep.replica.pace import Pace, Silence
 from filerep.replica.pieces import Pieces
 from filerep.replica.plan import Plan
+from filerep.replica.removals import Removals
 from filerep.replica.repairs import Mender
 from filerep.replica.reporting import Reporter
 from filerep.replica.restless import Restless
@@ -58,7 +59,16 @@ class Parts:
         far, out, table = connection.far, connection.out, here.table
         pace = self.pace = Pace(far.way)
         restless = Restless(time.monotonic, self._mtime, lambda: pace.rate)
-        schedule = self.schedule = Schedule(time.monotonic, restless)
+        root = here.source.root
+        removals = Removals(
+            time.monotonic,
+            0.0 if options.dry_run or options.mirror > 1 else options.hold,
+            table,
+            tell.say,
+            lambda: _is_locked(root),
+            lambda: _was_written(root),
+        )
+        schedule = self.schedule = Schedule(time.monotonic, restless, removals)
         flight = self.flight = Flight()
         unread = self.unread = Unread(
             here.source, here.counting, tell.on_error, time.monotonic
@@ -105,6 +115,7 @@ class Parts:
         if not far.keeps_modes:
             self._keep_no_modes()
         kept = here.state.path + b".mounts" if here.state else None
+        plan.hold = self.filler.hold
         plan.away = Mounted(here.source.root, kept, tell.say).away
         mender = Mender(
             Undo(table),
@@ -116,7 +127,6 @@ class Parts:
             self._distrust,
             reuse.retained,
         )
-        root = here.source.root
         on_sync = OnSync(
             bool(options.on_sync), time.monotonic, lambda: _is_locked(root)
         )
@@ -197,6 +207,12 @@ class Parts:
 
 
 def _is_locked(root: bytes) -> bool:
-    from filerep.rules.repository import is_locked  # only --on-sync needs it
+    from filerep.rules.repository import is_locked  # few need it
 
     return is_locked(root)
+
+
+def _was_written(root: bytes) -> float:
+    from filerep.rules.repository import was_written  # few need it
+
+    return was_written(root)

@@ -21,6 +21,7 @@ class Options:
     def __init__(
         self,
         delete: bool = True,
+        hold: float = 5.0,
         initial: bool = True,
         dry_run: bool = False,
         mirror: int = 0,
@@ -33,6 +34,7 @@ class Options:
         names: bool = False,
     ) -> None:
         self.delete = delete
+        self.hold = hold  # what is gone, if that is most of all
         self.initial = initial
         self.dry_run = dry_run
         self.mirror = mirror  # 2: however much it removes

@@ -77,8 +77,13 @@ class Plan:
         self._echoes = Echoes(source)
         self.twins: Optional[Twins] = None  # where the far end folds names
         self._gone_only = self._plain.gone_only
+        self._in_the_way: set[bytes] = (
+            set()
+        )  # what was in these, which are files now, goes
         #: Has the path gone with something that was mounted here?
         self.away: Callable[[bytes], bool] = lambda path: False
+        #: Is it not this path's turn, which is gone? Then it is looked at again.
+        self.hold: Callable[[bytes, Sent, Paths], bool] = lambda *_: False
 
     def verify(self, record: bytes, queue: Paths) -> None:
         """Look at what has gone of ours at or below ``record``, files before directories.
@@ -108,7 +113,7 @@ class Plan:
         for path in reversed(inner):
             queue.pop(path, None)
             queue[path] = None
-        return [path for path in inner if path not in waiting]
+        return [path for path in inner if path not in waiting | self._in_the_way]
 
     def named(self, path: bytes) -> None:
         """``path`` is to be looked at whatever is there."""
@@ -158,6 +163,7 @@ class Plan:
             return False
         gone_only = path in self._gone_only
         self._gone_only.discard(path)
+        self._in_the_way.discard(path)
         try:
             status = self._source.look(path)
             found = kind(status)
@@ -228,7 +234,9 @@ class Plan:
         if path in self._table.directories:
             # A directory was here: what came from here goes first, then itself.
             if self._deletes and self._ours_below(path):
-                self._empty(path, sent, queue)
+                self._in_the_way.add(path)
+                if path not in sent.emptied or not self.hold(path, sent, queue):
+                    self._empty(path, sent, queue)
                 return
             if self._deletes:
                 self._remove_directory(path, sent)
@@ -363,11 +371,17 @@ class Plan:
     def _plan_absent(self, path: bytes, sent: Sent, queue: Paths) -> None:
         if not self._deletes or self.away(path):
             return
-        if path in self._table.directories:
-            if self._ours_below(path):
-                self._empty(path, sent, queue)
-            else:
-                self._remove_directory(path, sent)
+        full = path in self._table.directories and self._ours_below(path)
+        if full and path not in sent.emptied:
+            self._empty(path, sent, queue)
+            return
+        if self.hold(path, sent, queue):
+            self._gone_only.add(path)
+            return
+        if full:
+            self._empty(path, sent, queue)
+        elif path in self._table.directories:
+            self._remove_directory(path, sent)
         if self._table.get(path) is not None or not self._complete:
             self._delete(path, sent)
 

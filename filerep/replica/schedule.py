@@ -3,6 +3,7 @@
 Each path waits in one of these places:
 
 * ``urgent``: named by fr-watch. Goes before everything else.
+* ``removals``: gone, found by a look; mostly with what was urgent, see removals.py.
 * ``bulk``: named by fr-walk, or found to be looked at again; read only as fast as it is used.
 * ``later``: just emptied, say; urgent in a moment.
 * ``big``: larger than a batch; when nothing else is to be done.
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import Optional, Union
 
+    from filerep.replica.removals import Removals
     from filerep.replica.restless import Restless
 
     Queue = Union[Paths, Rows]
@@ -32,9 +34,12 @@ _URGENT_TURNS = 4  # batches for fr-watch, then one for fr-walk
 class Schedule:
     """The paths that wait, and which of them come next."""
 
-    def __init__(self, clock: Callable[[], float], restless: Restless) -> None:
+    def __init__(
+        self, clock: Callable[[], float], restless: Restless, removals: Removals
+    ) -> None:
         self._clock = clock
         self._restless = restless
+        self.removals = removals
         self.urgent = Paths()
         self.bulk = Rows()
         self.big = Paths()
@@ -43,18 +48,20 @@ class Schedule:
 
     def __bool__(self) -> bool:
         """Is there anything that could be looked at now?"""
-        return bool(self.urgent or self.bulk or self.big)
+        gone = self.removals.ready and self.removals.queue
+        return bool(self.urgent or gone or self.bulk or self.big)
 
     @property
     def resting(self) -> bool:
         """Is anything to be looked at in a moment?"""
-        return bool(self._later)
+        return bool(self._later or self.removals.queue)
 
     def name(self, path: bytes) -> None:
         """fr-watch has named ``path``. It comes behind what was named before: a mark (`.`)
         must not overtake."""
         if self._restless.holds(path):
             return
+        self.removals.queue.pop(path, None)
         self.urgent[path] = None
         self.urgent.move_to_end(path)
 
@@ -68,7 +75,8 @@ class Schedule:
 
     def due(self) -> Optional[float]:
         """When the next of those that rest is to be looked at."""
-        due = [self._later[0][0] if self._later else None, self._restless.due()]
+        due = [self._restless.due(), self.removals.due()]
+        due += [self._later[0][0]] if self._later else []
         return min((at for at in due if at is not None), default=None)
 
     def wake(self) -> None:
@@ -77,6 +85,12 @@ class Schedule:
         while self._later and self._later[0][0] <= now:
             self.urgent[heapq.heappop(self._later)[1]] = None
         self.again(self._restless.wake())
+        self.gone()
+
+    def gone(self) -> Optional[Paths]:
+        """The queue of what is gone, if it may be removed now."""
+        self.removals.judge(bool(self.urgent))
+        return self.removals.queue if self.removals.ready else None
 
     def turn(self, begun: bool = False) -> Optional[Queue]:
         """The queue that the next batch is filled from, None if all are empty.
@@ -85,7 +99,8 @@ class Schedule:
         tree that never rests something is always urgent: so the others have a turn now and
         then, or the tree's other files would wait until this one rests.
         """
-        other: Optional[Queue] = self.bulk or (None if begun else self.big or None)
+        other: Optional[Queue] = self.gone() or self.bulk
+        other = other or (None if begun else self.big or None)
         queue = self.urgent or other
         if not queue:
             self._urgent_turns = 0

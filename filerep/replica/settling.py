@@ -101,6 +101,9 @@ class Settling:
         if not (self._marks or self._on_sync.presses() or not self.initial_done):
             self._awaited = None
             return False
+        if self._schedule.removals.held:
+            self._awaited = None
+            return False  # they are what is waited for, and may come back
         if self._restless.owed and not self._on_sync.presses():
             return False  # the moment has come, and it is them who are waited for
         now = time.monotonic()
@@ -137,6 +140,7 @@ class Settling:
                 len(self._failures),
             )
             if not self._options.dry_run:
+                self._schedule.removals.seconds = self._options.hold
                 self._on_sync.copied()
         if self._on_sync.ready(inputs_ended):
             run_on_sync()

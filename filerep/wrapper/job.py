@@ -103,6 +103,7 @@ class Job:
         self.watches = not (once or args["--dry-run"] or self.run is not None)
         self.retries = not args["--no-retry"] and self.watches
         self.keepalive = command.number(args["--keepalive"], "--keepalive")
+        self.hold = command.number(args["--hold"], "--hold")
         self.timeout = command.number(args["--connect-timeout"], "--connect-timeout")
         if args["--poll"] is not None:
             command.number(args["--poll"], "--poll")

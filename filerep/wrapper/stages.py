@@ -142,7 +142,7 @@ _PASSED_ON = (
 def pack_options(job: Job, mirrors: bool) -> list[str]:
     """What the job asks of fr-pack; ``mirrors`` unless it has been in sync before."""
     args = job.args
-    options = ["--keepalive", f"{job.keepalive:g}"]
+    options = ["--keepalive", f"{job.keepalive:g}", "--hold", f"{job.hold:g}"]
     options += ["--names"] if args["--events"] is not None else []
     for name in _PASSED_ON:
         options += [name] if args[name] else []

@@ -8,16 +8,21 @@ from typing import Any
 
 from filerep.replica.filling import Filler
 from filerep.replica.pace import Pace
+from filerep.replica.removals import Removals
 from filerep.replica.restless import Restless
 from filerep.replica.schedule import Schedule
 from filerep.replica.sent import Flight, NotInThisBatch, Sent
+from filerep.replica.table import Table
 
 
 def test_a_file_whose_turn_it_is_to_go_in_pieces_is_looked_at_once() -> None:
     # Put behind the others it came again in the same batch, thousands of times, and each
     # time all of it was read.
+    clock = lambda: 0.0
     schedule = Schedule(
-        lambda: 0.0, Restless(lambda: 0.0, lambda path: None, lambda: 1.0)
+        clock,
+        Restless(clock, lambda path: None, lambda: 1.0),
+        Removals(clock, 5.0, Table(), print),
     )
     economy: Any = SimpleNamespace(in_pieces=lambda size: True)
     inventory: Any = SimpleNamespace(knows=lambda directory: True)

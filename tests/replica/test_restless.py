@@ -6,8 +6,10 @@ import time
 
 import pytest
 
+from filerep.replica.removals import Removals
 from filerep.replica.restless import Restless
 from filerep.replica.schedule import Schedule
+from filerep.replica.table import Table
 
 MB = 1_000_000
 
@@ -120,7 +122,7 @@ def test_what_is_torn_again_stays_owed_and_what_is_gone_does_not(
 
 
 def test_other_paths_go_on_while_one_rests(restless: Restless, clock: Clock) -> None:
-    schedule = Schedule(clock, restless)
+    schedule = Schedule(clock, restless, Removals(clock, 5.0, Table(), print))
     restless.sent(b"log", 100 * MB)
     schedule.name(b"log")
     assert not schedule
