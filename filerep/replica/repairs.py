@@ -115,6 +115,8 @@ class Mender:
         if stanza.verb in (b"del", b"rmd", b"mod"):
             void -= _inside(sent.paths, {path})
         self._undo.doubt(sent, void)
+        for one in void:
+            self._retained.distrust(one)  # that directory, too, may be lost
         known = self._undo.known_below(path)
         self._table.remove(path)
         self._inventory.doubt()

@@ -1,4 +1,4 @@
-"""What the table says after the far end could not do all of a batch."""
+"""What is known after the far end could not do all of a batch."""
 
 from __future__ import annotations
 
@@ -6,41 +6,77 @@ import os
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from filerep.farend.batch import Batch, Stanza
 from filerep.replica import table as tables
 from filerep.replica.repairs import Mender
+from filerep.replica.retained import Retained
 from filerep.replica.sent import Sent
 from filerep.replica.undo import Undo
 
 
-def test_a_wrong_guess_in_a_new_directory_is_forgotten_alone(tmp_path: Path) -> None:
-    # What came with it was forgotten too, and stayed over there once it was removed here.
+class Case:
+    """A table, what is retained, and a batch of one directory ``d`` that is not answered."""
+
+    def __init__(self) -> None:
+        self.table = tables.Table()
+        self.retained = Retained()
+        self.again: list[bytes] = []
+        self.sent = Sent(Batch(b".filerep-x"))
+        self.sent.entries = [(b"d/", tables.directory_entry(0o755, tables.OURS))]
+        self.table.put_directory(b"d", self.sent.entries[0][1])
+
+    def mend(self, word: str, verb: bytes, path: bytes, directory: bytes) -> set[bytes]:
+        """What is void after ``word`` was answered for ``path``, or ``directory``."""
+        stanza = Stanza(verb, [path])
+        self.sent.batch.numbered = [(stanza, directory), (stanza, path)]
+        self.sent.trouble = [(word, int(word == "stale"), "")]
+        inventory: Any = type("", (), {"doubt": lambda self: None})()
+        failures: Any = None
+        distrust = lambda path: None
+        mender = Mender(
+            Undo(self.table),
+            self.table,
+            inventory,
+            failures,
+            print,
+            self.again.extend,
+            distrust,
+            self.retained,
+        )
+        return mender.mend(self.sent)
+
+
+@pytest.fixture
+def value(tmp_path: Path) -> bytes:
     (tmp_path / "f").touch()
-    value = tables.entry(os.lstat(tmp_path / "f"), tables.OURS)
-    table = tables.Table()
-    sent = Sent(Batch(b".filerep-x"))
-    sent.batch.directories = [(b"d", 0o755)]
-    sent.entries = [(b"d/", tables.directory_entry(0o755, tables.OURS))]
-    sent.entries += [(b"d/guess", value), (b"d/other", value)]
-    table.put_directory(b"d", sent.entries[0][1])
-    for path, entry in sent.entries[1:]:
-        table.put(path, entry)
-    sent.batch.numbered = [(Stanza(b"all take", [b"d/guess"]), b"d/guess")]
-    sent.trouble = [("stale", 0, "")]
-    again: list[bytes] = []
-    nothing: Any = None
-    mender = Mender(
-        Undo(table),
-        table,
-        nothing,
-        nothing,
-        print,
-        again.extend,
-        lambda path: None,
-        nothing,
-    )
-    assert mender.mend(sent) == {b"d/guess"}
-    assert again == [b"d/guess"]
-    assert table.get(b"d/other") == value
-    guessed = table.get(b"d/guess")
+    return tables.entry(os.lstat(tmp_path / "f"), tables.OURS)
+
+
+def test_a_wrong_guess_in_a_new_directory_is_forgotten_alone(value: bytes) -> None:
+    # What came with it was forgotten too, and stayed over there once it was removed here.
+    case = Case()
+    case.sent.batch.directories = [(b"d", 0o755)]
+    for path in (b"d/guess", b"d/other"):
+        case.sent.entries.append((path, value))
+        case.table.put(path, value)
+    assert case.mend("stale", b"all take", b"d/guess", b"") == {b"d/guess"}
+    assert case.again == [b"d/guess"]
+    assert case.table.get(b"d/other") == value
+    guessed = case.table.get(b"d/guess")
     assert guessed and tables.marks(guessed) & tables.UNSURE
+
+
+def test_what_is_not_retained_after_all_is_not_looked_for_again(value: bytes) -> None:
+    # A link in a directory's place over there: nothing could be retained from it, and the
+    # file was to be made of that for ever.
+    case = Case()
+    case.retained.add(b"gone/f", tables.signed(value, b"signature"), case.sent.batch)
+    assert case.retained.find(b"d/f", 0, b"signature")
+    case.sent.entries.append((b"d/f", value))
+    case.table.put(b"d/f", value)
+    lost = b".filerep-x/.retained/0"
+    assert case.mend("lost", b"all copy", b"d/f", lost) == {b"d/f"}
+    assert case.again == [b"d/f"]
+    assert not case.retained.find(b"d/f", 0, b"signature")
