@@ -110,6 +110,10 @@ class Mender:
         None of the stanza was done. What it was to remove below ``path`` is gone with it.
         """
         void = set(stanza.paths)
+        if path.startswith(sent.batch.stage + b"/"):
+            # The batch that was to retain it there has failed.
+            for one in stanza.paths:
+                self._distrust(one)
         if stanza.verb != b"mod":
             void |= _inside(sent.paths, void)
         if stanza.verb in (b"del", b"rmd", b"mod"):

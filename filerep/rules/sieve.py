@@ -29,9 +29,7 @@ _MOST_OPEN = 256
 _NOT_DIRECTORIES = (errno.ENOENT, errno.ENOTDIR)
 
 
-def arriving(
-    fd: int, out: int, refresh: Callable[[], None]
-) -> Iterator[list[bytes]]:
+def arriving(fd: int, out: int, refresh: Callable[[], None]) -> Iterator[list[bytes]]:
     """The records of a path stream as they come; ends when ``out``'s reader has gone.
 
     What is written to ``out`` for one list is read there before the next one is waited

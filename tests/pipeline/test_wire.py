@@ -761,6 +761,23 @@ def test_what_is_retained_takes_no_room_that_is_wanted(
             line.settle(program)
 
 
+def test_what_is_not_retained_after_all_is_sent_whole(
+    far_end: Callable[[str], FarEnd], place: Path
+) -> None:
+    line = Line(far_end("bash+gnu"), place)
+    with line.watching() as program:
+        for number in range(3):
+            for name in ("a", "d/b"):
+                (line.source / name).parent.mkdir(exist_ok=True)
+                save(line.source / name, noise(6000, f"{number} {name}"))
+            line.settle(program)
+        (shelves,) = line.there.glob(".filerep-*/.retained")
+        shutil.rmtree(shelves)
+        for name in ("a", "d/b"):
+            save(line.source / name, noise(6000, f"1 {name}"))
+        line.settle(program)
+
+
 @SOME
 def test_a_file_that_changes_while_its_pieces_go_is_one_version_in_the_end(
     name: str, far_end: Callable[[str], FarEnd], place: Path
