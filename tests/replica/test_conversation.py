@@ -463,15 +463,20 @@ def removed(pack: Pack, path: bytes) -> bool:
     return False
 
 
-def test_what_a_later_batch_has_put_is_not_forgotten_with_a_lost_directory(
-    pack: Pack,
-) -> None:
-    """`d` was removed over there; one batch finds that out when a later one has made it anew."""
+def sends_a_nested_file(pack: Pack) -> None:
+    """`d/e/a`, in batch 1, which is answered."""
     (pack.source / "d/e").mkdir(parents=True)
     (pack.source / "d/e/a").write_text("a")
     pack.name(b"d/e/a")
     pack.batch()
     pack.answer(b"ok 1")
+
+
+def test_what_a_later_batch_has_put_is_not_forgotten_with_a_lost_directory(
+    pack: Pack,
+) -> None:
+    """`d` was removed over there; one batch finds that out when a later one has made it anew."""
+    sends_a_nested_file(pack)
     (pack.source / "d").chmod(0o700)
     pack.name(b"d")
     second = pack.batch()
@@ -527,11 +532,7 @@ def test_what_an_earlier_batch_has_put_is_not_undone_with_a_directory_that_was_t
     pack: Pack,
 ) -> None:
     """`d/e` was thought new by two batches, as another had found it gone."""
-    (pack.source / "d/e").mkdir(parents=True)
-    (pack.source / "d/e/a").write_text("a")
-    pack.name(b"d/e/a")
-    pack.batch()
-    pack.answer(b"ok 1")
+    sends_a_nested_file(pack)
     (pack.source / "d/e").chmod(0o700)
     pack.name(b"d/e")
     second = pack.batch()

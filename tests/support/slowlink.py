@@ -43,6 +43,21 @@ def counts(file: Path) -> tuple[int, int]:
     return COUNTS.unpack(found) if len(found) == COUNTS.size else (0, 0)
 
 
+def slow_shell(rate: float) -> str:
+    """A Python script that passes its input on to a shell, at ``rate`` bytes a second."""
+    return f"""
+import os, subprocess, time
+shell = subprocess.Popen(["bash"], stdin=subprocess.PIPE)
+began, passed = time.monotonic(), 0
+while data := os.read(0, 1 << 15):
+    passed += len(data)
+    time.sleep(max(0, began + passed / {rate} - time.monotonic()))
+    os.write(shell.stdin.fileno(), data)
+shell.stdin.close()
+raise SystemExit(shell.wait())
+"""
+
+
 class Direction:
     """What was read from ``source`` and when it is due at ``sink``."""
 

@@ -21,6 +21,7 @@ from typing import Any
 
 import pytest
 from programs import ROOT, Running, environment, run, running, wait_for
+from slowlink import slow_shell
 
 from filerep.pathstream import gathered
 from filerep.wrapper import words
@@ -34,18 +35,7 @@ REPLICATOR = str(ROOT / "bin/file-replicator")
 TIME = r"\d\d:\d\d:\d\d"
 OWN_LINE = re.compile(r"file-replicator: \S")
 
-# What passes this shell's input on at 3 MB/s.
-SLOW_SHELL = """
-import os, subprocess, time
-shell = subprocess.Popen(["bash"], stdin=subprocess.PIPE)
-began, passed = time.monotonic(), 0
-while data := os.read(0, 1 << 15):
-    passed += len(data)
-    time.sleep(max(0, began + passed / 3e6 - time.monotonic()))
-    os.write(shell.stdin.fileno(), data)
-shell.stdin.close()
-raise SystemExit(shell.wait())
-"""
+SLOW_SHELL = slow_shell(3e6)
 
 
 # --- the words ------------------------------------------------------------------------

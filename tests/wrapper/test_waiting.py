@@ -20,24 +20,14 @@ import farends
 import pytest
 from farends import without_rights
 from programs import ROOT, Running, environment, marked, run, running, wait_for
+from slowlink import slow_shell
 
 from filerep.command import Stop
 from filerep.wrapper.waiting import ON_SYNC, SAVED, Waiters, ask, wait
 
 REPLICATOR = str(ROOT / "bin/file-replicator")
 
-# A shell at the end of a link that lets 2 MB through in a second.
-SLOW_SHELL = """
-import os, subprocess, time
-shell = subprocess.Popen(["bash"], stdin=subprocess.PIPE)
-began, passed = time.monotonic(), 0
-while data := os.read(0, 1 << 15):
-    passed += len(data)
-    time.sleep(max(0, began + passed / 2e6 - time.monotonic()))
-    os.write(shell.stdin.fileno(), data)
-shell.stdin.close()
-raise SystemExit(shell.wait())
-"""
+SLOW_SHELL = slow_shell(2e6)
 
 
 class Pair:
