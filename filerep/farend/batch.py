@@ -195,7 +195,7 @@ class Batch:
         )  # for these: names in the stage, data
         # What goes from a directory and is retained, with the number of where.
         self.retained: dict[bytes, tuple[int, list[bytes]]] = {}
-        self.released: list[int] = []  # what is retained no more
+        self.released: list[bytes] = []  # in the stage: what is of no use any more
         self._groups: dict[bytes, Group] = {}
         self.reused: list[Member] = []  # those of ``members`` that have a way
         self._times: list[int] = []  # the mtimes of ``directories``, in ns
@@ -326,6 +326,10 @@ class Batch:
         """
         self.numbered = []
         lines: list[bytes] = [b"# %d" % self.number, *self.lessons]
+        released = [
+            shell_quote(b"./%s/%s" % (self.stage, one)) for one in self.released
+        ]
+        lines += [b"rm -rf " + b" ".join(some) for some in in_calls(released)]
         for directory, (number, paths) in self.retained.items():
             lines += self._retaining(number, directory, paths)
         given = list(self._reusing(lines, unfit)) if self.reused else []
@@ -365,11 +369,6 @@ class Batch:
         lines += puts + given
         if unfit:
             lines.append(b"dirty=1")
-        if self.released:
-            shelves = [
-                b"'./%s/.retained/%d'" % (self.stage, one) for one in self.released
-            ]
-            lines += [b"rm -rf " + b" ".join(some) for some in in_calls(shelves)]
         found.append((COMMIT, b"\n".join(lines + self.commands) + b"\n"))
         return found
 

@@ -237,6 +237,7 @@ class Conversation:
         self._parts.connection.out.free()
         ended = self._parts.settling.step(self._departures.run_on_sync, inputs_ended)
         if self._parts.settling.initial_done:
+            self._parts.pieces.forget()
             self._parts.connection.out.written = bool
             self._tell_compared()
         self._parts.reuse.forget(self._parts.settling.initial_done)

@@ -140,7 +140,7 @@ class Departures:
             batch.only_compare()
             if not batch:
                 return
-        batch.released = self._parts.reuse.retained.emptied()
+        batch.released = self._parts.reuse.retained.left()
         self._number += 1
         batch.number = self._number
         sent.started = time.monotonic()

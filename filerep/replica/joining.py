@@ -93,7 +93,12 @@ class Parts:
         economy = self.economy = Economy(options, pace, tell.say)
         reuse = self.reuse = Reuse(here.source, table, economy)
         pieces = self.pieces = Pieces(
-            here.source, economy, schedule.big, restless.torn, far.parts
+            here.source,
+            economy,
+            schedule.big,
+            restless.torn,
+            reuse.retained.leave,
+            far.parts,
         )
         self.filler = Filler(
             far.stage, schedule, flight, inventory, pace, economy, self._mark

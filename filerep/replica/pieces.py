@@ -136,15 +136,18 @@ class Pieces:
         economy: Economy,
         waiting: Paths,
         torn: Callable[[bytes, int], None],
+        leave: Callable[[list[bytes]], None],
         there: dict[str, int],
     ) -> None:
         """``waiting`` are large files, some of which go in pieces; ``torn`` has one that has
-        changed looked at again; ``there`` says how much of which file a cut run has sent.
+        changed looked at again; ``leave`` is told what in the stage is of no use any more;
+        ``there`` says how much of which file a cut run has sent.
         """
         self._source = source
         self._economy = economy
         self._waiting = waiting
         self._torn = torn
+        self._leave = leave
         self._there = dict(there)
         self.current: Optional[Transfer] = None
         self._doubted: set[bytes] = set()
@@ -159,7 +162,17 @@ class Pieces:
     def abandon(self, path: bytes) -> None:
         """What was sent of ``path`` is of no use any more."""
         if self.current is not None and self.current.path == path:
-            self.current = None
+            self._abandon(self.current)
+
+    def _abandon(self, transfer: Transfer) -> None:
+        self.current = None
+        if transfer.sent:
+            self._leave([_part(transfer.name)])
+
+    def forget(self) -> None:
+        """What a cut run has sent and nobody has asked for by now is of no use."""
+        self._leave([_part(name) for name in self._there])
+        self._there.clear()
 
     def distrust(self, path: bytes) -> None:
         """The digest of ``path`` was wrong: it goes once more, and without one.
@@ -208,12 +221,12 @@ class Pieces:
         path, size = transfer.path, transfer.size
         status = self._look(path)
         if status is None or not same(status, transfer.status):
-            self.current = None
+            self._abandon(transfer)
             self._torn(path, transfer.status.st_size)
             return
         sooner = transfer.sent * _LITTLE < size and not self._economy.in_pieces(size)
         if sooner and transfer.sent:
-            self.current = None
+            self._abandon(transfer)
             self._waiting[path] = None
             return
         length = min(self._economy.piece(size), size - transfer.sent)
@@ -232,3 +245,8 @@ class Pieces:
         if status is None or not stat.S_ISREG(status.st_mode):
             return None
         return status
+
+
+def _part(name: str) -> bytes:
+    """Where in the stage the pieces of a transfer are put together."""
+    return b".parts/" + name.encode()

@@ -55,7 +55,7 @@ class Mender:
         """Act on what the far end could not do; the paths of the batch that are void."""
         void: set[bytes] = set()
         if sent.void:
-            self._retained.not_emptied(sent.batch.released)
+            self._retained.leave(sent.batch.released)
             void = set(sent.paths)
             self._undo.doubt(sent, void)
             self._again(void)
@@ -177,7 +177,7 @@ class Mender:
         ``status`` is tar's. Raises ``Stop`` if there is nothing to try again.
         """
         paths = sent.paths
-        self._retained.not_emptied(sent.batch.released)
+        self._retained.leave(sent.batch.released)
         if sent.batch.commands and sent.batch.commands[-1] in (b":", b"tools"):
             return  # a full disk, say: it has answered, or does without
         if not paths:

@@ -17,6 +17,7 @@ from filerep.replica import table as tables
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import Optional
 
     from filerep.farend.batch import Batch
@@ -42,7 +43,7 @@ class Retained:
         self._bytes = 0
         self._files = 0
         self._number = 0
-        self._emptied: list[int] = []
+        self._left: list[bytes] = []  # in the stage, and of no use any more
         self.hinders = False  # is room wanted over there that it takes?
         self._offered: dict[bytes, _Content] = {}  # by the path that it was offered for
 
@@ -55,11 +56,12 @@ class Retained:
         if content in self._where or content[0] > _FILE_BYTES:
             return
         directory, _, name = path.rpartition(b"/")
+        shelves = batch.retained.values()
         number, paths = batch.retained.get(directory) or (self._number, [])
         while self._bytes + content[0] > _MOST_BYTES or self._files >= _MOST_FILES:
             oldest = next(iter(self._shelves))
-            if oldest == number:
-                return
+            if oldest == number or any(oldest == one for one, _ in shelves):
+                return  # they come with this batch
             self._empty(oldest)
         if not paths:
             batch.retained[directory] = number, paths
@@ -74,23 +76,23 @@ class Retained:
     def _empty(self, number: int) -> None:
         for content in self._shelves.pop(number):
             self._forget(content)
-        self._emptied.append(number)
+        self.leave([b"%s/%d" % (DIRECTORY, number)])
 
-    def emptied(self) -> list[int]:
-        """Which directories of it are to be removed over there, from now on."""
-        emptied, self._emptied = self._emptied, []
+    def leave(self, paths: Iterable[bytes]) -> None:
+        """These of the stage are of no use any more."""
+        self._left += paths
+
+    def left(self) -> list[bytes]:
+        """What is to be removed from the stage by the next batch."""
+        left, self._left = self._left, []
         self.hinders = False
-        return emptied
+        return left
 
     def _forget(self, content: _Content) -> None:
         if self._where.pop(content, None) is not None:
             self._sizes[content[0]] -= 1
             self._bytes -= content[0]
             self._files -= 1
-
-    def not_emptied(self, numbers: list[int]) -> None:
-        """A batch failed in which these were."""
-        self._emptied += numbers
 
     def has_size(self, size: int) -> bool:
         """May a content of that size be retained?"""
@@ -115,5 +117,5 @@ class Retained:
         for number in numbers:
             self._empty(number)
         self._offered.clear()
-        self.hinders = bool(self._emptied)
+        self.hinders = bool(self._left)
         return bool(numbers)
