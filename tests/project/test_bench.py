@@ -11,7 +11,7 @@ from programs import TESTS, run
 
 @pytest.mark.parametrize(
     "names",
-    [("pack", "switch", "start"), ("restart", "watch", "memory"), ("wire",)],
+    [("pack", "switch", "start", "each"), ("restart", "watch", "memory"), ("wire",)],
     ids=" ".join,
 )
 def test_a_quick_run_prints_a_table(names: tuple[str, ...]) -> None:
