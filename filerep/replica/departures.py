@@ -56,7 +56,8 @@ class Departures:
     def send_what_can_be(self, more_may_come: bool) -> None:
         """``more_may_come``: from fr-walk, so no few directories are asked for yet."""
         self.list_if_many()
-        if self._parts.reuse.retained.hinders and not self.stopping:
+        hinders = self._parts.reuse.retained.hinders
+        if hinders and self.may_send() and not self.stopping:
             self.command(b":")
         while self.may_send() and not self.stopping:
             question = self._parts.economy.question()
