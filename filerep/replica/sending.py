@@ -14,7 +14,8 @@ import time
 
 from filerep.archive import tarstream
 from filerep.archive.outbuffer import SIZE
-from filerep.farend.batch import COMMIT, Batch, Member
+from filerep.farend.batch import Batch, Member
+from filerep.farend.commit import COMMIT, Commit
 from filerep.replica import table as tables
 from filerep.replica.signature import Signer
 from filerep.source import changed_meanwhile, same
@@ -109,7 +110,9 @@ class Sender:
                 if self._table.get(member.path) == new:
                     self._table.put_back(member.path, old)
                 self._put_off(member.path, member.status.st_size)
-        scripts = _members(batch.scripts(unfit))
+        commit = Commit(batch, unfit)
+        scripts = _members(commit.members())
+        batch.numbered = commit.numbered
         if records and _records_of(length + len(scripts)) > records:
             scripts, sent.void = _members([(COMMIT, b"dirty=1\n")]), True
         self._out.add(scripts)
@@ -180,7 +183,7 @@ class Sender:
             if member.way is None or member.way.sends:
                 length += len(member.header(self._far.precise))
             length += member.size + len(tarstream.padding(member.size))
-        return _records_of(length + len(_members(batch.scripts(set()))))
+        return _records_of(length + len(_members(Commit(batch, set()).members())))
 
     def _send_member(self, member: Member) -> tuple[int, bool]:
         """How many bytes of archive went out, and whether it may be put in place."""

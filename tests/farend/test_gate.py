@@ -17,6 +17,7 @@ from programs import read_until
 
 from filerep.farend import listing
 from filerep.farend.batch import Batch
+from filerep.farend.commit import Commit
 from filerep.pathstream import inside
 from filerep.replica import table as tables
 from filerep.source import Source
@@ -73,7 +74,7 @@ def test_no_commit_names_what_is_outside(verb: str) -> None:
     path = b"a/../../victim"
     getattr(batch, verb).append((path, 0o755) if verb == "modes" else path)
     with pytest.raises(ValueError):
-        batch.scripts(set())
+        Commit(batch, set()).members()
 
 
 COMMITS = [

@@ -12,6 +12,7 @@ from farends import local_shell
 
 from filerep.farend.abilities import Far
 from filerep.farend.batch import Batch
+from filerep.farend.commit import Commit
 from filerep.source import Source
 
 DEEP = 900
@@ -47,10 +48,11 @@ def test_modes_of_a_deep_tree_make_no_script_that_grows_with_its_cube() -> None:
         batch.modes.append((path, 0o755))
         path += b"/d"
     batch.arrange(Far("stage=x tar=gnu"))
-    ((_, script),) = batch.scripts(set())
+    commit = Commit(batch, set())
+    ((_, script),) = commit.members()
     assert len(script) < 4 * DEEP * DEEP
     # Each is named by its own number.
-    numbers = [path for _, path in batch.numbered[DEEP:]]
+    numbers = [path for _, path in commit.numbered[DEEP:]]
     assert numbers == [path for path, _ in batch.modes]
     assert b"i=%d; mod 755" % (2 * DEEP - 1) in script
 

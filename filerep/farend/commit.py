@@ -1,0 +1,270 @@
+"""The commit: the script by which the far end puts a batch into place.
+
+PROTOCOL.md says what each line means. All that a commit works on is numbered, by which the
+answers name it.
+"""
+
+from __future__ import annotations
+
+from filerep.farend.batch import Stanza
+from filerep.farend.shell import in_calls, script_text, shell_quote
+from filerep.pathstream import quote
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from filerep.farend.batch import Batch, Group, Member
+
+COMMIT = b"commit"
+MOVES = b"moves"
+
+# What is done for many files of one directory at once, and for how many: a shell puts each into
+# a list that it makes anew.
+_MANY = (b"same", b"keep", b"copy", b"take")
+_FEW = 200
+_MANY_MODES = 1000
+
+
+def _chain(directory: bytes) -> list[bytes]:
+    """``a``, ``a/b`` and ``a/b/c`` for ``a/b/c``; the root is always there."""
+    chain = []
+    while directory:
+        chain.append(directory)
+        directory = directory.rpartition(b"/")[0]
+    return chain[::-1]
+
+
+class Commit:
+    """Writes the script of one batch, which is arranged, and numbers what it is about."""
+
+    def __init__(self, batch: Batch, unfit: set[bytes]) -> None:
+        """``unfit`` are paths that changed while they were read. Those stay in the stage (or,
+        in a new directory, are removed there first), and the stage is cleared.
+        """
+        self._batch = batch
+        self._unfit = unfit
+        self.numbered: list[tuple[Stanza, bytes]] = []
+        self._parts: dict[bytes, bytes] = {}
+
+    def members(self) -> list[tuple[bytes, bytes]]:
+        """The members of the archive that come last, by name: the script, and what it needs."""
+        self.numbered = []
+        batch, unfit = self._batch, self._unfit
+        lines: list[bytes] = [b"# %d" % batch.number, *batch.lessons]
+        released = [
+            shell_quote(b"./%s/%s" % (batch.stage, one)) for one in batch.released
+        ]
+        lines += [b"rm -rf " + b" ".join(some) for some in in_calls(released)]
+        for directory, (number, paths) in batch.retained.items():
+            lines += self._retaining(number, directory, paths)
+        given = list(self._reusing(lines)) if batch.reused else []
+        lines += self._removing(b"del", sorted(batch.deletions))
+        # The inner directories first: b"a/b" sorts behind b"a".
+        lines += self._removing(b"rmd", sorted(batch.removals, reverse=True))
+        lines += self._changing()
+        torn = [
+            shell_quote(b"./" + batch.stage + b"/" + member.name)
+            for member in batch.members
+            if member.path in unfit and (batch.linked or member.in_new_directory)
+        ]
+        lines += [b"rm -f " + b" ".join(some) for some in in_calls(torn)]
+        lines += [b"keep=1"] if batch.keeps else []
+        found = list(batch.files)
+        if batch.moved:
+            moves = b"".join(self._moving(group) for group in batch.groups.values())
+            if moves:
+                found.append((MOVES, moves))
+                lines.append(b"moved")
+        else:
+            lines += self._placing()
+        lines += given
+        if unfit:
+            lines.append(b"dirty=1")
+        found.append((COMMIT, b"\n".join(lines + batch.commands) + b"\n"))
+        return found
+
+    def _placing(self) -> list[bytes]:
+        """The puts, where there is no mover."""
+        groups = self._batch.groups
+        puts = [line for group in groups.values() for line in self._putting(group)]
+        if not (puts and self._batch.linked):
+            return puts
+        into = {part for above in groups for part in _chain(above)}
+        words = [b"link", *(shell_quote(b"./" + one) for one in sorted(into))]
+        link = b" ".join(words) + b" || {"
+        return [script_text("place_by_cp"), link, *puts, b"}"]
+
+    def _stanza(
+        self,
+        verb: bytes,
+        directories: list[bytes],
+        paths: list[bytes],
+        words: Iterable[bytes],
+    ) -> bytes:
+        """Its line; ``words`` are what the verb is given for ``paths``."""
+        at = self._at(Stanza(verb, paths), directories)
+        return b"%s && %s %s" % (at, verb, b" ".join(words))
+
+    def _at(self, stanza: Stanza, directories: list[bytes]) -> bytes:
+        """How each line of a stanza begins."""
+        inside = b" ".join(shell_quote(b"./" + one) for one in directories) or b"."
+        return b"at %d %s" % (self._number(stanza, directories), inside)
+
+    def _number(self, stanza: Stanza, directories: list[bytes]) -> int:
+        """Give ``directories`` and the paths of ``stanza`` their numbers; the first one.
+
+        All that a commit works on passes here, so nothing outside is ever named in one.
+        """
+        first = len(self.numbered)
+        for path in directories or [b"."]:
+            self.numbered.append((stanza, path))
+        for path in stanza.paths:
+            self.numbered.append((stanza, path))
+        for _, path in self.numbered[first:]:
+            if b".." in path and b".." in path.split(b"/"):
+                raise ValueError(f"outside of the destination: {quote(path)}")
+        return first
+
+    def _reusing(self, lines: list[bytes]) -> Iterator[bytes]:
+        """Add what makes files of what is there; the stanzas that put them into place."""
+        alike: dict[tuple[bytes, ...], list[Member]] = {}
+        for member in self._batch.reused:
+            if member.path in self._unfit or member.way is None:
+                continue
+            way, source = member.way, member.way.source or member.path
+            directory, _, old = source.rpartition(b"/")
+            if way.verb in (b"piece", b"last"):
+                directory = b""  # nothing of it is looked at there
+            staged = member.name.rpartition(b"/")[0]
+            key: tuple[bytes, ...] = (way.verb, directory, staged)
+            if way.verb not in _MANY:
+                key += (member.path,)
+            elif old != member.path.rpartition(b"/")[2]:
+                key += (old, member.path)  # alone, as it gets another name
+            alike.setdefault(key, []).append(member)
+        for (verb, directory, *_), members in alike.items():
+            for some in _few(members):
+                lines.append(self._reuse(verb, directory, some))
+        placed: dict[Group, list[Member]] = {}
+        for member in self._batch.reused:
+            fit = member.path not in self._unfit and not member.in_new_directory
+            if fit and member.way is not None and member.way.puts:
+                placed.setdefault(member.group, []).append(member)
+        for group, members in placed.items():
+            for some in _few(members):
+                yield self._stanza(
+                    b"given",
+                    _chain(group.directory),
+                    [member.path for member in some],
+                    [self._staged(member) for member in some],
+                )
+
+    def _retaining(
+        self, number: int, directory: bytes, paths: list[bytes]
+    ) -> Iterator[bytes]:
+        quoted = [shell_quote(b"./" + path) for path in paths]
+        for some in in_calls(quoted):
+            now, paths = paths[: len(some)], paths[len(some) :]
+            words = [b"%d" % number, *some]
+            yield self._stanza(b"retain", self._chain(directory), now, words)
+
+    def _staged(self, member: Member) -> bytes:
+        return shell_quote(b"./%s/%s" % (self._batch.stage, member.name))
+
+    def _reuse(self, verb: bytes, directory: bytes, members: list[Member]) -> bytes:
+        """The stanza of some members alike, in which ``directory`` holds what they are made of."""
+        first = members[0]
+        assert first.way is not None
+        staged, way = self._staged(first), first.way
+        mode = b"%o" % (first.status.st_mode & 0o777)
+        digest = way.digest.encode()
+        if verb in (b"build", b"rest"):
+            old = shell_quote(first.path.rpartition(b"/")[2])
+            before = 2 if verb == b"rest" else 0  # as `last` has them
+            words = [*way.words[:before], digest, mode, old, staged]
+            words += way.words[before:]
+        elif verb == b"piece":
+            words = [*way.words, staged]
+        elif verb == b"last":
+            words = [*way.words, staged, mode, digest or b"''"]
+        else:
+            above = first.name.rpartition(b"/")[0]
+            verb = b"all %s %s" % (
+                verb,
+                shell_quote(b"./%s/%s" % (self._batch.stage, above)),
+            )
+            words = []
+            for member in members:
+                assert member.way is not None
+                old = (member.way.source or member.path).rpartition(b"/")[2]
+                new = member.path.rpartition(b"/")[2]
+                mode = b"%o" % (member.status.st_mode & 0o777)
+                words += [member.way.digest.encode(), mode]
+                words += [shell_quote(old), shell_quote(new)]
+        paths = [member.path for member in members]
+        return self._stanza(verb, _chain(directory), paths, words)
+
+    def _removing(self, verb: bytes, paths: list[bytes]) -> Iterator[bytes]:
+        for some in in_calls(paths):
+            above = {path.rpartition(b"/")[0] for path in some}
+            checked = {part for directory in above for part in self._chain(directory)}
+            words = (shell_quote(b"./" + path) for path in some)
+            yield self._stanza(verb, sorted(checked), some, words)
+
+    def _changing(self) -> Iterator[bytes]:
+        """The modes. Many at once name each directory above them once.
+
+        In a tree 900 levels deep, were each to name all above it: half a gigabyte.
+        """
+        for start in range(0, len(self._batch.modes), _MANY_MODES):
+            some = self._batch.modes[start : start + _MANY_MODES]
+            if len(some) == 1:
+                ((directory, mode),) = some
+                chain = _chain(directory)
+                yield self._stanza(b"mod", chain, [directory], [b"%o" % mode])
+                continue
+            paths = [path for path, _ in some]
+            checked = sorted({part for path in paths for part in self._chain(path)})
+            first = len(self.numbered) + len(checked)
+            each = [
+                b"D=%s i=%d; mod %o" % (shell_quote(b"./" + path), first + index, mode)
+                for index, (path, mode) in enumerate(some)
+            ]
+            at_all = self._at(Stanza(b"mod", paths), checked)
+            yield b"%s && { %s; }" % (at_all, b"; ".join(each))
+
+    def _chain(self, directory: bytes) -> list[bytes]:
+        """As `_chain`; what is asked for by many is in memory once."""
+        return [self._parts.setdefault(part, part) for part in _chain(directory)]
+
+    def _moving(self, group: Group) -> bytes:
+        """What the mover is told of ``group``."""
+        paths, names = group.paths, group.inner
+        if self._unfit:
+            fit = group.fit(self._unfit)
+            paths, names = [path for path, _ in fit], [name for _, name in fit]
+        if not names:
+            return b""
+        first = self._number(Stanza(b"put", paths), self._chain(group.directory))
+        return b"%d\0%s\0%s\0%d\0%s\0" % (
+            first,
+            group.directory,
+            group.prefix,
+            len(names),
+            b"\0".join(names),
+        )
+
+    def _putting(self, group: Group) -> Iterator[bytes]:
+        fit = group.fit(self._unfit)
+        stage = b"./%s/%s" % (self._batch.stage, group.prefix)
+        for some in in_calls([stage + inner for _, inner in fit]):
+            paths = [path for path, _ in fit[: len(some)]]
+            del fit[: len(some)]
+            chain = self._chain(group.directory)
+            yield self._stanza(b"put", chain, paths, map(shell_quote, some))
+
+
+def _few(members: list[Member]) -> Iterator[list[Member]]:
+    for at in range(0, len(members), _FEW):
+        yield members[at : at + _FEW]
