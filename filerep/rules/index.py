@@ -27,6 +27,7 @@ RULE_FILE = b".gitignore"
 _LARGEST = 1 << 31
 _RUN = 512  # entries
 
+_FILE = 0x81  # the first of a mode's last two bytes: a regular file
 _EXTENDED = 0x40  # in the first byte of an entry's flags
 _SKIP_WORKTREE = 0x40  # in the first byte of the further flags
 _LINK = 0xE0  # of a mode's two bytes, the first: a submodule
@@ -211,12 +212,20 @@ def _entries(
     odd: list[tuple[int, Odd]] = []
     flags = 40 + width
     fixed = flags + 2
-    find = data.index
+    find, append = data.index, names.append
+    plain = version < 4 and until is None
     at = first
     whole = True
     name = last
     for _ in range(most):
         start = at + fixed
+        mode = data[at + 26]
+        if plain and mode == _FILE and not data[at + flags]:
+            # Nearly all there are: the second byte of the flags is how long the name is.
+            end = start + data[start - 1]
+            append(data[start:end])
+            at = end + 8 - (end - at & 7)
+            continue
         further = 0
         if data[at + flags] & _EXTENDED:
             further = data[start] & _SKIP_WORKTREE
@@ -238,12 +247,11 @@ def _entries(
         if until is not None and name >= until:
             whole = False
             break
-        mode = data[at + 26]
         if further or mode == _LINK or mode == _DIRECTORY:
             if not name or mode in (_LINK, _DIRECTORY) or name.endswith(RULE_FILE):
                 blob = data[at + 40 : at + 40 + width]
                 odd.append((len(names), (mode, bool(further), blob)))
-        names.append(name)
+        append(name)
         at = next_at
     key = hash((version, last, data[first:at]))
     return Run(at - first, key, names, odd), whole

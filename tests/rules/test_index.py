@@ -74,6 +74,20 @@ def test_every_version(version: str, words: tuple[str], tmp_path: Path) -> None:
     assert work.load().names == work.listed()
 
 
+@pytest.mark.parametrize("words", [(), ("--object-format=sha256",)])
+@pytest.mark.parametrize("version", ["2", "4"])
+def test_names_of_every_length(version: str, words: tuple[str], tmp_path: Path) -> None:
+    # An entry has room for how long a name is, but not for all that a path can be.
+    work = Work(tmp_path, *words)
+    lengths = [*range(1, 300), *range(4090, 4100), 9000]
+    work.add(["/".join(["n" * 200] * 50)[: length - 1] + "x" for length in lengths])
+    work.git("update-index", "--index-version", version)
+    assert work.load().names == work.listed()
+    assert len(work.listed()) == len(lengths)
+    work.git("update-index", "--assume-unchanged", "nx", "nnx")
+    assert work.load().names == work.listed()
+
+
 @pytest.mark.parametrize("version", ["2", "4"])
 def test_a_changed_index_is_read_by_what_has_changed(
     version: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
