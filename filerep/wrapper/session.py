@@ -147,7 +147,7 @@ class Session:
             limit = bootstrap.deadline
             seconds = None if limit is None else limit - time.monotonic()
             ready = self._poll([self._from_far, *self._errors.fds()], seconds)
-            if not ready:
+            if not ready and limit is not None and time.monotonic() >= limit:
                 why = last_line(self._errors.words, bootstrap.words)
                 if bootstrap.answered:
                     raise not_ready(why)
@@ -188,11 +188,7 @@ class Session:
             stages.begin(far)
         while not self._ended():
             fds = [stages.reports, stages.watch_ready, *self._errors.fds()]
-            asking = self._waiters.fds()
             ready = self._poll(fds, self._pause())
-            self._waiters.hear(ready.intersection(asking))
-            # A descriptor that was closed here may be one of theirs by now.
-            ready.difference_update(asking)
             self._errors.hear(ready)
             if stages.watch_ready in ready:
                 stages.hear_watch(far)
@@ -225,9 +221,12 @@ class Session:
             raise Lost(how_ended(self._job.connection, status))
 
     def _poll(self, fds: list[int], seconds: Optional[float]) -> set[int]:
-        """Which of ``fds``, so far as they are open, can be read."""
-        others = self._waiters.fds()
-        return self._signals.poll([*self._processes.open(fds), *others], seconds)
+        """Which of ``fds``, so far as they are open, can be read; those who wait are heard."""
+        asking = self._waiters.fds()
+        ready = self._signals.poll([*self._processes.open(fds), *asking], seconds)
+        self._waiters.hear(ready.intersection(asking))
+        # A descriptor that was closed here may be one of theirs by now.
+        return ready.difference(asking)
 
     def _ended(self) -> bool:
         """Has fr-pack ended well? Raises what the end of any stage means.

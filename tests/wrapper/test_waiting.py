@@ -87,6 +87,18 @@ def test_what_was_saved_has_arrived_when_the_wait_ends(
         assert not (pair.copy / "a").exists()
 
 
+def test_a_wait_does_not_keep_a_far_end_that_is_silent_from_being_given_up(
+    place: Path,
+) -> None:
+    pair = Pair(place, "sleep", "60")
+    with pair.replicated("--connect-timeout", "2") as program:
+        wait_for(lambda: list(pair.state.glob("file-replicator/*.sock")))
+        with pair.waiting() as waiting:
+            assert program.end(timeout=10) == 69
+            assert b"no shell answered within 2 s" in program.errors
+            assert waiting.end() == 69
+
+
 def test_a_wait_during_the_first_copy_lasts_until_its_end(place: Path) -> None:
     pair = Pair(place, sys.executable, "-c", SLOW_SHELL)
     for number in range(40):
