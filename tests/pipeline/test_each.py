@@ -278,7 +278,7 @@ def mishaps(fleet: Fleet, program: Running, seed: str, turns: int) -> None:
     """Edits, and meanwhile what is killed or stopped for a while; all become the same."""
     dice = random.Random(seed)
     hand = Hand(fleet.place)
-    kinds = ["fr-pack", "fr-watch", "fr-walk", "stop", "stop", "shell"]
+    kinds = ["fr-pack", "fr-watch", "fr-walk", "tar", "perl", "stop", "stop", "shell"]
     try:
         for turn in range(turns):
             stopped: list[int] = []
