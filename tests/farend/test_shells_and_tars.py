@@ -34,7 +34,7 @@ from farends import (
     toolbox,
     without_rights,
 )
-from programs import ROOT, read_until, wait_for
+from programs import ROOT, read_until, run, wait_for
 
 RECORD = 10240
 LOCAL = pytest.mark.parametrize(
@@ -386,3 +386,27 @@ def test_the_far_ends_scripts_pass_shellcheck() -> None:
         pytest.skip("needs shellcheck: apt-get install shellcheck")
     done = subprocess.run(["shellcheck", *scripts], capture_output=True, text=True)
     assert scripts and done.returncode == 0, done.stdout
+
+
+# --- what tells of work ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shell", ["bash", "dash", "busybox", "zsh", "ksh93"])
+def test_what_tells_of_work_ends_though_it_has_only_begun(
+    shell: str, base: Path
+) -> None:
+    """mksh is not among them: it may lose the signal all the same."""
+    text = (ROOT / "filerep/farend/scripts/receiver.sh").read_text()
+    parts = text[text.index("stop() {") : text.index("# mkdir -m would")]
+    script = f"""null=/dev/null worker=''
+say() {{ :; }}
+leave() {{ exit 1; }}
+trap leave HUP INT TERM PIPE
+{parts}
+i=0
+while [ $i -lt 200 ]; do working; rest; i=$((i + 1)); done
+echo done
+"""
+    command = local_shell(shell, "gnu" if shell != "busybox" else "busybox", base)
+    done = run(command.command, script.encode(), timeout=60)
+    assert done.stdout == b"done\n", done.stderr

@@ -24,8 +24,10 @@ exists() { [ -e "$1" ] || [ -L "$1" ]; }
 closed() { [ -e "$1" ] && [ ! -w "$1" ]; }
 is_dir() { [ -d "$1" ] && [ ! -L "$1" ]; }
 drop() { [ ! -e "$S/.hook" ] || kill "$job"; stop_mover; rm -rf "$S"; }
-# What takes its time is heard of meanwhile.
+# What takes its time is heard of meanwhile. It may be done at once: dash loses a signal that a
+# subshell gets before it has forgotten the traps of the shell around it, so there are none.
 working() {
+  trap - TERM
   (
     trap 'kill $! 2>"$null"; exit' TERM
     while :; do
@@ -35,6 +37,7 @@ working() {
     done
   ) &
   worker=$!
+  trap leave TERM
 }
 rest() { [ ! "$worker" ] || stop "$worker"; worker=''; }
 # mkdir -m would take the bit by which a directory hands its group down.
