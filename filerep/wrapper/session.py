@@ -145,13 +145,13 @@ class Session:
     def _await_ready(self, bootstrap: Bootstrap) -> str:
         while True:
             limit = bootstrap.deadline
-            seconds = None if limit is None else limit - time.monotonic()
-            ready = self._poll([self._from_far, *self._errors.fds()], seconds)
-            if not ready and limit is not None and time.monotonic() >= limit:
+            left = None if limit is None else limit - time.monotonic()
+            if left is not None and left <= 0:
                 why = last_line(self._errors.words, bootstrap.words)
                 if bootstrap.answered:
                     raise not_ready(why)
                 raise unanswered_yet(self._job.timeout, why)
+            ready = self._poll([self._from_far, *self._errors.fds()], left)
             self._errors.hear(ready)
             if self._from_far not in ready:
                 continue

@@ -154,6 +154,19 @@ def test_what_hangs_before_it_is_ready_is_not_waited_for(
     assert b"fell silent, before it was ready" in done.stderr
 
 
+@pytest.mark.parametrize("says", [":", "echo >&2"])
+def test_who_waits_or_what_is_said_does_not_hold_up_the_end_of_patience(
+    says: str, place: Path, source: Path
+) -> None:
+    words = [str(source), str(place), "sh", "-c", f"while sleep .1; do {says}; done"]
+    with running("file-replicator", "--connect-timeout", "2", *words) as program:
+        program.says("has not answered yet")
+        with running("file-replicator", "--wait", *words) as waiting:
+            assert program.end(timeout=10) == 69
+            assert waiting.end() == 69
+            assert b"before everything had arrived" in waiting.errors
+
+
 def test_a_long_clean_out_is_waited_for(base: Path, place: Path, source: Path) -> None:
     far = local_shell("dash", "gnu", base).fresh()
     (place / "bin").mkdir()
