@@ -81,7 +81,8 @@ class Commit:
         lines += given
         if unfit:
             lines.append(b"dirty=1")
-        found.append((COMMIT, b"\n".join(lines + batch.commands) + b"\n"))
+        lines += [*batch.commands, b"whole=1\n"]
+        found.append((COMMIT, b"\n".join(lines)))
         return found
 
     def _placing(self) -> list[bytes]:

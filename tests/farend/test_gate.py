@@ -105,6 +105,18 @@ def test_a_far_end_refuses_to_leave_the_destination(
         assert os.listdir(parent / "copy") == ["d"], commit
 
 
+@pytest.mark.parametrize("shell", ["bash", "dash", "mksh", "zsh"])
+def test_a_commit_that_was_not_read_to_its_end_is_not_acknowledged(
+    shell: str, base: Path, place: Path
+) -> None:
+    need("mksh", "zsh")
+    for name, commit, answered in (("a", ":\nwhole=1\n", True), ("b", ":\n", False)):
+        (place / name / "copy").mkdir(parents=True)
+        far = Receiver(local_shell(shell, "gnu", base).command, place / name)
+        assert (b"ok 1\n" in far.apply(commit)) == answered
+        assert not os.listdir(place / name / "copy")
+
+
 class Receiver:
     """A receiver that is sent one commit of the test's own."""
 
@@ -127,7 +139,8 @@ class Receiver:
         self.process.stdin.write(data)
         self.process.stdin.flush()
 
-    def apply(self, commit: str) -> None:
+    def apply(self, commit: str) -> bytes:
+        """What it answers."""
         stage = ".filerep-kkkkkkkk-1234"
         data = commit.replace("STAGE", stage).encode()
         out = io.BytesIO()
@@ -136,4 +149,5 @@ class Receiver:
                 member = tarfile.TarInfo(name)
                 member.size = len(content)
                 tar.addfile(member, io.BytesIO(content))
-        self.process.communicate(out.getvalue() + b"batch 1 20\n", timeout=20)
+        sent = out.getvalue() + b"batch 1 20\n"
+        return self.process.communicate(sent, timeout=20)[0]

@@ -215,7 +215,7 @@ done
 say ready "empty=$empty mover=$mover folds=$folds modes=$modes parts=$parts"
 n=0 blocks=20 over=''
 while :; do
-  n=$((n + 1)) dirty='' shut='' lost='' keep='' line=''
+  n=$((n + 1)) dirty='' shut='' lost='' keep='' line='' whole=''
   words=$(unpack 2>&1)
   code=$?
   # GNU tar, if it was killed, has left the rest of the archive; others do not read themselves.
@@ -232,6 +232,7 @@ while :; do
   blocks=${line##* }
   if [ $code = 0 ] && [ -s "$S/commit" ]; then
     . "$S/commit" <"$null"
+    [ "$whole" ] || break # the disk has not given it to its end
     [ ! "$over" ] || { drop; echo bye; ${run_then:+run_there "$nonce"}; exit 0; }
     echo "ok $n"
   else

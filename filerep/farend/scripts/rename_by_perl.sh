@@ -34,8 +34,11 @@ start_mover() {
       while (<STDIN>) {
         open LIST, "<", "$ARGV[0]/moves" or exit;
         binmode LIST;
-        @list = do { local $/; split /\0/, <LIST> };
+        $list = do { local $/; <LIST> };
+        # Else the disk has not given it, or not to its end.
+        exit unless length $list && length $list == -s LIST;
         close LIST;
+        @list = split /\0/, $list;
         %there = ();
         while (@list) {
           ($id, $directory, $from, $count) = splice @list, 0, 4;
