@@ -274,11 +274,11 @@ def test_a_watch_that_is_killed_is_started_again(fleet: Fleet) -> None:
         fleet.same()
 
 
-def mishaps(fleet: Fleet, program: Running, seed: str, turns: int) -> None:
+def mishaps(fleet: Fleet, program: Running, seed: str, turns: int, *more: str) -> None:
     """Edits, and meanwhile what is killed or stopped for a while; all become the same."""
     dice = random.Random(seed)
+    kinds = ["fr-pack", "fr-watch", "fr-walk", "stop", "stop", "shell", *more]
     hand = Hand(fleet.place)
-    kinds = ["fr-pack", "fr-watch", "fr-walk", "tar", "perl", "stop", "stop", "shell"]
     try:
         for turn in range(turns):
             stopped: list[int] = []
@@ -319,7 +319,7 @@ def test_hunt_for_a_mishap_that_keeps_one_from_it(fleet: Fleet) -> None:
         seed = f"{time.time_ns()}"
         with fleet.running("--editor-files", FILEREP_TINY=tiny) as program:
             in_sync(program)
-            mishaps(fleet, program, seed, 10)
+            mishaps(fleet, program, seed, 10, "tar", "perl")
         if time.monotonic() > end:
             break
 
