@@ -21,6 +21,7 @@ ARGUMENTS: dict[str, Any] = {
     "CONNECTION_COMMAND": ["sh"],
     "--keepalive": "15",
     "--connect-timeout": "60",
+    "--hold": "5",
     "--exclude": [],
     "--include": [],
     "--exclude-from": [],
