@@ -180,6 +180,30 @@ def test_a_long_clean_out_is_waited_for(base: Path, place: Path, source: Path) -
     assert run(start(far, source, *words)).returncode == 0
 
 
+def test_a_stage_that_cannot_be_cleared_is_not_used_again(
+    base: Path, place: Path, source: Path
+) -> None:
+    """What is left in it would go into place with the next batch's new directories."""
+    far = local_shell("dash", "gnu", base).fresh()
+    (place / "bin").mkdir()
+    (place / "bin/rm").write_text(
+        f'#!/bin/sh\n[ ! -e {place}/broken ] || exit 1\nexec /bin/rm "$@"\n'
+    )
+    (place / "bin/rm").chmod(0o755)
+    path = f"PATH={place}/bin:{farends.SYSTEM_PATH}"
+    far = with_command(far, ["env", path, "dash"])
+    (source / "d").mkdir()
+    (source / "d/f").write_text("1")
+    with running(*start(far, source)) as program:
+        program.says("in sync")
+        (far.here / "src/d/made there").write_text("")
+        (place / "broken").touch()
+        shutil.rmtree(source / "d")
+        program.says("the connection was lost")
+        (place / "broken").unlink()
+        program.wait_for(lambda: waits(far, source) == 0)
+
+
 def test_a_root_without_devices_gets_none(place: Path, source: Path) -> None:
     farends.need_root()
     far = farends.chroot(place)

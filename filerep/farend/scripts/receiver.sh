@@ -195,7 +195,7 @@ again() {
   [ "$line" ] || return
   line=${line#* }
   n=${line% *} blocks=${line#* }
-  rm -rf "${S:?}"/*
+  rm -rf "${S:?}"/* || return
   echo again
 }
 
@@ -244,7 +244,8 @@ while :; do
     case $words in *'No space left'* | *'Wrote only '*) words='No space left on device' ;; esac
     tell "failed $n $code ${words%%"$nl"*}"
   fi
-  if [ "$dirty" ]; then rm -rf "${S:?}"/*; else : >"$S/commit"; fi
+  # What is left would go into place with the next batch's new directories.
+  if [ "$dirty" ]; then rm -rf "${S:?}"/* 2>"$null" || break; else : >"$S/commit"; fi
 done
 leave
 }
