@@ -246,7 +246,8 @@ class Run:
         if not self.fault.early:
             strace = self._attach(program)
             if self.fault.whom == "file-replicator" and strace is not None:
-                os.kill(self.there, signal.SIGKILL)  # it connects again
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(self.there, signal.SIGKILL)  # it connects again
         if self.watches:
             self.edit(30)
             self._wait(program, 0.5, lambda: strace is None or strace.struck())
