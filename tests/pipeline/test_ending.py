@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -116,17 +117,15 @@ def test_of_a_dry_run_that_is_killed_nothing_stays(
     words = [place / "src", far.parent, "sh", "-c", gate, "sh", *far.command]
     env = programs.environment(TMPDIR=str(place / "tmp"))
     with programs.running(REPLICATE, "--dry-run", *words, env=env) as run:
-        run.wait_for(lambda: len(stages(run)) == 2)
-        here = stages(run)
-        for pid in here:
-            os.kill(pid, signal.SIGSTOP)  # so it is under way for as long as we like
+        pack = run.wait_for(lambda: packs(run))[0]
+        os.kill(pack, signal.SIGSTOP)  # so it is under way for as long as we like
         (place / "gate").write_text("\n")
         (place / "gate").unlink()
         run.wait_for(lambda: os.listdir(place / "tmp"))
         there = int((place / "pid").read_text())
         if what != "all here":
             os.kill(there, getattr(signal, what.split()[0]))
-        for pid in (run.process.pid, *here):
+        for pid in (run.process.pid, pack):
             os.kill(pid, signal.SIGKILL)
         if what == "SIGKILL there":
             run.close()
@@ -136,5 +135,9 @@ def test_of_a_dry_run_that_is_killed_nothing_stays(
         programs.wait_for(lambda: not os.listdir(place / "tmp"))
 
 
-def stages(run: programs.Running) -> list[int]:
-    return [pid for pid in run.family() if name_of(pid).startswith("fr-")]
+def packs(run: programs.Running) -> list[int]:
+    found = []
+    for pid in run.family():
+        with contextlib.suppress(OSError):  # it has ended
+            found += [pid] * (name_of(pid) == "fr-pack")
+    return found
