@@ -50,7 +50,8 @@ def replicate(
 @contextlib.contextmanager
 def replicating(far: FarEnd, source: Path, *options: str) -> Iterator[Running]:
     """file-replicator, in sync and watching."""
-    argv: list[Word] = ["file-replicator", *options, source, far.parent, *far.command]
+    words: list[Word] = ["file-replicator", "--hold", "0", *options]
+    argv = [*words, source, far.parent, *far.command]
     with running(*argv) as program:
         program.says("in sync")
         yield program
