@@ -56,6 +56,8 @@ class Commit:
             shell_quote(b"./%s/%s" % (batch.stage, one)) for one in batch.released
         ]
         lines += [b"rm -rf " + b" ".join(some) for some in in_calls(released)]
+        if batch.retained or batch.reused:
+            lines.append(b'[ "$reuses" ] || exit')
         for directory, (number, paths) in batch.retained.items():
             lines += self._retaining(number, directory, paths)
         given = list(self._reusing(lines)) if batch.reused else []

@@ -103,10 +103,9 @@ class Departures:
         return self._parts.filler.from_queue(queue)
 
     def _piece(self) -> Sent:
-        """The next piece of a large file; the far end is taught how, if need be."""
-        question = self._parts.economy.ask()
-        if question:
-            self.command(*question)
+        """The next piece of a large file; or nothing, if the far end has to be taught how."""
+        if self._parts.economy.want():
+            return self._parts.filler.command()
         return self._parts.filler.piece()
 
     def list_if_many(self) -> None:

@@ -50,6 +50,7 @@ class Economy:
         self._pace = pace
         self._say = say
         self.tools: Optional[Tools] = None
+        self.taught = False  # does it know what to do with what is not whole?
         self._asked = False
         self._wanted = False  # has something come up that needs the tools?
         self.block = _TINY_BLOCK if _TINY else signature.BLOCK
@@ -60,7 +61,7 @@ class Economy:
         wanted = _TINY or options.compress or options.whole_file is False
         wanted = wanted or self._wanted
         if options.checksum or not self._plain and (wanted or self._pace.slow):
-            return self.ask()
+            return self._ask()
         return []
 
     @property
@@ -82,7 +83,7 @@ class Economy:
         self._wanted = not self._plain
         return self._wanted and self.tools is None
 
-    def ask(self) -> list[bytes]:
+    def _ask(self) -> list[bytes]:
         """The same, whatever the connection is like; nothing if they were asked already."""
         if self._asked:
             return []
@@ -90,13 +91,14 @@ class Economy:
         return [lesson(), b"tools"]
 
     def answer(self, words: str) -> None:
-        """The far end has these tools; none, if it did not say.
+        """The far end has these tools; nothing if it did not say, as it was not taught.
 
         Raises ``Refused`` if what was asked for cannot be done with them.
         """
         if self.tools is not None:
             return
         self.tools = Tools(words)
+        self.taught = bool(words)
         if self._options.checksum and not self.tools.digests:
             raise Refused(
                 UNAVAILABLE, "--checksum needs sha1sum or md5sum at the far end"
@@ -137,6 +139,8 @@ class Economy:
 
     def in_pieces(self, size: int) -> bool:
         """Does a file of ``size`` go in pieces?"""
+        if self.tools is not None and not self.taught:
+            return False
         if _TINY:
             return self.tools is not None and size > _TINY_PIECE
         if size <= self._pace.limit or self._options.dry_run or self._plain:

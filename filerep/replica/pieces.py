@@ -225,7 +225,7 @@ class Pieces:
             self._torn(path, transfer.status.st_size)
             return
         sooner = transfer.sent * _LITTLE < size and not self._economy.in_pieces(size)
-        if sooner and transfer.sent:
+        if sooner and (transfer.sent or not self._economy.taught):
             self._abandon(transfer)
             self._waiting[path] = None
             return

@@ -586,6 +586,31 @@ def test_a_disk_that_fills_leaves_the_old_file(
             line.settle(program)
 
 
+@pytest.mark.parametrize("name", ["dash+gnu", "dash+bsdtar"])
+def test_a_far_end_that_could_not_be_taught_gets_whole_files(
+    name: str, far_end: Callable[[str], FarEnd], place: Path
+) -> None:
+    """Found by a hunt that kills tars: pieces were taken for put together, and were not."""
+    far, kill = far_end(name), place / "kill"
+    line = Line(far, place, tiny=False)
+    tools = next(word for word in far.command if word.startswith("PATH="))
+    own = shutil.which("tar", path=tools[5:])
+    (place / "bin").mkdir()
+    (place / "bin/tar").write_text(
+        f'#!/bin/sh\n{own} "$@" || exit\n'
+        f'! grep -q "^tools()" ./.filerep-*/commit || ! rm {kill} || kill -KILL $$\n'
+    )
+    (place / "bin/tar").chmod(0o755)
+    command = [word.replace("PATH=", f"PATH={place}/bin:") for word in far.command]
+    line.far = with_command(far, command)
+    kill.touch()
+    plant(line.source, {"large": noise(1 << 20) * 20, "small": "1"})
+    with line.watching() as program:
+        line.settle(program)
+        assert not kill.exists()
+        assert b"not found" not in program.errors
+
+
 @SOME
 def test_killed_at_any_moment_of_a_save_it_leaves_old_or_new(
     name: str, line: Line

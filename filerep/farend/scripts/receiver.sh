@@ -213,7 +213,7 @@ for f in "$S/.parts"/*; do
 done
 
 say ready "empty=$empty mover=$mover folds=$folds modes=$modes parts=$parts"
-n=0 blocks=20 over=''
+n=0 blocks=20 over='' reuses=''
 while :; do
   n=$((n + 1)) dirty='' shut='' lost='' keep='' line='' whole=''
   words=$(unpack 2>&1)
