@@ -171,11 +171,11 @@ from filerep.wrapper.display import Display
 from filerep.wrapper.events import Events, open_events
 from filerep.wrapper.job import Job
 from filerep.wrapper.processes import need_descriptors
+from filerep.wrapper.reconnecting import replicate
 from filerep.wrapper.record import Record
 from filerep.wrapper.session import Session
 from filerep.wrapper.signals import Signalled, Signals
 from filerep.wrapper.stages import Stages
-from filerep.wrapper.supervising import replicate
 from filerep.wrapper.waiting import STILL_WAITING, Waiters, ask, lock, wait
 
 TYPE_CHECKING = False

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from typing import Optional
 
     from filerep.farend.connection import Connection
+    from filerep.replica.failures import Failures
     from filerep.replica.options import Here, Options, Tell
-    from filerep.replica.retries import Failures
     from filerep.replica.tally import Tally
 
 _ALL_PATHS = 1 << 20  # read ahead, where somebody wants to know how long it will take

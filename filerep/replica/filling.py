@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from filerep.farend.batch import Batch
-from filerep.replica.queues import Paths, Rows
+from filerep.replica.rows import Paths, Rows
 from filerep.replica.sent import NotInThisBatch, Sent
 
 TYPE_CHECKING = False
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
     from filerep.farend.ways import Way
     from filerep.replica.economy import Economy
+    from filerep.replica.failures import Lot
     from filerep.replica.inventory import Inventory
     from filerep.replica.pace import Pace
     from filerep.replica.pieces import Pieces
     from filerep.replica.plan import Plan
-    from filerep.replica.retries import Lot
     from filerep.replica.schedule import Queue, Schedule
     from filerep.replica.sent import Flight
 

@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
     from filerep.farend.answers import Answer
     from filerep.farend.connection import Connection
+    from filerep.replica.failures import Failures
     from filerep.replica.filling import Filler
     from filerep.replica.memory import Memory
     from filerep.replica.pace import Silence
     from filerep.replica.repairs import Mender
     from filerep.replica.reporting import Reporter
-    from filerep.replica.retries import Failures
     from filerep.replica.schedule import Schedule
     from filerep.replica.sent import Flight, Sent
 

@@ -9,6 +9,7 @@ import time
 
 from filerep.replica.audit import Audit
 from filerep.replica.economy import Economy
+from filerep.replica.failures import Failures
 from filerep.replica.filling import Filler
 from filerep.replica.hearing import Acknowledging, Hearing
 from filerep.replica.inventory import Inventory
@@ -22,7 +23,6 @@ from filerep.replica.removals import Removals
 from filerep.replica.repairs import Mender
 from filerep.replica.reporting import Reporter
 from filerep.replica.restless import Restless
-from filerep.replica.retries import Failures
 from filerep.replica.reuse import Reuse
 from filerep.replica.schedule import Schedule
 from filerep.replica.sending import Sender

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from filerep.replica.economy import Economy
     from filerep.replica.plan import Plan
-    from filerep.replica.queues import Paths
+    from filerep.replica.rows import Paths
     from filerep.replica.sent import Sent
     from filerep.source import Source
 

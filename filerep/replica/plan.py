@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from typing import Optional
 
     from filerep.farend.ways import Way
-    from filerep.replica.queues import Paths
     from filerep.replica.reuse import Reuse
+    from filerep.replica.rows import Paths
     from filerep.replica.sent import Sent
     from filerep.source import Source
 

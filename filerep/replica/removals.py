@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import time
 
-from filerep.replica.queues import Paths
+from filerep.replica.rows import Paths
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

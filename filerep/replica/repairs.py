@@ -11,7 +11,7 @@ import time
 from filerep.command import UNAVAILABLE, Stop
 from filerep.pathstream import quote
 from filerep.replica import table as tables
-from filerep.replica.retries import DISK_FULL, Failures, plainly
+from filerep.replica.failures import DISK_FULL, Failures, plainly
 from filerep.replica.undo import Undo, directories
 
 TYPE_CHECKING = False

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import heapq
 
-from filerep.replica.queues import Paths, Rows
+from filerep.replica.rows import Paths, Rows
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ if TYPE_CHECKING:
     from typing import Optional
 
     from filerep.farend.batch import Batch
-    from filerep.replica.retries import Lot
+    from filerep.replica.failures import Lot
 
 
 class NotInThisBatch(Exception):

@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from typing import Optional
 
     from filerep.replica.audit import Audit
+    from filerep.replica.failures import Failures
     from filerep.replica.inventory import Inventory
     from filerep.replica.options import Here, Options
     from filerep.replica.plan import Plan
     from filerep.replica.reporting import Reporter
     from filerep.replica.restless import Restless
-    from filerep.replica.retries import Failures
     from filerep.replica.schedule import Schedule
     from filerep.replica.unread import Unread
 

@@ -24,7 +24,7 @@ import time
 
 from filerep.rules.ignore import rule_file
 from filerep.rules.worktree import NO_INPUTS
-from filerep.watching import eventqueue
+from filerep.watching import inotifyevents
 from filerep.watching.pending import SETTLE_SECONDS, Holds
 from filerep.watching.roots import Descent
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from filerep.rules.ignore import Rules
     from filerep.rules.worktree import Inputs
-    from filerep.watching.eventqueue import Event
+    from filerep.watching.inotifyevents import Event
     from filerep.watching.nodes import Directory
     from filerep.watching.tree import Tree
 
@@ -119,7 +119,7 @@ class Following:
         self._changed(os.path.join(self._root, path), mask)
 
     def _changed(self, file: bytes, mask: int) -> None:
-        if mask & eventqueue.AT_ONCE:
+        if mask & inotifyevents.AT_ONCE:
             self._edited.forget(file)
             self._dirty.add(file)
         elif file not in self._dirty:

@@ -22,7 +22,8 @@ from filerep.pathstream import WHOLE_TREE
 from filerep.rules.ignore import rule_file
 from filerep.source import RootGone
 from filerep.watching.audit import Audit
-from filerep.watching.eventqueue import (
+from filerep.watching.following import Following
+from filerep.watching.inotifyevents import (
     AT_ONCE,
     ATTRIB,
     CLOSE_WRITE,
@@ -38,7 +39,6 @@ from filerep.watching.eventqueue import (
     Kernel,
     events,
 )
-from filerep.watching.following import Following
 from filerep.watching.limits import queue_limit
 from filerep.watching.links import OtherNames
 from filerep.watching.mounts import Mounts
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from filerep.rules.ignore import OnError, Rules
-    from filerep.watching.eventqueue import Event
+    from filerep.watching.inotifyevents import Event
     from filerep.watching.nodes import Directory
     from filerep.watching.pending import Pending
     from filerep.watching.roots import Root

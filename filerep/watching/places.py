@@ -11,13 +11,13 @@ from __future__ import annotations
 import os
 import stat
 
-from filerep.watching import eventqueue
+from filerep.watching import inotifyevents
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from filerep.watching.eventqueue import Event, Kernel
+    from filerep.watching.inotifyevents import Event, Kernel
 
 _MOST_LINKS = 40
 # Stamps are those of the kernel's last tick.
@@ -125,7 +125,7 @@ class _Way:
         wd = self._wds.get(place)
         if wd is None:
             try:
-                wd = self._kernel.watch_name(place, eventqueue.WAY)
+                wd = self._kernel.watch_name(place, inotifyevents.WAY)
             except OSError:
                 wd = 0  # may be passed through but not read
             self._wds[place] = wd
@@ -135,7 +135,7 @@ class _Way:
 
     def _reach(self, path: bytes, file: bytes) -> bool:
         """Hear of it when what is at ``path`` is written; was that so before?"""
-        wd = self._kernel.watch_name(path, eventqueue.FILE)
+        wd = self._kernel.watch_name(path, inotifyevents.FILE)
         self.reached.setdefault(wd, set()).add(file)
         return wd in self._known_reached
 

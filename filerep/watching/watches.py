@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import os
 
-from filerep.watching import eventqueue
+from filerep.watching import inotifyevents
 from filerep.watching.places import Places
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from filerep.watching.eventqueue import Kernel
+    from filerep.watching.inotifyevents import Kernel
     from filerep.watching.nodes import Directory
 
 
@@ -33,10 +33,10 @@ class Watches:
     def add(self, node: Directory, fd: int) -> None:
         """Watch the directory open as ``fd`` for ``node``; raises ``LimitReached``."""
         wd = self.kernel.watch(
-            fd, eventqueue.INSIDE if node.parent else eventqueue.ROOT
+            fd, inotifyevents.INSIDE if node.parent else inotifyevents.ROOT
         )
         if self._outside(wd):
-            self.kernel.watch(fd, eventqueue.PARENT)
+            self.kernel.watch(fd, inotifyevents.PARENT)
         if wd != node.wd:
             self.remove(node)
             node.wd = wd
@@ -65,14 +65,14 @@ class Watches:
     def watch_above(self) -> None:
         """Hear of it when the root, or a directory above it, is moved."""
         path = os.path.realpath(self._root)
-        mask = eventqueue.PARENT
+        mask = inotifyevents.PARENT
         while path != b"/":
             path = os.path.dirname(path)
             try:
                 self.above.add(self.kernel.watch_name(path, mask))
             except OSError:
                 pass  # may be passed through but not read; the next event finds it out
-            mask = eventqueue.ABOVE
+            mask = inotifyevents.ABOVE
 
     def follow(self, files: Iterable[bytes], since_ns: int) -> set[bytes]:
         """Have ``places`` follow ``files``; those that may have changed after ``since_ns``."""

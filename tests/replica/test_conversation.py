@@ -21,7 +21,7 @@ from pathlib import Path
 import pytest
 from programs import ROOT, environment, read_until, wait_for
 
-from filerep.replica import retries, statefile, staterows
+from filerep.replica import failures, statefile, staterows
 from filerep.replica import table as tables
 
 FAR = "stage=.filerep-x tar=gnu list=find empty=1"
@@ -247,7 +247,7 @@ def test_a_mark_is_patient_from_when_all_else_is_done(pack: Pack) -> None:
     (pack.source / "f").write_text("f")
     pack.name(b"f", b".")
     pack.batch()
-    time.sleep(retries.MARK_PATIENCE + 0.1)  # what a far end may take for one batch
+    time.sleep(failures.MARK_PATIENCE + 0.1)  # what a far end may take for one batch
     pack.answer(b"failed 1 137 Killed")
     pack.batch()
     pack.answer(b"ok 2")

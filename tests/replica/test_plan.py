@@ -20,9 +20,9 @@ from filerep.replica.economy import Economy
 from filerep.replica.options import Options
 from filerep.replica.pace import Pace
 from filerep.replica.plan import Plan
-from filerep.replica.queues import Paths
 from filerep.replica.restless import Restless
 from filerep.replica.reuse import Reuse
+from filerep.replica.rows import Paths
 from filerep.replica.sending import Sender
 from filerep.replica.sent import Sent
 from filerep.source import Source

@@ -12,7 +12,7 @@ from sink import Sink
 
 from filerep.pathstream import encode
 from filerep.rules import ignore
-from filerep.watching import eventqueue
+from filerep.watching import inotifyevents
 from filerep.watching.inotify import Inotify
 from filerep.watching.pending import Pending
 from filerep.watching.polling import Snapshots
@@ -85,7 +85,7 @@ class Watched:
         """What an overflow does: the queue's contents are lost, and there is the mark."""
         assert isinstance(self.tracker, Inotify)
         self.tracker.kernel.soak()
-        mark = struct.pack("iIII", -1, eventqueue.Q_OVERFLOW, 0, 0)
+        mark = struct.pack("iIII", -1, inotifyevents.Q_OVERFLOW, 0, 0)
         self.tracker.kernel.backlog = [mark]
 
 

@@ -20,7 +20,7 @@ from filerep.pathstream import encode
 from filerep.rules import ignore
 from filerep.rules.walking import walk
 from filerep.source import RootGone
-from filerep.watching import eventqueue
+from filerep.watching import inotifyevents
 from filerep.watching.inotify import Inotify
 from filerep.watching.pending import SETTLE_SECONDS, Holds, Pending
 from filerep.watching.polling import Snapshots

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from filerep.wrapper.supervising import Losses
+from filerep.wrapper.reconnecting import Losses
 
 
 def test_a_loss_is_told_with_its_reason_and_when_it_is_over() -> None:

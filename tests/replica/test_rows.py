@@ -7,8 +7,8 @@ import random
 import pytest
 
 from filerep.pathstream import in_rows
-from filerep.replica import queues
-from filerep.replica.queues import Paths
+from filerep.replica import rows
+from filerep.replica.rows import Paths
 
 Row = tuple[bytes, list[bytes]]
 
@@ -59,7 +59,7 @@ def test_rows_have_everything_once_and_in_order() -> None:
 
 
 def test_a_long_row_is_taken_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(queues, "_LONG_ROW", 3)
+    monkeypatch.setattr(rows, "_LONG_ROW", 3)
     paths = [b"a/%d" % count for count in range(7)]
     found = taken(queue(*paths))
     assert [len(row) for _, row in found] == [3, 3, 1]
