@@ -34,7 +34,7 @@ from filerep.replica.unread import Unread
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from filerep.farend.connection import Connection
     from filerep.replica.options import Here, Options, Tell
@@ -66,7 +66,7 @@ class Parts:
             table,
             tell.say,
             lambda: _is_locked(root),
-            lambda: _was_written(root),
+            lambda since, paths: _removed_by_git(root, since, paths),
         )
         schedule = self.schedule = Schedule(time.monotonic, restless, removals)
         flight = self.flight = Flight()
@@ -217,7 +217,7 @@ def _is_locked(root: bytes) -> bool:
     return is_locked(root)
 
 
-def _was_written(root: bytes) -> float:
-    from filerep.rules.repository import was_written  # few need it
+def _removed_by_git(root: bytes, since: float, paths: Iterable[bytes]) -> bool:
+    from filerep.rules.tracked import were_removed  # few need it
 
-    return was_written(root)
+    return were_removed(root, since, paths)

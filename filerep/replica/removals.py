@@ -8,7 +8,7 @@ How many go is known once they have stopped going, as one rm is seen in pieces, 
 files. So they wait for that, the longer the more they are. And once all that was named with them
 has been looked at: of a directory that got another name the new files are over there by then,
 and the old ones are no more than half of all. Nobody is surprised when git removes: it holds
-`index.lock` meanwhile, and writes the index when it is done.
+`index.lock` meanwhile, and when it is done its index does not name them any more.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from filerep.replica.rows import Paths
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from typing import Optional
 
     from filerep.replica.table import Table
@@ -43,17 +43,17 @@ class Removals:
         table: Table,
         say: Callable[[str], None],
         locked: Callable[[], bool] = lambda: False,
-        written: Callable[[], float] = lambda: 0.0,
+        by_git: Callable[[float, Iterable[bytes]], bool] = lambda since, paths: False,
     ) -> None:
         """``seconds`` is how long most of all wait; ``locked`` says whether git is changing the
-        work tree, ``written`` when it last did, by `time.time`.
+        work tree, ``by_git`` whether it has removed these paths since then, by `time.time`.
         """
         self._clock = clock
         self.seconds = seconds
         self._table = table
         self._say = say
         self._locked = locked
-        self._written = written
+        self._by_git = by_git
         self.queue = Paths()
         self.ready = False  # may they go now?
         self._passed = 0  # have gone shortly before these
@@ -141,7 +141,7 @@ class Removals:
         if all_files < _MANY or gone <= all_files / 2:
             return True
         went = time.time() - (self._clock() - self._first)
-        return self._written() > went - _GIT_BEFORE
+        return self._by_git(went - _GIT_BEFORE, self.queue)
 
     def _counts(self) -> tuple[int, int]:
         """How many files go, and of how many, with those that have gone shortly before."""

@@ -153,15 +153,6 @@ def is_locked(directory: bytes) -> bool:
     return repo is not None and os.path.lexists(repo.index + b".lock")
 
 
-def was_written(directory: bytes) -> float:
-    """When a git wrote the index of that work tree last, by `time.time`; 0.0: never."""
-    repo = above(os.path.realpath(directory), os.environb)[0]
-    try:
-        return os.lstat(repo.index).st_mtime if repo is not None else 0.0
-    except OSError:
-        return 0.0
-
-
 def _ceilings(text: bytes) -> set[bytes]:
     """Links in them are followed, but not in those behind an empty one."""
     found = set()

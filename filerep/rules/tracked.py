@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import time
 from bisect import bisect_left
 
 from filerep.pathstream import quote
-from filerep.rules import index
+from filerep.rules import index, repository
 from filerep.rules.files import RECENT_NS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from typing import Optional
 
     from filerep.rules import objects
@@ -290,6 +291,29 @@ class Tracked:
 
 
 MISSING = "its object is not in the repository"
+
+
+def were_removed(directory: bytes, since: float, paths: Iterable[bytes]) -> bool:
+    """Has git removed ``paths`` below ``directory`` from its work tree since then?
+
+    That is, written the index since ``since``, by `time.time`, which does not name most of them.
+    (A `git status` writes it, too.)
+    """
+    top = os.path.realpath(directory)
+    repo = repository.above(top, os.environb)[0]
+    try:
+        if repo is None or os.lstat(repo.index).st_mtime < since:
+            return False
+    except OSError:
+        return False
+    before = b"" if top == repo.top else os.path.relpath(top, repo.top) + b"/"
+    found = index.EMPTY
+    for width in (20, 32):
+        with contextlib.suppress(index.Unreadable):
+            found = index.load(repo.index, width)
+            break
+    named = [found.holds(before + path) for path in paths]
+    return sum(named) <= len(named) / 2
 
 
 def _changed(before: dict[bytes, bytes], after: dict[bytes, bytes]) -> set[bytes]:

@@ -28,7 +28,7 @@ class Case:
             self.table,
             self.said.append,
             lambda: self.locked,
-            lambda: self.written,
+            lambda since, paths: self.written > since,
         )
 
     def have(self, count: int, prefix: bytes = b"") -> list[bytes]:
