@@ -739,6 +739,30 @@ def test_of_much_that_is_new_in_a_large_file_the_pieces_are_no_more_than_that(
         assert counts(place / "count")[0] - before < 1_500_000
 
 
+def test_an_end_amid_a_large_file_leaves_only_what_has_arrived_of_it(
+    far_end: Callable[[str], FarEnd], place: Path
+) -> None:
+    # dash tried its last words again at each step of clearing up, and each was a SIGPIPE.
+    line = Line(slow(far_end("dash+gnu"), 300_000, place / "count"), place, tiny=False)
+    plant(line.source, {"small": "1"})
+    for number in range(3):
+        with running(*line.words(), env=line.environment()) as program:
+            program.says("in sync", 60)
+            before = counts(place / "count")[0]
+            save(line.source / "large", noise(1_500_000, number))
+            program.wait_for(lambda: counts(place / "count")[0] > before + 300_000)
+            assert program.end(signal.SIGINT) == INTERRUPTED
+        (line.source / "large").unlink()
+        wait_for(
+            lambda: all(
+                set(os.listdir(left)) <= {".parts"}
+                for left in line.there.glob(".filerep-*")
+            )
+        )
+    line.once()
+    assert not list(line.there.glob(".filerep-*"))
+
+
 @MOST
 def test_a_branch_switched_back_travels_once(
     name: str, far_end: Callable[[str], FarEnd], place: Path

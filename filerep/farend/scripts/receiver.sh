@@ -47,6 +47,9 @@ case ${TMPDIR-} in /*) tmp=$TMPDIR ;; esac
 
 # leave: a large file that was under way goes on from here with the next connection.
 leave() {
+  # Where nobody hears any more dash tries its last words again and again, and each is a SIGPIPE.
+  trap '' HUP INT TERM PIPE
+  exec >"$null" 2>&1
   rest
   if is_dir "$S/.parts" && mkdir -m 700 "$S-" 2>"$null"; then mv "$S/.parts" "$S-/"; fi
   drop
