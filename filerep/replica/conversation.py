@@ -51,7 +51,8 @@ class Conversation:
         self._signing = False  # what was there before, while nothing is to be done
         connection.out.meanwhile = self._departures.meanwhile
         connection.out.reclaim = parts.hearing.reclaim
-        connection.out.written = self._written
+        if parts.reporter.tally:
+            connection.out.written = parts.reporter.tally.written
 
     @property
     def failures(self) -> Failures:
@@ -154,12 +155,6 @@ class Conversation:
             self._parts.filler.plan.named(path)
             self._parts.schedule.name(path)
 
-    def _written(self, count: int) -> None:
-        """``count`` bytes went out; until the first copy is done that is told."""
-        tally = self._parts.reporter.tally
-        if tally is not None:
-            tally.written(count)
-
     def _measure(self, tally: Tally) -> None:
         """Find out how much is to be sent, once fr-walk has named all there is."""
         if not (tally.started or self._bulk_open or self._parts.inventory.waited_for):
@@ -243,6 +238,7 @@ class Conversation:
         ended = self._parts.settling.step(self._departures.run_on_sync, inputs_ended)
         if self._parts.settling.initial_done:
             self._parts.pieces.forget()
+            self._parts.connection.out.written = bool
             self._tell_compared()
         self._parts.reuse.forget(self._parts.settling.initial_done)
         if ended and not self._departures.finishing:

@@ -107,7 +107,9 @@ class Reporter:
         ``ignored`` others came from here once, are here still, and do not count any more.
         """
         self._first = False
-        self.tally = None
+        if self.tally is not None:
+            self.tally.close()
+            self.tally = None
         self._report(
             {
                 "is": "first",

@@ -63,6 +63,10 @@ class Tally:
         self.bytes += self._file_left if whole else 0
         self._file_left = 0
 
+    def close(self) -> None:
+        """The first copy is done: what is written from now on is not told."""
+        self._report = lambda what: None
+
     def tell(self) -> None:
         self._told = self._clock()
         self._report(

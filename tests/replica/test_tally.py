@@ -91,3 +91,17 @@ def test_what_was_put_aside_is_counted_too() -> None:
     while tally.step():
         pass
     assert (tally.of_files, tally.of_bytes) == (4, 40)
+
+
+def test_what_is_sent_behind_the_first_copy_is_not_told_as_more_of_it() -> None:
+    # The --on-sync command's own batch drew the bar anew, which then stayed.
+    told: list[dict[str, Any]] = []
+    now = 0.0
+    tally = Tally(told.append, lambda: now)
+    now = 1.0
+    tally.written(0)
+    assert len(told) == 1
+    tally.close()
+    now = 2.0
+    tally.written(0)
+    assert len(told) == 1
