@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import time
 
-from filerep.command import BySignal, write_all
+from filerep.command import BySignal, OutputError, write_all
 from filerep.wrapper.endings import Lost, how_ended
 from filerep.wrapper.signals import Signalled
 
@@ -72,8 +73,17 @@ class FarRun:
     def run(self, words: Sequence[str], keepalive: float) -> int:
         """Let it begin; its exit status. ``words`` are the connection command.
 
+        Where nobody reads its output any more, it is as if a SIGPIPE had ended it.
         Raises ``Lost``, ``Signalled`` if it goes on in spite of that, and ``OutputError``.
         """
+        try:
+            return self._run(words, keepalive)
+        except OutputError as error:
+            if error.errno != errno.EPIPE:
+                raise
+            return BySignal(128 + signal.SIGPIPE)
+
+    def _run(self, words: Sequence[str], keepalive: float) -> int:
         self._tell(b"go")
         while self._output.status is None:
             # What the command has left behind may hold its output open after the end of all.

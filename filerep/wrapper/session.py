@@ -292,6 +292,7 @@ class Session:
     def lost(self, why: str) -> None:
         """The connection is, and another attempt is to come."""
         self._waiters.record.tell(CONNECTING, why=why)
+        self._display.connecting([])
 
     def close(self) -> None:
         """End what still runs."""

@@ -163,7 +163,8 @@ def test_much_output_is_whole_and_a_closed_reader_ends_it(
             wait_for(lambda: program.output, process=program.process)
             assert program.process.stdout
     words = " ".join([REPLICATOR, "--run", "yes", *bash.words])
-    assert run(["bash", "-c", f"{words} | head -n 1"]).stdout == b"y\n"
+    head = f"{words} | head -n 1; echo ${{PIPESTATUS[0]}}"
+    assert run(["bash", "-c", head]).stdout == b"y\n141\n"
 
 
 @pytest.mark.parametrize("name", ["ssh", "ssh-chatty-user", "chroot", "docker"])
