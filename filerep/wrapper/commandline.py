@@ -55,6 +55,7 @@ class Words:
             []
         )  # each with its value, if that is a word apart
         self.places: list[str] = []
+        self.lacks_value = ""  # the last option, if nothing comes behind it
         rest = list(words)
         ended = False
         while rest:
@@ -71,6 +72,8 @@ class Words:
                     mistakes.each_before_places()
             elif word.startswith("-") and word != "-" and not ended:
                 value = [rest.pop(0)] if takes_value.get(word) and rest else []
+                if takes_value.get(word) and not value:
+                    self.lacks_value = word
                 self.options.append([word, *value])
             elif len(self.places) == 2:
                 rest.insert(0, word)
@@ -124,6 +127,8 @@ class Typed:
         for name in sorted(names):
             if name not in takes_value:
                 mistakes.unknown_option(name, takes_value)
+        if typed.lacks_value:
+            mistakes.no_value(typed.lacks_value)
         if not (typed.places or names.isdisjoint(_OF_ALL)):
             return typed.flat()
         if not typed.places or typed.places[0].startswith("@"):

@@ -35,6 +35,11 @@ def unknown_option(name: str, options: Collection[str]) -> None:
     raise Stop(USAGE, f"unknown option {quote(name)}; {close_to(name, options)}")
 
 
+def no_value(name: str) -> NoReturn:
+    """Raise ``Stop`` for an option that stands last and wants a word."""
+    raise Stop(USAGE, f"{name} needs a value behind it; see --help")
+
+
 def no_profile(name: str) -> str:
     text = f"there is no {profiles.FOLDER}/{name} here or in a directory above"
     others = profiles.names()

@@ -85,6 +85,14 @@ def test_what_is_missing_is_named(typed: str, absent: str) -> None:
         arranged(*typed.split())
 
 
+@pytest.mark.parametrize("option", ["--as", "--exclude", "--save"])
+def test_an_option_that_stands_last_and_wants_a_value_is_named(option: str) -> None:
+    for words in ([], ["src", "/code"]):
+        with pytest.raises(Stop, match=f"^{option} needs a value") as told:
+            arranged(*words, option)
+        assert told.value.status == 64
+
+
 @pytest.mark.parametrize(
     "there, meant",
     [
