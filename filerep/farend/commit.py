@@ -182,9 +182,9 @@ class Commit:
         staged, way = self._staged(first), first.way
         mode = b"%o" % (first.status.st_mode & 0o777)
         digest = way.digest.encode()
-        if verb in (b"build", b"rest"):
+        if verb in (b"build", b"assemble"):
             old = shell_quote(first.path.rpartition(b"/")[2])
-            before = 2 if verb == b"rest" else 0  # as `last` has them
+            before = 2 if verb == b"assemble" else 0  # as `last` has them
             words = [*way.words[:before], digest, mode, old, staged]
             words += way.words[before:]
         elif verb == b"piece":

@@ -20,7 +20,7 @@ class Way:
     * ``copy``, ``take``: another path has, ``source``; with `take` that is about to go.
     * ``build``: made of ranges of what is at its path, and of what is sent.
     * ``piece``, ``last``: the next bytes of it are sent, to be put behind those before.
-    * ``rest``: the same, of what is new in a file that is then built.
+    * ``assemble``: the same, of what is new in a file that is then built.
     """
 
     __slots__ = (

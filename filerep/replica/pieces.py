@@ -106,7 +106,7 @@ class Piece(Way):
         if transfer.sent + length < transfer.size:
             super().__init__(b"piece")
         elif built is not None:
-            super().__init__(b"rest", built.digest, signature=built.signature)
+            super().__init__(b"assemble", built.digest, signature=built.signature)
             words += built.words
         else:
             # As long as it will be, for who counts before it is read.

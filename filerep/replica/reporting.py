@@ -35,7 +35,7 @@ _WAYS = {
     b"copy": "copied",
     b"take": "moved",
     b"build": "in parts",
-    b"rest": "in parts",
+    b"assemble": "in parts",
     b"last": "in pieces",
 }
 

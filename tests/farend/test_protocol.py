@@ -60,3 +60,14 @@ def test_each_way_of_reuse_is_in_the_protocol() -> None:
     for verb in [*verbs, "copy", "build", "last"]:
         assert f"&& {verb} " in section or f"&& all {verb} " in section
         assert f"\n{verb}() " in REUSE
+
+
+def test_no_script_has_a_function_of_anothers_name() -> None:
+    # They are in one shell. One of the reuse took the place of one that clears up.
+    one_of = {"unpack_counted", "unpack_gnu"}  # never both
+    found: dict[str, str] = {}
+    for file in sorted((FAREND / "scripts").glob("*.sh")):
+        for name in set(re.findall(r"^(\w+)\(\)", file.read_text(), re.MULTILINE)):
+            other = found.setdefault(name, file.stem)
+            assert other == file.stem or {other, file.stem} == one_of, (name, other)
+    assert {"put", "build", "unpack"} <= set(found)

@@ -212,9 +212,9 @@ last() {
   fi
   rm -f "$3"
 }
-# rest NAME SIZE HEX MODE OLD STAGED SIZE WORD...: the last bytes of what is new in a file, which
+# assemble NAME SIZE HEX MODE OLD STAGED SIZE WORD...: the last bytes of what is new in a file, which
 # is built then
-rest() {
+assemble() {
   dirty=1
   if piece "$1" "$2" "$6"; then
     f=$S/.parts/$1
