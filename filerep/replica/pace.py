@@ -52,7 +52,7 @@ _SLOW_OPENING, _SLOW_WAY = 0.06, 0.03
 _LEVELS = ((4e6, 6), (7e6, 3), (_SLOW_RATE, 1))
 # Compressed, so many bytes a second may be all that the compressing allows.
 _COMPRESSORS = 12e6
-_PROBE_EVERY = 24  # batches, one that is not compressed
+_PROBE_EVERY = 24  # batches, one the other way
 
 # What was written may be in the buffers of a slow connection still, for which pipe, ssh and
 # sockets have some megabytes.
@@ -110,9 +110,12 @@ class Pace:
         """How to compress the next batch, 0 for not at all."""
         if not self.slow:
             return 0
-        if self._plain is not None and self._packed is not None:
-            probe = self._batches % _PROBE_EVERY == 0 and self._plain > _LEVELS[0][0]
-            if probe or self._packed < self._plain:
+        plain, packed = self._plain or 0.0, self._packed
+        if packed is not None and plain > _LEVELS[0][0]:
+            # Which is sooner is measured; the other one is tried now and then, as what comes
+            # next may shrink more, or less. Over a slower link compressing never holds up.
+            other = self._batches % _PROBE_EVERY == 0
+            if (packed < plain) != other:
                 return 0
         rate = self.rate or 0.0
         return next((level for most, level in _LEVELS if rate < most), 0)

@@ -20,6 +20,7 @@ class Link:
         self.pace, self.rate, self.way, self.work = pace, rate, way, work
         self.now = 100.0
         self.shrinks = 3  # times
+        self.packs = 1e12  # bytes a second that are compressed
 
     def send(self, size: int) -> float:
         """How long it took."""
@@ -29,6 +30,7 @@ class Link:
         sent.started = self.now
         on_the_wire = sent.wire = size // self.shrinks if sent.packed else size
         self.now += self.way + on_the_wire / self.rate + size / self.work
+        self.now += size / self.packs if sent.packed else 0
         self.pace.answered(sent, self.now)
         return self.now - sent.started
 
@@ -94,3 +96,15 @@ def test_the_rate_is_what_the_link_carries_however_much_that_shrinks(
     link.send(2000)
     link.copy(20)
     assert pace.rate and 0.6e6 < pace.rate < 1.2e6
+
+
+def test_what_does_not_shrink_turns_compression_off_for_nothing_else() -> None:
+    # It stayed off for the rest of the run, however much of what came was text.
+    pace = Pace()
+    link = Link(pace, 2e6, 0.1)
+    link.packs = 30e6
+    link.send(2000)
+    for shrinks in (3, 1, 3):
+        link.shrinks = shrinks
+        link.copy(60)
+        assert pace.level, shrinks
