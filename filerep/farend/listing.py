@@ -157,9 +157,12 @@ def _parse_find(data: bytes) -> Iterator[Listed]:
 def _parse_stat(form: str, data: bytes) -> Iterator[Listed]:
     for record in data.split(b"//\n"):
         try:
-            raw, size, time, *date, path = record.split(b" ", _BLANKS[form])
+            if form == "bsd":
+                raw, size, time, path = record.split(b" ", 3)
+                clock = time
+            else:
+                raw, size, time, _, clock, _, path = record.split(b" ", 6)
             mode = int(raw[-8:], 8 if form == "bsd" else 16)
-            clock = date[1] if form == "stat" else time
             mtime = _mtime(time.partition(b".")[0], clock.partition(b".")[2])
             letter = _LETTERS.get(stat.S_IFMT(mode), b"?")
             target = _UNKNOWN_TARGET if letter == b"l" else b""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import random
 import subprocess
 import tarfile
 from collections import defaultdict
@@ -13,6 +14,8 @@ from typing import Any
 
 import pytest
 from farends import local_shell, need
+from fuzz import each_seed, hunts, spoil
+from memory import at_most
 from programs import read_until
 
 from filerep.farend import listing
@@ -50,6 +53,37 @@ def test_a_number_that_no_file_system_has_is_not_believed(number: bytes) -> None
             table = tables.Table()
             table.merge_listing(b"", [one])
             assert table.get(b"x")
+
+
+LISTINGS = {
+    "find": b"\0\0./.\0f 644 7 1.5 a\0\0d 755 4 -2.5 d\0\0l 777 1 3.0 l\0a\0"
+    b"\0\0./d/.\0f 600 0 1600000000.123456789 x y\n\0\0\0\0./e/.\0!\0\0\0\0end\0",
+    "stat": b"41ed 4 1 1970-01-01 00:00:01.5 +0000 ././/\n"
+    b"81a4 7 1 1970-01-01 00:00:01.5 +0000 ./a//\na1ff 1 3 1970-01-01 00:00:03.0 +0000 ./l//\n"
+    b"41ed 4 1 1970-01-01 00:00:01.5 +0000 ./d/.//\n"
+    b"8180 0 9 1970-01-01 00:00:09.1 +0000 ./d/x y//\nend//\n",
+    "bsd": b"40755 4 1.5 ././/\n100644 7 1.5 ./a//\n120777 1 3.0 ./l//\n"
+    b"40755 4 1.5 ./d/.//\n100600 0 9.1 ./d/x\ny//\nend//\n",
+}
+
+
+@hunts
+@pytest.mark.parametrize("form", LISTINGS)
+def test_of_a_spoilt_listing_names_and_numbers_are_taken_or_nothing(form: str) -> None:
+    def one(dice: random.Random) -> None:
+        data = LISTINGS[form]
+        for _ in range(dice.randrange(1, 4)):
+            data = spoil(data, dice) or b"x"
+        table = tables.Table()
+        with at_most(32 << 20):
+            listing.find_end(form, data, dice.randrange(len(data)))
+            for body in listing.bodies(form, data).values():
+                table.merge_listing(b"", listing.parse(form, body))
+            listing.parse_find(data)
+        for path, _ in table.below(b""):
+            assert inside(path) and b"/" not in path[:-1]
+
+    each_seed(500, one)
 
 
 def test_a_list_of_what_is_there_cannot_name_what_is_outside() -> None:

@@ -11,6 +11,7 @@ import tracemalloc
 from pathlib import Path
 
 import pytest
+from fuzz import each_seed, hunts, spoil
 from looks import SECOND, found, listed
 from memory import at_most
 
@@ -410,38 +411,7 @@ def good_files(place: Path) -> list[bytes]:
     return [appended, path.read_bytes()]
 
 
-def spoil(good: bytes, dice: random.Random) -> bytes:
-    """``good``, damaged in one of the ways that files are."""
-    data = bytearray(good)
-    at = dice.randrange(len(data))
-    until = min(len(data), at + dice.choice([1, 4, 60, 500]))
-    way = dice.randrange(9)
-    if way == 0:
-        for _ in range(dice.choice([1, 2, 8])):
-            data[dice.randrange(len(data))] ^= 1 << dice.randrange(8)
-    elif way == 1:
-        data[at:until] = dice.choice(
-            [bytes(until - at), b"\xff" * (until - at), dice.randbytes(until - at)]
-        )
-    elif way == 2:
-        del data[at:]
-    elif way == 3:
-        del data[at:until]
-    elif way == 4:
-        piece = data[at:until]
-        at = dice.randrange(len(data))
-        data[at:at] = piece
-    elif way == 5:
-        data[at:at] = dice.randbytes(dice.randrange(1, 3000))
-    elif way == 6:
-        data += bytes(dice.randrange(5000))
-    elif way == 7:
-        data = data[at:] + data[:at]
-    else:
-        data[at:until] = data[at:until][::-1]
-    return bytes(data)
-
-
+@hunts
 def test_of_a_damaged_file_only_what_was_written_is_remembered(tmp_path: Path) -> None:
     """And it is sure only where nothing is missing."""
     files = good_files(tmp_path)
@@ -450,27 +420,26 @@ def test_of_a_damaged_file_only_what_was_written_is_remembered(tmp_path: Path) -
     written = {entry(ino=number)[:-1] for number in range(100)}
     written |= {value[:-1] for row in true.values() for value in row.values()}
     written.add(tables.DOUBTED[:-1])
-    first = random.randrange(1 << 30)
-    print(f"seeds from {first}")
-    for seed in range(first, first + 3000):
-        dice = random.Random(seed)
-        data = spoil(files[seed % 2], dice)
+
+    def one(dice: random.Random) -> None:
+        data = spoil(dice.choice(files), dice)
         with at_most(64 << 20):
             kept = staterows.parse(data)
         values = [value for row in kept.rows.values() for value in row.values()]
-        assert {value[:-1] for value in values} <= written, seed
+        assert {value[:-1] for value in values} <= written
         if kept.rows != true:
-            assert all(tables.marks(value) & tables.OLD for value in values), seed
-            assert not kept.digests, seed
+            assert all(tables.marks(value) & tables.OLD for value in values)
+            assert not kept.digests
         kept.enter(tables.Table(), tables.OURS | tables.UNSEEN)
 
+    each_seed(3000, one)
 
+
+@hunts
 def test_frames_that_nobody_has_written_cost_no_more_than_they_say() -> None:
     """Their checksums are right: somebody else has made them."""
-    first = random.randrange(1 << 30)
-    print(f"seeds from {first}")
-    for seed in range(first, first + 2000):
-        dice = random.Random(seed)
+
+    def one(dice: random.Random) -> None:
         made = [stateframes.HEADER + stateframes.mark(stateframes.OPEN, 0)]
         for number in range(dice.randrange(1, 5)):
             kind = dice.choice([b"+", b"-", b"?", b"#", b"=", b"x"])
@@ -480,8 +449,10 @@ def test_frames_that_nobody_has_written_cost_no_more_than_they_say() -> None:
             kept = staterows.parse(b"".join(made))
             kept.enter(table, tables.OURS | tables.UNSEEN)
         for path, _ in table.below(b""):
-            assert inside(path), seed
-        assert sum(map(len, table.directories)) < 32 << 20, seed
+            assert inside(path)
+        assert sum(map(len, table.directories)) < 32 << 20
+
+    each_seed(2000, one)
 
 
 def content(dice: random.Random) -> bytes:

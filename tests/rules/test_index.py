@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from fuzz import each_seed, hunts
 
 from filerep.rules import index, objects
 from filerep.rules.repository import Repository
@@ -152,13 +153,14 @@ def test_what_is_held_and_what_is_below(tmp_path: Path) -> None:
     )
 
 
+@hunts
 def test_damage_is_told_apart_from_an_index(tmp_path: Path) -> None:
     work = Work(tmp_path)
     work.add(NAMES[:200])
     path = tmp_path / ".git/index"
     whole = path.read_bytes()
-    rng = random.Random(3)
-    for _ in range(300):
+
+    def one(rng: random.Random) -> None:
         data = bytearray(whole)
         for _ in range(rng.randrange(1, 4)):
             data[rng.randrange(len(data))] = rng.randrange(256)
@@ -169,6 +171,8 @@ def test_damage_is_told_apart_from_an_index(tmp_path: Path) -> None:
             work.load()
         except index.Unreadable as error:
             assert "\n" not in str(error)
+
+    each_seed(300, one)
     for text in (b"", b"DIRC", b"DIRC\0\0\0\x09" + bytes(60), b"x" * 100):
         path.write_bytes(text)
         with pytest.raises(index.Unreadable):

@@ -9,6 +9,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from fuzz import each_seed, hunts
 from ignoretrees import World, fail, write
 from test_ignore import Said, found, git
 
@@ -260,7 +261,7 @@ SCRAPS += [
     b"[extensions]\nobjectFormat=sha256\n",
     b"DIRC\0\0\0\2",
     b"\xff\xfe",
-    b"*",
+    b"*.o",
     b"[",
 ]
 SCRAPS += [
@@ -275,15 +276,15 @@ SCRAPS += [
 ]
 
 
+@hunts
 def test_whatever_stands_in_a_git_directory_the_walk_goes_on(world: World) -> None:
-    seed = 7
-    rng = random.Random(seed)
     world.fill(b"", {b"a": b"", b"b.o": b"", b".gitignore": b"*.o\n", b"lib/c.o": b""})
     git(world, "init", "-q", "lib")
     git(world, "add", "-f", "c.o", at=b"lib")
     world.fill(b"lib", {b"d": b""})
     shutil.copytree(world.top, world.home + b"/good", symlinks=True)
-    for turn in range(150):
+
+    def one(rng: random.Random) -> None:
         shutil.rmtree(world.top)
         shutil.copytree(world.home + b"/good", world.top, symlinks=True)
         for _ in range(rng.randrange(1, 4)):
@@ -302,7 +303,7 @@ def test_whatever_stands_in_a_git_directory_the_walk_goes_on(world: World) -> No
                 continue
         said = Said()
         paths = found(world, said=said)
-        assert b"a" in paths, (seed, turn)
+        assert b"a" in paths
         rules = ignore.load(
             world.top,
             on_error=said.on_error,
@@ -312,3 +313,5 @@ def test_whatever_stands_in_a_git_directory_the_walk_goes_on(world: World) -> No
         assert all(b"\0" not in path for path in rules.inputs().rules)
         rules.reload_tracked()
         assert not any("\n" in note for note in said.notes)
+
+    each_seed(150, one)

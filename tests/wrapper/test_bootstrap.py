@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 import pytest
+from fuzz import each_seed, hunts
 from memory import at_most
 
 from filerep.command import Stop
@@ -142,11 +143,9 @@ def odd_line(dice: random.Random) -> bytes:
     )
 
 
+@hunts
 def test_nonsense_before_it_is_ready_is_refused_in_words(tmp_path: Path) -> None:
-    first = random.randrange(1 << 30)
-    print(f"seeds from {first}")
-    for seed in range(first, first + 1000):
-        dice = random.Random(seed)
+    def one(dice: random.Random) -> None:
         far = Far(tmp_path)
         try:
             for _ in range(dice.randrange(1, 8)):
@@ -155,7 +154,9 @@ def test_nonsense_before_it_is_ready_is_refused_in_words(tmp_path: Path) -> None
                     abilities.Far(told)
                     break
         except (Lost, Stop) as error:
-            assert str(error).isprintable(), seed
+            assert str(error).isprintable()
+
+    each_seed(1000, one)
 
 
 @pytest.mark.parametrize(

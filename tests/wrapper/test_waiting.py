@@ -19,6 +19,7 @@ from pathlib import Path
 import farends
 import pytest
 from farends import without_rights
+from fuzz import each_seed, hunts
 from programs import ROOT, Running, environment, marked, run, running, wait_for
 from slowlink import slow_shell
 
@@ -405,11 +406,9 @@ def test_without_a_descriptor_left_nobody_spins_and_all_are_heard_later(
         assert one.recv(64) == b"0 0\n"
 
 
+@hunts
 def test_whatever_they_say_it_rests_and_answers_those_who_ask(door: Door) -> None:
-    first = random.randrange(1 << 30)
-    print(f"seeds from {first}")
-    for seed in range(first, first + 300):
-        dice = random.Random(seed)
+    def one(dice: random.Random) -> None:
         asks = door.come()
         others = []
         for _ in range(dice.randrange(6)):
@@ -428,12 +427,15 @@ def test_whatever_they_say_it_rests_and_answers_those_who_ask(door: Door) -> Non
         if dice.random() < 0.3:
             door.waiters.again()
             assert door.waiters.due()
-        door.waiters.answer(seed, 0)
-        assert asks.recv(64) == b"%d 0\n" % seed, seed
-        for one in [asks, *others]:
-            one.close()
+        number = dice.randrange(1 << 30)
+        door.waiters.answer(number, 0)
+        assert asks.recv(64) == b"%d 0\n" % number
+        for each in [asks, *others]:
+            each.close()
         door.turns()
-        assert len(door.waiters.fds()) == 1, seed
+        assert len(door.waiters.fds()) == 1
+
+    each_seed(300, one)
 
 
 @pytest.mark.parametrize("answer", [b"", b"x\n", b"1\n", b"9" * 100_000, b"1 2 3\n"])
