@@ -215,6 +215,8 @@ class FarEnds:
         for far in self._living():
             far.hear(ready, self._processes)
             if far.status is not None:
+                if far.status > 128:
+                    self._signals.wait_for_ours()
                 self._tell_ended(far)
         self._sources.go_on()
 

@@ -91,6 +91,7 @@ def replicate(
             finally:
                 session.close()
         except Lost as error:
+            signals.wait_for_ours()
             if not (retries and (worked or parent)):
                 raise Stop(command.UNAVAILABLE, str(error)) from None
             if parent is not None and not worked:

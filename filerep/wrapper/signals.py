@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from filerep.wrapper.display import Display
     from filerep.wrapper.events import Events
 
+# Who sends a signal to all of us (timeout, a service manager) may come to this process last.
+_ALL_OF_US = 0.1  # seconds
+
 # Ctrl-C, a request, a terminal that was closed.
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -96,6 +99,10 @@ class Signals:
                 return ready
             if not told:
                 self._display.tick()
+
+    def wait_for_ours(self) -> None:
+        """Something has ended; raises ``Signalled`` if that is because all are to end."""
+        self.wait(_ALL_OF_US)
 
     def wait(self, seconds: float) -> None:
         """Let ``seconds`` pass; raises ``Signalled``."""
