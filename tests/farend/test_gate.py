@@ -151,6 +151,19 @@ def test_a_commit_that_was_not_read_to_its_end_is_not_acknowledged(
         assert not os.listdir(place / name / "copy")
 
 
+def test_a_receiver_that_was_never_taught_to_reuse_acknowledges_none_of_it(
+    base: Path, place: Path
+) -> None:
+    """The batch that brought it along was lost; what it would have run is not there."""
+    batch = Batch(b".filerep-x")
+    batch.number = 1
+    batch.retained[b""] = (0, [b"f"])
+    (_, commit), *_ = Commit(batch, set()).members()
+    (place / "copy").mkdir()
+    far = Receiver(local_shell("dash", "gnu", base).command, place)
+    assert b"ok 1\n" not in far.apply(commit.decode())
+
+
 class Receiver:
     """A receiver that is sent one commit of the test's own."""
 
