@@ -205,12 +205,14 @@ class Acknowledging:
 
     def failed(self, sent: Sent, status: int, words: str) -> None:
         """Nothing of ``sent`` was done."""
+        self._count(sent, False)
         self._mender.failed(sent, status, words)
         self._flight.shake()
         self._on_doubt()
 
     def done(self, sent: Sent) -> None:
         """All of ``sent`` was done, but for what answers have told before."""
+        self._count(sent, not sent.void)
         void = self._mender.mend(sent)
         if void or sent.trouble:
             # Where a directory was lost, what later batches have put below it is forgotten, too.
@@ -237,6 +239,10 @@ class Acknowledging:
         changed = self._reporter.batch(sent, now - sent.started, void)
         if changed:
             self._on_change(changed)
+
+    def _count(self, sent: Sent, arrived: bool) -> None:
+        if self._reporter.tally:
+            self._reporter.tally.answered(sent.tallied, arrived)
 
     def _remember(
         self,

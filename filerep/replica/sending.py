@@ -126,6 +126,8 @@ class Sender:
         self._out.add(b"batch %s\n" % self._out.last)
         sent.lent = self._out.end()
         sent.archive, sent.packed = length, packed
+        if tally:
+            sent.tallied = tally.sent()
         if unfit:
             sent.entries = [pair for pair in sent.entries if pair[0] not in unfit]
 

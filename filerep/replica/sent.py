@@ -35,6 +35,7 @@ class Sent:
         self.archive = 0  # bytes of it, as they are unpacked
         self.packed = False  # did they go compressed?
         self.wire = 0  # bytes that it then was
+        self.tallied = (0, 0)  # files and bytes, see tally.py
         self.trouble: list[tuple[str, int, str]] = (
             []
         )  # word, number, words of an answer

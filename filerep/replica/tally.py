@@ -4,6 +4,11 @@ How much there is to send is found out while nothing else can be done, that is w
 connection takes no more: the paths that wait are looked at from the last to the first, and
 the end is where those begin that were sent meanwhile. On a connection that never keeps
 anyone waiting nobody misses the number.
+
+What was written may lie in the buffers of the way for long: a pipe of 1 MB is twenty seconds
+of a slow link. So what counts is what the far end has answered for. Of a file as large as a
+whole batch there would be nothing to tell until its end: what was written of it counts as well,
+less what such buffers may hold.
 """
 
 from __future__ import annotations
@@ -17,11 +22,12 @@ if TYPE_CHECKING:
 
 _INTERVAL = 0.1
 _HEAVY = 100_000_000  # bytes: less in one directory is nothing to think about
+_BUFFERED = 4 << 20  # bytes: pipe, ssh and sockets have some megabytes
 _STEP = 32  # paths to look at before looking whether there is something better to do
 
 
 class Tally:
-    """Counts what is sent, and what is left."""
+    """Counts what has arrived, and what is left."""
 
     def __init__(
         self, report: Callable[[dict[str, Any]], None], clock: Callable[[], float]
@@ -31,6 +37,8 @@ class Tally:
         self._told = clock()
         self._left: Optional[Iterator[None]] = None
         self._file_left = 0
+        self._batch_files = self._batch_bytes = 0  # of the one that is being sent
+        self._under_way = 0  # bytes that were written, and not answered for
         self.started = False
         self.files = 0
         self.bytes = 0
@@ -53,19 +61,41 @@ class Tally:
         """So many bytes have gone out, most of them the present file's if it is large."""
         count = min(count, self._file_left)
         self._file_left -= count
-        self.bytes += count
-        if self._clock() - self._told >= _INTERVAL:
-            self.tell()
+        self._add(count)
+        self._tell_now_and_then()
 
     def end(self, whole: bool, last: bool = True) -> None:
         """The file is done, or a piece of it if not ``last``; it counts if ``whole``."""
-        self.files += whole and last
-        self.bytes += self._file_left if whole else 0
+        self._batch_files += whole and last
+        self._add(self._file_left if whole else 0)
         self._file_left = 0
+
+    def _add(self, count: int) -> None:
+        self._batch_bytes += count
+        self._under_way += count
+
+    def sent(self) -> tuple[int, int]:
+        """The batch is on its way: how many files it has, and bytes."""
+        found = self._batch_files, self._batch_bytes
+        self._batch_files = self._batch_bytes = 0
+        return found
+
+    def answered(self, batch: tuple[int, int], arrived: bool) -> None:
+        """A batch, as ``sent`` has told of it, is under way no more."""
+        files, size = batch
+        self._under_way -= size
+        if arrived:
+            self.files += files
+            self.bytes += size
+        self._tell_now_and_then()
 
     def close(self) -> None:
         """The first copy is done: what is written from now on is not told."""
         self._report = lambda what: None
+
+    def _tell_now_and_then(self) -> None:
+        if self._clock() - self._told >= _INTERVAL:
+            self.tell()
 
     def tell(self) -> None:
         self._told = self._clock()
@@ -73,7 +103,7 @@ class Tally:
             {
                 "is": "progress",
                 "files": self.files,
-                "bytes": self.bytes,
+                "bytes": self.bytes + max(0, self._under_way - _BUFFERED),
                 "of_files": self.of_files,
                 "of_bytes": self.of_bytes,
                 "heavy": self.heavy,

@@ -20,7 +20,8 @@ def test_the_total_is_right_however_sending_and_measuring_alternate(seed: int) -
     told: list[dict[str, Any]] = []
     tally = Tally(told.append, lambda: 0.0)
     started = False
-    while waiting or tally.measuring():
+    under_way: list[tuple[int, int]] = []
+    while waiting or tally.measuring() or under_way:
         if waiting and chance.random() < 0.5:
             batch = [
                 waiting.popitem(last=False)[0] for _ in range(min(9, len(waiting)))
@@ -31,6 +32,9 @@ def test_the_total_is_right_however_sending_and_measuring_alternate(seed: int) -
                 tally.begin(sizes[path])
                 tally.written(chance.randrange(2000))
                 tally.end(True)
+            under_way.append(tally.sent())
+        elif under_way and chance.random() < 0.5:
+            tally.answered(under_way.pop(0), True)
         elif not started:
             started = True
             size = lambda path: None if path in skipped else sizes[path]
@@ -55,8 +59,31 @@ def test_it_tells_ten_times_a_second_at_most() -> None:
         tally.begin(10)
         tally.written(10)
         tally.end(True)
+        tally.answered(tally.sent(), True)
     assert 25 <= len(told) <= 30
     assert told[-1]["bytes"] <= 10_000
+
+
+def test_what_is_under_way_does_not_count_but_for_what_no_buffer_holds() -> None:
+    told: list[dict[str, Any]] = []
+    tally = Tally(told.append, lambda: 0.0)
+    tally.begin(3_000_000)
+    tally.written(3_000_000)
+    tally.end(True)
+    small = tally.sent()
+    tally.tell()
+    assert (told[-1]["files"], told[-1]["bytes"]) == (0, 0)
+    tally.begin(50_000_000)
+    tally.written(20_000_000)
+    tally.tell()
+    assert (told[-1]["files"], told[-1]["bytes"]) == (0, 23_000_000 - (4 << 20))
+    tally.answered(small, True)
+    tally.tell()
+    assert (told[-1]["files"], told[-1]["bytes"]) == (1, 23_000_000 - (4 << 20))
+    tally.end(False)
+    tally.answered(tally.sent(), False)
+    tally.tell()
+    assert (told[-1]["files"], told[-1]["bytes"]) == (1, 3_000_000)
 
 
 @pytest.mark.parametrize(
