@@ -391,11 +391,10 @@ def test_the_far_ends_scripts_pass_shellcheck() -> None:
 # --- what tells of work ---------------------------------------------------------------
 
 
-@pytest.mark.parametrize("shell", ["bash", "dash", "busybox", "zsh", "ksh93"])
+@pytest.mark.parametrize("shell", ["bash", "dash", "busybox", "mksh", "zsh", "ksh93"])
 def test_what_tells_of_work_ends_though_it_has_only_begun(
     shell: str, base: Path
 ) -> None:
-    """mksh is not among them: it may lose the signal all the same."""
     text = (ROOT / "filerep/farend/scripts/receiver.sh").read_text()
     parts = text[text.index("stop() {") : text.index("# mkdir -m would")]
     script = f"""null=/dev/null worker=''
