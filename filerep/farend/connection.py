@@ -46,6 +46,9 @@ class Output(OutBuffer):
         # What to do with the time while waiting, a little a call; False: nothing left.
         self.meanwhile: Callable[[], bool] = bool
         self.written: Callable[[int], object] = bool  # told of each write
+        # What can be read when the end is asked for, and what is called then, once.
+        self.stop_fd = -1
+        self.stopped: Callable[[], object] = bool
         # To give back to the pool what was answered meanwhile, if anything was.
         self.reclaim: Callable[[], object] = bool
         super().__init__(self.write)
@@ -167,6 +170,8 @@ class Output(OutBuffer):
         poll.register(self.fd, select.POLLOUT)
         if not self._answers.ended:
             poll.register(self._answers.fd, select.POLLIN)
+        if self.stop_fd >= 0:
+            poll.register(self.stop_fd, select.POLLIN)
         while not poll.poll(0) and self.meanwhile():
             pass
         began = time.monotonic()
@@ -178,6 +183,9 @@ class Output(OutBuffer):
         for fd, _ in ready:
             if fd == self._answers.fd:
                 self._answers.fill()
+            elif fd == self.stop_fd:
+                self.stop_fd = -1
+                self.stopped()
 
 
 class Connection:

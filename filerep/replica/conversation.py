@@ -21,6 +21,7 @@ from filerep.pathstream import Records, in_rows, normalize, quote
 from filerep.replica.departures import Departures
 from filerep.replica.filling import MOST_PATHS
 from filerep.replica.joining import Parts
+from filerep.replica.outstanding import Outstanding
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ class Conversation:
         parts = Parts(here, connection, options, tell, self._hooked)
         self._parts = parts
         self._departures = Departures(parts)
+        self._outstanding = Outstanding(parts)
         self._bulk_open = True
         self._looking = False  # ahead, while the far end lists
         self._planning = False  # ahead, while batches are under way
@@ -72,6 +74,8 @@ class Conversation:
         Raises ``OutputError``, ``RootGone`` and ``Stop``.
         """
         bulk, urgent = Records(bulk_fd), Records(urgent_fd)
+        out = self._parts.connection.out
+        out.stop_fd, out.stopped = stop_fd, self._outstanding.tell
         self._bulk_open = bulk.fd >= 0
         if self._parts.inventory.needed:
             for directory in self._parts.here.table.directories:
@@ -96,6 +100,8 @@ class Conversation:
             )
             self._departures.send_what_can_be(bool(ready) and self._bulk_open)
             self._parts.hearing.take()  # what came meanwhile: nothing else would tell of it
+            if self._departures.stopping:
+                self._outstanding.tell()
             full = len(self._parts.flight) >= self._parts.pace.batches
             self._planning = full and self._departures.plan_ahead()
             if self._departures.stopping and not self._departures.finishing:

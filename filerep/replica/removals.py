@@ -155,5 +155,5 @@ class Removals:
         gone, all_files = self._counts()
         self._say(
             f"{gone:,} of {all_files:,} files are gone here; they are removed at the far end in"
-            f" {self.seconds:g} s, unless they come back (Ctrl-C keeps them)"
+            f" {self.seconds:g} s, unless they come back (Ctrl-C keeps them there until the next start)"
         )

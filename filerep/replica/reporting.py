@@ -6,6 +6,7 @@
   --on-sync command will have seen it when ``hooks`` have ended.
 * ``sync``: ``failing`` paths are out of step; 0 for none.
 * ``failing``: which paths have just failed, and why.
+* ``left``: the end was asked for, and so many ``paths`` have not arrived; the last one counts.
 * ``tools``: what the far end has for a slow connection. ``hook``: the --on-sync command has ended.
 """
 
@@ -134,6 +135,11 @@ class Reporter:
         if self._synced != (not failing):
             self._synced = not failing
             self._report({"is": "sync", "failing": failing})
+
+    def outstanding(self, paths: list[bytes]) -> None:
+        """The end was asked for, and the changes of ``paths`` have not arrived."""
+        names = [quote(path) for path in paths[:_NAMES]]
+        self._report({"is": "left", "paths": len(paths), "names": names})
 
     def tools(self, words: str, reuses: bool, packs: bool) -> None:
         """The connection is slow: what the far end has for saving it, and what is done so."""

@@ -65,7 +65,11 @@ class Restless:
 
     def __bool__(self) -> bool:
         """Does any of them wait to be sent?"""
-        return any(file.named for file in self._files.values())
+        return bool(self.waiting())
+
+    def waiting(self) -> list[bytes]:
+        """Those that do."""
+        return [path for path, file in self._files.items() if file.named]
 
     @property
     def owed(self) -> bool:

@@ -56,6 +56,12 @@ class Schedule:
         """Is anything to be looked at in a moment?"""
         return bool(self._later or self.removals.queue)
 
+    def paths(self) -> list[bytes]:
+        """All that wait here, and those that rest."""
+        later = [path for _, path in self._later]
+        queues = (self.urgent, self.removals.queue, self.bulk.paths(), self.big, later)
+        return [path for queue in queues for path in queue] + self._restless.waiting()
+
     def name(self, path: bytes) -> None:
         """fr-watch has named ``path``. It comes behind what was named before: a mark (`.`)
         must not overtake."""

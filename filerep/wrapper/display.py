@@ -23,6 +23,7 @@ from filerep.wrapper.lines import (
     far_line,
     first_line,
     ignored_line,
+    left_words,
     tools_line,
     would_line,
 )
@@ -79,6 +80,8 @@ class Display:
         self._failing = False  # is the destination known to be out of step?
         self._connecting: Optional[float] = None  # since when, until that is said
         self._connection = ""
+        self._lost = False  # is it connecting again?
+        self._left: dict[str, Any] = {}  # what has not arrived at the end
         self._would: dict[str, str] = {}
         self._where = ""  # the destination, quoted
         self.last_failure = ""  # what was said of it
@@ -129,6 +132,7 @@ class Display:
         """
         self._bar = None
         self._first = FirstCopy()
+        self._lost = not words
         self._draw_bottom()
         self._connecting = None if self._quiet or not words else self._clock()
         self._connection = quote(" ".join(words))
@@ -138,6 +142,7 @@ class Display:
         if self._verbose:
             self._say(far_line(ready))
         self._connecting = None
+        self._lost = False
         self._first.begun = True
         self._where = quote(destination.replace(b"//", b"/"))
 
@@ -162,17 +167,25 @@ class Display:
             self._would[what["path"]] = would_line(what)
         elif kind == "hook":
             self._hook(what)
+        elif kind == "left":
+            self._left = what
         elif kind == "tools" and self._verbose:
             self._say(tools_line(what))
 
     def interrupted(self) -> None:
-        """A signal asks for the end: what is left to do, if a first copy was under way."""
+        """A signal has asked for the end: what has not arrived, if anything."""
         self._bar = None
         self._end_burst()
         self._draw_bottom()
         left = self._first.left()
-        if left and not self._quiet:
+        if left:
             self._say(f"interrupted: {left}; the next start goes on from there")
+        elif self._left.get("paths"):
+            said = left_words(self._left["names"], self._left["paths"])
+            self._say(f"interrupted: {said}; the next start catches up")
+        elif self._lost:
+            said = "what has not arrived by now, the next start sends"
+            self._say(f"interrupted while the connection was lost: {said}")
 
     def close(self) -> None:
         """Leave the terminal as it was."""

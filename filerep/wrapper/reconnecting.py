@@ -8,6 +8,7 @@ from filerep import command
 from filerep.command import Stop
 from filerep.wrapper.endings import Lost
 from filerep.wrapper.fed import CONNECTED, UNREACHED
+from filerep.wrapper.signals import Signalled
 from filerep.wrapper.words import duration
 
 TYPE_CHECKING = False
@@ -88,6 +89,9 @@ def replicate(
                     parent.tell(CONNECTED)
                 session.replicate(far)
                 return session.finish()
+            except Signalled:
+                session.hear_last()
+                raise
             finally:
                 session.close()
         except Lost as error:

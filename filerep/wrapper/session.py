@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import select
+import signal
 import time
 
 from filerep import command, ownfiles
@@ -68,6 +70,7 @@ class Session:
         self.reports = Reports(display, events, waiters, job.watches)
         self._skipped = False
         self._heard: list[int] = []  # until the end
+        self._end_by = 0.0  # if it was asked for
 
     def connect(self, first: bool, mirrors: bool) -> str:
         """Start the connection and the receiver; what its ready line tells.
@@ -193,12 +196,15 @@ class Session:
             if stages.watch_ready in ready:
                 stages.hear_watch(far)
             if stages.reports in ready:
-                chunk = os.read(stages.reports, 65536)
-                self.reports.hear(chunk)
-                if not chunk:
-                    self._processes.close(stages.reports)
+                self._hear_reports()
             if stages.watching and self._waiters.due():
                 stages.ask_sync_point()
+
+    def _hear_reports(self) -> None:
+        chunk = os.read(self._stages.reports, 65536)
+        self.reports.hear(chunk)
+        if not chunk:
+            self._processes.close(self._stages.reports)
 
     def _pause(self) -> Optional[float]:
         """How long nothing needs to be done, unless it is heard of."""
@@ -289,6 +295,18 @@ class Session:
         differs = self._job.compares and self.reports.differs
         return command.SKIPPED if self._skipped or differs else command.OK
 
+    def hear_last(self) -> None:
+        """The end is asked for: hear what has not arrived."""
+        self._end_by = time.monotonic() + _END_GRACE
+        self._processes.signal("fr-pack", signal.SIGTERM)
+        poll = select.poll()
+        poll.register(self._stages.reports, select.POLLIN)
+        while self._processes.open([self._stages.reports]):
+            left = self._end_by - time.monotonic()
+            if left <= 0 or not poll.poll(left * 1000):
+                break
+            self._hear_reports()
+
     def lost(self, why: str) -> None:
         """The connection is, and another attempt is to come."""
         self._waiters.record.tell(CONNECTING, why=why)
@@ -297,4 +315,5 @@ class Session:
     def close(self) -> None:
         """End what still runs."""
         self._waiters.again()
-        self._processes.end(_END_GRACE, self._heard)
+        grace = self._end_by - time.monotonic() if self._end_by else _END_GRACE
+        self._processes.end(grace, self._heard)

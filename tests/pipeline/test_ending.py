@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 from pathlib import Path
@@ -13,7 +14,7 @@ import keyboard
 import programs
 import pytest
 import trees
-from pipelines import name_of
+from pipelines import name_of, stage
 
 REPLICATE = str(programs.ROOT / "bin" / "file-replicator")
 
@@ -66,6 +67,61 @@ def test_ctrl_c_ends_the_loop_around_it_and_the_prompt_has_its_own_line(
         typed.shows("next\r\n")
     assert "\nround" not in typed.text()
     assert os.listdir(place / "far/src") == ["f"]
+
+
+def test_what_was_saved_and_has_not_arrived_is_named_at_the_end(place: Path) -> None:
+    trees.plant(place / "src", {"f": b"x", "old": b"x"})
+    with programs.running(*kept_waiting(place)) as run:
+        run.says("watching")
+        os.kill(int((place / "pid").read_text()), signal.SIGSTOP)
+        pack = stage(run, "pack")
+
+        def written() -> int:
+            (line,) = re.findall("wchar: (.*)", Path(f"/proc/{pack}/io").read_text())
+            return int(line)
+
+        before = written()
+        trees.plant(place / "src", {"new": b"x"})
+        (place / "src/old").unlink()
+        run.wait_for(lambda: written() > before)
+        for name in "cd":  # while those are under way
+            trees.plant(place / "src", {name: os.urandom(200_000)})
+        run.wait_for(lambda: written() > before + 300_000)
+        run.signal(signal.SIGINT)
+        assert run.process.wait(10) == -signal.SIGINT
+        *_, last = run.errors.decode().splitlines()
+        assert "and 1 more have not arrived; the next start catches up" in last
+        assert last.startswith("file-replicator: interrupted: '")
+        assert {name for name in ("new", "old", "c", "d") if f"'{name}'" in last}
+
+
+def test_what_has_arrived_is_not_named_at_the_end(place: Path) -> None:
+    trees.plant(place / "src", {"f": b"x"})
+    with programs.running(*kept_waiting(place)) as run:
+        run.says("watching")
+        trees.plant(place / "src", {"new": b"x"})
+        run.says("sent 'new'")
+        assert run.end(signal.SIGINT) == 130
+        assert b"interrupted" not in run.errors
+
+
+def test_an_end_amid_a_lost_connection_says_so(place: Path) -> None:
+    trees.plant(place / "src", {"f": b"x"})
+    with programs.running(*kept_waiting(place)) as run:
+        run.says("watching")
+        (place / "gone").touch()
+        os.kill(int((place / "pid").read_text()), signal.SIGKILL)
+        run.says("trying again in")
+        assert run.end(signal.SIGINT) == 130
+        *_, last = run.errors.decode().splitlines()
+        assert "interrupted while the connection was lost: what has not arrived" in last
+
+
+def kept_waiting(place: Path) -> list[programs.Word]:
+    """A run whose far end is in `pid`, and cannot be had again once there is `gone`."""
+    script = f"[ ! -e {place}/gone ] || exit 3; echo $$ >{place}/pid; exec bash"
+    words = [place / "src", place / "far", "--", "bash", "-c", script]
+    return [REPLICATE, *words]
 
 
 @pytest.mark.parametrize("program", ["fr-watch", "fr-pack"])

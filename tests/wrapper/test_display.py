@@ -29,7 +29,7 @@ from filerep.wrapper.bar import Bar
 from filerep.wrapper.display import Display
 from filerep.wrapper.fartext import FarText, marked
 from filerep.wrapper.firstcopy import FirstCopy
-from filerep.wrapper.lines import Burst, first_line, tools_line
+from filerep.wrapper.lines import Burst, first_line, left_words, tools_line
 
 REPLICATOR = str(ROOT / "bin/file-replicator")
 TIME = r"\d\d:\d\d:\d\d"
@@ -278,6 +278,18 @@ def test_what_was_sent_and_what_is_left_is_told_of_an_interrupted_copy() -> None
     assert copy.left() == "3 files sent, 2.5 MB"
     copy.progress({"of_files": 6720, "of_bytes": 43e6})
     assert copy.left() == "3 of 6,720 files sent, 2.5 of 43 MB"
+
+
+@pytest.mark.parametrize(
+    "names, count, said",
+    [
+        ("a", 1, "'a' has not arrived"),
+        ("a b", 2, "'a' and 'b' have not arrived"),
+        ("a b c", 1204, "'a', 'b', 'c' and 1,201 more have not arrived"),
+    ],
+)
+def test_what_has_not_arrived_is_named(names: str, count: int, said: str) -> None:
+    assert left_words([f"'{name}'" for name in names.split()], count) == said
 
 
 def test_what_a_first_copy_removed_is_named() -> None:
