@@ -91,7 +91,7 @@ from filerep.archive.outbuffer import SIZE, OutBuffer, widen
 from filerep.archive.worker import SHARE, Worker, usable
 from filerep.command import Command, OutputError, Stop
 from filerep.pathstream import Decoder, in_rows, normalize, quote
-from filerep.replica import table as tables
+from filerep.replica.known import table as tables
 from filerep.source import RootGone, Source, changed_meanwhile, same
 
 TYPE_CHECKING = False
@@ -100,9 +100,9 @@ if TYPE_CHECKING:
     from typing import Any, Optional
 
     from filerep.farend.abilities import Far
+    from filerep.replica.known.statefile import State
+    from filerep.replica.known.staterows import Remembered
     from filerep.replica.options import Options
-    from filerep.replica.statefile import State
-    from filerep.replica.staterows import Remembered
     from filerep.rules.ignore import Rules
 
 _READ = 1 << 18
@@ -465,7 +465,7 @@ def _open_state(run: Command, wire: bool) -> Optional[State]:
     path = run.args["--state"]
     if not path:
         return None
-    from filerep.replica.statefile import Busy, State
+    from filerep.replica.known.statefile import Busy, State
 
     try:
         return State(os.fsencode(path), wire)
@@ -484,13 +484,13 @@ def _open_state(run: Command, wire: bool) -> Optional[State]:
 
 
 def _forget(run: Command, error: OSError) -> None:
-    from filerep.replica.memory import FORGOTTEN
+    from filerep.replica.known.statewriter import FORGOTTEN
 
     run.say(f"cannot write the state file, {command.reason(error)}: {FORGOTTEN}")
 
 
 def _tidied(run: Command, state: State) -> Remembered:
-    from filerep.replica.statefile import Foreign
+    from filerep.replica.known.statefile import Foreign
 
     path = quote(run.args["--state"])
     try:
@@ -512,7 +512,7 @@ def _remembered(run: Command, state: Optional[State]) -> Remembered:
 
     Raises OSError.
     """
-    from filerep.replica import staterows
+    from filerep.replica.known import staterows
 
     if state is not None:
         kept = state.tidy()
@@ -592,9 +592,9 @@ def _converse(run: Command, root: bytes, source: Source, state: Optional[State])
     from filerep.farend.answers import Answers
     from filerep.farend.connection import Connection, Output
     from filerep.replica.conversation import Conversation
-    from filerep.replica.economy import Refused
+    from filerep.replica.known.staterows import Remembered
     from filerep.replica.options import Here, Tell
-    from filerep.replica.staterows import Remembered
+    from filerep.replica.transfer.economy import Refused
 
     options = _options(run)
     source.own |= _identities(run.args["--own"] or "")

@@ -165,17 +165,18 @@ from importlib import import_module
 
 from filerep import __version__, command
 from filerep.command import Command, Stop
-from filerep.wrapper import each, profiles
+from filerep.wrapper import profiles
 from filerep.wrapper.commandline import Typed
-from filerep.wrapper.display import Display
+from filerep.wrapper.each import jobs as each
 from filerep.wrapper.events import Events, open_events
 from filerep.wrapper.job import Job
 from filerep.wrapper.processes import need_descriptors
 from filerep.wrapper.reconnecting import replicate
-from filerep.wrapper.record import Record
+from filerep.wrapper.runrecord import Record
 from filerep.wrapper.session import Session
 from filerep.wrapper.signals import Signalled, Signals
 from filerep.wrapper.stages import Stages
+from filerep.wrapper.terminal.display import Display
 from filerep.wrapper.waiting import STILL_WAITING, Waiters, ask, lock, wait
 
 TYPE_CHECKING = False
@@ -184,14 +185,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Optional, TextIO
 
-    from filerep.wrapper.fed import Parent
+    from filerep.wrapper.each.child import Parent
 
 # What the processes of many far ends have in memory once, if it is there before they are.
 _OF_EACH = (
     "json",
     "filerep.pack",
     "filerep.replica.conversation",
-    "filerep.replica.statefile",
+    "filerep.replica.known.statefile",
     "filerep.wrapper.runs",
 )
 PROGRAM = "file-replicator"
@@ -245,8 +246,8 @@ def _main(run: Command, typed: Typed) -> int:
 
 
 def _replicate_each(run: Command, jobs: dict[str, Job]) -> int:
-    """To many far ends: see each.py."""
-    from filerep.wrapper.farends import DESCRIPTORS, FarEnds
+    """To many far ends: see each/jobs.py."""
+    from filerep.wrapper.each.parent import DESCRIPTORS, FarEnds
 
     for name in _OF_EACH:
         import_module(name)
@@ -266,7 +267,7 @@ def _one_of_many(
     run: Command, name: str, job: Job, parent: Parent, events_fd: int
 ) -> int:
     """One far end's process."""
-    from filerep.wrapper.fed import FedStages
+    from filerep.wrapper.each.child import FedStages
 
     display = _display(run, name)
     wanted = run.args["--events"] is not None
@@ -280,7 +281,9 @@ def _one_of_many(
         nonlocal waiters
         waiters = _waiters(job)
         waiters.say = display.message
-        return replicate(new, job.retries, display, events, signals, parent)
+        return replicate(
+            new, job.retries, display, events, signals, parent.tell_connected
+        )
 
     try:
         return _ended(body, display, events)

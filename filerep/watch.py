@@ -99,7 +99,7 @@ from filerep.source import RootGone
 from filerep.watching.limits import LimitReached, NoInotify, explain
 from filerep.watching.mounts import shared_type
 from filerep.watching.pending import Pending
-from filerep.watching.roots import Root
+from filerep.watching.rootcheck import Root
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -330,7 +330,7 @@ class Followed:
         return snapshots
 
     def _told(self, program: str) -> Tracker:
-        from filerep.watching.told import Told  # few want it
+        from filerep.watching.watchwith import Told  # few want it
 
         told = Told(
             self._root,

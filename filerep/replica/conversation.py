@@ -18,10 +18,10 @@ import time
 
 from filerep.farend.connection import STOPPED
 from filerep.pathstream import Records, in_rows, normalize, quote
-from filerep.replica.departures import Departures
+from filerep.replica.dispatch import Departures
 from filerep.replica.filling import MOST_PATHS
-from filerep.replica.joining import Parts
 from filerep.replica.outstanding import Outstanding
+from filerep.replica.wiring import Parts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from typing import Optional
 
     from filerep.farend.connection import Connection
-    from filerep.replica.failures import Failures
     from filerep.replica.options import Here, Options, Tell
-    from filerep.replica.tally import Tally
+    from filerep.replica.progress import Tally
+    from filerep.replica.scheduling.failures import Failures
 
 _ALL_PATHS = 1 << 20  # read ahead, where somebody wants to know how long it will take
 

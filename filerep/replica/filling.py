@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 
 from filerep.farend.batch import Batch
-from filerep.replica.rows import Paths, Rows
-from filerep.replica.sent import NotInThisBatch, Sent
+from filerep.replica.scheduling.inflight import NotInThisBatch, Sent
+from filerep.replica.scheduling.queues import Paths, Rows
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from typing import Optional
 
     from filerep.farend.ways import Way
-    from filerep.replica.economy import Economy
-    from filerep.replica.failures import Lot
-    from filerep.replica.inventory import Inventory
-    from filerep.replica.pace import Pace
-    from filerep.replica.pieces import Pieces
-    from filerep.replica.plan import Plan
-    from filerep.replica.schedule import Queue, Schedule
-    from filerep.replica.sent import Flight
+    from filerep.replica.known.inventory import Inventory
+    from filerep.replica.planning.plan import Plan
+    from filerep.replica.scheduling.failures import Lot
+    from filerep.replica.scheduling.inflight import Flight
+    from filerep.replica.scheduling.schedule import Queue, Schedule
+    from filerep.replica.transfer.economy import Economy
+    from filerep.replica.transfer.pace import Pace
+    from filerep.replica.transfer.pieces import Pieces
 
 MOST_PATHS = 4000
 _AHEAD_TIME = 0.005
@@ -101,7 +101,7 @@ class Filler:
     def piece(self) -> Sent:
         """The next piece of a large file."""
         sent = self._new()
-        self.pieces.next(sent, self.plan)
+        self.pieces.next(sent, self.plan.place)
         return sent
 
     def answered(self, sent: Sent, now: float) -> None:

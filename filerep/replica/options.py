@@ -9,8 +9,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, Optional
 
-    from filerep.replica.statefile import State
-    from filerep.replica.table import Table
+    from filerep.replica.known.statefile import State
+    from filerep.replica.known.table import Table
     from filerep.rules.ignore import Rules
     from filerep.source import Source
 

@@ -14,7 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Optional
 
-    from filerep.replica.joining import Parts
+    from filerep.replica.wiring import Parts
 
 # An overflow names each file of the tree, nearly all of which are as they were.
 _MOST_LOOKS = 10_000

@@ -10,18 +10,18 @@ import time
 
 from filerep.command import UNAVAILABLE, Stop
 from filerep.pathstream import quote
-from filerep.replica import table as tables
-from filerep.replica.failures import DISK_FULL, Failures, plainly
-from filerep.replica.undo import Undo, directories
+from filerep.replica.known import table as tables
+from filerep.replica.scheduling.failures import DISK_FULL, Failures, plainly
+from filerep.replica.undo import Undo
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from filerep.farend.batch import Stanza
-    from filerep.replica.inventory import Inventory
-    from filerep.replica.retained import Retained
-    from filerep.replica.sent import Sent
+    from filerep.replica.known.inventory import Inventory
+    from filerep.replica.scheduling.inflight import Sent
+    from filerep.replica.transfer.retained import Retained
 
 _KILLED_WAIT = 2.0
 
@@ -207,4 +207,6 @@ class Mender:
 
 def _inside(paths: Iterable[bytes], tops: set[bytes]) -> set[bytes]:
     """Those of ``paths`` that are below one of ``tops``."""
-    return {path for path in paths if not tops.isdisjoint(directories(path))}
+    return {
+        path for path in paths if not tops.isdisjoint(tables.directories_above(path))
+    }

@@ -1,7 +1,7 @@
 """What the wrapper is told: a dictionary for each thing that happens, ``is`` says which.
 
 * ``first``: the first copy is done. ``batch``: one was acknowledged. ``progress``: how far
-  the first copy has come (see tally.py). ``would``: what a dry run would do.
+  the first copy has come (see progress.py). ``would``: what a dry run would do.
 * ``mark``: all that was named before the last `.` has arrived, but for ``failing`` paths; an
   --on-sync command will have seen it when ``hooks`` have ended.
 * ``sync``: ``failing`` paths are out of step; 0 for none.
@@ -17,15 +17,15 @@ import time
 from collections import Counter
 
 from filerep.pathstream import gathered, quote
-from filerep.replica.tally import Tally
+from filerep.replica.progress import Tally
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, Optional
 
-    from filerep.replica.sent import Sent
-    from filerep.replica.table import Table
+    from filerep.replica.known.table import Table
+    from filerep.replica.scheduling.inflight import Sent
 
 _NAMES = 3  # of each kind are shown
 _REMOVED = 20  # of those that a first copy removed, which nobody was seen to remove

@@ -16,8 +16,8 @@ from filerep.archive import tarstream
 from filerep.archive.outbuffer import SIZE
 from filerep.farend.batch import Batch, Member
 from filerep.farend.commit import COMMIT, Commit
-from filerep.replica import table as tables
-from filerep.replica.signature import Signer
+from filerep.replica.known import table as tables
+from filerep.replica.transfer.signature import Signer
 from filerep.source import changed_meanwhile, same
 
 TYPE_CHECKING = False
@@ -28,10 +28,10 @@ if TYPE_CHECKING:
     from filerep.farend.abilities import Far
     from filerep.farend.connection import Output
     from filerep.farend.ways import Way
-    from filerep.replica.economy import Economy
-    from filerep.replica.restless import Restless
-    from filerep.replica.sent import Sent
-    from filerep.replica.tally import Tally
+    from filerep.replica.progress import Tally
+    from filerep.replica.scheduling.inflight import Sent
+    from filerep.replica.scheduling.restless import Restless
+    from filerep.replica.transfer.economy import Economy
     from filerep.source import Source
 
 _RESTLESS_BYTES = 1 << 18  # smaller files cost nothing

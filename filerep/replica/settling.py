@@ -11,25 +11,25 @@ import time
 
 from filerep.command import UNAVAILABLE
 from filerep.pathstream import in_rows
-from filerep.replica import mirror
-from filerep.replica import table as tables
-from filerep.replica.economy import Refused
+from filerep.replica.known import table as tables
 from filerep.replica.onsync import OnSync
+from filerep.replica.planning import mirror
+from filerep.replica.transfer.economy import Refused
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import Optional
 
-    from filerep.replica.audit import Audit
-    from filerep.replica.failures import Failures
-    from filerep.replica.inventory import Inventory
+    from filerep.replica.known.forgotten import Audit
+    from filerep.replica.known.inventory import Inventory
     from filerep.replica.options import Here, Options
-    from filerep.replica.plan import Plan
+    from filerep.replica.planning.plan import Plan
     from filerep.replica.reporting import Reporter
-    from filerep.replica.restless import Restless
-    from filerep.replica.schedule import Schedule
-    from filerep.replica.unread import Unread
+    from filerep.replica.scheduling.failures import Failures
+    from filerep.replica.scheduling.restless import Restless
+    from filerep.replica.scheduling.schedule import Schedule
+    from filerep.replica.scheduling.unreadable import Unread
 
 # Where changes never pause, so long is tried to reach a point with nothing under way.
 _QUIET_WAIT = 0.5

@@ -7,13 +7,13 @@ its path is sent once more.
 
 from __future__ import annotations
 
-from filerep.replica import table as tables
+from filerep.replica.known import table as tables
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable, Iterator
+    from collections.abc import Container, Iterable
 
-    from filerep.replica.sent import Sent
+    from filerep.replica.scheduling.inflight import Sent
 
 
 class Undo:
@@ -24,7 +24,9 @@ class Undo:
 
     def doubt(self, sent: Sent, void: set[bytes]) -> None:
         """Doubt what was thought to be there, or gone, since this batch was sent."""
-        touched = {above for path in void for above in directories(path)} | void
+        touched = {
+            above for path in void for above in tables.directories_above(path)
+        } | void
         unsure = tables.directory_entry(0, tables.OURS | tables.UNSURE)
         own = {path for path, _ in sent.entries}
         for directory, _ in sent.batch.directories:
@@ -77,11 +79,11 @@ class Undo:
         Unless a file takes the place of one that is not of the same batch, ``own``, but was
         sent since.
         """
-        for above in directories(path):
+        for above in tables.directories_above(path):
             if above not in own and self._table.get(above) is not None:
                 return False
         entry = tables.directory_entry(0, tables.OURS | tables.UNSURE)
-        for above in directories(path):
+        for above in tables.directories_above(path):
             if above not in self._table.directories:
                 self._table.put_directory(above, entry)
         return True
@@ -92,11 +94,3 @@ class Undo:
             for path, value in self._table.below(directory)
             if tables.marks(value) & tables.OURS and not path.endswith(b"/")
         ]
-
-
-def directories(path: bytes) -> Iterator[bytes]:
-    """The directories above ``path``, from the top."""
-    at = path.find(b"/")
-    while at >= 0:
-        yield path[:at]
-        at = path.find(b"/", at + 1)

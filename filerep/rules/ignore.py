@@ -28,10 +28,10 @@ import os
 
 from filerep.command import NO_INPUT, Stop
 from filerep.pathstream import quote
-from filerep.rules import programs, repository
-from filerep.rules.files import OPEN_DIRECTORY, read
-from filerep.rules.own import BadFile, Own, gather
+from filerep.rules import gitversion, repository
 from filerep.rules.patterns import Rule, RuleFile, decide, enter, join
+from filerep.rules.untrustedfile import OPEN_DIRECTORY, read
+from filerep.rules.userrules import BadFile, Own, gather
 from filerep.rules.worktree import NO_INPUTS, Inputs, WorkTree
 
 TYPE_CHECKING = False
@@ -39,10 +39,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
-    from filerep.rules.own import OwnHere
     from filerep.rules.patterns import Level
     from filerep.rules.repository import Repository
     from filerep.rules.tracked import Changes
+    from filerep.rules.userrules import OwnHere
     from filerep.rules.worktree import OnNote
 
     OnError = Callable[[str, bytes, OSError], None]
@@ -133,7 +133,7 @@ class Origin:
         return RuleFile.read(shown, text, fold, self.before_2_52)
 
     def before_2_52(self) -> bool:
-        return programs.version(self.environ) < (2, 52)
+        return gitversion.version(self.environ) < (2, 52)
 
 
 class Rules:

@@ -10,8 +10,8 @@ from __future__ import annotations
 import os
 import stat
 
-from filerep.rules.files import OPEN_DIRECTORY, read
-from filerep.rules.values import boolean
+from filerep.rules.gitvalues import boolean
+from filerep.rules.untrustedfile import OPEN_DIRECTORY, read
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

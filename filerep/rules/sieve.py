@@ -10,8 +10,8 @@ import time
 from itertools import groupby
 
 from filerep.pathstream import Records, normalize
-from filerep.rules.files import OPEN_DIRECTORY
 from filerep.rules.patterns import join
+from filerep.rules.untrustedfile import OPEN_DIRECTORY
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -9,16 +9,16 @@ import time
 from bisect import bisect_left
 
 from filerep.pathstream import quote
-from filerep.rules import index, repository
-from filerep.rules.files import RECENT_NS
+from filerep.rules import gitindex, repository
+from filerep.rules.untrustedfile import RECENT_NS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import Optional
 
-    from filerep.rules import objects
-    from filerep.rules.index import Index
+    from filerep.rules import gitobjects
+    from filerep.rules.gitindex import Index
     from filerep.rules.repository import Repository
 
     Entry = tuple[bytes, bytes]  # mode, as a tree object spells it, and object
@@ -57,7 +57,7 @@ class Tracked:
         self._stamp: object = None
         self._folded: dict[bytes, bytes] | None = None
         self._sorted: list[bytes] | None = None
-        self._objects: objects.Objects | None = None
+        self._objects: gitobjects.Objects | None = None
         self._trees: dict[bytes, Optional[dict[bytes, Entry]]] = {}
         self._embedded: dict[bytes, bool] = {}
         #: May rule files be in the index alone? None until it is looked at.
@@ -185,14 +185,14 @@ class Tracked:
     def _load(self, before: Index | None) -> Index:
         self._stamp = self._look()
         try:
-            return index.load(self._repo.index, self._width, before)
-        except index.Unreadable as error:
+            return gitindex.load(self._repo.index, self._width, before)
+        except gitindex.Unreadable as error:
             shown = quote(self._repo.top)[1:-1]
             self._note(
                 f"tracked files that are ignored are left out of '{shown}':"
                 f" its index cannot be read: {error}"
             )
-            return index.EMPTY
+            return gitindex.EMPTY
 
     def _look(self) -> object:
         """What the file is known by, None where that may stay the same when it changes."""
@@ -261,12 +261,12 @@ class Tracked:
         return entry
 
     def _list(self, place: bytes, tree: bytes) -> dict[bytes, Entry] | None:
-        from filerep.rules import objects
+        from filerep.rules import gitobjects
 
         data = self._get(tree)
         try:
             if data is not None:
-                found = objects.entries(data, self._width)
+                found = gitobjects.entries(data, self._width)
                 return {name: (mode, blob) for mode, name, blob in found}
         except ValueError:
             pass
@@ -274,10 +274,10 @@ class Tracked:
         return None
 
     def _get(self, name: bytes) -> bytes | None:
-        from filerep.rules import objects  # few repositories are sparse
+        from filerep.rules import gitobjects  # few repositories are sparse
 
         if self._objects is None:
-            self._objects = objects.Objects(self._repo.objects, self._width)
+            self._objects = gitobjects.Objects(self._repo.objects, self._width)
         found = self._objects.get(name)
         return found[1] if found else None
 
@@ -307,10 +307,10 @@ def were_removed(directory: bytes, since: float, paths: Iterable[bytes]) -> bool
     except OSError:
         return False
     before = b"" if top == repo.top else os.path.relpath(top, repo.top) + b"/"
-    found = index.EMPTY
+    found = gitindex.EMPTY
     for width in (20, 32):
-        with contextlib.suppress(index.Unreadable):
-            found = index.load(repo.index, width)
+        with contextlib.suppress(gitindex.Unreadable):
+            found = gitindex.load(repo.index, width)
             break
     named = [found.holds(before + path) for path in paths]
     return sum(named) <= len(named) / 2

@@ -7,7 +7,7 @@ import stat
 
 from filerep.pathstream import quote
 from filerep.rules import repository
-from filerep.rules.settings import Settings
+from filerep.rules.gitsettings import Settings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import time
 
-from filerep.watching.roots import ABSENT, Descent
+from filerep.watching.rootcheck import ABSENT, Descent
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

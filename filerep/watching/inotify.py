@@ -22,7 +22,7 @@ from filerep.pathstream import WHOLE_TREE
 from filerep.rules.ignore import rule_file
 from filerep.source import RootGone
 from filerep.watching.audit import Audit
-from filerep.watching.following import Following
+from filerep.watching.hardlinks import OtherNames
 from filerep.watching.inotifyevents import (
     AT_ONCE,
     ATTRIB,
@@ -40,8 +40,8 @@ from filerep.watching.inotifyevents import (
     events,
 )
 from filerep.watching.limits import queue_limit
-from filerep.watching.links import OtherNames
 from filerep.watching.mounts import Mounts
+from filerep.watching.rulechanges import Following
 from filerep.watching.tree import Tree
 from filerep.watching.watches import Watches
 
@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from filerep.watching.inotifyevents import Event
     from filerep.watching.nodes import Directory
     from filerep.watching.pending import Pending
-    from filerep.watching.roots import Root
+    from filerep.watching.rootcheck import Root
 
 
 class Inotify:

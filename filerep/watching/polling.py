@@ -18,10 +18,10 @@ from array import array
 
 from filerep.pathstream import WHOLE_TREE
 from filerep.rules.ignore import RULE_FILE
-from filerep.watching.confirming import Confirming
+from filerep.watching.currentrules import Judge, Way, recent
 from filerep.watching.entries import Entries
-from filerep.watching.judging import Judge, Way, recent
-from filerep.watching.roots import ABSENT, Descent
+from filerep.watching.repeating import Confirming
+from filerep.watching.rootcheck import ABSENT, Descent
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from filerep.rules.ignore import OnError, Rules
     from filerep.watching.pending import Pending
-    from filerep.watching.roots import Root
+    from filerep.watching.rootcheck import Root
 
 
 DEFAULT_SECONDS = 1.0

@@ -18,16 +18,16 @@ import stat
 from filerep.rules.ignore import REPOSITORY
 from filerep.watching.entries import Entries
 from filerep.watching.nodes import Directory
-from filerep.watching.roots import ABSENT, Descent
+from filerep.watching.rootcheck import ABSENT, Descent
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from filerep.rules.ignore import OnError, Rules
-    from filerep.watching.links import OtherNames
+    from filerep.watching.hardlinks import OtherNames
     from filerep.watching.pending import Pending
-    from filerep.watching.roots import Root
+    from filerep.watching.rootcheck import Root
     from filerep.watching.watches import Watches
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 
 from filerep.watching import inotifyevents
-from filerep.watching.places import Places
+from filerep.watching.outsidefiles import Places
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

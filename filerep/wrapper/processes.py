@@ -12,7 +12,7 @@ from filerep import command
 from filerep.command import Stop
 from filerep.pathstream import quote
 from filerep.wrapper.mistakes import not_run
-from filerep.wrapper.stage import Stage
+from filerep.wrapper.stageprocess import Stage
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -7,20 +7,18 @@ import time
 from filerep import command
 from filerep.command import Stop
 from filerep.wrapper.endings import Lost
-from filerep.wrapper.fed import CONNECTED, UNREACHED
 from filerep.wrapper.signals import Signalled
-from filerep.wrapper.words import duration
+from filerep.wrapper.terminal.formatting import duration
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Optional
 
-    from filerep.wrapper.display import Display
     from filerep.wrapper.events import Events
-    from filerep.wrapper.fed import Parent
     from filerep.wrapper.session import Session
     from filerep.wrapper.signals import Signals
+    from filerep.wrapper.terminal.display import Display
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0
 _MOST_REASONS = 4  # a line each, while a lost connection cannot be had again
@@ -70,13 +68,13 @@ def replicate(
     display: Display,
     events: Events,
     signals: Signals,
-    parent: Optional[Parent] = None,
+    tell: Optional[Callable[[bool], None]] = None,
 ) -> int:
     """Connect, replicate, and connect again after a loss; the exit status.
 
-    With a ``parent``, as one of many, it also tries again what was never connected.
+    One of many also tries again what was never connected, and has to ``tell`` whether it is.
     """
-    losses = Losses(display.message, begun=parent is None)
+    losses = Losses(display.message, begun=tell is None)
     worked = synced = False
     while True:
         session = start()
@@ -85,8 +83,8 @@ def replicate(
                 far = session.connect(not worked, not synced)
                 worked = True
                 losses.connected(time.monotonic())
-                if parent is not None:
-                    parent.tell(CONNECTED)
+                if tell is not None:
+                    tell(True)
                 session.replicate(far)
                 return session.finish()
             except Signalled:
@@ -96,10 +94,10 @@ def replicate(
                 session.close()
         except Lost as error:
             signals.wait_for_ours()
-            if not (retries and (worked or parent)):
+            if not (retries and (worked or tell)):
                 raise Stop(command.UNAVAILABLE, str(error)) from None
-            if parent is not None and not worked:
-                parent.tell(UNREACHED)
+            if tell is not None and not worked:
+                tell(False)
             session.lost(str(error))
             now_synced = session.reports.synced
             synced = synced or now_synced

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from filerep.wrapper import record
+from filerep.wrapper import runrecord
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from filerep.wrapper.display import Display
     from filerep.wrapper.events import Events
+    from filerep.wrapper.terminal.display import Display
     from filerep.wrapper.waiting import Waiters
 
 
@@ -54,7 +54,7 @@ class Reports:
         if kind == "sync":
             self.synced = self.synced or not what["failing"]
             self._waiters.record.tell(
-                record.FAILING if what["failing"] else record.IN_SYNC,
+                runrecord.FAILING if what["failing"] else runrecord.IN_SYNC,
                 failing=what["failing"],
                 why=self._display.last_failure if what["failing"] else "",
             )
@@ -90,4 +90,4 @@ class Reports:
     def _first(self, what: dict[str, Any]) -> None:
         if what["rehearsed"]:
             self.differs = bool(what["files"] or what["removals"])
-        self._waiters.record.tell(record.IN_SYNC, what["known"])
+        self._waiters.record.tell(runrecord.IN_SYNC, what["known"])

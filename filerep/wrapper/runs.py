@@ -8,9 +8,9 @@ import time
 from filerep import ownfiles
 from filerep.command import OK, SKIPPED, UNAVAILABLE, Stop
 from filerep.pathstream import quote
-from filerep.wrapper import record
+from filerep.wrapper import runrecord
 from filerep.wrapper.job import state_directory
-from filerep.wrapper.words import bare, files
+from filerep.wrapper.terminal.formatting import bare, files
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class Run:
         self.age = time.time() - status.st_mtime
         try:
             with open(path, "rb") as file:
-                self.process, self._about = record.read(file.read(_MOST_BYTES))
+                self.process, self._about = runrecord.read(file.read(_MOST_BYTES))
         except OSError:
             self.process, self._about = 0, {}
         self.running = runs(self.process, status.st_ino)
@@ -50,7 +50,7 @@ class Run:
 
     @property
     def good(self) -> bool:
-        return self.get("state", "") == record.IN_SYNC and not self.get("failing", 0)
+        return self.get("state", "") == runrecord.IN_SYNC and not self.get("failing", 0)
 
     def gone(self) -> bool:
         """Is it known what it was of, and is that no more?"""
@@ -74,9 +74,9 @@ class Run:
         failing, why = self.get("failing", 0), self.get("why", "")
         if failing:
             state = f"not in sync, {files(failing)} could not be written"
-        elif state == record.IN_SYNC and self.get("files", 0):
+        elif state == runrecord.IN_SYNC and self.get("files", 0):
             state = f"in sync since {at}, {files(self.get('files', 0))} at the start"
-        elif state == record.COPYING:
+        elif state == runrecord.COPYING:
             state = "comparing and copying"
         said = "".join(one if one.isprintable() else "?" for one in why)
         return f"{state} ({said})" if said else str(state)

@@ -21,22 +21,22 @@ from filerep.wrapper.endings import (
     unanswered,
     unanswered_yet,
 )
-from filerep.wrapper.hearing import Errors
 from filerep.wrapper.mistakes import not_answered
 from filerep.wrapper.processes import Processes
-from filerep.wrapper.record import CONNECTING
 from filerep.wrapper.reports import Reports
+from filerep.wrapper.runrecord import CONNECTING
+from filerep.wrapper.stderr import Errors
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Optional
 
-    from filerep.wrapper.display import Display
     from filerep.wrapper.events import Events
     from filerep.wrapper.job import Job
     from filerep.wrapper.signals import Signals
     from filerep.wrapper.stages import Stages
+    from filerep.wrapper.terminal.display import Display
     from filerep.wrapper.waiting import Waiters
 
     StartStages = Callable[[Processes], Stages]

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Optional
 
-    from filerep.wrapper.display import Display
     from filerep.wrapper.events import Events
+    from filerep.wrapper.terminal.display import Display
 
 # Who sends a signal to all of us (timeout, a service manager) may come to this process last.
 _ALL_OF_US = 0.1  # seconds

@@ -23,7 +23,7 @@ import time
 from filerep import ownfiles
 from filerep.command import UNAVAILABLE, Stop
 from filerep.pathstream import quote
-from filerep.wrapper.record import Record
+from filerep.wrapper.runrecord import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

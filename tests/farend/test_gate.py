@@ -22,7 +22,7 @@ from filerep.farend import listing
 from filerep.farend.batch import Batch
 from filerep.farend.commit import Commit
 from filerep.pathstream import inside
-from filerep.replica import table as tables
+from filerep.replica.known import table as tables
 from filerep.source import Source
 from filerep.wrapper import bootstrap
 

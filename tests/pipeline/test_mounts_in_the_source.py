@@ -11,7 +11,7 @@ import farends
 import pytest
 from programs import environment, run, running
 
-from filerep.replica.mounted import Mounted
+from filerep.replica.planning.mounted import Mounted
 
 BOTH = pytest.mark.parametrize(
     "options", [(), ("--poll", "1")], ids=["inotify", "polling"]

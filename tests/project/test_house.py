@@ -18,6 +18,18 @@ FLOORS = [
     {"archive"},
 ]
 SHARED = {"command", "digest", "misnamed", "ownfiles", "pathstream", "source"}
+# The same within a room: its folders, and the modules beside them ("").
+INNER = {
+    "replica": [
+        {""},
+        {"planning"},
+        {"transfer"},
+        {"scheduling"},
+        {"options"},
+        {"known"},
+    ],
+    "wrapper": [{"each"}, {""}, {"terminal"}],
+}
 Imports = dict[str, set[str]]
 
 
@@ -79,11 +91,11 @@ def rooms(uses: Imports) -> Imports:
     }
 
 
-def floor(one: str) -> int:
-    for number, here in enumerate(FLOORS):
+def floor(one: str, floors: list[set[str]] = FLOORS) -> int:
+    for number, here in enumerate(floors):
         if one in here:
             return number
-    return len(FLOORS)
+    return len(floors)
 
 
 def test_no_modules_import_each_other_in_a_ring() -> None:
@@ -104,6 +116,30 @@ def test_each_room_imports_from_those_below_it_only() -> None:
     assert not wrong
 
 
+@pytest.mark.parametrize("name", INNER)
+def test_each_folder_of_a_room_imports_from_those_below_it_only(name: str) -> None:
+    floors, prefix = INNER[name], f"filerep.{name}."
+    folders = set().union(*floors)
+
+    def folder(module: str) -> str:
+        first = module.removeprefix(prefix).split(".")[0]
+        return first if first in folders else ""
+
+    assert folders - {""} == {
+        folder(module)
+        for module in imports(ROOT / "filerep")
+        if module.startswith(prefix)
+    } - {""}
+    wrong = [
+        (one, other)
+        for one, others in imports(ROOT / "filerep").items()
+        for other in others
+        if one.startswith(prefix) and other.startswith(prefix)
+        if floor(folder(other), floors) < floor(folder(one), floors)
+    ]
+    assert not wrong
+
+
 def shared(one: str, other: str) -> bool:
     return one in SHARED and other in SHARED
 
@@ -115,7 +151,7 @@ def test_what_all_share_imports_no_room() -> None:
 
 
 def test_a_room_is_imported_without_anything_else_in_it() -> None:
-    for path in (ROOT / "filerep").glob("*/__init__.py"):
+    for path in (ROOT / "filerep").glob("*/**/__init__.py"):
         assert not path.read_text().strip()
 
 

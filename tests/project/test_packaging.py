@@ -137,7 +137,7 @@ def test_the_sdist_passes_its_own_tests(built: Path, tmp_path: Path) -> None:
     words = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
     words += [
         "tests/archive",
-        "tests/replica/test_table.py",
+        "tests/replica/known/test_table.py",
         "tests/project/test_house.py",
     ]
     words += ["tests/project/test_trees.py", "tests/commands/test_walk.py"]

@@ -21,8 +21,9 @@ from pathlib import Path
 import pytest
 from programs import ROOT, environment, read_until, wait_for
 
-from filerep.replica import failures, statefile, staterows
-from filerep.replica import table as tables
+from filerep.replica.known import statefile, staterows
+from filerep.replica.known import table as tables
+from filerep.replica.scheduling import failures
 
 FAR = "stage=.filerep-x tar=gnu list=find empty=1"
 

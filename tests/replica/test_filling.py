@@ -7,12 +7,12 @@ from types import SimpleNamespace
 from typing import Any
 
 from filerep.replica.filling import Filler
-from filerep.replica.pace import Pace
-from filerep.replica.removals import Removals
-from filerep.replica.restless import Restless
-from filerep.replica.schedule import Schedule
-from filerep.replica.sent import Flight, NotInThisBatch, Sent
-from filerep.replica.table import Table
+from filerep.replica.known.table import Table
+from filerep.replica.scheduling.inflight import Flight, NotInThisBatch, Sent
+from filerep.replica.scheduling.removals import Removals
+from filerep.replica.scheduling.restless import Restless
+from filerep.replica.scheduling.schedule import Schedule
+from filerep.replica.transfer.pace import Pace
 
 
 def test_a_file_whose_turn_it_is_to_go_in_pieces_is_looked_at_once() -> None:

@@ -18,8 +18,8 @@ from filerep.farend import answers
 from filerep.farend.abilities import Far, heard
 from filerep.farend.answers import Answers, understood
 from filerep.farend.connection import Connection, Output
-from filerep.replica import table as tables
 from filerep.replica.conversation import Conversation
+from filerep.replica.known import table as tables
 from filerep.replica.options import Here, Options, Tell
 from filerep.source import Source
 

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from filerep.farend.batch import Batch, Stanza
-from filerep.replica import table as tables
+from filerep.replica.known import table as tables
 from filerep.replica.repairs import Mender
-from filerep.replica.retained import Retained
-from filerep.replica.sent import Sent
+from filerep.replica.scheduling.inflight import Sent
+from filerep.replica.transfer.retained import Retained
 from filerep.replica.undo import Undo
 
 

@@ -14,7 +14,7 @@ import pytest
 from ignoretrees import Tree, World, as_ordinary_user, fail, write
 
 from filerep import walk
-from filerep.rules import files, ignore, walking, wildmatch
+from filerep.rules import ignore, untrustedfile, walking, wildmatch
 
 
 @pytest.fixture
@@ -542,7 +542,7 @@ def test_an_ignore_file_that_is_a_directory_a_fifo_or_huge(world: World) -> None
     os.rename(os.path.join(world.top, b"fifo"), world.top + b"/pipe/.gitignore")
     with open(world.top + b"/.gitignore", "wb") as file:
         file.write(b"*.o\n")
-        file.truncate(files.LARGEST + 1)
+        file.truncate(untrustedfile.LARGEST + 1)
     assert found(world) == {b".gitignore", b"b.o", b"dir/.gitignore/x", b"pipe/a.o"}
     with open(world.top + b"/.gitignore", "wb") as file:
         file.write(b"y\n" * 50_000 + b"*.o\n")

@@ -5,7 +5,11 @@ from __future__ import annotations
 import os
 import stat
 
-from filerep.replica import table as tables
+from filerep.replica.known import table as tables
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from filerep.farend.listing import Listed
 
 SECOND = 10**9
 
@@ -23,5 +27,5 @@ def found(
     return os.stat_result(whole, {"st_mtime_ns": mtime, "st_ctime_ns": ctime})
 
 
-def listed(path: bytes, mtime: int, size: int = 5, mode: int = 0o644) -> tables.Listed:
+def listed(path: bytes, mtime: int, size: int = 5, mode: int = 0o644) -> Listed:
     return (path, b"f", mode, size, mtime, b"")

@@ -16,7 +16,7 @@ from filerep.watching import inotifyevents
 from filerep.watching.inotify import Inotify
 from filerep.watching.pending import Pending
 from filerep.watching.polling import Snapshots
-from filerep.watching.roots import Root
+from filerep.watching.rootcheck import Root
 
 
 class Watched:

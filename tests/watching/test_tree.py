@@ -24,7 +24,7 @@ from filerep.watching import inotifyevents
 from filerep.watching.inotify import Inotify
 from filerep.watching.pending import SETTLE_SECONDS, Holds, Pending
 from filerep.watching.polling import Snapshots
-from filerep.watching.roots import Root
+from filerep.watching.rootcheck import Root
 
 # How many seconds, about, a random test goes on when it is to hunt.
 HUNT = float(os.environ.get("FILEREP_HUNT", "0"))

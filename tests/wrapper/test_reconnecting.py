@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
-from filerep.wrapper.display import Display
 from filerep.wrapper.endings import Lost
 from filerep.wrapper.events import Events
 from filerep.wrapper.reconnecting import Losses, replicate
 from filerep.wrapper.session import Session
 from filerep.wrapper.signals import Signalled, Signals
+from filerep.wrapper.terminal.display import Display
 from filerep.wrapper.waiting import Waiters
 
 

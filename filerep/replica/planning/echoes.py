@@ -1,0 +1,76 @@
+"""Files that come back as they were sent, from a run the other way.
+
+Two runs, one each way, would send a file to and fro for ever: each time it arrives it is a new
+file, with another inode and ctime. Such a one has its size, mode and mtime, and a program that
+sets the mtime back after an edit leaves it like that, too. So it is sent the first time; but
+then its digest is kept, and while it is the same again nothing is sent.
+"""
+
+from __future__ import annotations
+
+import os
+
+from filerep.digest import digest
+from filerep.replica.known import table as tables
+from filerep.source import same
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Optional
+
+    from filerep.source import Source
+
+_MOST_BYTES = 64 << 20  # of a file; what is larger is sent
+_MOST_FILES = 10_000
+_READ = 1 << 20
+
+
+class Echoes:
+    """Remembers the digests of files that are new, and look as they did."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._digests: dict[bytes, bytes] = {}
+        self._asked: dict[bytes, bytes] = {}  # of files that are not sent yet
+
+    def heard(self, path: bytes, status: os.stat_result, value: bytes) -> bool:
+        """Does ``path`` hold what it did when it arrived there last?
+
+        ``value`` is what the far end has, which looks the same. Raises OSError.
+        """
+        if not tables.looks_like(value, status) or status.st_size > _MOST_BYTES:
+            return False
+        found = self._digest(path, status)
+        if found is None:
+            return False
+        if len(self._asked) >= _MOST_FILES:
+            self._asked.clear()
+        self._asked[path] = found
+        return found == self._digests.get(path)
+
+    def asked(self, path: bytes) -> Optional[bytes]:
+        """The digest of ``path`` when it was asked for last, which is about to be sent."""
+        return self._asked.pop(path, None)
+
+    def arrived(self, path: bytes, found: bytes) -> None:
+        """``path`` is over there with that digest.
+
+        Not sooner: a look may be put off, or come to nothing, and the next one must not take
+        the same file for one that has come back.
+        """
+        if len(self._digests) >= _MOST_FILES:
+            self._digests.clear()
+        self._digests[path] = found
+
+    def _digest(self, path: bytes, status: os.stat_result) -> Optional[bytes]:
+        """Of what the file holds, and of how it looks; None if that is not ``status`` any more."""
+        look = b"%d %d %d" % (status.st_size, status.st_mtime_ns, status.st_mode)
+        fd = self._source.open(path)
+        try:
+            if not same(os.fstat(fd), status):
+                return None
+            while data := os.read(fd, _READ):
+                look = digest(look + data)
+            return look if same(os.fstat(fd), status) else None
+        finally:
+            os.close(fd)

@@ -1,0 +1,161 @@
+"""Files that need nothing special are looked at here: nearly all there are.
+
+What follows from a look is the same as in plan.py, at a third of the cost.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from filerep.farend.batch import directory_mode
+from filerep.replica.known import table as tables
+from filerep.replica.known.inventory import STAGE_PREFIX
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Container
+
+    from filerep.replica.scheduling.inflight import Sent
+    from filerep.replica.transfer.reuse import Reuse
+    from filerep.source import Source
+
+
+class Plain:
+    """Looks at the files of one directory for as long as they are plain."""
+
+    def __init__(
+        self,
+        source: Source,
+        table: tables.Table,
+        complete: bool,
+        failing: Container[bytes],
+        claim: Callable[[bytes, Sent], None],
+        reuse: Reuse,
+    ) -> None:
+        self._source = source
+        self._table = table
+        self._complete = complete  # is what the table has not got not there?
+        self._failing = failing
+        self._claim = claim
+        self._reuse = reuse
+        #: To be looked at only to see whether they have gone.
+        self.gone_only: set[bytes] = set()
+
+    def look(self, directory: bytes, paths: list[bytes], start: int, sent: Sent) -> int:
+        """Look at ``paths`` from ``start`` on while they are plain; where that ends.
+
+        Plain are files that are as the table says, and others, unless they were emptied,
+        that are in a directory the far end has or is about to get: nearly all there are.
+        What follows is what `look` does, at a third of the cost.
+        """
+        names = self._table.directories.get(directory)
+        batch, failing, planned = sent.batch, self._failing, sent.planned
+        staged = batch.staged
+        if names is None:
+            if directory not in staged:
+                return start
+            names = {}
+        try:
+            fd = self._source.directory(directory)
+        except OSError:
+            return start
+        if self._source.folds():
+            return start
+        begin = len(directory) + 1 if directory else 0
+        room, count = batch.room
+        thinks, checks = self._reuse.active, self._reuse.checks
+        shelf = None
+        done, end = start, len(paths)
+        while done < end:
+            path = paths[done]
+            name = path[begin:]
+            value = names.get(name)
+            try:
+                status = os.stat(name, dir_fd=fd, follow_symlinks=False)
+            except FileNotFoundError:
+                here = value is not None or path in planned or path in staged
+                if here or not self._unknown(path):
+                    break
+                done += 1
+                continue
+            except OSError:
+                break
+            if (
+                value is not None
+                and not checks
+                and self._table.same_file(names, name, path, value, status)
+            ):
+                done += 1
+                continue
+            if (
+                stat.S_IFMT(status.st_mode) != stat.S_IFREG
+                or status.st_size > batch.limit
+                or thinks
+                or value is not None
+                and (not status.st_size or tables.looks_like(value, status))
+                or path in planned
+                or path in failing
+                or path in self.gone_only
+                or path in staged
+                or name + b"/" in names
+                or self._source.is_own(path, status)
+                or not directory
+                and name.startswith(STAGE_PREFIX)
+            ):
+                break
+            if shelf is None:
+                shelf = batch.shelf(directory)
+            shelf.put(name, path, status)
+            planned.add(path)
+            if value is None or not value[-1] & tables.OURS:
+                sent.intended.append(path)
+            done += 1
+            room -= status.st_size
+            count -= 1
+            if room <= 0 or count <= 0:
+                break
+        if done > start:
+            self._see(directory, fd)
+            self._claim(paths[start], sent)
+        return done
+
+    def _unknown(self, path: bytes) -> bool:
+        """Does the far end, for all we know, have nothing at ``path``?"""
+        table = self._table
+        return (
+            self._complete and table.get(path) is None and path not in table.directories
+        )
+
+    def _see(self, directory: bytes, fd: int) -> None:
+        """``directory``, open as ``fd``, is there; if it is as remembered, that was all."""
+        value = self._table.get_directory(directory)
+        if value is None or tables.marks(value) != tables.OURS | tables.UNSEEN:
+            return
+        if directory_mode(os.fstat(fd)) == tables.mode_of(value) & 0o1777:
+            self._table.see_directory(directory)
+
+    def altered(self, directory: bytes, paths: list[bytes]) -> list[bytes]:
+        """Those of ``paths``, all in ``directory``, that are not as the table says."""
+        names = self._table.directories.get(directory)
+        if names is None or self._reuse.will_check:
+            return paths
+        try:
+            fd = self._source.directory(directory)
+        except OSError:
+            return paths
+        begin = len(directory) + 1 if directory else 0
+        altered = []
+        for path in paths:
+            name = path[begin:]
+            value = names.get(name)
+            try:
+                status = os.stat(name, dir_fd=fd, follow_symlinks=False)
+            except OSError:
+                value = None
+            if value is None or not self._table.same_file(
+                names, name, path, value, status
+            ):
+                altered.append(path)
+        self._see(directory, fd)
+        return altered

@@ -1,0 +1,119 @@
+"""What is to be looked at, and in which order.
+
+Each path waits in one of these places:
+
+* ``urgent``: named by fr-watch. Goes before everything else.
+* ``removals``: gone, found by a look; mostly with what was urgent, see removals.py.
+* ``bulk``: named by fr-walk, or found to be looked at again; read only as fast as it is used.
+* ``later``: just emptied, say; urgent in a moment.
+* ``big``: larger than a batch; when nothing else is to be done.
+
+Besides, but not here: with the restless, until they have rested; in the inventory, until its
+directory is listed; in the failures, with a time of its own; in a batch that is planned ahead.
+"""
+
+from __future__ import annotations
+
+import heapq
+
+from filerep.replica.scheduling.queues import Paths, Rows
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import Optional, Union
+
+    from filerep.replica.scheduling.removals import Removals
+    from filerep.replica.scheduling.restless import Restless
+
+    Queue = Union[Paths, Rows]
+
+_URGENT_TURNS = 4  # batches for fr-watch, then one for fr-walk
+
+
+class Schedule:
+    """The paths that wait, and which of them come next."""
+
+    def __init__(
+        self, clock: Callable[[], float], restless: Restless, removals: Removals
+    ) -> None:
+        self._clock = clock
+        self._restless = restless
+        self.removals = removals
+        self.urgent = Paths()
+        self.bulk = Rows()
+        self.big = Paths()
+        self._later: list[tuple[float, bytes]] = []
+        self._urgent_turns = 0
+
+    def __bool__(self) -> bool:
+        """Is there anything that could be looked at now?"""
+        gone = self.removals.ready and self.removals.queue
+        return bool(self.urgent or gone or self.bulk or self.big)
+
+    @property
+    def resting(self) -> bool:
+        """Is anything to be looked at in a moment?"""
+        return bool(self._later or self.removals.queue)
+
+    def paths(self) -> list[bytes]:
+        """All that wait here, and those that rest."""
+        later = [path for _, path in self._later]
+        queues = (self.urgent, self.removals.queue, self.bulk.paths(), self.big, later)
+        return [path for queue in queues for path in queue] + self._restless.waiting()
+
+    def name(self, path: bytes) -> None:
+        """fr-watch has named ``path``. It comes behind what was named before: a mark (`.`)
+        must not overtake."""
+        if self._restless.holds(path):
+            return
+        self.removals.queue.pop(path, None)
+        self.urgent[path] = None
+        self.urgent.move_to_end(path)
+
+    def again(self, paths: Iterable[bytes]) -> None:
+        """Look at ``paths`` once more, soon."""
+        for path in paths:
+            self.urgent[path] = None
+
+    def look_later(self, path: bytes, wait: float) -> None:
+        heapq.heappush(self._later, (self._clock() + wait, path))
+
+    def due(self) -> Optional[float]:
+        """When the next of those that rest is to be looked at."""
+        due = [self._restless.due(), self.removals.due()]
+        due += [self._later[0][0]] if self._later else []
+        return min((at for at in due if at is not None), default=None)
+
+    def wake(self) -> None:
+        """What has rested long enough is urgent now."""
+        now = self._clock()
+        while self._later and self._later[0][0] <= now:
+            self.urgent[heapq.heappop(self._later)[1]] = None
+        self.again(self._restless.wake())
+        self.gone()
+
+    def gone(self) -> Optional[Paths]:
+        """The queue of what is gone, if it may be removed now."""
+        self.removals.judge(bool(self.urgent))
+        return self.removals.queue if self.removals.ready else None
+
+    def turn(self, begun: bool = False) -> Optional[Queue]:
+        """The queue that the next batch is filled from, None if all are empty.
+
+        A large file that has ``begun`` goes before the next one; None is its turn, too. In a
+        tree that never rests something is always urgent: so the others have a turn now and
+        then, or the tree's other files would wait until this one rests.
+        """
+        other: Optional[Queue] = self.gone() or self.bulk
+        other = other or (None if begun else self.big or None)
+        queue = self.urgent or other
+        if not queue:
+            self._urgent_turns = 0
+            return None
+        self._urgent_turns += 1
+        if self._urgent_turns > _URGENT_TURNS and (begun or other):
+            queue = other
+        if queue is not self.urgent:
+            self._urgent_turns = 0
+        return queue

@@ -1,0 +1,194 @@
+"""How fast the far end takes what it is sent: how much goes into a batch, and what pays.
+
+Measured is what every batch shows: how long it took from its first byte to its answer.
+"""
+
+from __future__ import annotations
+
+import time
+
+from filerep.command import UNAVAILABLE, Stop
+from filerep.farend.answers import silent
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Optional
+
+    from filerep.replica.scheduling.inflight import Flight, Sent
+
+# A batch grows while the far end keeps up, so that a save made meanwhile waits for a fraction
+# of a second and not for a minute. The most is such that a pool can lend nearly all of it (see
+# lentpages.py): twice as much is slower, and so is half of it. The first is so small as nothing
+# is known of the connection yet.
+FIRST_BYTES = 1 << 18
+_LEAST_BYTES = 1 << 16
+_MOST_BYTES = 1 << 24
+_GOOD_TIME = (
+    0.25  # seconds from sending a batch to its answer, besides the way there and back
+)
+
+# Batches of less say nothing about bytes a second, only about the way there and back; unless
+# they take long for their size.
+_TELLING_BYTES = 3 << 16
+_LEAST_TELLING = 1 << 15
+_LONG = 0.1
+# Unpacking and putting into place take time, too, which is not the connection's. They are done
+# at some hundred megabytes a second; here is what is allowed for them on a busy machine, where
+# everything else would make a pipe look slow, and compressing slower still.
+_ALLOWED = 20e6
+_FADES = (
+    0.9  # an old measurement, with each new one: other work on the machine only slows
+)
+_SURE = 2  # measurements
+_ALL = 1 << 62
+
+# Below this rate, in bytes a second and what is allowed left out, it pays to look for what the
+# far end holds already. Where none is known yet, so it is taken to be where the way there and
+# back takes so many seconds: the opening's, which has much to do, and a batch's.
+_SLOW_RATE = 10e6
+_SLOW_OPENING, _SLOW_WAY = 0.06, 0.03
+# zlib's levels, by the rate up to which each makes a batch arrive sooner. They take 6 to 33 ms
+# a megabyte here, and leave a third to a quarter of program text.
+_LEVELS = ((4e6, 6), (7e6, 3), (_SLOW_RATE, 1))
+# Compressed, so many bytes a second may be all that the compressing allows.
+_COMPRESSORS = 12e6
+_PROBE_EVERY = 24  # batches, one the other way
+
+# What was written may be in the buffers of a slow connection still, for which pipe, ssh and
+# sockets have some megabytes.
+_BUFFERED = 4 << 20
+_SLOWEST = 32_768  # bytes a second
+
+
+class Pace:
+    """The size of batches, and the rate of the connection, as measured."""
+
+    def __init__(self, way: float = 0.0) -> None:
+        """``way``: seconds there and back, as far as it is known; 0 if it is not."""
+        self.limit = FIRST_BYTES
+        self.way = way or 60.0
+        self._seems_slow = way > _SLOW_OPENING
+        # Bytes of archive a second, uncompressed and compressed; the best of late.
+        self._plain: Optional[float] = None
+        self._packed: Optional[float] = None
+        self._wire: Optional[float] = None  # what went of the compressed ones
+        self._batches = 0
+        # Bytes in a row that were taken as fast as the rate says: a link may have buffers, or
+        # be let go for a moment by who limits it.
+        self.proven = 0
+        self._answered_at = 0.0
+
+    @property
+    def quick(self) -> bool:
+        """Has the limit grown?"""
+        return self.limit >= _MOST_BYTES // 8
+
+    @property
+    def rate(self) -> Optional[float]:
+        """Bytes a second on the wire, None if that is not known."""
+        return self._wire if self._plain is None else self._plain
+
+    @property
+    def slow(self) -> bool:
+        """Is the connection what takes the time?"""
+        if self._plain is not None:
+            sure = self._batches >= _SURE or self._seems_slow
+            return sure and self._plain < _SLOW_RATE
+        if self.way < _SLOW_WAY:
+            return False
+        if self._packed is not None:
+            return self._packed < _COMPRESSORS
+        return self._seems_slow
+
+    @property
+    def batches(self) -> int:
+        """So many under way keep both ends busy, also while an answer is on its long way."""
+        return 3 if self.slow else 2
+
+    @property
+    def level(self) -> int:
+        """How to compress the next batch, 0 for not at all."""
+        if not self.slow:
+            return 0
+        plain, packed = self._plain or 0.0, self._packed
+        if packed is not None and plain > _LEVELS[0][0]:
+            # Which is sooner is measured; the other one is tried now and then, as what comes
+            # next may shrink more, or less. Over a slower link compressing never holds up.
+            other = self._batches % _PROBE_EVERY == 0
+            if (packed < plain) != other:
+                return 0
+        rate = self.rate or 0.0
+        return next((level for most, level in _LEVELS if rate < most), 0)
+
+    def answered(self, sent: Sent, now: float) -> None:
+        """``sent`` has been answered; the answers come in order."""
+        took = now - sent.started
+        self.way = min(self.way, took)
+        self._measure(sent, now)
+        self._answered_at = now
+        if sent.batch.bytes < self.limit // 2:
+            return
+        good = _GOOD_TIME + (self.way if self.slow else 0.0)
+        if took < good:
+            # Eight times as much would still take a good time.
+            times = 8 if took < good / 8 else 2 if took < good / 2 else 1
+            self.limit = min(self.limit * times, _MOST_BYTES)
+        elif took > 1.5 * good:
+            self.limit = max(int(self.limit * good / took), _LEAST_BYTES)
+
+    def _measure(self, sent: Sent, now: float) -> None:
+        small = sent.archive < _TELLING_BYTES and now - sent.started < self.way + _LONG
+        if small or sent.archive < _LEAST_TELLING:
+            return
+        self._batches += 1
+        # The way there and back counts only where nothing was under way before.
+        began = max(sent.started, self._answered_at)
+        took = now - began - sent.archive / _ALLOWED
+        if began == sent.started and self.way < now - began:
+            took -= self.way
+        rate = sent.archive / max(took, 0.0005)
+        good = self.rate is None or rate > self.rate / 4
+        self.proven = self.proven + sent.archive if good else 0
+        if sent.archive >= _MOST_BYTES // 2 and took < 2 * _GOOD_TIME:
+            self.proven = _ALL  # no buffer holds so much
+        if sent.packed:
+            self._packed = max(rate, (self._packed or 0.0) * _FADES)
+            wire = rate * sent.wire / sent.archive
+            self._wire = max(wire, (self._wire or 0.0) * _FADES)
+        else:
+            self._plain = max(rate, (self._plain or 0.0) * _FADES)
+
+
+class Silence:
+    """How long nothing has been heard, and when that is too long."""
+
+    def __init__(self, keepalive: float, flight: Flight) -> None:
+        """``keepalive`` seconds without a sign of life are put up with; 0 for any number."""
+        self._keepalive = keepalive
+        self._flight = flight
+        self._heard = time.monotonic()
+
+    def broken(self, late: float = 0.0) -> None:
+        """There was a sign of life; or this process was stopped for ``late`` seconds."""
+        self._heard = self._heard + late if late else time.monotonic()
+
+    def due(self) -> Optional[float]:
+        """When to ask for a sign of life, or to give up."""
+        return self._heard + self._patience() if self._keepalive else None
+
+    def too_long(self) -> bool:
+        """Is it time to ask for a sign of life? Raises ``Stop`` if one was due."""
+        now = time.monotonic()
+        patience = self._patience()
+        if not self._keepalive or now - self._heard < patience:
+            return False
+        if self._flight:
+            raise Stop(UNAVAILABLE, silent(patience))
+        self._heard = now
+        return True
+
+    def _patience(self) -> float:
+        """Seconds of silence to put up with: before asking, or for an answer."""
+        if not self._flight:
+            return self._keepalive
+        return 3 * self._keepalive + min(self._flight.bytes(), _BUFFERED) / _SLOWEST

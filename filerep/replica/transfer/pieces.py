@@ -1,0 +1,253 @@
+"""A large file goes in pieces, each in a batch of its own, so that no save waits for all of it.
+
+Which files do is decided in economy.py.
+
+The far end puts each behind those before, in a file of the stage, and the last one puts the
+whole into place. The file here must be the same from the first look to the last: if it is not,
+it begins anew. What is shown right in the end is the size, and over a slow link the digest.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from filerep.digest import digest
+from filerep.farend.ways import Way
+from filerep.replica.transfer.signature import Signer
+from filerep.source import same
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, Optional
+
+    from filerep.replica.scheduling.inflight import Sent
+    from filerep.replica.scheduling.queues import Paths
+    from filerep.replica.transfer.economy import Economy
+    from filerep.source import Source
+
+    Place = Callable[[bytes, os.stat_result, bytes, Sent, Way], None]
+
+# A file that was begun because the connection was not known begins anew, and whole, if that is
+# sooner: as long as so little of it is sent.
+_LITTLE = 16
+_READ = 1 << 20
+
+
+class Transfer:
+    """A file that goes in pieces, and how far it has come."""
+
+    def __init__(
+        self,
+        path: bytes,
+        status: os.stat_result,
+        way: Optional[Way],
+        economy: Economy,
+        shown: bool,
+    ) -> None:
+        """``way``: how it is built of what is there and of the pieces; None: they are all of it.
+
+        ``shown``: is a digest to show in the end that it is right?
+        """
+        self.path = path
+        self.status = status
+        self.way = way
+        self.ranges = [(0, status.st_size)] if way is None else way.ranges
+        self.size = status.st_size if way is None else way.size  # bytes that are sent
+        self.sent = 0
+        look = (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+        words = b" ".join(way.words) if way is not None else b""
+        self.name = digest(path + repr(look).encode() + words).hex()
+        # The pieces are put together in the stage, where nobody else writes; a digest of all is
+        # for a link on which there is time for it.
+        tools = economy.tools if economy.reuses and shown else None
+        self._digest: Any = tools.digest() if tools else None
+        self._signer = Signer(economy.block) if economy.reuses else None
+
+    @property
+    def digests(self) -> bool:
+        """Can the far end show that it has the right bytes?"""
+        return self._digest is not None
+
+    def next(self, length: int) -> list[tuple[int, int]]:
+        """Where in the file the next ``length`` bytes are that are to be sent."""
+        found, passed = [], 0
+        for start, size in self.ranges:
+            skip = max(0, self.sent - passed)
+            if skip < size and length > 0:
+                found.append((start + skip, min(size - skip, length)))
+                length -= found[-1][1]
+            passed += size
+        return found
+
+    def read(self, data: memoryview) -> None:
+        """This is what comes next in the file."""
+        if self._digest is not None:
+            self._digest.update(data)
+        if self._signer is not None:
+            self._signer.feed(data)
+
+    def digest(self) -> str:
+        """Of all that was read; nothing where the far end could not say the same."""
+        return self._digest.hexdigest() if self._digest is not None else ""
+
+    def signature(self) -> Optional[bytes]:
+        return self._signer.signature() if self._signer is not None else None
+
+
+class Piece(Way):
+    """A piece that is about to be sent, of ``transfer``."""
+
+    __slots__ = ("transfer",)
+
+    def __init__(self, transfer: Transfer, length: int) -> None:
+        built = transfer.way
+        words = [transfer.name.encode(), b"%d" % transfer.sent]
+        if transfer.sent + length < transfer.size:
+            super().__init__(b"piece")
+        elif built is not None:
+            super().__init__(b"assemble", built.digest, signature=built.signature)
+            words += built.words
+        else:
+            # As long as it will be, for who counts before it is read.
+            super().__init__(b"last", "0" * len(transfer.digest()))
+        self.words = words
+        self.ranges, self.size = transfer.next(length), length
+        self.before = transfer.sent
+        self.transfer = transfer
+
+    def read(self, data: memoryview) -> None:
+        self.transfer.read(data)
+        self.transfer.sent += len(data)
+
+    def end(self) -> None:
+        """All of it was read."""
+        if self.verb == b"last":
+            self.digest = self.transfer.digest()
+            self.signature = self.transfer.signature()
+
+
+class Pieces:
+    """The file that goes in pieces now, and those that wait for it."""
+
+    def __init__(
+        self,
+        source: Source,
+        economy: Economy,
+        waiting: Paths,
+        torn: Callable[[bytes, int], None],
+        leave: Callable[[list[bytes]], None],
+        there: dict[str, int],
+    ) -> None:
+        """``waiting`` are large files, some of which go in pieces; ``torn`` has one that has
+        changed looked at again; ``leave`` is told what in the stage is of no use any more;
+        ``there`` says how much of which file a cut run has sent.
+        """
+        self._source = source
+        self._economy = economy
+        self._waiting = waiting
+        self._torn = torn
+        self._leave = leave
+        self._there = dict(there)
+        self.current: Optional[Transfer] = None
+        self._doubted: set[bytes] = set()
+
+    def __bool__(self) -> bool:
+        return self.current is not None
+
+    def paths(self) -> list[bytes]:
+        """The file that is on its way."""
+        return [] if self.current is None else [self.current.path]
+
+    def abandon(self, path: bytes) -> None:
+        """What was sent of ``path`` is of no use any more."""
+        if self.current is not None and self.current.path == path:
+            self._abandon(self.current)
+
+    def _abandon(self, transfer: Transfer) -> None:
+        self.current = None
+        if transfer.sent:
+            self._leave([_part(transfer.name)])
+
+    def forget(self) -> None:
+        """What a cut run has sent and nobody has asked for by now is of no use."""
+        self._leave([_part(name) for name in self._there])
+        self._there.clear()
+
+    def distrust(self, path: bytes) -> None:
+        """The digest of ``path`` was wrong: it goes once more, and without one.
+
+        The digest tool over there may be what is wrong, and it would be so each time.
+        """
+        self.abandon(path)
+        self._doubted.add(path)
+
+    def begin(self, path: bytes, status: os.stat_result, way: Optional[Way]) -> None:
+        """``path`` is the next that goes in pieces, in that way."""
+        shown = path not in self._doubted
+        self._doubted.discard(path)
+        self.current = Transfer(path, status, way, self._economy, shown)
+        self._take_up(self.current)
+
+    def _take_up(self, transfer: Transfer) -> None:
+        """Go on where a connection that was cut has ended, if the file is the same still.
+
+        That is what its name over there says. What arrived is shown right with the rest.
+        """
+        there = self._there.pop(transfer.name, 0)
+        if not transfer.digests or not 0 < there <= transfer.size:
+            return
+        if transfer.way is not None:
+            transfer.sent = there
+            return
+        try:
+            fd = self._source.open(transfer.path)
+        except OSError:
+            return
+        try:
+            while transfer.sent < there:
+                data = os.read(fd, min(_READ, there - transfer.sent))
+                if not data:
+                    break
+                transfer.read(memoryview(data))
+                transfer.sent += len(data)
+        finally:
+            os.close(fd)
+
+    def next(self, sent: Sent, place: Place) -> None:
+        """Add the next piece to the batch ``sent``, which is empty yet; ``place`` is the plan's."""
+        transfer = self.current
+        assert transfer is not None
+        path, size = transfer.path, transfer.size
+        status = self._look(path)
+        if status is None or not same(status, transfer.status):
+            self._abandon(transfer)
+            self._torn(path, transfer.status.st_size)
+            return
+        sooner = transfer.sent * _LITTLE < size and not self._economy.in_pieces(size)
+        if sooner and (transfer.sent or not self._economy.taught):
+            self._abandon(transfer)
+            self._waiting[path] = None
+            return
+        length = min(self._economy.piece(size), size - transfer.sent)
+        piece = Piece(transfer, length)
+        if piece.puts:
+            self.current = None
+            place(path, transfer.status, b"", sent, piece)
+        else:
+            sent.batch.piece(path, transfer.status, piece)
+
+    def _look(self, path: bytes) -> Optional[os.stat_result]:
+        try:
+            status = self._source.look(path)
+        except OSError:
+            return None
+        if status is None or not stat.S_ISREG(status.st_mode):
+            return None
+        return status
+
+
+def _part(name: str) -> bytes:
+    """Where in the stage the pieces of a transfer are put together."""
+    return b".parts/" + name.encode()

@@ -1,0 +1,121 @@
+"""What the far end retains for a while of what was replaced or removed there.
+
+Who switches a branch mostly switches back. So over a slow connection the far end links what
+is about to go into a directory of the stage (`retain` in reuse.sh), from where it is copied if the
+same content is wanted again. A link takes no time and no room, but for what nobody else has
+any more: that is bounded here, and given back when the disk over there is full.
+
+Nothing depends on it: like all that is reused it is shown right by a digest, and what is not
+there after all is sent whole.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+from filerep.replica.known import table as tables
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Optional
+
+    from filerep.farend.batch import Batch
+
+_MOST_BYTES = 64 << 20
+_MOST_FILES = 10_000
+_FILE_BYTES = _MOST_BYTES >> 3  # larger ones are not retained
+
+DIRECTORY = b".retained"  # in the stage
+
+if TYPE_CHECKING:
+    _Content = tuple[int, bytes]  # a file's size and its signature
+    _Shelves = OrderedDict[int, list[_Content]]
+
+
+class Retained:
+    """Which contents are retained, and where; the oldest go first."""
+
+    def __init__(self) -> None:
+        self._where: dict[_Content, bytes] = {}
+        self._sizes: dict[int, int] = {}  # how many of them have that size
+        self._shelves: _Shelves = OrderedDict()  # a directory of the stage each
+        self._bytes = 0
+        self._files = 0
+        self._number = 0
+        self._left: list[bytes] = []  # in the stage, and of no use any more
+        self.hinders = False  # is room wanted over there that it takes?
+        self._offered: dict[bytes, _Content] = {}  # by the path that it was offered for
+
+    def add(self, path: bytes, value: Optional[bytes], batch: Batch) -> None:
+        """``path``, of which the table has ``value``, is replaced or removed by ``batch``."""
+        signature = tables.signature(value) if value is not None else b""
+        if value is None or not signature or tables.marks(value) & tables.UNSURE:
+            return
+        content = tables.size_of(value), signature
+        if content in self._where or content[0] > _FILE_BYTES:
+            return
+        directory, _, name = path.rpartition(b"/")
+        shelves = batch.retained.values()
+        number, paths = batch.retained.get(directory) or (self._number, [])
+        while self._bytes + content[0] > _MOST_BYTES or self._files >= _MOST_FILES:
+            oldest = next(iter(self._shelves))
+            if oldest == number or any(oldest == one for one, _ in shelves):
+                return  # they come with this batch
+            self._empty(oldest)
+        if not paths:
+            batch.retained[directory] = number, paths
+            self._number += 1
+        paths.append(path)
+        self._shelves.setdefault(number, []).append(content)
+        self._where[content] = b"%s/%s/%d/%s" % (batch.stage, DIRECTORY, number, name)
+        self._sizes[content[0]] = self._sizes.get(content[0], 0) + 1
+        self._bytes += content[0]
+        self._files += 1
+
+    def _empty(self, number: int) -> None:
+        for content in self._shelves.pop(number):
+            self._forget(content)
+        self.leave([b"%s/%d" % (DIRECTORY, number)])
+
+    def leave(self, paths: Iterable[bytes]) -> None:
+        """These of the stage are of no use any more."""
+        self._left += paths
+
+    def left(self) -> list[bytes]:
+        """What is to be removed from the stage by the next batch."""
+        left, self._left = self._left, []
+        self.hinders = False
+        return left
+
+    def _forget(self, content: _Content) -> None:
+        if self._where.pop(content, None) is not None:
+            self._sizes[content[0]] -= 1
+            self._bytes -= content[0]
+            self._files -= 1
+
+    def has_size(self, size: int) -> bool:
+        """May a content of that size be retained?"""
+        return self._sizes.get(size, 0) > 0
+
+    def find(self, path: bytes, size: int, signature: bytes) -> bytes:
+        """Where over there what is wanted for ``path`` is retained; nothing if it is not."""
+        found = self._where.get((size, signature), b"")
+        if found:
+            self._offered[path] = size, signature
+        return found
+
+    def distrust(self, path: bytes) -> None:
+        """What was offered for ``path`` was not there."""
+        content = self._offered.pop(path, None)
+        if content is not None:
+            self._forget(content)
+
+    def give_way(self) -> bool:
+        """The disk over there is full. Is there anything here to give back?"""
+        numbers = list(self._shelves)
+        for number in numbers:
+            self._empty(number)
+        self._offered.clear()
+        self.hinders = bool(self._left)
+        return bool(numbers)

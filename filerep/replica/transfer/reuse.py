@@ -1,0 +1,348 @@
+"""Of a file that is to be sent: does the far end hold it already, or most of it?
+
+Four questions, in this order. Does the far end retain it, as it was there a while ago? What is at
+its path, by the signature that was kept when it was sent: is it the same, but for time and mode, or the same in parts? Does another path hold it, as
+the file was moved or copied? If nothing is known of what is at its path but that it has the
+same size, it may well be the same.
+
+Each answer is a guess. The far end shows by a digest of the whole file whether it is right, and
+where it is not (`distrust`), the file is sent whole.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from filerep.farend.ways import Way
+from filerep.replica.known import table as tables
+from filerep.replica.scheduling.inflight import NotInThisBatch
+from filerep.replica.transfer.retained import Retained
+from filerep.replica.transfer.signature import QUARTERS, Comparison, Signer
+from filerep.source import changed_meanwhile, same
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Optional
+
+    from filerep.farend.batch import Batch
+    from filerep.replica.transfer.economy import Economy
+    from filerep.source import Source
+
+# What is new in it may be at most so much of a file that is built of ranges.
+_MOST_NEW = 0.75
+_MOST_RANGES = 400  # a process or two each
+_CANDIDATES = 4  # other paths to look at
+_GUESS_BYTES = 4096  # for files of less a wrong guess costs more than it saves
+_SIGNED_BYTES = 1 << 16  # files of so much are worth a signature of their own
+# Names that a digest tool writes otherwise than they are.
+_ODD = (b"\n", b"\\", b"\r")
+
+
+class Reuse:
+    """Finds the way a file gets there with the fewest bytes."""
+
+    def __init__(self, source: Source, table: tables.Table, economy: Economy) -> None:
+        self._source = source
+        self._table = table
+        self._economy = economy
+        # Of what is there at first nothing is known but size and time.
+        self.first_contact = True
+        self.compared = self.differing = 0  # files, by their contents
+        self.retained = Retained()
+        self._wrong: set[bytes] = set()  # paths that the far end was wrong about
+        self._by_size: Optional[dict[int, list[bytes]]] = None
+        self._unsigned: Optional[list[bytes]] = None
+
+    @property
+    def active(self) -> bool:
+        return self._economy.reuses or self.checks
+
+    @property
+    def checks(self) -> bool:
+        """Is what seems to be the same compared by its content?"""
+        return self.first_contact and self._economy.checks
+
+    @property
+    def will_check(self) -> bool:
+        """Will it be, once the far end has told how?"""
+        return self.first_contact and self._economy.will_check
+
+    def check(self, path: bytes, status: os.stat_result) -> Optional[Way]:
+        """How to see that ``path`` is the same over there; None if it is known not to be."""
+        if path in self._wrong or any(odd in path for odd in _ODD):
+            return None
+        try:
+            fd = self._source.open(path)
+        except OSError:
+            return None
+        try:
+            found = self._compare(fd, status.st_size, b"", 0)
+        finally:
+            os.close(fd)
+        if found is None:
+            return None
+        self.compared += self.checks
+        digest = found.digest.hexdigest()
+        return Way(b"same", digest, signature=found.signature)
+
+    def distrust(self, path: bytes) -> None:
+        """What was thought to be there was not: send ``path`` whole, until all is sent."""
+        self.differing += self.checks and path not in self._wrong
+        self.retained.distrust(path)
+        self._wrong.add(path)
+
+    def forget(self, copied: bool) -> None:
+        """Nothing is to be sent for now: let go of what only helps to find things.
+
+        ``copied``: the first copy is done.
+        """
+        self.first_contact = not copied
+        self._by_size = None
+        self._wrong.clear()
+
+    def sign_one(self) -> bool:
+        """Make the signature of a large file that has none; is there more to do?
+
+        What was there at the start has none. It is made while nothing else is to be done, so
+        that of a log which grows only the new lines go.
+        """
+        if not self._economy.reuses:
+            return False
+        if self._unsigned is None:
+            self._unsigned = [
+                path
+                for path, value in self._table.below(b"")
+                if not path.endswith(b"/")
+                and stat.S_ISREG(tables.mode_of(value))
+                and tables.size_of(value) >= _SIGNED_BYTES
+                and not tables.signature(value)
+            ]
+        if not self._unsigned:
+            return False
+        path = self._unsigned.pop()
+        status = self._look(path)
+        if status is not None and self._table.unchanged(path, status, b""):
+            signed = self._sign(path, status)
+            value = self._table.get(path)
+            if value is not None and signed:
+                self._table.put(path, tables.signed(value, signed))
+        return bool(self._unsigned)
+
+    def looks_same(self, path: bytes, status: os.stat_result) -> Optional[Way]:
+        """How to see that ``path`` is the same, which has its size, mode and time still.
+
+        Restored from a copy it has another inode, and mostly the same content. An edit may have
+        kept its time, too: only a digest tells. Raises ``NotInThisBatch`` if the far
+        end has to be asked first what it has for that.
+        """
+        value = self._table.get(path)
+        if value is None or tables.marks(value) & (tables.UNSURE | tables.LISTED):
+            return None
+        if not tables.looks_like(value, status) or not status.st_size:
+            return None
+        if tables.inode_of(value) == status.st_ino:
+            return None  # it was written to, and its time set back
+        if self._economy.want():
+            raise NotInThisBatch
+        tools = self._economy.tools
+        if tools is None or not tools.digests:
+            return None
+        return self.check(path, status)
+
+    def way(self, path: bytes, status: os.stat_result) -> Optional[Way]:
+        """How the regular file ``path`` is to be made over there; None: sent whole."""
+        if (
+            path in self._wrong
+            or not self._economy.reuses
+            or not self._economy.worth(status.st_size)
+        ):
+            return None
+        if any(odd in path for odd in _ODD):
+            return None
+        try:
+            fd = self._source.open(path)
+        except OSError:
+            return None
+        try:
+            if not same(os.fstat(fd), status):
+                return None
+            found = (
+                self._retained(path, fd, status)
+                or self._by_signature(path, fd, status)
+                or self._elsewhere(path, fd, status)
+                or self._by_guess(path, fd, status)
+            )
+            return found if same(os.fstat(fd), status) else None
+        except OSError as error:
+            if changed_meanwhile(error):
+                return None
+            raise
+        finally:
+            os.close(fd)
+
+    def replaced(self, path: bytes, batch: Batch) -> None:
+        """What is over there for ``path`` is about to go."""
+        if self._economy.reuses:
+            self.retained.add(path, self._table.get(path), batch)
+
+    def _retained(self, path: bytes, fd: int, status: os.stat_result) -> Optional[Way]:
+        """Was it there before, and is retained?"""
+        if not self.retained.has_size(status.st_size):
+            return None
+        now = self._compare(fd, status.st_size, b"", 0)
+        found = b""
+        if now is not None:
+            found = self.retained.find(path, status.st_size, now.signature)
+        if now is None or not found:
+            return None
+        return Way(b"copy", now.digest.hexdigest(), found, signature=now.signature)
+
+    def _by_signature(
+        self, path: bytes, fd: int, status: os.stat_result
+    ) -> Optional[Way]:
+        value = self._table.get(path)
+        signed = tables.signature(value) if value is not None else b""
+        if value is None or not signed or tables.marks(value) & tables.UNSURE:
+            return None
+        compared = self._compare(fd, status.st_size, signed, tables.size_of(value))
+        if compared is None:
+            return None
+        digest, signature = compared.digest.hexdigest(), compared.signature
+        if signature == signed and status.st_size == tables.size_of(value):
+            return Way(_verb(value, status), digest, signature=signature)
+        unlike = compared.new_bytes > _MOST_NEW * status.st_size
+        if unlike or len(compared.ranges) > _MOST_RANGES:
+            return None
+        size = self._economy.block // QUARTERS
+        words = [b"%d" % size]
+        for one in compared.ranges:
+            if one.old < 0:
+                words.append(b"%d" % one.length)
+            else:
+                words.append(b"%d+%d" % (one.old // size, -(-one.length // size)))
+        ranges = [(one.start, one.length) for one in compared.ranges if one.old < 0]
+        return Way(b"build", digest, b"", words, ranges, signature)
+
+    def _compare(
+        self, fd: int, size: int, signed: bytes, old_size: int
+    ) -> Optional[Comparison]:
+        assert self._economy.tools is not None
+        digest = self._economy.tools.digest()
+        compared = Comparison(signed, old_size, digest, self._economy.block)
+        return compared if compared.read(fd, size) else None
+
+    def _elsewhere(self, path: bytes, fd: int, status: os.stat_result) -> Optional[Way]:
+        """Is ``path`` a file that was moved, or a copy of another?"""
+        known = self._table.get(path)
+        if known is not None and tables.inode_of(known) == status.st_ino:
+            return None  # it was written to in its place
+        signature = b""
+        for other in self._candidates(path, status):
+            value = self._table.get(other)
+            if value is None or tables.marks(value) & tables.UNSURE:
+                continue
+            here = self._look(other)
+            moved = (
+                here is None
+                and tables.inode_of(value) == status.st_ino
+                and tables.mtime_of(value) == status.st_mtime_ns
+                and tables.marks(value) & tables.OURS
+            )
+            if not moved:
+                signed = tables.signature(value)
+                if not signed and here and self._table.unchanged(other, here, b""):
+                    signed = self._sign(other, here)
+                if not signed:
+                    continue
+                signature = signature or self._signature(fd, status.st_size)
+                if signed != signature:
+                    continue
+            found = self._compare(fd, status.st_size, b"", 0)
+            if found is None:
+                return None
+            as_it_is = (tables.mode_of(value) ^ status.st_mode) & 0o777 == 0
+            verb = b"take" if moved and as_it_is else b"copy"
+            digest = found.digest.hexdigest()
+            return Way(verb, digest, other, signature=found.signature)
+        return None
+
+    def _candidates(self, path: bytes, status: os.stat_result) -> list[bytes]:
+        """Paths of files of the same size, those that seem to be the same file first."""
+        if self._by_size is None:
+            self._by_size = {}
+            for one, value in self._table.below(b""):
+                if not one.endswith(b"/") and stat.S_ISREG(tables.mode_of(value)):
+                    size = tables.size_of(value)
+                    if self._economy.worth(size):
+                        self._by_size.setdefault(size, []).append(one)
+        name = path.rpartition(b"/")[2]
+
+        def unlike(other: bytes) -> tuple[bool, bool, bool]:
+            value = self._table.get(other)
+            return (
+                value is None or tables.inode_of(value) != status.st_ino,
+                value is None or tables.mtime_of(value) != status.st_mtime_ns,
+                other.rpartition(b"/")[2] != name,
+            )
+
+        found = [
+            other
+            for other in self._by_size.get(status.st_size, ())
+            if other != path and not any(odd in other for odd in _ODD)
+        ]
+        return sorted(found, key=unlike)[:_CANDIDATES]
+
+    def _look(self, path: bytes) -> Optional[os.stat_result]:
+        try:
+            return self._source.look(path)
+        except OSError:
+            return None
+
+    def _sign(self, path: bytes, status: os.stat_result) -> bytes:
+        """The signature of another file as it is here, or nothing."""
+        try:
+            fd = self._source.open(path)
+        except OSError:
+            return b""
+        try:
+            if not same(os.fstat(fd), status):
+                return b""
+            return self._signature(fd, status.st_size)
+        finally:
+            os.close(fd)
+
+    def _signature(self, fd: int, size: int) -> bytes:
+        signer = Signer(self._economy.block)
+        at = 0
+        while at < size:
+            data = os.pread(fd, 1 << 20, at)
+            if not data:
+                return b""
+            signer.feed(data)
+            at += len(data)
+        return signer.signature()
+
+    def _by_guess(self, path: bytes, fd: int, status: os.stat_result) -> Optional[Way]:
+        value = self._table.get(path)
+        if value is None or not stat.S_ISREG(tables.mode_of(value)):
+            return None
+        if tables.signature(value) or tables.size_of(value) != status.st_size:
+            return None
+        if status.st_size < _GUESS_BYTES and not self.first_contact:
+            return None
+        found = self._compare(fd, status.st_size, b"", 0)
+        if found is None:
+            return None
+        digest = found.digest.hexdigest()
+        return Way(_verb(value, status), digest, signature=found.signature)
+
+
+def _verb(value: bytes, status: os.stat_result) -> bytes:
+    """How a file is made that has the content of what was sent as ``value``.
+
+    Restored, say, with another inode, it has its time and mode as well.
+    """
+    bits = (tables.mode_of(value) ^ status.st_mode) & 0o777
+    other = bits or tables.mtime_of(value) != status.st_mtime_ns
+    return b"keep" if other else b"same"

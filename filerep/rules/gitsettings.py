@@ -1,0 +1,454 @@
+"""git's settings that bear on which paths count, read as git reads them.
+
+To ask `git config` would be shorter. But a program that reads the settings of a
+repository obeys them, and whoever made the repository wrote them: so that unpacking an
+archive is safe, no program must be started in it. A file among the settings may also be
+a fifo, for which git waits without end. And whoever watches must know each file that
+the answer depends on, those that are not there too; git does not tell. Therefore the
+files are read here: their syntax, their order and `include` and `includeIf` are those of
+git-config(1) and of git's config.c.
+
+What depends on who is asked is taken from `environ`, never from this process.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+
+from filerep.rules import gitversion
+from filerep.rules.gitvalues import boolean, expand, settings_directory
+from filerep.rules.patterns import path_matches
+from filerep.rules.untrustedfile import RECENT_NS, read
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from typing import Optional
+
+    from filerep.rules.repository import Repository
+
+    # Section and name in lower case with a full stop between, what stands in the
+    # section's quotes, and the value: None where there is not even a `=`.
+    Item = tuple[bytes, bytes, Optional[bytes]]
+    OnNote = Callable[[str], None]
+
+#: How deep includes may lie in each other (config.c, MAX_INCLUDE_DEPTH).
+DEEPEST_INCLUDE = 10
+_ESCAPES = {0x74: b"\t", 0x62: b"\b", 0x6E: b"\n", 0x22: b'"', 0x5C: b"\\"}
+_SECTION = rb'\[([A-Za-z0-9.-]+)(?:[ \t]+"((?:[^"\\\n]|\\[^\n])*)")?\]'
+_NAME = rb"([A-Za-z][A-Za-z0-9-]*)[ \t]*"
+_BLANK = rb"(?:[ \t\r\n]|[#;][^\n]*)*"
+_PLAIN = rb'[^"\\\n#;]+'
+_LETTERS = b"abcdefghijklmnopqrstuvwxyz"
+_NAME_BYTES = _LETTERS + b"0123456789-"
+
+
+class BadLine(ValueError):
+    """What stands there is no setting; ``line`` is its number."""
+
+    def __init__(self, line: int) -> None:
+        super().__init__(f"bad config line {line}")
+        self.line = line
+
+
+def parse(text: bytes) -> Iterable[Item]:
+    """The settings in ``text``, in their order; raises ``BadLine`` where they end."""
+    items = _simple(text)
+    return _parse(text) if items is None else items
+
+
+def _simple(text: bytes) -> list[Item] | None:
+    """As ``parse``, if each line is a section, a comment or a setting of no art.
+
+    Nearly all files are such, and to read them so takes a tenth of the time.
+    """
+    items: list[Item] = []
+    section = inner = None
+    if b"\\" in text or b"\r" in text or not text.isascii():
+        return None
+    for line in text.split(b"\n"):
+        line = line.strip(b" \t")
+        if not line or line[0] in b"#;":
+            continue
+        if line[0] == 0x5B:
+            section, quote, inner = line[1:-1].lower().partition(b' "')
+            if quote:
+                inner = line[len(section) + 3 : -2]
+            if line[-1] != 0x5D or not section or section.strip(_NAME_BYTES):
+                return None
+            if quote and (line[-2] != 0x22 or b'"' in inner):
+                return None
+            continue
+        name, equals, value = line.partition(b"=")
+        name = name.rstrip(b" \t").lower()
+        value = value.strip(b" \t")
+        odd = b'"' in value or b"#" in value or b";" in value or b"\t" in value
+        if odd or section is None or inner is None or not equals or not name:
+            return None
+        if name.strip(_NAME_BYTES) or name[0] not in _LETTERS:
+            return None
+        items.append((section + b"." + name, inner, value))
+    return items
+
+
+def _parse(text: bytes) -> Iterator[Item]:
+    text = text.replace(b"\r\n", b"\n")
+    at = 3 if text.startswith(b"\xef\xbb\xbf") else 0
+    section = inner = dot = b""
+    while True:
+        at = _end(_BLANK, text, at)
+        if at == len(text):
+            return
+        if found := _match(_SECTION, text, at):
+            section, inner, dot = found[1].lower(), b"", b"."
+            if found[2] is not None:
+                inner = re.sub(rb"(?s)\\(.)", rb"\1", found[2])
+            else:  # `[remote.origin]` is how a part in quotes was once written
+                section, _, inner = section.partition(b".")
+            at = found.end()
+            continue
+        found = _match(_NAME, text, at)
+        if not found:
+            raise BadLine(text.count(b"\n", 0, at) + 1)
+        at = found.end()
+        value = None
+        if text[at : at + 1] == b"=":
+            value, at = _value(text, at + 1)
+        elif at < len(text) and text[at] != 0x0A:
+            raise BadLine(text.count(b"\n", 0, at) + 1)
+        yield section + dot + found[1].lower(), inner, value
+
+
+def _match(pattern: bytes, text: bytes, at: int) -> re.Match[bytes] | None:
+    return re.compile(pattern).match(text, at)
+
+
+def _end(pattern: bytes, text: bytes, at: int) -> int:
+    found = _match(pattern, text, at)
+    return found.end() if found else at
+
+
+def _value(text: bytes, at: int) -> tuple[bytes, int]:
+    """The value that begins at ``text[at]``, and where it ends."""
+    kept = b""
+    solid = 0  # what is not to be trimmed, being quoted or no blank
+    quoted = False
+    while at < len(text):
+        byte = text[at]
+        if byte == 0x0A:
+            if quoted:
+                raise BadLine(text.count(b"\n", 0, at) + 1)
+            break
+        if byte in b"#;" and not quoted:
+            at = text.find(b"\n", at)
+            at = len(text) if at < 0 else at
+            break
+        at += 1
+        if byte == 0x22:
+            quoted = not quoted
+            solid = len(kept)
+        elif byte == 0x5C:
+            escaped = text[at] if at < len(text) else 0x0A
+            at += 1
+            if escaped == 0x0A:
+                continue
+            if escaped not in _ESCAPES:
+                raise BadLine(text.count(b"\n", 0, at) + 1)
+            kept += _ESCAPES[escaped]
+            solid = len(kept)
+        elif byte in b" \t\r" and not quoted:
+            kept += bytes([byte]) if kept else b""
+        elif quoted:
+            kept += bytes([byte])
+            solid = len(kept)
+        else:
+            at -= 1
+            end = _end(_PLAIN, text, at)
+            run = text[at:end]
+            kept += run if kept else run.lstrip(b" \t\r")
+            solid = max(solid, len(kept.rstrip(b" \t\r")))
+            at = end
+    if quoted:
+        raise BadLine(text.count(b"\n", 0, at) + 1)
+    return kept[:solid], at
+
+
+class Reader:
+    """Reads files of settings, those that they include too, and remembers which."""
+
+    def __init__(
+        self,
+        environ: Mapping[bytes, bytes],
+        repo: Repository | None,
+        on_note: OnNote,
+    ) -> None:
+        self.files: list[bytes] = []
+        self.found: list[Item] = []
+        self.asked_for_branch = False
+        self.sha256 = False
+        self._environ = environ
+        self._repo = repo
+        self._on_note = on_note
+        self._urls: list[bytes] | None = None
+
+    def file(self, path: bytes, depth: int = 0) -> None:
+        """Take in what stands in ``path``, if it is there."""
+        self.files.append(path)
+        for name, inner, value in _items(path, self._on_note):
+            self._take(path, name, inner, value, depth)
+
+    def take(self, name: bytes, inner: bytes, value: bytes | None) -> None:
+        """Take in one setting that stands in no file."""
+        self._take(b"", name, inner, value, 0)
+
+    def _take(
+        self,
+        path: bytes,
+        name: bytes,
+        inner: bytes,
+        value: bytes | None,
+        depth: int,
+    ) -> None:
+        self.found.append((name, inner, value))
+        if name == b"include.path" and not inner:
+            applies = True
+        elif name == b"includeif.path":
+            applies = self._holds(inner, path)
+        else:
+            return
+        if not applies or not value or depth >= DEEPEST_INCLUDE:
+            return
+        other = expand(value, self._environ)
+        if other and not other.startswith(b"/"):
+            # A relative one needs a file that it is relative to.
+            other = os.path.join(os.path.dirname(path), other) if path else b""
+        if other:
+            self.file(other, depth + 1)
+
+    def _holds(self, condition: bytes, path: bytes) -> bool:
+        """Does the condition of an `includeIf`, which stands in ``path``, hold here?"""
+        kind, _, pattern = condition.partition(b":")
+        if kind in (b"gitdir", b"gitdir/i"):
+            return self._git_directory_is(pattern, path, kind.endswith(b"/i"))
+        if kind == b"onbranch":
+            self.asked_for_branch = True
+            branch = self._repo.branch() if self._repo else None
+            pattern += b"**" if pattern.endswith(b"/") else b""
+            return branch is not None and path_matches(pattern, branch)
+        if condition.startswith(b"hasconfig:remote.*.url:"):
+            pattern = condition[len(b"hasconfig:remote.*.url:") :]
+            return any(path_matches(pattern, url) for url in self._remotes())
+        return False
+
+    def _git_directory_is(self, pattern: bytes, path: bytes, fold: bool) -> bool:
+        if not self._repo:
+            return False
+        start = b""
+        if pattern.startswith(b"~/") and self._environ.get(b"HOME"):
+            pattern = os.path.realpath(self._environ[b"HOME"]) + pattern[1:]
+        if pattern.startswith(b"./"):
+            start = os.path.dirname(os.path.realpath(path)) + b"/"
+            pattern = pattern[2:]
+        elif not pattern.startswith(b"/"):
+            pattern = b"**/" + pattern
+        pattern += b"**" if pattern.endswith(b"/") or not pattern else b""
+        for place in (os.path.realpath(self._repo.git_dir), self._repo.git_dir):
+            head, rest = place[: len(start)], place[len(start) :]
+            if fold:
+                head, start = head.lower(), start.lower()
+            # What the file's own directory is called is not a pattern.
+            if head == start and path_matches(pattern, rest, fold):
+                return True
+        return False
+
+    def _remotes(self) -> list[bytes]:
+        """The addresses of all remotes, whatever file they stand in."""
+        if self._urls is None:
+            self._urls = []  # while they are looked for, no such condition holds
+            others = Reader(self._environ, self._repo, lambda text: None)
+            others._urls = []
+            read_all(others)
+            self._urls = [
+                value or b"" for name, _, value in others.found if name == b"remote.url"
+            ]
+        return self._urls
+
+    def read_own(self) -> None:
+        """The settings of the repository itself, and of this work tree of it."""
+        if not self._repo:
+            return
+        path = os.path.join(self._repo.common, b"config")
+        self.file(path)
+        # Extensions are not taken from what the file includes, and need a version.
+        items = _items(path, lambda text: None)
+        own = {name: value for name, inner, value in items if not inner}
+        version = own.get(b"core.repositoryformatversion") or b""
+        if boolean(own.get(b"extensions.worktreeconfig", b"")) and version:
+            self.file(os.path.join(self._repo.git_dir, b"config.worktree"))
+        hashes = own.get(b"extensions.objectformat") or b""
+        self.sha256 = hashes.lower() == b"sha256" and version not in (b"", b"0")
+
+    def read_others(self) -> None:
+        """The system's settings and the user's."""
+        environ = self._environ
+        if not boolean(environ.get(b"GIT_CONFIG_NOSYSTEM", b"")):
+            named = environ.get(b"GIT_CONFIG_SYSTEM")
+            self.file(gitversion.system_settings(environ) if named is None else named)
+        named = environ.get(b"GIT_CONFIG_GLOBAL")
+        if named is not None:
+            self.file(named)
+            return
+        if place := settings_directory(environ):
+            self.file(place + b"/git/config")
+        if environ.get(b"HOME"):
+            self.file(environ[b"HOME"] + b"/.gitconfig")
+
+    def read_command(self) -> None:
+        """What the environment says: `git -c`, and GIT_CONFIG_COUNT and its like."""
+        for name, value in from_environment(self._environ):
+            section, _, rest = name.partition(b".")
+            inner, dot, last = rest.rpartition(b".")
+            name = section.lower() + b"." + (last if dot else rest).lower()
+            self.take(name, inner, value)
+
+
+def read_all(reader: Reader) -> None:
+    """All that git would read, the strongest last."""
+    reader.read_others()
+    reader.read_own()
+    reader.read_command()
+
+
+_KEPT: dict[bytes, tuple[object, list[Item]]] = {}
+
+
+def _items(path: bytes, on_note: OnNote) -> list[Item]:
+    """What stands in ``path``, kept as long as the file is the same.
+
+    A tree may hold hundreds of repositories, and the user's own settings are read for
+    each.
+    """
+    try:
+        about = os.stat(path)
+        stamp = (about.st_dev, about.st_ino, about.st_size, about.st_ctime_ns)
+        if path in _KEPT and _KEPT[path][0] == stamp:
+            return _KEPT[path][1]
+        text = read(path) or b""
+    except (OSError, ValueError):
+        return []  # git goes on without those that are not there or not ours to read
+    items: list[Item] = []
+    try:
+        items.extend(parse(text))
+    except BadLine as error:
+        from filerep.pathstream import quote
+
+        on_note(f"{error} in {quote(path)}; what follows there does not apply")
+    if len(_KEPT) > 20:
+        _KEPT.clear()
+    if time.time_ns() - about.st_ctime_ns > RECENT_NS:
+        _KEPT[path] = (stamp, items)
+    return items
+
+
+def from_environment(
+    environ: Mapping[bytes, bytes],
+) -> Iterator[tuple[bytes, bytes | None]]:
+    """Settings by `git -c`, which a git hands on, and by GIT_CONFIG_COUNT."""
+    words = re.findall(
+        rb"((?:'[^']*'|\\['!])+)(?:(=)((?:'[^']*'|\\['!])*))?",
+        environ.get(b"GIT_CONFIG_PARAMETERS", b""),
+    )
+    try:
+        count = int(environ.get(b"GIT_CONFIG_COUNT", b"0") or b"0")
+    except ValueError:
+        count = 0
+    for at in range(min(count, 1000)):
+        name = environ.get(b"GIT_CONFIG_KEY_%d" % at)
+        if name:
+            yield name, environ.get(b"GIT_CONFIG_VALUE_%d" % at, b"")
+    for quoted, equals, rest in words:
+        name = _unquote(quoted)
+        if equals:
+            yield name, (_unquote(rest) if rest else None)
+        else:
+            name, equals, value = name.partition(b"=")
+            yield name, (value if equals else None)
+
+
+def _unquote(text: bytes) -> bytes:
+    return b"".join(
+        plain or escaped for plain, escaped in re.findall(rb"'([^']*)'|\\(['!])", text)
+    )
+
+
+class Settings:
+    """What the settings that hold in one repository, or in none, say about paths."""
+
+    def __init__(
+        self,
+        repo: Repository | None,
+        environ: Mapping[bytes, bytes],
+        on_note: OnNote,
+    ) -> None:
+        place = settings_directory(environ)
+        self.excludes_file = place + b"/git/ignore" if place else b""
+        self.ignore_case = False
+        self.quote_path = True
+        reader = Reader(environ, repo, on_note)
+        reader.read_others()
+        reader.read_command()
+        #: Does git refuse the repository, since it belongs to somebody else?
+        self.refused = False
+        if repo and not repo.is_ours(environ):
+            # What it says of itself is not asked.
+            safe = [
+                value for name, _, value in reader.found if name == b"safe.directory"
+            ]
+            self.refused = not _trusted(repo.top, safe, environ)
+        if repo and not self.refused:
+            reader = Reader(environ, repo, on_note)
+            read_all(reader)
+        #: Are objects named by a longer hash than SHA-1's?
+        self.sha256 = reader.sha256
+        #: Every file that was looked at, there or not.
+        self.files = tuple(dict.fromkeys(reader.files))
+        for name, inner, value in reader.found:
+            self._apply(name, inner, value, environ)
+        if reader.asked_for_branch and repo:
+            self.files += (os.path.join(repo.git_dir, b"HEAD"),)
+
+    def _apply(
+        self,
+        name: bytes,
+        inner: bytes,
+        value: bytes | None,
+        environ: Mapping[bytes, bytes],
+    ) -> None:
+        if inner:
+            return
+        if name == b"core.excludesfile":
+            self.excludes_file = expand(value or b"", environ) or b""
+        elif name == b"core.ignorecase":
+            self.ignore_case = boolean(value)
+        elif name == b"core.quotepath":
+            self.quote_path = boolean(value)
+
+
+def _trusted(
+    top: bytes, values: list[bytes | None], environ: Mapping[bytes, bytes]
+) -> bool:
+    """Is ``top`` among the user's `safe.directory`? (setup.c, safe_directory_cb)"""
+    safe = False
+    for value in values:
+        if not value:
+            safe = False
+        elif value == b"*":
+            safe = True
+        elif path := expand(value, environ):
+            whole = path.endswith(b"/*")
+            path = os.path.realpath(path[:-2] if whole else path)
+            inside = top.startswith(os.path.join(path, b""))
+            safe = safe or top == path or (whole and inside)
+    return safe

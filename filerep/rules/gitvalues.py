@@ -1,0 +1,61 @@
+"""Values of git's settings and of its variables, as git reads them."""
+
+from __future__ import annotations
+
+import os
+import re
+
+from filerep.rules import gitversion
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_UNITS = {b"": 1, b"k": 1 << 10, b"m": 1 << 20, b"g": 1 << 30}
+
+
+def boolean(value: bytes | None, otherwise: bool = False) -> bool:
+    """``value`` as git reads it: a name without ``=`` is true, a number other than 0 too."""
+    if value is None:
+        return True
+    word = value.lower()
+    if word in (b"true", b"yes", b"on"):
+        return True
+    if word in (b"false", b"no", b"off", b""):
+        return False
+    number = re.fullmatch(rb"\s*([+-]?(?:0x[0-9a-f]+|[0-9]+))([kmg]?)", word)
+    if not number:
+        return otherwise
+    try:
+        digits = number[1]
+        octal = digits.lstrip(b"+-").startswith(b"0") and b"x" not in digits
+        return int(digits, 8 if octal else 0) * _UNITS[number[2]] != 0
+    except ValueError:
+        return otherwise
+
+
+def settings_directory(environ: Mapping[bytes, bytes]) -> bytes:
+    """Where programs keep the user's settings; empty if nothing says it."""
+    home = environ.get(b"HOME", b"")
+    return environ.get(b"XDG_CONFIG_HOME") or (home and home + b"/.config")
+
+
+def expand(path: bytes, environ: Mapping[bytes, bytes]) -> bytes | None:
+    """``path`` with `~` and `%(prefix)` filled in; None where that cannot be."""
+    if path.startswith(b":(optional)"):
+        path = path[len(b":(optional)") :]
+    if path.startswith(b"%(prefix)/"):
+        return os.path.join(gitversion.prefix(environ), path[len(b"%(prefix)/") :])
+    if not path.startswith(b"~"):
+        return path
+    user, slash, rest = path[1:].partition(b"/")
+    if not user:
+        home = environ.get(b"HOME")
+    else:
+        import pwd
+
+        try:
+            home = os.fsencode(pwd.getpwnam(os.fsdecode(user)).pw_dir)
+        except (KeyError, ValueError):
+            home = None
+    return None if home is None else home + slash + rest

@@ -1,0 +1,198 @@
+"""Which paths count by the rules as they are written down at this moment.
+
+Without events there is only one way to know: to go down to the directory of a path and
+read the rules on the way, after the path was seen there. That is done twice, as a rule can be
+moved from one file to another between the reading of the one and of the other.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from filerep.rules.ignore import REPOSITORY, RULE_FILE
+from filerep.watching.pending import SETTLE_SECONDS
+from filerep.watching.rootcheck import Descent
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from filerep.rules.ignore import Rules
+    from filerep.watching.rootcheck import Root
+
+# Nothing is held back for longer, however often an input is written.
+_MOST_SECONDS = 0.5
+_SETTLE_NS = int(SETTLE_SECONDS * 1e9)
+# Two changes within a step of a file system's clock look like one.
+_STEP_NS = 100_000_000
+_STEP_OF_SECONDS_NS = 2_100_000_000
+
+
+class Judge:
+    """Reads the rules anew whenever it is asked, the root's only if an input has changed."""
+
+    def __init__(
+        self,
+        root: Root,
+        load: Callable[[], Rules],
+        clock: Callable[[], float],
+        wall_ns: Callable[[], int],
+    ) -> None:
+        self._root = root
+        self._load = load
+        self._clock = clock
+        self._wall_ns = wall_ns
+        self._rules: Rules | None = None
+        self._stamps: dict[bytes, tuple[int, ...]] = {}
+        self._waiting_since: float | None = None
+        self.due = 0.0
+
+    def top(self) -> Rules:
+        """The root's rules, made anew or brought up to date if one of their inputs changed."""
+        if self._rules and self._stamps == _stamps(self._stamps):
+            return self._rules
+        inputs = self._rules.inputs() if self._rules else None
+        index = inputs.index if inputs else None
+        others = {file: stamp for file, stamp in self._stamps.items() if file != index}
+        changes = None
+        if self._rules and others == _stamps(others):
+            changes = self._rules.reload_tracked()
+        if (
+            not self._rules
+            or others != _stamps(others)
+            or (changes and b"" in changes.places)
+        ):
+            self._rules = self._load()
+        self._stamps = _stamps(self._files(self._rules))
+        now = self._wall_ns()
+        for file, stamp in self._stamps.items():
+            if len(stamp) > 1 and recent(now, stamp[-1]):
+                self._stamps[file] = (-1,)  # which it never is: it is read again
+        return self._rules
+
+    def _files(self, rules: Rules) -> Iterator[bytes]:
+        inputs = rules.inputs()
+        yield os.path.join(self._root.path, RULE_FILE)
+        yield os.path.join(self._root.path, REPOSITORY)
+        yield from inputs.rules
+        yield from inputs.absent
+        if inputs.index:
+            yield inputs.index
+
+    def settled(self) -> bool:
+        return self._clock() >= self.due
+
+    def rests(self, directories: Iterable[bytes]) -> bool:
+        """Is no rule file in ``directories`` being written, as far as stamps tell?"""
+        now = self._wall_ns()
+        files = {os.path.join(self._root.path, d, RULE_FILE) for d in directories}
+        if self._rules:
+            files.update(self._files(self._rules))
+        changes = _changes(_stamps(files))
+        if all(abs(now - changed) > _SETTLE_NS for changed in changes):
+            self._waiting_since = None
+            return True
+        if self._waiting_since is None:
+            self._waiting_since = self._clock()
+        if self._clock() > self._waiting_since + _MOST_SECONDS:
+            self._waiting_since = None
+            return True
+        self.due = self._clock() + SETTLE_SECONDS
+        return False
+
+    def judged(self, paths: list[bytes]) -> list[bytes] | None:
+        """Those of ``paths`` that count now; None if that can't be told.
+
+        What is hidden may have gone before it was, and is to be looked for in any case.
+        """
+        above = {parent for path in paths for parent in _above(path)}
+        if not self.rests(above):
+            return None
+        for _ in range(2):
+            with Descent(self._root) as descent:
+                way = Way(self.top(), descent)
+                judged = [self._judged(path, way) for path in paths]
+            paths = [path for path in judged if path]
+        return paths
+
+    def _judged(self, path: bytes, way: Way) -> bytes | None:
+        if path == b"." or path.endswith(b"/") or way.counts(path):
+            return path
+        return None if self._root.there(path) else path + b"/"
+
+
+class Way:
+    """The rules on the way down to paths, each directory entered once."""
+
+    def __init__(self, top: Rules, descent: Descent) -> None:
+        self._descent = descent
+        self._top = top
+        self._rules: dict[bytes, Rules | None] = {b"": top}
+
+    def counts(self, path: bytes) -> bool:
+        above, _, name = path.rpartition(b"/")
+        rules = self._of(above)
+        if rules is None:
+            return False
+        try:
+            mode = os.lstat(name, dir_fd=self._descent.open(above)).st_mode
+        except OSError:
+            return rules.counts(name, False) or rules.counts(name, True)
+        return rules.counts(name, stat.S_ISDIR(mode))
+
+    def into(self, path: bytes) -> list[tuple[bytes, Rules]]:
+        """The directory ``path`` and the rules above it, if it counts."""
+        if not path:
+            return [(path, self._top)]
+        above, _, name = path.rpartition(b"/")
+        rules = self._of(above)
+        return [(path, rules)] if rules and rules.counts(name, True) else []
+
+    def _of(self, path: bytes) -> Rules | None:
+        """The rules of the directory ``path``, None if it does not count or is none."""
+        if path not in self._rules:
+            above, _, name = path.rpartition(b"/")
+            rules = self._of(above)
+            self._rules[path] = None
+            if rules and rules.counts(name, True):
+                try:
+                    self._rules[path] = rules.enter(name, self._descent.open(path))
+                except OSError:
+                    pass
+        return self._rules[path]
+
+
+def _above(path: bytes) -> Iterator[bytes]:
+    """The directories that ``path`` is in, the root last."""
+    path = path.rstrip(b"/")
+    while path:
+        path = path.rpartition(b"/")[0]
+        yield path
+
+
+def _stamps(files: Iterable[bytes]) -> dict[bytes, tuple[int, ...]]:
+    stamps: dict[bytes, tuple[int, ...]] = {}
+    for file in files:
+        try:
+            status = os.stat(file)
+        except OSError:
+            stamps[file] = ()
+            continue
+        if stat.S_ISDIR(status.st_mode):
+            stamps[file] = (status.st_ino,)
+        else:
+            times = (status.st_mtime_ns, status.st_ctime_ns)
+            stamps[file] = (status.st_ino, status.st_size, *times)
+    return stamps
+
+
+def _changes(stamps: dict[bytes, tuple[int, ...]]) -> Iterator[int]:
+    """When those changed that are files."""
+    return (stamp[-1] for stamp in stamps.values() if len(stamp) > 1)
+
+
+def recent(now: int, ctime_ns: int) -> bool:
+    """May a change after this one have got the same stamp?"""
+    whole = ctime_ns % 1_000_000_000 == 0
+    return abs(now - ctime_ns) < (_STEP_OF_SECONDS_NS if whole else _STEP_NS)

@@ -1,0 +1,337 @@
+"""What file-replicator shows while it runs: lines on stderr, and on a terminal a bar.
+
+All that goes to stderr goes through here. On a terminal each line of ours has the time of day in
+front, and each of the far end's a mark (see fartext.py); a burst of batches is a count that runs
+in the bottom line and stays as one line when it has been quiet for a moment. Elsewhere each
+line of ours names the program, a burst is a line a second, and the far end's bytes are as they are.
+One far end of many has its name in front of every line, its own too, and draws no bottom line.
+
+Drawing waits for nothing and comes after the work: who loops asks ``due`` when to call ``tick``.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from filerep.command import write_all
+from filerep.pathstream import quote
+from filerep.wrapper.terminal.fartext import FarText, marked
+from filerep.wrapper.terminal.firstcopy import FirstCopy
+from filerep.wrapper.terminal.formatting import beginning, columns, duration
+from filerep.wrapper.terminal.reportlines import (
+    Burst,
+    far_line,
+    first_line,
+    ignored_line,
+    left_words,
+    tools_line,
+    would_line,
+)
+from filerep.wrapper.terminal.screen import GREEN, RED, Screen
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any, Optional, TextIO
+
+    from filerep.wrapper.terminal.progressbar import Bar
+
+_QUIET = 0.33  # seconds without a change after which a burst is over
+_LONGEST_BURST = 60.0
+_REDRAW = 0.1
+_A_LINE = 1.0  # so often, where lines cannot be drawn over
+_CONNECTING = 1.0
+_LONGEST_COMMAND = 60  # columns
+_BUG = "internal error"
+_FAILURES = ("cannot ", "not in sync", _BUG, "the connection was lost")
+_IN_SYNC = "in sync"
+
+
+class Display:
+    """Turns what happens into lines; never raises for a terminal that is gone.
+
+    What a dry run would do goes to standard output.
+    """
+
+    def __init__(
+        self,
+        stream: Optional[TextIO],
+        program: str,
+        quiet: bool = False,
+        debugging: bool = False,
+        verbose: bool = False,
+        clock: Callable[[], float] = time.monotonic,
+        name: str = "",
+    ) -> None:
+        """``name``: of the far end that it is about, where there are many."""
+        self._screen = Screen(stream, program, name=name)
+        self._quiet = quiet
+        self._debugging = debugging
+        self._verbose = verbose or debugging
+        self._clock = clock
+        self._far = FarText(self._screen.encoding, self._screen.coloured)
+        self._far_last = 0.0
+        self._burst = Burst()
+        self._burst_began = self._burst_last = 0.0
+        self._drawn = -1.0  # when the burst was shown last
+        self._bar: Optional[Bar] = None
+        self._first = FirstCopy()
+        self._failing = False  # is the destination known to be out of step?
+        self._connecting: Optional[float] = None  # since when, until that is said
+        self._connection = ""
+        self._lost = False  # is it connecting again?
+        self._left: dict[str, Any] = {}  # what has not arrived at the end
+        self._would: dict[str, str] = {}
+        self._where = ""  # the destination, quoted
+        self.last_failure = ""  # what was said of it
+
+    @property
+    def bar(self) -> bool:
+        """Is there anybody to show a bar to?"""
+        return self._screen.draws and not self._quiet
+
+    # -- what is told -----------------------------------------------------------------
+
+    def message(self, text: str) -> None:
+        """What must be known, also when quiet."""
+        self._say(text)
+
+    def failure(self, text: str) -> None:
+        """What is wrong."""
+        self._say(text, failure=True)
+
+    def line(self, text: str) -> None:
+        """A stage's message, less the name of its program, which nobody has typed.
+
+        It may hold words of the far end's; names in it are quoted (see pathstream).
+        """
+        shown = "".join(one if one.isprintable() else "?" for one in text)
+        program, colon, rest = shown.partition(": ")
+        if not colon or not program.startswith("fr-"):
+            rest = shown
+        if rest.startswith(_BUG):
+            rest = f"{_BUG} in {program}{rest[len(_BUG) :]}"
+        self._say(rest)
+
+    def far_end(self, data: bytes) -> None:
+        """What a program at the far end wrote to stderr, or the connection command."""
+        self._end_burst()
+        if not (self._screen.terminal or self._screen.front):
+            self._screen.raw(data)
+            return
+        self._far_lines(self._far.feed(data))
+        self._far_last = self._clock()
+        if not self._far.partial:
+            self._draw_bottom()
+
+    def connecting(self, words: Sequence[str]) -> None:
+        """The command ``words`` was started, of which is told if that takes long.
+
+        Without words nothing is: that it connects again was said.
+        """
+        self._bar = None
+        self._first = FirstCopy()
+        self._lost = not words
+        self._draw_bottom()
+        self._connecting = None if self._quiet or not words else self._clock()
+        self._connection = quote(" ".join(words))
+
+    def connected(self, destination: bytes, ready: str) -> None:
+        """It has answered by the line ``ready``, and will replicate to ``destination``."""
+        if self._verbose:
+            self._say(far_line(ready))
+        self._connecting = None
+        self._lost = False
+        self._first.begun = True
+        self._where = quote(destination.replace(b"//", b"/"))
+
+    def report(self, what: dict[str, Any], watching: bool) -> None:
+        """What fr-pack reports: see conversation.py."""
+        if self._debugging:
+            import json
+
+            self._say(f"debugging: {json.dumps(what)}")
+        kind = what["is"]
+        if kind == "progress":
+            self._progress(what)
+        elif kind == "batch":
+            self._batch(what)
+        elif kind == "first":
+            self._first_copied(what, watching)
+        elif kind == "sync":
+            if self._failing and not what["failing"]:
+                self._say("in sync again")
+            self._failing = what["failing"] > 0
+        elif kind == "would":
+            self._would[what["path"]] = would_line(what)
+        elif kind == "hook":
+            self._hook(what)
+        elif kind == "left":
+            self._left = what
+        elif kind == "tools" and self._verbose:
+            self._say(tools_line(what))
+
+    def interrupted(self) -> None:
+        """A signal has asked for the end: what has not arrived, if anything."""
+        self._bar = None
+        self._end_burst()
+        self._draw_bottom()
+        left = self._first.left()
+        if left:
+            self._say(f"interrupted: {left}; the next start goes on from there")
+        elif self._left.get("paths"):
+            said = left_words(self._left["names"], self._left["paths"])
+            self._say(f"interrupted: {said}; the next start catches up")
+        elif self._lost:
+            said = "what has not arrived by now, the next start sends"
+            self._say(f"interrupted while the connection was lost: {said}")
+
+    def close(self) -> None:
+        """Leave the terminal as it was."""
+        self._bar = None
+        self._end_burst()
+        self._far_lines(self._far.end())
+        self._screen.close()
+
+    # -- when -------------------------------------------------------------------------
+
+    def due(self) -> Optional[float]:
+        """In how many seconds ``tick`` is to be called, None for never."""
+        times = []
+        if self._connecting is not None:
+            times.append(self._connecting + _CONNECTING)
+        if self._burst:
+            times.append(self._burst_due())
+        if self._far.partial and not self._bar:
+            times.append(self._far_last + _QUIET)
+        return max(0.0, min(times) - self._clock()) if times else None
+
+    def tick(self) -> None:
+        """Draw what is due."""
+        now = self._clock()
+        if self._connecting is not None and now >= self._connecting + _CONNECTING:
+            self._connecting = None
+            if not self._screen.asked():
+                self._say(
+                    f"connecting: {beginning(self._connection, _LONGEST_COMMAND)} has not answered yet"
+                )
+        if self._burst and now >= self._burst_due():
+            if now >= self._burst_over():
+                self._end_burst()
+            else:
+                self._show_burst()
+        if self._far.partial and not self._bar and now >= self._far_last + _QUIET:
+            self._far_lines(self._far.end())
+
+    def _burst_due(self) -> float:
+        """When the burst has to be shown, as it is or for the last time."""
+        if self._screen.draws and self._drawn < self._burst_last:
+            return min(self._burst_over(), self._drawn + _REDRAW)
+        return self._burst_over()
+
+    def _burst_over(self) -> float:
+        if not self._screen.draws:
+            return self._drawn + _A_LINE
+        return min(self._burst_last + _QUIET, self._burst_began + _LONGEST_BURST)
+
+    # -- reports ----------------------------------------------------------------------
+
+    def _progress(self, what: dict[str, Any]) -> None:
+        self._first.progress(what)
+        if not self.bar:
+            return
+        if self._bar is None:
+            from filerep.wrapper.terminal.progressbar import Bar
+
+            self._bar = Bar(self._clock, "utf" in self._screen.encoding.lower())
+        self._bar.update(what)
+        heavy = self._first.heavy(what, self._bar.seconds_left())
+        if heavy:
+            self._say(heavy)
+        self._draw_bottom()
+
+    def _first_copied(self, what: dict[str, Any], watching: bool) -> None:
+        first, self._first = self._first, FirstCopy()
+        self._bar = None
+        self._draw_bottom()
+        self._failing = what["failing"] > 0
+        for path in sorted(self._would):
+            line = self._screen.front + self._would[path]
+            write_all(1, os.fsencode(line) + b"\n")
+        self._would.clear()
+        if self._quiet:
+            return
+        for line in first.removed():
+            self._say(line)
+        self._say(first_line(what, watching, self._where))
+        if what["ignored"]:
+            self._say(ignored_line(what["ignored"]))
+
+    def _batch(self, what: dict[str, Any]) -> None:
+        if what["bulk"]:
+            self._first.batch(what)
+            return
+        if self._quiet:
+            return
+        now = self._clock()
+        if not self._burst:
+            self._burst_began = now - what["ms"] / 1000
+        self._burst_last = now
+        self._burst.add(what, (now - self._burst_began) * 1000)
+        if self._burst_due() <= now:
+            self._show_burst()
+
+    def _hook(self, what: dict[str, Any]) -> None:
+        took = duration(what["ms"])
+        if what["status"]:
+            status = what["status"]
+            self.failure(f"the --on-sync command exited with {status} after {took}")
+        elif not self._quiet:
+            self._say(f"the --on-sync command took {took}")
+
+    # -- how --------------------------------------------------------------------------
+
+    def _say(self, text: str, failure: bool = False) -> None:
+        self._end_burst()
+        if failure or text.startswith(_FAILURES):
+            self.last_failure = text
+            self._screen.say(text, RED)
+        elif text.startswith(_IN_SYNC):
+            self._screen.say(text, GREEN, _IN_SYNC)
+        else:
+            self._screen.say(text)
+
+    def _show_burst(self) -> None:
+        self._drawn = self._clock()
+        if self._screen.draws:
+            self._draw_bottom()
+        else:
+            self._end_burst()
+
+    def _end_burst(self) -> None:
+        """Let what has come so far stay as a line."""
+        if not self._burst:
+            return
+        burst, self._burst = self._burst, Burst()
+        text = burst.line(self._screen.room, self._verbose)
+        self._draw_bottom()
+        if text:
+            self._screen.say(text)
+
+    def _far_lines(self, lines: list[str]) -> None:
+        front, width = self._screen.front, self._screen.width
+        room = max(width - columns(front), 1) if width else 0
+        if lines:
+            rows = [row for one in lines for row in marked(one, room)]
+            self._screen.lines([front + row for row in rows])
+
+    def _draw_bottom(self) -> None:
+        if self._bar is not None:
+            self._screen.draw(self._bar.text(self._screen.bottom_width))
+        elif self._burst:
+            room = self._screen.bottom_room  # what is wider cannot be drawn over
+            text = self._burst.line(room, self._verbose)
+            self._screen.draw_timed(beginning(text, room) if room else text)
+        else:
+            self._screen.draw("")

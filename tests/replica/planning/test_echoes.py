@@ -1,0 +1,56 @@
+"""A file that comes back as it was sent is not sent for ever."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from filerep.replica.known import table as tables
+from filerep.replica.planning.echoes import Echoes
+from filerep.source import Source
+
+
+def comes_back(path: Path, text: str, mtime: int = 1_600_000_000_123_456_789) -> None:
+    """It is a new file, as one that arrived, with the mtime that it had."""
+    new = path.with_name("new")
+    new.write_text(text)
+    os.utime(new, ns=(0, mtime))
+    new.rename(path)
+
+
+def test_it_is_sent_once_and_then_while_it_changes(tmp_path: Path) -> None:
+    path = tmp_path / "f"
+    comes_back(path, "one")
+    echoes = Echoes(Source(bytes(tmp_path)))
+    value = tables.entry(path.stat(), tables.OURS)
+
+    def heard() -> bool:
+        """Is it an echo? If it is not, it is sent."""
+        told = echoes.heard(b"f", path.stat(), value)
+        found = echoes.asked(b"f")
+        if not told and found is not None:
+            echoes.arrived(b"f", found)
+        return told
+
+    comes_back(path, "one")
+    assert not heard()
+    comes_back(path, "one")
+    assert heard() and heard()
+    comes_back(path, "two")  # an edit that keeps size and mtime
+    assert not heard()
+    comes_back(path, "two")
+    assert heard()
+    comes_back(path, "two", mtime=1)
+    assert not heard()
+
+
+def test_a_file_that_is_looked_at_twice_before_it_is_sent_is_no_echo(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "f"
+    comes_back(path, "one")
+    echoes = Echoes(Source(bytes(tmp_path)))
+    value = tables.entry(path.stat(), tables.OURS)
+    comes_back(path, "two")
+    for _ in range(3):
+        assert not echoes.heard(b"f", path.stat(), value)

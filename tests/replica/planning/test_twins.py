@@ -1,0 +1,70 @@
+"""Names that are two here and one at the far end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from filerep.farend.abilities import Far
+from filerep.replica.known import table as tables
+from filerep.replica.planning.twins import Twins
+from filerep.source import Source
+
+
+def fold(words: str) -> Far:
+    return Far(f"stage=.filerep-x folds={words}")
+
+
+def twins(root: Path, words: str = "case") -> Twins:
+    return Twins(Source(bytes(root)), fold(words).fold)
+
+
+def test_what_is_folded_is_what_the_far_end_tells() -> None:
+    composed, apart = "Caf\u00e9".encode(), "Cafe\u0301".encode()
+    assert fold("case").fold(b"README") == fold("case").fold(b"Readme")
+    assert fold("case").fold(composed) != fold("case").fold(apart)
+    assert fold("case,form").fold(composed) == fold(",form").fold(apart).upper()
+    assert fold("case").fold(b"\xff\xfeX") == b"\xff\xfeX"
+    assert not fold("").folds and fold("case,form").folds == {"case", "form"}
+
+
+def test_what_is_gone_may_be_here_under_another_name(tmp_path: Path) -> None:
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs/README").touch()
+    here = twins(tmp_path)
+    assert here.of(b"Docs/Readme") == b"docs/README"
+    assert here.of(b"docs/Readme") == b"docs/README"
+    assert here.of(b"docs/README") is None
+    assert here.of(b"docs/other") is None and here.of(b"no/README") is None
+
+
+def test_of_two_that_are_one_always_the_same_is_sent(tmp_path: Path) -> None:
+    for name in ("README", "readme", "Readme"):
+        (tmp_path / name).touch()
+    for directory in ("a", "A"):
+        (tmp_path / directory).mkdir()
+        (tmp_path / directory / "f").touch()
+    here = twins(tmp_path)
+    assert here.before(b"README") is None and here.before(b"A/f") is None
+    assert here.before(b"readme") == here.before(b"Readme") == b"README"
+    assert here.before(b"a/f") == b"A"
+    (tmp_path / "README").unlink()
+    assert here.before(b"Readme") is None
+
+
+def test_a_time_may_be_what_a_file_system_makes_of_it() -> None:
+    sent = 1_600_000_001_123_456_789
+    for listed in (
+        sent,
+        1_600_000_001_123_456_700,
+        1_600_000_001_123_456_000,
+        1_600_000_001_120_000_000,
+        1_600_000_001_000_000_000,
+        1_600_000_000_000_000_000,
+    ):
+        assert tables.same_time(sent, listed)
+    assert not tables.same_time(sent, sent + 1)
+    assert not tables.same_time(sent, 1_600_000_001_123_456_701)
+    assert not tables.same_time(sent, 1_600_000_001_110_000_000)
+    # A program has set whole seconds, two versions in turn.
+    assert not tables.same_time(1_600_000_001_000_000_000, 1_600_000_000_000_000_000)
+    assert tables.same_time(-1_500_000_000, -2_000_000_000)

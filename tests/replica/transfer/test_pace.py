@@ -1,0 +1,110 @@
+"""How fast a connection is taken to be, by how long it takes to answer."""
+
+from __future__ import annotations
+
+import pytest
+
+from filerep.farend.batch import Batch
+from filerep.replica.scheduling.inflight import Sent
+from filerep.replica.transfer.pace import Pace
+
+WAY = {"pipe": 0.003, "busy machine": 0.015, "near": 0.001, "far": 0.08}
+
+
+class Link:
+    """Answers batches as a connection of that rate and way does."""
+
+    def __init__(
+        self, pace: Pace, rate: float, way: float, work: float = 300e6
+    ) -> None:
+        self.pace, self.rate, self.way, self.work = pace, rate, way, work
+        self.now = 100.0
+        self.shrinks = 3  # times
+        self.packs = 1e12  # bytes a second that are compressed
+
+    def send(self, size: int) -> float:
+        """How long it took."""
+        sent = Sent(Batch(b"stage", self.pace.limit))
+        sent.packed = self.pace.level > 0
+        sent.batch.bytes = sent.archive = size
+        sent.started = self.now
+        on_the_wire = sent.wire = size // self.shrinks if sent.packed else size
+        self.now += self.way + on_the_wire / self.rate + size / self.work
+        self.now += size / self.packs if sent.packed else 0
+        self.pace.answered(sent, self.now)
+        return self.now - sent.started
+
+    def copy(self, megabytes: int) -> None:
+        left = megabytes * 1_000_000
+        while left > 0:
+            size = min(self.pace.limit, left)
+            self.send(size)
+            left -= size
+
+
+def test_nothing_is_slow_before_it_was_measured() -> None:
+    assert not Pace().slow and not Pace(0.02).slow
+    assert Pace(0.1).slow and Pace(0.1).level
+
+
+@pytest.mark.parametrize("work", [300e6, 25e6], ids=["idle", "busy"])
+@pytest.mark.parametrize("opening", [0.02, 0.2])
+def test_a_pipe_is_never_slow_for_long(work: float, opening: float) -> None:
+    pace = Pace(opening)
+    link = Link(pace, 1e9, 0.01, work)
+    for _ in range(20):
+        link.send(2000)
+    assert not pace.slow
+    link.copy(60)
+    assert not pace.slow and not pace.level
+    link.copy(200)
+    assert not pace.slow
+
+
+@pytest.mark.parametrize("rate", [200e3, 1e6, 2.5e6])
+@pytest.mark.parametrize("way", [0.001, 0.08, 0.3])
+def test_a_slow_link_is_found_out_within_a_megabyte(rate: float, way: float) -> None:
+    pace = Pace(way + 0.03)
+    link = Link(pace, rate, way)
+    link.copy(1)
+    assert pace.slow and pace.level
+    link.copy(20)
+    assert pace.slow and pace.level
+
+
+@pytest.mark.parametrize("rate", [200e3, 2.5e6])
+def test_a_save_never_waits_long_for_what_is_under_way(rate: float) -> None:
+    pace = Pace(0.1)
+    link = Link(pace, rate, 0.08)
+    link.copy(5)
+    assert link.send(pace.limit) < 0.6
+
+
+def test_on_a_fast_link_batches_grow_as_far_as_they_may() -> None:
+    pace = Pace()
+    Link(pace, 1e9, 0.003).copy(60)
+    assert pace.limit == 1 << 24 and pace.quick
+
+
+@pytest.mark.parametrize("times", [1, 3, 20])
+def test_the_rate_is_what_the_link_carries_however_much_that_shrinks(
+    times: int,
+) -> None:
+    pace = Pace(0.2)
+    link = Link(pace, 1e6, 0.1)
+    link.shrinks = times
+    link.send(2000)
+    link.copy(20)
+    assert pace.rate and 0.6e6 < pace.rate < 1.2e6
+
+
+def test_what_does_not_shrink_turns_compression_off_for_nothing_else() -> None:
+    # It stayed off for the rest of the run, however much of what came was text.
+    pace = Pace()
+    link = Link(pace, 2e6, 0.1)
+    link.packs = 30e6
+    link.send(2000)
+    for shrinks in (3, 1, 3):
+        link.shrinks = shrinks
+        link.copy(60)
+        assert pace.level, shrinks

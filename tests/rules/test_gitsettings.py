@@ -1,0 +1,252 @@
+"""git's settings, against git itself."""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+from pathlib import Path
+
+import pytest
+from ignoretrees import World, write
+from test_ignore import Said, found, git
+
+from filerep.rules import gitsettings, gitvalues, gitversion, patterns
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    place = World(os.fsencode(tmp_path))
+    place.repository()
+    return place
+
+
+# fmt: off
+PIECES = [
+    b"[core]", b"[Core]", b'[a "B c"]', b'[a "x\\"y\\\\"]', b"[remote.Origin]", b'[x-y.z "q"]', b"\n", b"\n", b"\n", b" ",
+    b"a", b"excludesFile", b"=", b"=", b" = ", b"x y", b'"q # r"', b"\\n", b"\\t", b"\\\\", b'\\"', b"\\\n", b"# c", b"; d",
+    b'"', b"\r\n", b"  z  ", b"\xc3\xa9", b"key", b"key-2", b"2k", b"\v", b"\\b", b"\\q", b"true", b"1k", b"[", b"]", b"a.b", b"_",
+]
+# fmt: on
+
+
+def test_files_of_settings_are_read_as_git_reads_them(tmp_path: Path) -> None:
+    seed = 5
+    rng = random.Random(seed)
+    path = tmp_path / "config"
+    env = {"PATH": os.environ["PATH"], "HOME": "/nonexistent"}
+    for turn in range(400):
+        text = b"".join(rng.choices(PIECES, k=rng.randrange(1, 18)))
+        text = b"[core]\n" + text if rng.random() < 0.6 else text
+        text = b"\xef\xbb\xbf" + text if rng.random() < 0.05 else text
+        path.write_bytes(text)
+        argv = ["git", "config", "-f", path, "-z", "--list"]
+        done = subprocess.run(argv, capture_output=True, env=env)
+        ours = b""
+        try:
+            for name, inner, value in gitsettings.parse(text):
+                section, _, key = name.rpartition(b".")
+                ours += b".".join(part for part in (section, inner, key) if part)
+                ours += b"\0" if value is None else b"\n" + value + b"\0"
+        except gitsettings.BadLine as error:
+            assert done.returncode, text
+            assert f"bad config line {error.line} ".encode() in done.stderr, text
+            continue
+        assert (done.returncode, done.stdout) == (0, ours), (text, done.stderr)
+
+
+BOOLEANS = (
+    "true yes on TRUE Yes 1 2 -1 0x10 1k 010 false no off 0 0x0 00 0k NO Off".split()
+)
+
+
+@pytest.mark.parametrize("value", [*BOOLEANS, "", None])
+def test_booleans_are_read_as_git_reads_them(value: str | None, world: World) -> None:
+    text = "ignoreCase" if value is None else f"ignoreCase = {value}"
+    write(world.top + b"/.git/config", f"[core]\n{text}\n".encode())
+    world.fill(b"", {b"A": b"", b".gitignore": b"a\n"})
+    expected = git(world, "config", "--bool", "core.ignorecase").strip() == b"true"
+    assert (found(world) == {b".gitignore"}) == expected
+    assert found(world) == world.git()
+
+
+def test_what_is_no_boolean_is_taken_for_none() -> None:
+    assert gitvalues.boolean(b"maybe") is False
+    assert gitvalues.boolean(b"1x", True) is True
+
+
+CONDITIONS = {
+    "gitdir:top/": True,
+    "gitdir:**/top/.git": True,
+    "gitdir:TOP/": False,
+    "gitdir/i:TOP/": True,
+    "gitdir:./": False,
+    "gitdir:/": True,
+    "gitdir:other/": False,
+    "onbranch:x": True,
+    "onbranch:x/**": False,
+    "onbranch:*": True,
+    "onbranch:y": False,
+    "hasconfig:remote.*.url:https://example.com/**": True,
+    "hasconfig:remote.*.url:https://example.org/**": False,
+    "nosuch:x": False,
+}
+
+
+@pytest.mark.parametrize("condition", CONDITIONS)
+def test_conditions(condition: str, world: World) -> None:
+    text = f'[includeIf "{condition}"]\npath = ~/more\n'
+    write(world.home + b"/.gitconfig", text.encode())
+    write(world.home + b"/more", b"[core]\nexcludesFile = ~/mine\n")
+    write(world.home + b"/mine", b"a\n")
+    remote = b'[remote "o"]\nurl = https://example.com/some/thing\n'
+    write(world.top + b"/.git/config", remote)
+    world.fill(b"", {b"a": b"", b"b": b""})
+    expected = {b"b"} if CONDITIONS[condition] else {b"a", b"b"}
+    assert found(world) == world.git() == expected
+
+
+def test_settings_of_one_work_tree(world: World) -> None:
+    git(world, "commit", "-q", "--allow-empty", "-m", "x")
+    git(world, "worktree", "add", "-q", "--detach", "tree")
+    git(world, "config", "core.repositoryFormatVersion", "0")
+    git(world, "config", "extensions.worktreeConfig", "true")
+    write(world.home + b"/mine", b"a\n")
+    git(world, "config", "--worktree", "core.excludesFile", "~/mine", at=b"tree")
+    world.fill(b"tree", {b"a": b"", b"b": b""})
+    world.fill(b"", {b"a": b""})
+    assert found(world, b"tree") == world.git(b"tree") == {b"b"}
+    assert found(world) == {b"a", b"tree/b"}
+
+
+def test_the_environment_s_settings(world: World) -> None:
+    write(world.home + b"/mine", b"a\n")
+    world.fill(b"", {b"a": b"", b"b": b""})
+    environ = world.environ
+    for more in (
+        {b"GIT_CONFIG_COUNT": b"1", b"GIT_CONFIG_KEY_0": b"core.excludesFile", b"GIT_CONFIG_VALUE_0": b"~/mine"},
+        {b"GIT_CONFIG_PARAMETERS": b"'core.excludesfile'='~/mine'"},
+        {b"GIT_CONFIG_PARAMETERS": b"'a.b'='c' 'core.excludesfile=~/mine'"},
+    ):  # fmt: skip
+        world.environ = {**environ, **more}
+        assert found(world) == world.git() == {b"b"}
+    write(world.home + b"/all", b"[core]\nexcludesFile = ~/mine\n")
+    world.environ = {**environ, b"GIT_CONFIG_GLOBAL": world.home + b"/all"}
+    assert found(world) == world.git() == {b"b"}
+
+
+def test_settings_that_include_themselves_end(world: World) -> None:
+    write(world.home + b"/.gitconfig", b"[include]\npath = .gitconfig\n" * 2)
+    world.fill(b"", {b"a": b""})
+    assert found(world) == {b"a"}
+
+
+def test_a_bad_line_is_said(world: World) -> None:
+    text = b"[core]\nexcludesFile = ~/mine\n nonsense here\n"
+    write(world.home + b"/.gitconfig", text)
+    write(world.home + b"/mine", b"a\n")
+    world.fill(b"", {b"a": b"", b"b": b""})
+    said = Said()
+    assert found(world, said=said) == {b"b"}
+    (note,) = said.notes
+    assert "bad config line 3 in " in note and ".gitconfig" in note
+
+
+def test_each_repository_has_its_own_settings(world: World) -> None:
+    write(world.home + b"/outer", b"*.tmp\n")
+    write(world.home + b"/inner", b"*.cache\n")
+    files = (b"x.tmp", b"X.TMP", b"y.cache", b"Y.CACHE")
+    world.fill(b"", dict.fromkeys(files, b""))
+    world.fill(b"lib", dict.fromkeys(files, b""))
+    git(world, "init", "-q", "lib")
+    git(world, "config", "core.excludesFile", "~/outer")
+    git(world, "config", "core.excludesFile", "~/inner", at=b"lib")
+    git(world, "config", "core.ignoreCase", "true", at=b"lib")
+    inner = {b"lib/" + name for name in world.git(b"lib")}
+    assert inner == {b"lib/x.tmp", b"lib/X.TMP"}
+    assert found(world) == {*world.git(), *inner} - {b"lib/"}
+
+
+def test_a_repository_of_another_user_is_refused_as_by_git(world: World) -> None:
+    world.fill(b"", {b"a.o": b"", b"b": b"", b".gitignore": b"*.o\n"})
+    git(world, "add", "-f", "a.o")
+    world.environ[b"GIT_TEST_ASSUME_DIFFERENT_OWNER"] = b"1"
+    said = Said()
+    assert found(world, said=said) == {b"b", b".gitignore"}
+    (note,) = said.notes
+    assert "belongs to another user" in note and "safe.directory" in note
+    assert "settings" in note and "tracked files" in note
+    for value, trusted in {
+        "*": True,
+        os.fsdecode(world.top): True,
+        os.fsdecode(world.top) + "/": True,
+        os.fsdecode(world.home): False,
+    }.items():
+        write(world.home + b"/.gitconfig", f"[safe]\ndirectory = {value}\n".encode())
+        said = Said()
+        assert (b"a.o" in found(world, said=said)) == trusted == (not said.notes)
+        if not value.endswith("/"):
+            words = ["git", "-C", os.fsdecode(world.top), "ls-files"]
+            done = subprocess.run(words, env=world.environ, capture_output=True)
+            assert (done.returncode == 0) == trusted, value
+    write(world.home + b"/.gitconfig", b"")
+    git_config = world.top + b"/.git/config"
+    write(git_config, b"[safe]\ndirectory = *\n")
+    assert b"a.o" not in found(world)
+
+
+# -- the program
+
+
+def test_paths_that_a_setting_matches() -> None:
+    assert patterns.path_matches(b"/a/**", b"/a/b/c")
+    assert patterns.path_matches(b"**/b", b"/a/b")
+    assert patterns.path_matches(b"a*", b"abc")
+    assert not patterns.path_matches(b"a*", b"a/b")
+    assert not patterns.path_matches(b"/a/*", b"/a/b/c")
+    assert patterns.path_matches(b"https://x/*", b"https://x/y")
+    assert patterns.path_matches(b"/a/b", b"/A/B", fold=True)
+
+
+STARS = [b"foobar", b"foox/bar", b"foox/y/bar", b"foo/bar", b"foo/x/bar", b"fooxbar"]
+
+
+@pytest.mark.parametrize(
+    "version", ["2.39.5", "2.51.9", "2.52.0", "2.60.1.dirty", None]
+)
+def test_double_stars_behind_a_name_mean_what_the_git_here_says(
+    version: str | None, world: World
+) -> None:
+    place = world.home + b"/bin"
+    os.mkdir(place)
+    if version:
+        write(place + b"/git", f"#!/bin/sh\necho git version {version}\n".encode())
+        os.chmod(place + b"/git", 0o755)
+    world.environ[b"PATH"] = place
+    world.fill(b"", {**dict.fromkeys(STARS, b""), b".gitignore": b"/foo**/bar\n"})
+    left = found(world) - {b".gitignore"}
+    if version and version < "2.52":
+        assert left == {b"foo/x/bar", b"fooxbar"} - {b"foo/x/bar"}
+    else:
+        # One star: it stays within one name.
+        assert left == set(STARS) - {b"foo/bar", b"foox/bar"}
+    world.fill(b"", {b".gitignore": b"/foo**\n"})
+    expected = set() if version and version < "2.52" else set()
+    assert found(world) - {b".gitignore"} == expected
+
+
+def test_where_the_system_s_settings_are() -> None:
+    assert gitversion.system_settings({b"PATH": b"/nonexistent"}) == b"/etc/gitconfig"
+
+
+def test_a_git_elsewhere_is_asked_for_its_settings(tmp_path: Path) -> None:
+    script = (
+        '#!/bin/sh\n[ "$1 $2" = "var GIT_CONFIG_SYSTEM" ] && echo /opt/x/gitconfig\n'
+    )
+    program = tmp_path / "bin" / "git"
+    program.parent.mkdir()
+    program.write_text(script)
+    program.chmod(0o755)
+    environ = {b"PATH": os.fsencode(program.parent)}
+    assert gitversion.system_settings(environ) == b"/opt/x/gitconfig"
+    assert gitversion.prefix(environ) == os.fsencode(tmp_path)
