@@ -121,7 +121,7 @@ class Session:
         except OSError as error:
             self._display.message(
                 f"cannot keep state, {command.reason(error)}: what is removed here while"
-                " nothing runs will not be removed at the far end"
+                " it is not connected will not be removed at the far end"
             )
             return None
 

@@ -164,8 +164,37 @@ def test_a_receiver_that_was_never_taught_to_reuse_acknowledges_none_of_it(
     assert b"ok 1\n" not in far.apply(commit.decode())
 
 
+FAILS = [None, "at 0 './lost' && del './lost/f'", "at 0 './d' && del './d/stuck'"]
+
+
+@pytest.mark.parametrize("fails", FAILS, ids=["whole", "lost", "bad"])
+def test_what_a_failed_batch_left_of_ours_is_not_moved_aside(
+    fails: str | None, base: Path, place: Path
+) -> None:
+    """The batches behind it were sent when it was thought to be gone."""
+    put = "at 0 . && put './STAGE/0/d'"
+    (place / "copy/d").mkdir(parents=True)
+    (place / "copy/d/f").write_text("ours")
+    far = Receiver(rm_that_fails(base, place), place)
+    commits = [one and f"{one}\nwhole=1\n" for one in (fails, ":", put, put)]
+    said = far.apply(*commits, name="d")
+    assert b"\nbad 3 1 Directory not empty\nok 3\n" in said
+    assert b"aside 4 1 .kept-1" in said  # by now it is told that it was not removed
+
+
+def rm_that_fails(base: Path, place: Path) -> list[str]:
+    """A far end that cannot remove what is called stuck."""
+    (place / "bin").mkdir()
+    (place / "bin/rm").write_text(
+        '#!/bin/sh\ncase $* in *stuck*) exit 1 ;; esac\nexec /bin/rm "$@"\n'
+    )
+    (place / "bin/rm").chmod(0o755)
+    env, path, shell = local_shell("dash", "gnu", base).command
+    return [env, path.replace("PATH=", f"PATH={place}/bin:"), shell]
+
+
 class Receiver:
-    """A receiver that is sent one commit of the test's own."""
+    """A receiver that is sent commits of the test's own."""
 
     def __init__(self, command: list[str], parent: Path) -> None:
         args: dict[str, Any] = defaultdict(lambda: None)
@@ -186,15 +215,22 @@ class Receiver:
         self.process.stdin.write(data)
         self.process.stdin.flush()
 
-    def apply(self, commit: str) -> bytes:
-        """What it answers."""
-        stage = ".filerep-kkkkkkkk-1234"
-        data = commit.replace("STAGE", stage).encode()
-        out = io.BytesIO()
-        with tarfile.open(fileobj=out, mode="w", format=tarfile.GNU_FORMAT) as tar:
-            for name, content in (("0/victim", b"other"), ("commit", data)):
-                member = tarfile.TarInfo(name)
-                member.size = len(content)
-                tar.addfile(member, io.BytesIO(content))
-        sent = out.getvalue() + b"batch 1 20\n"
-        return self.process.communicate(sent, timeout=20)[0]
+    def apply(self, *commits: str | None, name: str = "victim") -> bytes:
+        """What it answers to a batch for each, in which ``name`` is staged."""
+        for number, commit in enumerate(commits, 1):
+            self.write(archive(commit, name) + b"batch %d 20\n" % number)
+        return self.process.communicate(timeout=20)[0]
+
+
+def archive(commit: str | None, name: str) -> bytes:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w", format=tarfile.GNU_FORMAT) as tar:
+        members = {f"0/{name}": b"other"}
+        if commit is not None:
+            text = commit.replace("STAGE", ".filerep-kkkkkkkk-1234")
+            members["commit"] = text.encode()
+        for path, content in members.items():
+            member = tarfile.TarInfo(path)
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+    return out.getvalue()

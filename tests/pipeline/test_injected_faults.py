@@ -30,6 +30,8 @@ from operations import KINDS, Hands, draw
 from pipelines import name_of, wrong
 from programs import ROOT, Running, alive, environment, run, running, wait_for
 
+from filerep.replica.memory import FORGOTTEN
+
 HUNT = float(os.environ.get("FILEREP_HUNT") or 0)
 
 _DISK = ("EIO", "ENOSPC")
@@ -194,6 +196,7 @@ class Run:
         self.destination = far.here / "source"
         self.sub_second = far.sub_second
         self.struck = False
+        self.forgot = False  # was the state file of no use at a moment?
         self.opened = -1
         self.there = 0  # the far end's shell
         for name in ("source", "outside", "tmp"):
@@ -303,6 +306,7 @@ class Run:
         while True:
             words = ["timeout", "20", "file-replicator", "--wait", *self.words]
             done = run(words, env=self.env)
+            self.forgot = FORGOTTEN.encode() in program.errors
             said = self._wrong()
             ended = program.process.poll() is not None
             if ended or done.returncode == 0 and not said:
@@ -313,11 +317,12 @@ class Run:
             )
 
     def _wrong(self) -> str:
-        """How the copy differs. What was in the way of a file, as the batch that should have
-        removed it failed, may have been moved aside, which is told."""
-        for path in self.destination.glob("**/*.kept-*"):
-            shutil.rmtree(path, ignore_errors=True)
-        return wrong(self.source, self.destination, self.sub_second)
+        """How the copy differs, but for what it has said it cannot know."""
+        said = wrong(self.source, self.destination, self.sub_second)
+        if self.forgot:
+            lines = said.splitlines()
+            said = "\n".join(one for one in lines if ": nothing, not" not in one)
+        return said
 
     def _rests(self, program: Running) -> None:
         if program.process.poll() is None:
@@ -328,6 +333,7 @@ class Run:
     def _ended(self, program: Running) -> None:
         status = program.end(timeout=PATIENCE)
         said = program.errors.decode(errors="backslashreplace")
+        self.forgot = FORGOTTEN in said
         assert not [word for word in PLAIN_NOT if word in said], "not plain"
         if not self.watches or status != 130:
             assert status in STATUSES, f"ended with {status}"

@@ -120,7 +120,7 @@ at() {
   shift
   for D; do
     case $D/ in */../*) drop; exit 1 ;; esac
-    is_dir "$D" || { lost=1; tell "lost $n $i"; return 1; }
+    is_dir "$D" || { astray=$((n + 2)); tell "lost $n $i"; return 1; }
     i=$((i + 1))
   done
 }
@@ -162,8 +162,9 @@ put_one() {
   if is_dir "$p" && [ "$keep" ] && exists "$f"; then aside
   elif is_dir "$p" || [ -L "$f" ]; then rm -f "$f" 2>"$null"
   elif is_dir "$f" && ! rmdir "$f" 2>"$null"; then
-    # Ours are gone from it by now, unless there was trouble; the rest was made here, and is kept.
-    if [ "$lost" ]; then words='Directory not empty'; bad "$D"; return; fi
+    # Ours are gone from it by now, unless something was not removed that was to be: the two
+    # batches behind such a one may have been sent before. The rest was made here, and is kept.
+    if [ "$n" -le "$astray" ]; then words='Directory not empty'; bad "$D"; return; fi
     aside
   fi
   closed "$D" || { words=$(mv -f "$p" "$D/" 2>&1) && return; }
@@ -179,7 +180,7 @@ del() {
   case "$*" in */../*) drop; exit 1 ;; esac
   rm -f "$@" 2>"$null" || each del_one "$@"
 }
-del_one() { is_dir "$p" || words=$(rm -f "$p" 2>&1) || bad "${p%/*}"; }
+del_one() { is_dir "$p" || words=$(rm -f "$p" 2>&1) || { astray=$((n + 2)); bad "${p%/*}"; }; }
 # rmd DIR...: remove directories, the inner ones first, unless something is left in them
 rmd() {
   case "$*" in */../*) drop; exit 1 ;; esac
@@ -217,9 +218,9 @@ for f in "$S/.parts"/*; do
 done
 
 say ready "empty=$empty mover=$mover folds=$folds modes=$modes parts=$parts"
-n=0 blocks=20 over='' reuses=''
+n=0 blocks=20 astray=0 over='' reuses=''
 while :; do
-  n=$((n + 1)) dirty='' shut='' lost='' keep='' line='' whole=''
+  n=$((n + 1)) dirty='' shut='' keep='' line='' whole=''
   words=$(unpack 2>&1)
   code=$?
   # GNU tar, if it was killed, has left the rest of the archive; others do not read themselves.
@@ -240,6 +241,7 @@ while :; do
     [ ! "$over" ] || { drop; echo bye; ${run_then:+run_there "$nonce"}; exit 0; }
     echo "ok $n"
   else
+    astray=$((n + 2))
     # Modes may be refused, as by FAT; whatever else this was for, the next one is without them.
     if [ $same = -p ] && ! chmod 700 "$S" 2>"$null"; then
       same=--no-same-permissions

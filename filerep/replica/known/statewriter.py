@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from filerep.replica.known.statefile import State
     from filerep.replica.known.staterows import Remembered
 
-FORGOTTEN = "what is removed while nothing runs will not be removed at the far end"
+FORGOTTEN = (
+    "what is removed here while it is not connected will not be removed at the far end"
+)
 
 
 class Memory:
