@@ -181,7 +181,7 @@ class Filler:
             if row[0] == b".":
                 self._on_mark()
             elif row[0].endswith(b"/"):
-                self.plan.verify(row[0], again)
+                self.plan.gone.verify(row[0], again)
             elif not self._inventory.knows(directory):
                 self._inventory.wait(directory, row)
             else:

@@ -169,7 +169,7 @@ class Settling:
         """
         unseen = self._table.unseen()
         known = [path for path in unseen if not path.endswith(b"/")]
-        files = [path for path in known if not self._plan.is_there(path)]
+        files = [path for path in known if not self._plan.gone.is_there(path)]
         here = set(known).difference(files, self._failures.why)
         self._ignored = len(here)
         first = not (self.walked or self.initial_done)

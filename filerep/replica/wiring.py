@@ -114,14 +114,13 @@ class Parts:
             schedule.look_later,
             self.filler.put_off,
             reuse,
+            Twins(here.source, far.fold) if far.folds else None,
         )
-        if far.folds:
-            plan.twins = Twins(here.source, far.fold)
         if not far.keeps_modes:
             self._keep_no_modes()
         kept = here.state.path + b".mounts" if here.state else None
-        plan.hold = self.filler.hold
-        plan.away = Mounted(here.source.root, kept, tell.say).away
+        plan.gone.hold = self.filler.hold
+        plan.gone.away = Mounted(here.source.root, kept, tell.say).away
         mender = Mender(
             Undo(table),
             table,

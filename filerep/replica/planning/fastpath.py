@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from filerep.source import Source
 
 
-class Plain:
+class FastPath:
     """Looks at the files of one directory for as long as they are plain."""
 
     def __init__(
@@ -32,15 +32,16 @@ class Plain:
         failing: Container[bytes],
         claim: Callable[[bytes, Sent], None],
         reuse: Reuse,
+        gone_only: set[bytes],
     ) -> None:
+        """``gone_only`` are to be looked at only to see whether they have gone."""
         self._source = source
         self._table = table
         self._complete = complete  # is what the table has not got not there?
         self._failing = failing
         self._claim = claim
         self._reuse = reuse
-        #: To be looked at only to see whether they have gone.
-        self.gone_only: set[bytes] = set()
+        self._gone_only = gone_only
 
     def look(self, directory: bytes, paths: list[bytes], start: int, sent: Sent) -> int:
         """Look at ``paths`` from ``start`` on while they are plain; where that ends.
@@ -96,7 +97,7 @@ class Plain:
                 and (not status.st_size or tables.looks_like(value, status))
                 or path in planned
                 or path in failing
-                or path in self.gone_only
+                or path in self._gone_only
                 or path in staged
                 or name + b"/" in names
                 or self._source.is_own(path, status)

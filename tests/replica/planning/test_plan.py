@@ -178,16 +178,16 @@ def test_what_came_to_be_where_something_had_gone_is_not_sent_for_that(
 ) -> None:
     """It may be ignored by now, and then git has never listed it."""
     queue: OrderedDict[bytes, None] = OrderedDict()
-    case.plan.verify(b"new/", queue)  # which the far end has not got
+    case.plan.gone.verify(b"new/", queue)  # which the far end has not got
     assert not queue
     case.look(b"d/x")
-    case.plan.verify(b"d/", queue)
+    case.plan.gone.verify(b"d/", queue)
     os.rename(case.root / "d", case.root.parent / "away")
     (case.root / "d").write_text("secret")
     case.source.forget_directories()
     batch = case.look(b"d")
     assert not batch.members and batch.removals == [b"d"]
-    case.plan.verify(b"d/", queue)
+    case.plan.gone.verify(b"d/", queue)
     case.plan.named(b"d")  # which is a reason to send it
     assert [member.path for member in case.look(b"d").members] == [b"d"]
 
@@ -220,5 +220,5 @@ def test_a_record_that_something_has_gone_takes_nothing_back(case: Case) -> None
     (case.root / "d").write_text("a file")
     case.source.forget_directories()
     queue: OrderedDict[bytes, None] = OrderedDict({b"d": None})
-    case.plan.verify(b"d/", queue)
+    case.plan.gone.verify(b"d/", queue)
     assert [member.path for member in case.look(b"d").members] == [b"d"]

@@ -1,0 +1,159 @@
+"""What is gone here: is it to be removed over there, now or in its time, and what of ours is in it?
+
+Files go before the directories that they are in, and a directory only if it is empty then. So a
+directory that has gone, or is a file now, is looked at once more when what was in it has gone.
+"""
+
+from __future__ import annotations
+
+import stat
+
+from filerep.replica.known import table as tables
+from filerep.source import kind
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from filerep.replica.planning.deletions import Deletions
+    from filerep.replica.scheduling.inflight import Sent
+    from filerep.replica.scheduling.queues import Paths
+    from filerep.source import Source
+
+_STALE_WAIT = 0.01  # seconds
+
+
+class Gone:
+    """Finds what of ours is gone, and has it removed."""
+
+    def __init__(
+        self,
+        source: Source,
+        table: tables.Table,
+        deletes: bool,
+        complete: bool,
+        later: Callable[[bytes, float], None],
+        deletions: Deletions,
+    ) -> None:
+        self._source = source
+        self._table = table
+        self._deletes = deletes
+        self._complete = complete  # is what the table has not got not there?
+        self._later = later
+        self._deletions = deletions
+        #: To be looked at only to see whether they have gone.
+        self.only: set[bytes] = set()
+        # Were directories and are files now: what was in them goes.
+        self._in_the_way: set[bytes] = set()
+        #: Has the path gone with something that was mounted here?
+        self.away: Callable[[bytes], bool] = lambda path: False
+        #: Is it not this path's turn, which is gone? Then it is looked at again.
+        self.hold: Callable[[bytes, Sent, Paths], bool] = lambda *_: False
+
+    def verify(self, record: bytes, queue: Paths) -> None:
+        """Look at what has gone of ours at or below ``record``, files before directories.
+
+        What is there is passed over: if it changed, a record of its own says so, unless the
+        rules ignore it by now, and then it must not be sent.
+        """
+        # What is a file by the time of the look, and was none over there, is not what was
+        # named: its own record comes, if it counts.
+        self.only.update(self._verify(record, queue))
+
+    def _verify(self, record: bytes, queue: Paths) -> list[bytes]:
+        """As ``verify``; the directories among what is queued, and was not for another reason."""
+        directory = b"" if record == b"./" else record[:-1]
+        if self.away(directory):
+            return []
+        inner = []
+        for path, value in self._table.below(directory):
+            if tables.marks(value) & tables.OURS:
+                if path.endswith(b"/"):
+                    inner.append(path[:-1])
+                elif not self.is_there(path):
+                    queue[path] = None
+        if directory and (self._knows(directory) or not self._complete):
+            inner.insert(0, directory)
+        waiting = {path for path in inner if path in queue}
+        for path in reversed(inner):
+            queue.pop(path, None)
+            queue[path] = None
+        return [path for path in inner if path not in waiting | self._in_the_way]
+
+    def looked_at(self, path: bytes) -> bool:
+        """``path`` is looked at now; was that only to see whether it has gone?"""
+        self._in_the_way.discard(path)
+        if path in self.only:
+            self.only.remove(path)
+            return True
+        return False
+
+    def absent(self, path: bytes, sent: Sent, queue: Paths) -> None:
+        """Nothing is at ``path``."""
+        if not self._deletes or self.away(path):
+            return
+        full = path in self._table.directories and self._ours_below(path)
+        if full and path not in sent.emptied:
+            self._empty(path, sent, queue)
+            return
+        if self.hold(path, sent, queue):
+            self.only.add(path)
+            return
+        if full:
+            self._empty(path, sent, queue)
+        elif path in self._table.directories:
+            self._deletions.directory(path, sent)
+        if self._table.get(path) is not None or not self._complete:
+            self._deletions.file(path, sent)
+
+    def hidden(self, path: bytes, sent: Sent, queue: Paths) -> None:
+        """A file is at ``path`` that is none of ours, where it was to be seen what has gone."""
+        self.absent(path, sent, queue)
+        if path in self._table.directories:
+            self.only.add(path)  # once more when what was in it has gone
+
+    def replaced(self, path: bytes, sent: Sent, queue: Paths) -> bool:
+        """``path`` was a directory and is a file: what came from here goes first, then itself.
+
+        Does something of ours have to go yet?
+        """
+        if self._deletes and self._ours_below(path):
+            self._in_the_way.add(path)
+            if path not in sent.emptied or not self.hold(path, sent, queue):
+                self._empty(path, sent, queue)
+            return True
+        if self._deletes:
+            self._deletions.directory(path, sent)
+        self._table.remove(path)
+        return False
+
+    def _empty(self, path: bytes, sent: Sent, queue: Paths) -> None:
+        """Look at all that is ours in ``path``, no directory any more, and at it again.
+
+        RACE: what is in it may still be seen, through a descriptor that was opened before
+        it went (see `Source.forget_directories`), or wait for a listing. So once a batch,
+        as nothing else is read meanwhile; then it is looked at in a moment.
+        """
+        if path in sent.emptied:
+            self._later(path, _STALE_WAIT)
+        else:
+            sent.emptied.add(path)
+            self._verify(path + b"/", queue)
+
+    def _ours_below(self, path: bytes) -> bool:
+        return any(
+            tables.marks(value) & tables.OURS
+            for inner, value in self._table.below(path)
+            if not inner.endswith(b"/")
+        )
+
+    def _knows(self, path: bytes) -> bool:
+        table = self._table
+        return not (table.get(path) is None and table.get_directory(path) is None)
+
+    def is_there(self, path: bytes) -> bool:
+        """Is a file or symlink at ``path``? False also if it cannot be told."""
+        try:
+            return kind(self._source.look(path)) in (stat.S_IFREG, stat.S_IFLNK)
+        except OSError:
+            return False
