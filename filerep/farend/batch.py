@@ -139,7 +139,7 @@ class Shelf:
 
 
 class Stanza:
-    """``put``, ``del``, ``rmd`` or ``mod`` of ``paths``, if their directories are as thought."""
+    """``put``, ``del``, ``rmd``, ``mod`` or another verb, of ``paths``, if their directories are as thought."""
 
     __slots__ = ("verb", "paths")
 
@@ -167,9 +167,9 @@ class Batch:
         self.commands: list[bytes] = []  # what else the script does: list, hook, finish
         self.lessons: list[bytes] = []  # functions that it needs and are not there yet
         self.staged: dict[bytes, tuple[Group, bytes]] = {}  # new directories
-        # The names of paths that are called otherwise over there, see twins.py.
+        # Of paths that are to be renamed there, as one name is another's: the names they have.
+        self.spelled: list[tuple[bytes, bytes]] = []
         self.keeps = False  # whatever is in the way of a new directory
-        self.called: dict[bytes, bytes] = {}
         self.files: list[tuple[bytes, bytes]] = (
             []
         )  # for these: names in the stage, data
@@ -188,6 +188,7 @@ class Batch:
             or self.deletions
             or self.removals
             or self.modes
+            or self.spelled
             or self.commands
         )
 
@@ -222,7 +223,7 @@ class Batch:
             self._times.append(found.st_mtime_ns)
         parent, _, name = path.rpartition(b"/")
         if way is None:
-            self.shelf(parent).put(self.called.pop(path, name), path, status, target)
+            self.shelf(parent).put(name, path, status, target)
         else:
             self.shelf(parent).reuse(name, path, status, way)
 
@@ -249,6 +250,7 @@ class Batch:
         self.members = list(self.reused)
         self.directories, self._times, self.staged = [], [], {}
         self.deletions, self.removals, self.modes = [], [], []
+        self.spelled = []
         for group in self.groups.values():
             group.paths, group.inner = [], []
 

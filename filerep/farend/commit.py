@@ -52,6 +52,7 @@ class Commit:
         self.numbered = []
         batch, unfit = self._batch, self._unfit
         lines: list[bytes] = [b"# %d" % batch.number, *batch.lessons]
+        lines += self._spelling()
         released = [
             shell_quote(b"./%s/%s" % (batch.stage, one)) for one in batch.released
         ]
@@ -128,6 +129,12 @@ class Commit:
             if b".." in path and b".." in path.split(b"/"):
                 raise ValueError(f"outside of the destination: {quote(path)}")
         return first
+
+    def _spelling(self) -> Iterator[bytes]:
+        for path, old in self._batch.spelled:
+            directory, _, name = path.rpartition(b"/")
+            words = [shell_quote(old), shell_quote(name)]
+            yield self._stanza(b"spell", _chain(directory), [path], words)
 
     def _reusing(self, lines: list[bytes]) -> Iterator[bytes]:
         """Add what makes files of what is there; the stanzas that put them into place."""

@@ -219,7 +219,7 @@ class Acknowledging:
             self._flight.shake()
         if any(word in _DOUBTFUL for word, _, _ in sent.trouble):
             self._on_doubt()
-        entries, removed = sent.entries, sent.removed
+        entries, removed = [*sent.respelled, *sent.entries], sent.removed
         if void:
             entries = [pair for pair in entries if pair[0].rstrip(b"/") not in void]
             removed = [path for path in removed if path.rstrip(b"/") not in void]

@@ -104,6 +104,9 @@ class Parts:
             far.stage, schedule, flight, inventory, pace, economy, self._mark
         )
         self.filler.pieces = pieces
+        self._twins = None
+        if far.folds:
+            self._twins = Twins(here.source, far.fold, here.counting)
         plan = self.filler.plan = Plan(
             here.source,
             table,
@@ -114,7 +117,8 @@ class Parts:
             schedule.look_later,
             self.filler.put_off,
             reuse,
-            Twins(here.source, far.fold) if far.folds else None,
+            self._twins,
+            inventory.distrust,
         )
         if not far.keeps_modes:
             self._keep_no_modes()
@@ -193,6 +197,8 @@ class Parts:
         self.settling.mark()
 
     def _listed(self, data: bytes) -> None:
+        if self._twins is not None:
+            self._twins.forget()
         for directory, row in self.inventory.merge(data):
             self.schedule.bulk.add(directory, row)
         self.memory.write()

@@ -187,6 +187,16 @@ rmd() {
   rmdir "$@" 2>"$null" || each rmd_one "$@"
 }
 rmd_one() { ! is_dir "$p" || rmdir "$p" 2>"$null" || tell "kept $n $i"; }
+# spell OLD NEW: of what is in $D, where they are one name. Most systems do nothing if that is asked
+# for, and FUSE may show NEW for a while after it is gone, into which mv would go: but not once rmdir
+# has been told. RACE: a cut in between leaves a third name, and what has it as something made here.
+spell() {
+  k=1
+  while exists "$D/$2.kept-$k"; do k=$((k + 1)); done
+  mv "$D/$1" "$D/$2.kept-$k" 2>"$null" || return
+  ! is_dir "$D/$2" || rmdir "$D/$2" 2>"$null"
+  mv "$D/$2.kept-$k" "$D/$2" 2>"$null" || mv "$D/$2.kept-$k" "$D/$1" 2>"$null"
+}
 # mod MODE: of $D; a directory of somebody else's keeps the bits it has
 mod() { chmod "$1" "$D" 2>"$null" || tell "mode $n $i"; }
 # finish: not before the commit is closed; FUSE gives a name to what is removed and open.

@@ -43,6 +43,7 @@ class Inventory:
         self._wanted: dict[bytes, None] = {}
         self._asked: list[bytes] = []
         self._doubted = False
+        self._again: set[bytes] = set()  # asked for more than once
         self._waiting: dict[bytes, _Waiting] = {}
         self._ahead: dict[bytes, None] = {}  # see look_ahead
         # Digests of what showed just what was remembered, by directory.
@@ -156,13 +157,15 @@ class Inventory:
         if not directory:
             listed = [one for one in listed if not one[0].startswith(STAGE_PREFIX)]
         same = self._table.merge_listing(directory, listed)
-        if same and directory and not self._doubted:
+        remembered = not (self._doubted or directory in self._again)
+        if same and directory and remembered:
             self.confirmed[directory] = found
         return same
 
     def distrust(self, directory: bytes) -> None:
         """``directory`` holds something that it did not when it was listed."""
         self._done.pop(directory, None)
+        self._again.add(directory)  # the table says more of it than what is remembered
 
     def doubt(self) -> None:
         """The destination was changed from outside: list it anew where it is needed."""

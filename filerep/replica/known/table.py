@@ -345,6 +345,25 @@ class Table:
             if names.pop(name + b"/", None) is not None:
                 self._drop(path)
 
+    def rename(self, old: bytes, new: bytes) -> list[tuple[bytes, bytes, bytes]]:
+        """What is at ``old`` and below it has the name ``new``; of each what it was called,
+        what it is called now and its entry. Directories end in ``/``."""
+        names = self.directories[old.rpartition(b"/")[0]]
+        before, after = old.rpartition(b"/")[2], new.rpartition(b"/")[2]
+        moved = []
+        for end in (b"", b"/"):
+            if before + end in names:
+                value = names[after + end] = names.pop(before + end)
+                moved.append((old + end, new + end, value))
+        inside = [old] if old in self.directories else []
+        for path, value in self.below(old):
+            moved.append((path, new + path[len(old) :], value))
+            if path.endswith(b"/"):
+                inside.append(path[:-1])
+        for path in inside:
+            self.directories[new + path[len(old) :]] = self.directories.pop(path)
+        return moved
+
     def doubt(self, path: bytes) -> None:
         """What the far end holds at the file ``path`` is not known; it stays ours."""
         parent, _, name = path.rpartition(b"/")

@@ -6,10 +6,9 @@ from filerep.replica.known import table as tables
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from typing import Optional
 
-    from filerep.replica.planning.twins import Twins
+    from filerep.replica.planning.spelling import Spelling
     from filerep.replica.scheduling.inflight import Sent
     from filerep.replica.transfer.reuse import Reuse
 
@@ -21,21 +20,21 @@ class Deletions:
         self,
         table: tables.Table,
         complete: bool,
-        later: Callable[[bytes, float], None],
         reuse: Reuse,
-        twins: Optional[Twins],
+        spelling: Optional[Spelling],
     ) -> None:
         self._table = table
         self._complete = complete  # is what the table has not got not there?
-        self._later = later
         self._reuse = reuse
-        self._twins = twins
+        self._spelling = spelling
 
     def file(self, path: bytes, sent: Sent) -> None:
         """The file or symlink ``path`` goes."""
+        if self._spelling and self._spelling.is_renamed(path, sent):
+            return
         self._reuse.replaced(path, sent.batch)
         inside = path.rpartition(b"/")[0] in self._table.directories
-        if (inside or not self._complete) and not self._is_renamed(path):
+        if inside or not self._complete:
             sent.batch.deletions.append(path)
             sent.planned.add(path)
             sent.removed.append(path)
@@ -44,8 +43,7 @@ class Deletions:
 
     def directory(self, path: bytes, sent: Sent) -> None:
         """The directory ``path`` goes, if it is ours, with those of ours in it: all are empty."""
-        if self._is_renamed(path):
-            self._table.remove(path)
+        if self._spelling and self._spelling.is_renamed(path, sent):
             return
         value = self._table.get_directory(path)
         if value is not None and tables.marks(value) & tables.OURS:
@@ -57,13 +55,3 @@ class Deletions:
             sent.removed.append(path + b"/")
             sent.planned.add(path)
             self._table.remove(path)
-
-    def _is_renamed(self, path: bytes) -> bool:
-        """Is what is over there at ``path`` here, under a name that is the same there?"""
-        twin = self._twins.of(path) if self._twins else None
-        if twin is None:
-            return False
-        if self._table.get(twin) is not None:
-            self._table.doubt(twin)
-        self._later(twin, 0.0)
-        return True

@@ -24,6 +24,7 @@ from filerep.replica.planning.echoes import Echoes
 from filerep.replica.planning.fastpath import FastPath
 from filerep.replica.planning.gone import Gone
 from filerep.replica.planning.placing import Placing
+from filerep.replica.planning.spelling import Spelling
 from filerep.replica.planning.twins import Twins, one_name
 from filerep.replica.scheduling.inflight import NotInThisBatch
 from filerep.replica.scheduling.unreadable import LIST
@@ -64,8 +65,12 @@ class Plan:
         too_big: Callable[[bytes, os.stat_result, Optional[Way], Sent, Paths], bool],
         reuse: Reuse,
         twins: Optional[Twins] = None,
+        on_spelled: Callable[[bytes], None] = lambda path: None,
     ) -> None:
-        """``complete``: what the table has not got is not there."""
+        """``complete``: what the table has not got is not there.
+
+        ``on_spelled`` is told of a directory that gets another name, as ``twins`` have it.
+        """
         self._source = source
         self._table = table
         self._deletes = deletes
@@ -76,7 +81,10 @@ class Plan:
         self._reuse = reuse
         self._twins = twins  # where the far end folds names
         self._echoes = Echoes(source)
-        deletions = Deletions(table, complete, later, reuse, twins)
+        self._spelling = (
+            Spelling(source, table, twins, later, on_spelled) if twins else None
+        )
+        deletions = Deletions(table, complete, reuse, self._spelling)
         self.gone = Gone(source, table, deletes, complete, later, deletions)
         self._placing = Placing(
             source, table, deletes, on_error, reuse, self._echoes, deletions
@@ -135,11 +143,15 @@ class Plan:
                     return True  # it has its own time
                 if self._source.is_own(path, status):
                     return True
-                if self._twins and self._has_a_twin(path, status, sent, self._twins):
+                if self._twins and self._gives_way(path, self._twins):
                     return True
+                if self._spelling:
+                    self._spelling.spell(path, sent)
                 self._plan_file(path, status, sent, queue)
             elif found == stat.S_IFDIR:
                 assert status is not None
+                if self._spelling and not gone_only:
+                    self._spelling.spell_first(path, sent)
                 self._placing.directory(path, status, sent)
                 self._enter(path)
             else:
@@ -210,20 +222,9 @@ class Plan:
             return
         self.place(path, status, target, sent, way)
 
-    def _has_a_twin(
-        self, path: bytes, status: os.stat_result, sent: Sent, twins: Twins
-    ) -> bool:
-        """Is ``path`` not to be sent, as the far end has it by a name that is the same there?"""
+    def _gives_way(self, path: bytes, twins: Twins) -> bool:
+        """Is ``path`` not to be sent, as another that is here has its one name over there?"""
         other = twins.before(path)
         if other is not None:
             self._on_error("send", path, one_name(other))
-            return True
-        directory, _, name = path.rpartition(b"/")
-        names = self._table.directories.get(directory, {})
-        known = None if name in names else twins.known(directory, name, names)
-        value = names.get(known) if known is not None else None
-        if known is None or value is None:
-            return False
-        del names[known]
-        sent.batch.called[path] = known
-        return self._table.renamed(path, value, status)
+        return other is not None

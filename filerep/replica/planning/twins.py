@@ -1,8 +1,8 @@
 """Names that are two here and one at the far end, which does not tell case or Unicode form apart.
 
 `Readme` becomes `README` here: over there that is one file, which must not be removed under its
-old name, and keeps that name if it was there before this run. `Readme` and `README` are both
-here: only one of them can be over there, always the same, and it is told of the other.
+old name, and gets the new one. `Readme` and `README` are both here: only one of them can be over
+there, always the same, and it is told of the other.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from filerep.source import changed_meanwhile
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Collection
     from typing import Optional
 
     from filerep.source import Source
@@ -22,10 +22,19 @@ if TYPE_CHECKING:
 class Twins:
     """Looks in the source for what has the same name at the far end."""
 
-    def __init__(self, source: Source, fold: Callable[[bytes], bytes]) -> None:
-        """``fold`` makes one of all names that are one to the far end."""
+    def __init__(
+        self,
+        source: Source,
+        fold: Callable[[bytes], bytes],
+        counting: Callable[[list[bytes]], list[bytes]] = lambda paths: paths,
+    ) -> None:
+        """``fold`` makes one of all names that are one to the far end.
+
+        ``counting`` gives those of some paths that count: what does not is never over there.
+        """
         self._source = source
         self._fold = fold
+        self._counting = counting
         self._known: dict[bytes, dict[bytes, bytes]] = {}
         # Of the directory looked at last: its stamp, and its names by what they are folded to.
         self._last: tuple[bytes, int, dict[bytes, list[bytes]]] = (b"", 0, {})
@@ -38,8 +47,8 @@ class Twins:
             if not names:
                 return None
             others = [name for name in names if name != part] or names
-            found = found + b"/" + others[0] if found else others[0]
-        return None if found == path else found
+            found = _join(found, min(others))
+        return None if found == path or not self._counting([found]) else found
 
     def before(self, path: bytes) -> Optional[bytes]:
         """What is here as well, and has the one name over there, if not ``path`` has it.
@@ -49,24 +58,40 @@ class Twins:
         above = b""
         for part in path.split(b"/"):
             names = self._names(above).get(self._fold(part), [part])
-            if min(names) < part:
-                return above + b"/" + min(names) if above else min(names)
-            above = above + b"/" + part if above else part
+            others = [_join(above, name) for name in names if name < part]
+            if others:
+                counting = self._counting(others)
+                if counting:
+                    return min(counting)
+            above = _join(above, part)
         return None
 
     def known(
-        self, directory: bytes, name: bytes, there: Iterable[bytes]
+        self, directory: bytes, name: bytes, there: Collection[bytes]
     ) -> Optional[bytes]:
-        """By which other name, not used here, ``there`` has what is called ``name`` now.
+        """By which other name ``there`` has what is called ``name`` here.
 
-        ``there`` is what the far end had in ``directory`` when this was first asked.
+        ``there`` is what the far end has in ``directory``; a directory's name ends in ``/``.
         """
-        if directory not in self._known:
-            self._known[directory] = {self._fold(one): one for one in there}
-        other = self._known[directory].get(self._fold(name))
-        if other is None or other in self._names(directory).get(self._fold(name), []):
+        if name in there or name + b"/" in there:
             return None
-        return other
+        if directory not in self._known:
+            names = (one.rstrip(b"/") for one in there)
+            self._known[directory] = {self._fold(one): one for one in names}
+        known = self._known[directory]
+        other = known.setdefault(self._fold(name), name)
+        if other in there or other + b"/" in there:
+            return other
+        known[self._fold(name)] = name  # under which it is about to be there
+        return None
+
+    def spelled(self, directory: bytes, name: bytes) -> None:
+        """What was known by another name in ``directory`` has this one from now on."""
+        self._known[directory][self._fold(name)] = name
+
+    def forget(self) -> None:
+        """What the far end has may be more than was known."""
+        self._known.clear()
 
     def _names(self, directory: bytes) -> dict[bytes, list[bytes]]:
         try:
@@ -82,6 +107,10 @@ class Twins:
             if not changed_meanwhile(error):
                 raise
             return {}
+
+
+def _join(directory: bytes, name: bytes) -> bytes:
+    return directory + b"/" + name if directory else name
 
 
 def one_name(other: bytes) -> OSError:

@@ -22,6 +22,8 @@ class Sent:
         self.lot = lot  # what had failed before and is tried again with it
         self.entries: list[tuple[bytes, bytes]] = []  # put into the table
         self.removed: list[bytes] = []
+        # What the table has by another name now, and the far end, too.
+        self.respelled: list[tuple[bytes, bytes]] = []
         self.intended: list[bytes] = []  # new to the state file
         self.planned: set[bytes] = set()
         self.emptied: set[bytes] = set()  # directories looked through for it
@@ -49,6 +51,7 @@ class Sent:
             + batch.deletions
             + batch.removals
             + [directory for directory, _ in batch.modes]
+            + [path for path, _ in batch.spelled]
         )
 
 

@@ -6,7 +6,9 @@ import errno
 import os
 import time
 from collections import OrderedDict
+from collections.abc import Callable
 from pathlib import Path
+from typing import Optional
 
 import pytest
 
@@ -18,6 +20,7 @@ from filerep.farend.tools import Tools
 from filerep.replica.known import table as tables
 from filerep.replica.options import Options
 from filerep.replica.planning.plan import Plan
+from filerep.replica.planning.twins import Twins
 from filerep.replica.scheduling.inflight import Sent
 from filerep.replica.scheduling.queues import Paths
 from filerep.replica.scheduling.restless import Restless
@@ -31,7 +34,9 @@ from filerep.source import Source
 class Case:
     """A source of one directory ``d`` with the files ``x`` and ``y``, all of it sent."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(
+        self, root: Path, twins: Callable[[Source], Optional[Twins]] = lambda _: None
+    ) -> None:
         self.root = root / "source"
         (self.root / "d").mkdir(parents=True)
         self.table = tables.Table()
@@ -56,6 +61,7 @@ class Case:
             later=lambda path, wait: self.later.append(path),
             too_big=lambda *_: False,
             reuse=Reuse(self.source, self.table, self.economy),
+            twins=twins(self.source),
         )
 
     def look(self, *paths: bytes) -> Batch:

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+from test_plan import Case
+
 from filerep.farend.abilities import Far
+from filerep.farend.batch import Batch
 from filerep.replica.known import table as tables
 from filerep.replica.planning.twins import Twins
 from filerep.source import Source
@@ -49,6 +53,39 @@ def test_of_two_that_are_one_always_the_same_is_sent(tmp_path: Path) -> None:
     assert here.before(b"a/f") == b"A"
     (tmp_path / "README").unlink()
     assert here.before(b"Readme") is None
+
+
+@pytest.mark.parametrize("names", [("old", "new"), ("new", "old"), ("new",)])
+def test_what_has_another_name_here_gets_it_there_whichever_is_seen_first(
+    tmp_path: Path, names: tuple[str, ...]
+) -> None:
+    case = Case(tmp_path, lambda source: Twins(source, fold("case").fold))
+    paths = {"old": [b"d/x", b"d/y"], "new": [b"D/X", b"D/y"]}
+    (case.root / "d/x").rename(case.root / "d/X")
+    (case.root / "d").rename(case.root / "D")
+    batches: list[Batch] = []
+    waiting = [path for name in names for path in paths[name]]
+    while waiting:
+        case.later.clear()
+        batches.append(case.look(*waiting))
+        waiting = list(case.later)
+        assert len(batches) < 20
+    spelled = [pair for batch in batches for pair in batch.spelled]
+    assert spelled == [(b"D", b"d"), (b"D/X", b"x")]
+    assert not any(batch.members or batch.deletions for batch in batches)
+    assert sorted(case.table.directories[b"D"]) == [b"X", b"y"]
+    (case.root / "D/X").rename(case.root / "D/x")
+    assert case.look(b"D/x", b"D/X").spelled == [(b"D/x", b"X")]
+
+
+def test_what_does_not_count_has_no_name_there(tmp_path: Path) -> None:
+    counting = lambda paths: [path for path in paths if path != b"d/X"]
+    case = Case(tmp_path, lambda source: Twins(source, fold("case").fold, counting))
+    (case.root / "d/X").touch()  # the first of the two by name
+    assert Twins(case.source, fold("case").fold, counting).before(b"d/x") is None
+    (case.root / "d/x").unlink()
+    batch = case.look(b"d/x")
+    assert batch.deletions == [b"d/x"] and not batch.spelled and not case.later
 
 
 def test_a_time_may_be_what_a_file_system_makes_of_it() -> None:
