@@ -13,6 +13,7 @@ import sys
 
 from filerep import __version__
 from filerep.pathstream import quote
+from filerep.wrapping import is_terminal, terminal_width, wrapped
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ _REFUSALS = frozenset(
 )
 
 _LARGEST = 700_000
+_INDENT = 2  # columns, of what goes on in the next row
 
 
 class Stop(Exception):
@@ -97,8 +99,11 @@ class Command:
 
     def say(self, message: str) -> None:
         """One line on stderr; never an error of its own (stderr may be closed)."""
+        text = f"{self.program}: {message}"
+        if sys.stderr is not None and is_terminal(sys.stderr):
+            text = wrapped(text, terminal_width(sys.stderr), _INDENT)
         try:
-            sys.stderr.write(f"{self.program}: {message}\n")
+            sys.stderr.write(f"{text}\n")
             sys.stderr.flush()
         except (OSError, ValueError, AttributeError):  # AttributeError: it is None
             pass

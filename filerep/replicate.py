@@ -46,7 +46,7 @@ Options:
   --wait               Wait until the one that runs has sent all saved by now.
                        The one with the same arguments, that is. No other
                        options are needed with it.
-  --save NAME          Keep these words for @NAME.
+  --save NAME          Only keep these words, for @NAME.
   --help               Show all options; -h shows these.
 
 Options for what is copied:
@@ -216,7 +216,7 @@ def _main(run: Command, typed: Typed) -> int:
     jobs = each.jobs(run.args)
     if run.args["--save"]:
         path = profiles.save(run.args["--save"], typed.to_save)
-        run.say(f"saved {path}; `file-replicator @{run.args['--save']}` uses it")
+        run.say(f"saved {path}; start it by `file-replicator @{run.args['--save']}`")
         return command.OK
     if run.args["--wait"] or run.args["--wait-on-sync"]:
         return _wait(run, jobs)

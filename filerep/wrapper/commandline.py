@@ -129,6 +129,10 @@ class Typed:
                 mistakes.unknown_option(name, takes_value)
         if typed.lacks_value:
             mistakes.no_value(typed.lacks_value)
+        for option in typed.options:
+            name, _, value = option[0].partition("=")
+            if name == "--save":
+                mistakes.refuse_nameless(value or option[-1], typed.places)
         if not (typed.places or names.isdisjoint(_OF_ALL)):
             return typed.flat()
         if not typed.places or typed.places[0].startswith("@"):

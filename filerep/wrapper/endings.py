@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 
 from filerep import command
 from filerep.command import Stop
@@ -21,13 +22,29 @@ def one_line(text: str) -> str:
     return "".join(c if c.isprintable() else "?" for c in " ".join(text.split()))
 
 
+# What programs print behind the line that says what is wrong: how they are used, where that stands.
+_USAGE = r"\s*usage\b"
+_HELP = r".*--help\b"
+
+
 def last_line(*texts: bytes) -> str:
-    """The last line in the first of ``texts`` that has any."""
+    """The last line in the first of ``texts`` that has any, what is wrong if it can be told."""
     for text in texts:
-        lines = [line for line in text.splitlines() if line.strip()]
+        lines = [line for line in text.decode("utf-8", "replace").splitlines()]
+        lines = [line for line in lines if line.strip()]
         if lines:
-            return one_line(lines[-1].decode("utf-8", "replace"))
+            return one_line(_telling(lines))
     return ""
+
+
+def _telling(lines: list[str]) -> str:
+    for at, line in enumerate(lines):
+        if at and re.match(_USAGE, line, re.IGNORECASE):
+            lines = lines[:at]
+            break
+    while lines[1:] and re.match(_HELP, lines[-1]):
+        lines.pop()
+    return lines[0] if re.match(_USAGE, lines[0], re.IGNORECASE) else lines[-1]
 
 
 def how_ended(words: Sequence[str], status: int) -> str:

@@ -40,6 +40,15 @@ def no_value(name: str) -> NoReturn:
     raise Stop(USAGE, f"{name} needs a value behind it; see --help")
 
 
+def refuse_nameless(name: str, places: Sequence[str]) -> None:
+    """Raise ``Stop`` where --save has taken SRC_DIR for the name that was forgotten."""
+    is_source = "/" in name or os.path.isdir(name)
+    if is_source and not (places and os.path.isdir(places[0])):
+        example = f"file-replicator --save web {shown(name)} /srv/app -- ssh host sh"
+        said = f"--save needs a name for these words, in front of {quote(name)}"
+        raise Stop(USAGE, f"{said}: {example}")
+
+
 def no_profile(name: str) -> str:
     text = f"there is no {profiles.FOLDER}/{name} here or in a directory above"
     others = profiles.names()

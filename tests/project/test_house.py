@@ -17,7 +17,15 @@ FLOORS = [
     {"farend", "rules"},
     {"archive"},
 ]
-SHARED = {"command", "digest", "misnamed", "ownfiles", "pathstream", "source"}
+SHARED = {
+    "command",
+    "digest",
+    "misnamed",
+    "ownfiles",
+    "pathstream",
+    "source",
+    "wrapping",
+}
 # The same within a room: its folders, and the modules beside them ("").
 INNER = {
     "replica": [

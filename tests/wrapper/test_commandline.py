@@ -249,9 +249,7 @@ def test_what_is_saved_comes_back(project: Path, place: Path) -> None:
     (project / "my src/f").write_text("x")
     words = ["--as", "app", "--once", "my src", str(place), "bash"]
     done = run([REPLICATOR, "--save", "web", *words], cwd=project)
-    said = (
-        b"file-replicator: saved .file-replicator/web; `file-replicator @web` uses it\n"
-    )
+    said = b"file-replicator: saved .file-replicator/web; start it by `file-replicator @web`\n"
     assert (done.returncode, done.stderr) == (0, said)
     assert not os.listdir(place)
     (project / "deep").mkdir()

@@ -6,8 +6,11 @@ import os
 import signal
 from pathlib import Path
 
+import keyboard
 import pytest
 from programs import ROOT, run, running
+
+from filerep.wrapper.endings import last_line
 
 REPLICATOR = str(ROOT / "bin/file-replicator")
 
@@ -24,6 +27,18 @@ def said(*words: str) -> str:
 def pair(place: Path) -> list[str]:
     (place / "src").mkdir()
     return [str(place / "src"), str(place / "far")]
+
+
+@pytest.mark.parametrize("columns", [80, 50])
+def test_on_a_terminal_an_answer_is_broken_between_words(columns: int) -> None:
+    with keyboard.bash(columns) as typed:
+        typed.type("file-replicator my_project host:/srv; echo do''ne\n")
+        typed.shows("done")
+    text = typed.text()
+    rows = text[text.index("file-replicator: ") : text.index("done")].splitlines()
+    assert len(rows) > 1 and all(len(row) < columns for row in rows)
+    assert all(row.startswith("  ") for row in rows[1:])
+    assert " ".join(row.strip() for row in rows) == said("my_project", "host:/srv")
 
 
 def test_what_the_connection_says_on_stdout_is_its_reason(pair: list[str]) -> None:
@@ -73,8 +88,48 @@ def test_a_pattern_that_is_a_path_is_told_how_to_be_one(pair: list[str]) -> None
 def test_an_option_behind_the_command(pair: list[str]) -> None:
     line = said(*pair, "bash", "--no-replicate-on-change")
     assert line.endswith(
+        "before a shell answered: bash: --no-replicate-on-change: invalid option"
         "; options such as '--no-replicate-on-change' go before SRC_DIR"
     )
+
+
+def test_a_profile_without_a_name_is_told_so(pair: list[str], place: Path) -> None:
+    words = [*pair, "--", "ssh", "host", "sh"]
+    for line in (
+        said("--save", *words),
+        said(f"--save={pair[0]}", *words[1:]),
+        said("--save", pair[0], "--", "sh"),
+    ):
+        assert line.endswith(
+            f"--save needs a name for these words, in front of '{pair[0]}':"
+            f" file-replicator --save web {pair[0]} /srv/app -- ssh host sh"
+        )
+
+
+def test_a_profile_may_be_called_as_a_directory_is(place: Path) -> None:
+    (place / "web").mkdir()
+    words = ["--save", "web", "web", "/srv", "sh"]
+    assert run([REPLICATOR, *words], cwd=place).returncode == 0
+    assert (place / ".file-replicator/web").read_text() == "web\n/srv\n--\nsh\n"
+
+
+@pytest.mark.parametrize(
+    "text, line",
+    [
+        ("a\nb\n\n", "b"),
+        ("unknown flag: --x\nSee 'docker exec --help'.\n", "unknown flag: --x"),
+        ("unknown flag: --x\n\nUsage:  docker exec\n\nRun it\n", "unknown flag: --x"),
+        (
+            "usage: ssh [-46AaCf]\n           [-W host:port] destination\n",
+            "usage: ssh [-46AaCf]",
+        ),
+        ("See 'x --help'\n", "See 'x --help'"),
+    ],
+)
+def test_of_what_a_program_says_the_line_that_tells_is_shown(
+    text: str, line: str
+) -> None:
+    assert last_line(text.encode()) == line
 
 
 def test_a_question_that_nobody_answered_is_shown(pair: list[str]) -> None:

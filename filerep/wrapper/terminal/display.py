@@ -18,7 +18,7 @@ from filerep.command import write_all
 from filerep.pathstream import quote
 from filerep.wrapper.terminal.fartext import FarText, marked
 from filerep.wrapper.terminal.firstcopy import FirstCopy
-from filerep.wrapper.terminal.formatting import beginning, columns, duration
+from filerep.wrapper.terminal.formatting import beginning, duration
 from filerep.wrapper.terminal.reportlines import (
     Burst,
     far_line,
@@ -29,6 +29,7 @@ from filerep.wrapper.terminal.reportlines import (
     would_line,
 )
 from filerep.wrapper.terminal.screen import GREEN, RED, Screen
+from filerep.wrapping import columns
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import codecs
 import re
 
-from filerep.wrapper.terminal.formatting import columns
+from filerep.wrapping import columns
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from filerep.wrapping import columns
+
 _UNITS = ("bytes", "kB", "MB", "GB", "TB")
 _LEAST_NAME = 12  # columns: enough of a path's end to know it by
 
@@ -50,17 +52,6 @@ def files(count: int) -> str:
     return "1 file" if count == 1 else f"{count:,} files"
 
 
-def columns(text: str) -> int:
-    """How wide ``text`` is on a terminal."""
-    if text.isascii():
-        return len(text)
-    import unicodedata
-
-    wide = sum(unicodedata.east_asian_width(character) in "WF" for character in text)
-    marks = sum(unicodedata.combining(character) > 0 for character in text)
-    return len(text) + wide - marks
-
-
 def ending(name: str, width: int) -> str:
     """``name``, or of one that is wider than ``width`` as much of its end as fits."""
     if columns(name) <= width:
@@ -89,17 +80,3 @@ def bare(name: str) -> str:
     inner = name[1:-1]
     plain = all(one.isalnum() or one in "_-+.@/" for one in inner)
     return inner if inner and plain else name
-
-
-def wrapped(text: str, width: int, indent: int) -> str:
-    """``text`` in rows of ``width`` columns, all but the first indented; words stay whole."""
-    if not width or columns(text) <= width or width <= 2 * indent:
-        return text
-    rows, row = [], ""
-    for word in text.split(" "):
-        if row.strip() and columns(row) + 1 + columns(word) > width:
-            rows.append(row)
-            row = " " * indent + word
-        else:
-            row = f"{row} {word}" if row or rows else word
-    return "\n".join([*rows, row])

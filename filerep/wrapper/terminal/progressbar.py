@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from filerep.wrapper.terminal.formatting import columns, countdown, files, size, size_of
+from filerep.wrapper.terminal.formatting import countdown, files, size, size_of
+from filerep.wrapping import columns
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

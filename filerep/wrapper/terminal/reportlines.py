@@ -5,12 +5,12 @@ from __future__ import annotations
 from filerep.pathstream import gathered
 from filerep.wrapper.terminal.formatting import (
     bare,
-    columns,
     duration,
     ending,
     files,
     size,
 )
+from filerep.wrapping import columns
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -10,7 +10,8 @@ from __future__ import annotations
 import os
 import time
 
-from filerep.wrapper.terminal.formatting import beginning, columns, wrapped
+from filerep.wrapper.terminal.formatting import beginning
+from filerep.wrapping import columns, is_terminal, terminal_width, wrapped
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
 RED, GREEN, _PLAIN = "\x1b[31m", "\x1b[32m", "\x1b[0m"
 _TIME = "%H:%M:%S "
-_USUAL = 80  # columns, where the terminal does not say
 _INDENT = len("00:00:00 ")
 
 
@@ -40,29 +40,17 @@ class Screen:
         self._local_time = local_time
         self._bottom = ""  # what stands in the bottom line
         self._left = True  # of a file: does it end with a line's end?
-        self.terminal = self.coloured = False
-        self.draws = False  # is the bottom line ours?
-        self.encoding = "utf-8"
-        try:
-            if stream is not None and stream.isatty():
-                self.terminal = os.environ.get("TERM", "dumb") != "dumb"
-                self.coloured = self.terminal and not os.environ.get("NO_COLOR")
-                self.draws = self.terminal and not name
-                self.encoding = stream.encoding
-        except ValueError:
-            self._stream = None  # closed before we began
+        self.terminal = is_terminal(stream)
+        self.coloured = self.terminal and not os.environ.get("NO_COLOR")
+        self.draws = self.terminal and not name  # is the bottom line ours?
+        self.encoding = stream.encoding if stream and self.terminal else "utf-8"
 
     @property
     def width(self) -> int:
         """Columns that a line may take, 0 for as many as it takes."""
         if not self.terminal or self._stream is None:
             return 0
-        try:
-            columns = os.get_terminal_size(self._stream.fileno()).columns
-        except (OSError, ValueError):
-            columns = 0
-        # Not the last one: there some terminals go to the next row by themselves.
-        return max((columns or _USUAL) - 1, 1)
+        return terminal_width(self._stream)
 
     @property
     def room(self) -> int:

@@ -23,6 +23,7 @@ import pytest
 from programs import ROOT, Running, environment, run, running, wait_for
 from slowlink import slow_shell
 
+from filerep import wrapping
 from filerep.pathstream import gathered
 from filerep.wrapper.terminal import formatting
 from filerep.wrapper.terminal.display import Display
@@ -219,7 +220,7 @@ def test_a_burst_of_many_and_one_of_a_long_name_tells_how_many() -> None:
 def test_a_burst_fits_the_terminal(width: int) -> None:
     names = " ".join(f"{'directory/' * n}{n}.py" for n in range(1, 9))
     line = burst(batch(names, bytes=123_456)).line(width)
-    assert formatting.columns(line) <= width
+    assert wrapping.columns(line) <= width
     assert line.startswith("sent 8 files") and line.endswith("123 kB, 4.2 ms")
 
 
@@ -233,8 +234,8 @@ def test_directories_are_gathered_as_deep_as_there_is_room() -> None:
 
 
 def test_a_wide_character_takes_two_columns() -> None:
-    assert formatting.columns("データ.txt") == 10
-    assert formatting.columns("e\u0301") == 1
+    assert wrapping.columns("データ.txt") == 10
+    assert wrapping.columns("e\u0301") == 1
 
 
 def test_what_is_cut_off_is_cut_by_columns() -> None:
@@ -248,11 +249,11 @@ def test_what_is_cut_off_is_cut_by_columns() -> None:
 
 def test_long_lines_are_broken_between_words_and_indented() -> None:
     text = "00:00:00 one two three four five six"
-    assert formatting.wrapped(text, 26, 9) == (
+    assert wrapping.wrapped(text, 26, 9) == (
         "00:00:00 one two three\n         four five six"
     )
-    assert formatting.wrapped(text, 0, 9) == text
-    assert formatting.wrapped(f"00:00:00 {'x' * 40} y", 30, 9).endswith("x\n         y")
+    assert wrapping.wrapped(text, 0, 9) == text
+    assert wrapping.wrapped(f"00:00:00 {'x' * 40} y", 30, 9).endswith("x\n         y")
 
 
 def test_the_bar_says_as_much_as_leaves_it_twenty_cells() -> None:
@@ -264,14 +265,14 @@ def test_the_bar_says_as_much_as_leaves_it_twenty_cells() -> None:
     bar.update({"files": 2197, "bytes": 11e6, **told})
     for width in range(49, 130, 3):
         text = bar.text(width)
-        assert formatting.columns(text) == width
+        assert wrapping.columns(text) == width
         assert len(text.split("|")[1]) >= (20 if width >= 79 else 12)
         assert "11 of 43 MB" in text and text.startswith(" 26% |###")
     assert bar.text(79).endswith("| 11 of 43 MB, 2,197 of 6,720 files, 8 s left")
     assert bar.text(49).endswith("| 11 of 43 MB, 8 s left")
     assert bar.text(129).endswith("6,720 files, 4.0 MB/s, 8 s left")
     for width in range(20, 49):
-        assert formatting.columns(bar.text(width)) == width
+        assert wrapping.columns(bar.text(width)) == width
 
 
 def test_what_was_sent_and_what_is_left_is_told_of_an_interrupted_copy() -> None:
@@ -544,7 +545,7 @@ def test_the_first_copy_has_a_bar_and_leaves_a_line(
     with on_terminal(str(source), *slow(place), columns=columns) as (program, terminal):
         program.wait_for(lambda: terminal.has("in sync"), what=terminal.text)
         bars = [part for part in re.split("[\r\n]", terminal.text()) if "% |" in part]
-        assert bars and all(formatting.columns(part) < columns for part in bars)
+        assert bars and all(wrapping.columns(part) < columns for part in bars)
         if columns >= 50:
             cells = [part.split("|")[1] for part in bars]
             assert min(map(len, cells)) >= (20 if columns >= 80 else 12)

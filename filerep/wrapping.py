@@ -1,0 +1,55 @@
+"""How wide text is on a terminal, and a line in rows that a terminal has room for."""
+
+from __future__ import annotations
+
+import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Optional, TextIO
+
+_USUAL = 80  # columns, where the terminal does not say
+
+
+def is_terminal(stream: Optional[TextIO]) -> bool:
+    """Is ``stream`` one that knows what columns are?"""
+    try:
+        shown = stream is not None and stream.isatty()
+    except ValueError:
+        return False  # closed before we began
+    return shown and os.environ.get("TERM", "dumb") != "dumb"
+
+
+def terminal_width(stream: TextIO) -> int:
+    """Columns that a line may take on the terminal ``stream``."""
+    try:
+        found = os.get_terminal_size(stream.fileno()).columns
+    except (OSError, ValueError):
+        found = 0
+    # Not the last one: there some terminals go to the next row by themselves.
+    return max((found or _USUAL) - 1, 1)
+
+
+def columns(text: str) -> int:
+    """How wide ``text`` is on a terminal."""
+    if text.isascii():
+        return len(text)
+    import unicodedata
+
+    wide = sum(unicodedata.east_asian_width(character) in "WF" for character in text)
+    marks = sum(unicodedata.combining(character) > 0 for character in text)
+    return len(text) + wide - marks
+
+
+def wrapped(text: str, width: int, indent: int) -> str:
+    """``text`` in rows of ``width`` columns, all but the first indented; words stay whole."""
+    if not width or columns(text) <= width or width <= 2 * indent:
+        return text
+    rows, row = [], ""
+    for word in text.split(" "):
+        if row.strip() and columns(row) + 1 + columns(word) > width:
+            rows.append(row)
+            row = " " * indent + word
+        else:
+            row = f"{row} {word}" if row or rows else word
+    return "\n".join([*rows, row])
