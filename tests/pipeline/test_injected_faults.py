@@ -30,7 +30,7 @@ from operations import KINDS, Hands, draw
 from pipelines import name_of, wrong
 from programs import ROOT, Running, alive, environment, run, running, wait_for
 
-from filerep.replica.memory import FORGOTTEN
+from filerep.replica.known.statewriter import FORGOTTEN
 
 HUNT = float(os.environ.get("FILEREP_HUNT") or 0)
 
