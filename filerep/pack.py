@@ -91,7 +91,9 @@ from filerep.archive.outbuffer import SIZE, OutBuffer, widen
 from filerep.archive.worker import SHARE, Worker, usable
 from filerep.command import Command, OutputError, Stop
 from filerep.pathstream import Decoder, in_rows, normalize, quote
-from filerep.replica.known import table as tables
+from filerep.replica.known import entries
+from filerep.replica.known.table import Table
+from filerep.replica.known.unchanged import unchanged
 from filerep.source import RootGone, Source, changed_meanwhile, same
 
 TYPE_CHECKING = False
@@ -116,7 +118,7 @@ def pack(
     archive: int,
     on_error: Callable[[str, bytes, OSError], None],
     on_bad_record: Callable[[bytes, str], None],
-    table: Optional[tables.Table] = None,
+    table: Optional[Table] = None,
     state: Optional[State] = None,
 ) -> None:
     """Read a path stream from descriptor ``records``, write a tar stream to ``archive``.
@@ -154,7 +156,7 @@ class _Packer:
         write: Callable[[memoryview], None],
         on_error: Callable[[str, bytes, OSError], None],
         on_bad_record: Callable[[bytes, str], None],
-        table: Optional[tables.Table] = None,
+        table: Optional[Table] = None,
         state: Optional[State] = None,
     ) -> None:
         from filerep.misnamed import Misnamed  # not for the wire
@@ -281,7 +283,7 @@ class _Packer:
     ) -> None:
         target = os.readlink(name, dir_fd=directory)
         table = self._table
-        if table is not None and table.unchanged(path, status, target):
+        if table is not None and unchanged(table, path, status, target):
             return
         mtime_ns, kind, precise = status.st_mtime_ns, tarstream.SYMLINK, not self._first
         member = tarstream.member(
@@ -308,7 +310,7 @@ class _Packer:
         If it changed and no part of it is out yet, it is left out.
         """
         table = self._table
-        if table is not None and table.unchanged(path, status, b""):
+        if table is not None and unchanged(table, path, status, b""):
             return True
         size = status.st_size
         first = self._first
@@ -331,8 +333,8 @@ class _Packer:
             self._enter(table, path, status)
         return rested
 
-    def _enter(self, table: tables.Table, path: bytes, status: os.stat_result) -> None:
-        value = tables.entry(status, tables.OURS)
+    def _enter(self, table: Table, path: bytes, status: os.stat_result) -> None:
+        value = entries.entry(status, entries.OURS)
         table.put(path, value)
         self._entered.append((path, value))
 
@@ -421,7 +423,7 @@ def _main(run: Command) -> int:
     except OSError:  # the next file to be opened would be taken for it
         raise Stop(command.NO_INPUT, "standard input is closed") from None
     source = _open_source(root)
-    table = tables.Table() if run.args["--listing"] or run.args["--state"] else None
+    table = Table() if run.args["--listing"] or run.args["--state"] else None
     source.on_own = lambda path: run.say(
         f"{quote(path)} is written by this run itself, and left out"
     )
@@ -434,7 +436,7 @@ def _main(run: Command) -> int:
             raise Stop(command.USAGE, "will not write an archive to a terminal")
         if table is not None:
             if state is not None:
-                _tidied(run, state).enter(table, tables.OURS | tables.UNSEEN)
+                _tidied(run, state).enter(table, entries.OURS | entries.UNSEEN)
             if run.args["--listing"]:
                 _read_listing(run.args["--listing"], table)
         source.leave_out(1, 2, *([] if state is None else [state.fileno()]))
@@ -542,9 +544,10 @@ def _lost(remembered: Remembered) -> str:
     return "may not tell all that was sent" if remembered.old else ""
 
 
-def _read_listing(path: str, table: tables.Table) -> None:
+def _read_listing(path: str, table: Table) -> None:
     """Enter a whole listing; directories first, which find names before what is in them."""
     from filerep.farend import listing
+    from filerep.replica.known.merging import merge_listing
 
     try:
         with open(path, "rb") as file:
@@ -555,7 +558,7 @@ def _read_listing(path: str, table: tables.Table) -> None:
     found = listing.parse_find(data)
     for directory in sorted(found):
         if not directory or table.get_directory(directory) is not None:
-            table.merge_listing(directory, found[directory])
+            merge_listing(table, directory, found[directory])
 
 
 def _rules(run: Command, root: bytes) -> Rules:
@@ -679,12 +682,12 @@ def _either(args: Mapping[str, Any], name: str) -> Optional[bool]:
 
 def _recall(
     remembered: Remembered, state: Optional[State], far: Far, initial: bool
-) -> tables.Table:
+) -> Table:
     """The table as earlier runs have left it."""
-    table = tables.Table()
-    marks = tables.OURS | (tables.UNSEEN if initial else 0)
+    table = Table()
+    marks = entries.OURS | (entries.UNSEEN if initial else 0)
     if far.list == "none":
-        marks |= tables.UNSURE  # what became of it there since, nobody can tell
+        marks |= entries.UNSURE  # what became of it there since, nobody can tell
     if far.empty:
         if state is not None:
             state.clear()

@@ -20,6 +20,7 @@ from filerep.farend.connection import STOPPED
 from filerep.pathstream import Records, in_rows, normalize, quote
 from filerep.replica.dispatch import Departures
 from filerep.replica.filling import MOST_PATHS
+from filerep.replica.known.unchanged import unchanged
 from filerep.replica.outstanding import Outstanding
 from filerep.replica.wiring import Parts
 
@@ -190,7 +191,7 @@ class Conversation:
             return None
         if status is None or not stat.S_ISREG(status.st_mode):
             return None
-        same = self._parts.here.table.unchanged(path, status, b"")
+        same = unchanged(self._parts.here.table, path, status, b"")
         return None if same else status.st_size
 
     def _timeout(self) -> Optional[float]:

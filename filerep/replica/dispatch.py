@@ -6,7 +6,7 @@ import time
 
 from filerep.farend.shell import shell_quote
 from filerep.replica import onsync
-from filerep.replica.known import table as tables
+from filerep.replica.known import entries
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -155,7 +155,7 @@ class Departures:
     def _rehearse(self, sent: Sent) -> None:
         self._parts.reporter.rehearse(sent, self._parts.here.table)
         for directory, mode in sent.batch.directories:
-            entry = tables.directory_entry(mode, tables.OURS)
+            entry = entries.directory_entry(mode, entries.OURS)
             self._parts.here.table.put_directory(directory, entry)
 
     def run_on_sync(self) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import stat
 
+from filerep.replica.known.unchanged import unchanged
 from filerep.source import kind
 
 TYPE_CHECKING = False
@@ -61,6 +62,6 @@ class Outstanding:
             if status is None or found not in (stat.S_IFREG, stat.S_IFLNK):
                 return found != stat.S_IFDIR and table.get(path) is not None
             target = source.target(path) if found == stat.S_IFLNK else b""
-            return not table.unchanged(path, status, target)
+            return not unchanged(table, path, status, target)
         except OSError:
             return False  # that it cannot be read was told, or will be

@@ -10,7 +10,8 @@ import time
 
 from filerep.command import UNAVAILABLE, Stop
 from filerep.pathstream import quote
-from filerep.replica.known import table as tables
+from filerep.replica.known import entries
+from filerep.replica.known.table import Table, directories_above
 from filerep.replica.scheduling.failures import DISK_FULL, Failures, plainly
 from filerep.replica.undo import Undo
 
@@ -32,7 +33,7 @@ class Mender:
     def __init__(
         self,
         undo: Undo,
-        table: tables.Table,
+        table: Table,
         inventory: Inventory,
         failures: Failures,
         say: Callable[[str], None],
@@ -89,7 +90,7 @@ class Mender:
                     f" it is {quote(path + words.encode())} there now"
                 )
                 # --mirror is to find it: listed by this start, it was under its old name.
-                value = tables.directory_entry(0, tables.LISTED)
+                value = entries.directory_entry(0, entries.LISTED)
                 self._table.put_directory(path + words.encode(), value)
         # Some of it may be bad for what was lost alone: what was to make room was not removed.
         lost = any(word == "lost" for word, _, _ in sent.trouble)
@@ -135,7 +136,7 @@ class Mender:
         """
         inside = _inside(sent.paths, {path})
         self._undo.doubt(sent, inside | {path})
-        self._table.put_directory(path, tables.directory_entry(0, tables.UNSURE))
+        self._table.put_directory(path, entries.directory_entry(0, entries.UNSURE))
         self._undo.may_be_there(inside)
         self._again(inside)
         return inside
@@ -152,7 +153,7 @@ class Mender:
         """
         for path in directories:
             if any(one.startswith(path + b"/") for one in self._failures.why):
-                entry = tables.directory_entry(0, tables.OURS | tables.UNSURE)
+                entry = entries.directory_entry(0, entries.OURS | entries.UNSURE)
                 self._table.put_directory(path, entry)
             elif path in self._table.directories:
                 self._again([path])
@@ -207,6 +208,4 @@ class Mender:
 
 def _inside(paths: Iterable[bytes], tops: set[bytes]) -> set[bytes]:
     """Those of ``paths`` that are below one of ``tops``."""
-    return {
-        path for path in paths if not tops.isdisjoint(tables.directories_above(path))
-    }
+    return {path for path in paths if not tops.isdisjoint(directories_above(path))}

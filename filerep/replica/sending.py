@@ -16,7 +16,9 @@ from filerep.archive import tarstream
 from filerep.archive.outbuffer import SIZE
 from filerep.farend.batch import Batch, Member
 from filerep.farend.commit import COMMIT, Commit
-from filerep.replica.known import table as tables
+from filerep.replica.known import entries
+from filerep.replica.known.table import Table
+from filerep.replica.known.unchanged import ticks
 from filerep.replica.transfer.signature import Signer
 from filerep.source import changed_meanwhile, same
 
@@ -37,7 +39,7 @@ if TYPE_CHECKING:
 _RESTLESS_BYTES = 1 << 18  # smaller files cost nothing
 _SECOND = 1_000_000_000
 _COARSE_TICKS = 2_100_000_000  # ns; for stamps in whole seconds, or FAT's two
-_UNSURE = tables.OURS | tables.UNSURE
+_UNSURE = entries.OURS | entries.UNSURE
 
 
 class Sender:
@@ -46,7 +48,7 @@ class Sender:
     def __init__(
         self,
         source: Source,
-        table: tables.Table,
+        table: Table,
         far: Far,
         out: Output,
         economy: Economy,
@@ -60,7 +62,7 @@ class Sender:
         self._economy = economy
         self._on_error = on_error
         self._restless = restless
-        self._ticks = tables.ticks(source.device, os.uname().release)
+        self._ticks = ticks(source.device, os.uname().release)
         self._unreadable: set[bytes] = set()
         # Of what was sent last.
         self._signature: Optional[bytes] = None
@@ -83,7 +85,7 @@ class Sender:
         headers = batch.headers()
         # What is planned from here on looks at the table as it will be.
         for directory, mode in batch.directories:
-            value = tables.directory_entry(mode, tables.OURS)
+            value = entries.directory_entry(mode, entries.OURS)
             self._table.put_directory(directory, value)
             sent.entries.append((directory + b"/", value))
         entered = self._enter(sent)
@@ -150,7 +152,7 @@ class Sender:
         """Keep with what was sent of ``path``, ``value``, by what to know it again."""
         if value is None or self._table.get(path) != value:
             return
-        signed = tables.signed(value, signature)
+        signed = entries.signed(value, signature)
         self._table.put(path, signed)
         sent.entries = [
             (one, signed if one == path else other) for one, other in sent.entries
@@ -163,7 +165,7 @@ class Sender:
         """
         entered: list[tuple[Optional[bytes], Optional[bytes]]] = []
         now = time.time_ns()
-        # See table.py on ctimes that are younger than the clock that made them.
+        # See unchanged.py on ctimes that are younger than the clock that made them.
         coarse = now - _COARSE_TICKS
         young = now - self._ticks if self._ticks else 2 * now  # none is too young
         put = self._table.put
@@ -174,7 +176,7 @@ class Sender:
                 continue
             ctime = status.st_ctime_ns
             sure = ctime <= coarse or ctime % _SECOND and ctime <= young
-            value = tables.entry(status, tables.OURS if sure else _UNSURE)
+            value = entries.entry(status, entries.OURS if sure else _UNSURE)
             sent.entries.append((path, value))
             entered.append((put(path, value), value))
         return entered

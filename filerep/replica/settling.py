@@ -11,7 +11,7 @@ import time
 
 from filerep.command import UNAVAILABLE
 from filerep.pathstream import in_rows
-from filerep.replica.known import table as tables
+from filerep.replica.known.table import place
 from filerep.replica.onsync import OnSync
 from filerep.replica.planning import mirror
 from filerep.replica.transfer.economy import Refused
@@ -186,7 +186,7 @@ class Settling:
         # The inner ones first, and behind what is in them.
         for path in reversed(unseen):
             if path.endswith(b"/"):
-                bulk.add(tables.place(path)[0], [path[:-1]])
+                bulk.add(place(path)[0], [path[:-1]])
 
     def _mirror(self) -> bool:
         """Queue what only the far end has, or ask for more listings; is there any of it?"""

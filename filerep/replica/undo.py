@@ -7,7 +7,8 @@ its path is sent once more.
 
 from __future__ import annotations
 
-from filerep.replica.known import table as tables
+from filerep.replica.known import entries
+from filerep.replica.known.table import Table, directories_above
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,15 +20,13 @@ if TYPE_CHECKING:
 class Undo:
     """Doubts what the table took for done."""
 
-    def __init__(self, table: tables.Table) -> None:
+    def __init__(self, table: Table) -> None:
         self._table = table
 
     def doubt(self, sent: Sent, void: set[bytes]) -> None:
         """Doubt what was thought to be there, or gone, since this batch was sent."""
-        touched = {
-            above for path in void for above in tables.directories_above(path)
-        } | void
-        unsure = tables.directory_entry(0, tables.OURS | tables.UNSURE)
+        touched = {above for path in void for above in directories_above(path)} | void
+        unsure = entries.directory_entry(0, entries.OURS | entries.UNSURE)
         own = {path for path, _ in sent.entries}
         for directory, _ in sent.batch.directories:
             if directory not in touched:
@@ -79,11 +78,11 @@ class Undo:
         Unless a file takes the place of one that is not of the same batch, ``own``, but was
         sent since.
         """
-        for above in tables.directories_above(path):
+        for above in directories_above(path):
             if above not in own and self._table.get(above) is not None:
                 return False
-        entry = tables.directory_entry(0, tables.OURS | tables.UNSURE)
-        for above in tables.directories_above(path):
+        entry = entries.directory_entry(0, entries.OURS | entries.UNSURE)
+        for above in directories_above(path):
             if above not in self._table.directories:
                 self._table.put_directory(above, entry)
         return True
@@ -92,5 +91,5 @@ class Undo:
         return [
             path
             for path, value in self._table.below(directory)
-            if tables.marks(value) & tables.OURS and not path.endswith(b"/")
+            if entries.marks(value) & entries.OURS and not path.endswith(b"/")
         ]

@@ -22,7 +22,8 @@ from filerep.farend import listing
 from filerep.farend.batch import Batch
 from filerep.farend.commit import Commit
 from filerep.pathstream import inside
-from filerep.replica.known import table as tables
+from filerep.replica.known.merging import merge_listing
+from filerep.replica.known.table import Table
 from filerep.source import Source
 from filerep.wrapper import bootstrap
 
@@ -50,8 +51,8 @@ def test_a_far_end_that_lists_what_is_no_name_is_not_believed() -> None:
 def test_a_number_that_no_file_system_has_is_not_believed(number: bytes) -> None:
     for fields in (b"f %s 1 1.0 x", b"f 644 %s 1.0 x", b"f 644 1 %s.0 x"):
         for one in listing.parse("find", fields % number + b"\0\0"):
-            table = tables.Table()
-            table.merge_listing(b"", [one])
+            table = Table()
+            merge_listing(table, b"", [one])
             assert table.get(b"x")
 
 
@@ -74,11 +75,11 @@ def test_of_a_spoilt_listing_names_and_numbers_are_taken_or_nothing(form: str) -
         data = LISTINGS[form]
         for _ in range(dice.randrange(1, 4)):
             data = spoil(data, dice) or b"x"
-        table = tables.Table()
+        table = Table()
         with at_most(32 << 20):
             listing.find_end(form, data, dice.randrange(len(data)))
             for body in listing.bodies(form, data).values():
-                table.merge_listing(b"", listing.parse(form, body))
+                merge_listing(table, b"", listing.parse(form, body))
             listing.parse_find(data)
         for path, _ in table.below(b""):
             assert inside(path) and b"/" not in path[:-1]

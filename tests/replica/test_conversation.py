@@ -21,8 +21,7 @@ from pathlib import Path
 import pytest
 from programs import ROOT, environment, read_until, wait_for
 
-from filerep.replica.known import statefile, staterows
-from filerep.replica.known import table as tables
+from filerep.replica.known import entries, statefile, staterows
 from filerep.replica.scheduling import failures
 
 FAR = "stage=.filerep-x tar=gnu list=find empty=1"
@@ -144,7 +143,7 @@ def test_what_is_under_way_is_remembered_before_it_is_answered(pack: Pack) -> No
     assert b"d/f" in pack.batch()
     kept = pack.cut()
     assert kept.keys() == {b"d/", b"d/f"}
-    assert tables.marks(kept[b"d/f"]) & tables.UNSURE
+    assert entries.marks(kept[b"d/f"]) & entries.UNSURE
 
 
 def test_an_answer_does_not_forget_what_is_sent_again(pack: Pack) -> None:

@@ -19,7 +19,8 @@ from filerep.farend.abilities import Far, heard
 from filerep.farend.answers import Answers, understood
 from filerep.farend.connection import Connection, Output
 from filerep.replica.conversation import Conversation
-from filerep.replica.known import table as tables
+from filerep.replica.known import entries
+from filerep.replica.known.table import Table
 from filerep.replica.options import Here, Options, Tell
 from filerep.source import Source
 
@@ -107,9 +108,9 @@ def listed(dice: random.Random) -> bytes:
 
 def converse(source: Source, status: os.stat_result, dice: random.Random) -> set[bytes]:
     """One connection to such a far end; what it was told to remove."""
-    table = tables.Table()
+    table = Table()
     for path in HERE + GONE:
-        table.put(path, tables.entry(status, tables.OURS | tables.UNSEEN))
+        table.put(path, entries.entry(status, entries.OURS | entries.UNSEEN))
     far = Far("stage=.filerep-x-1 tar=gnu list=find empty=%d" % (dice.random() < 0.2))
     answer, into = os.pipe()
     urgent, names = os.pipe()

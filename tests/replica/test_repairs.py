@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from filerep.farend.batch import Batch, Stanza
-from filerep.replica.known import table as tables
+from filerep.replica.known import entries
+from filerep.replica.known.table import Table
 from filerep.replica.repairs import Mender
 from filerep.replica.scheduling.inflight import Sent
 from filerep.replica.transfer.retained import Retained
@@ -20,11 +21,11 @@ class Case:
     """A table, what is retained, and a batch of one directory ``d`` that is not answered."""
 
     def __init__(self) -> None:
-        self.table = tables.Table()
+        self.table = Table()
         self.retained = Retained()
         self.again: list[bytes] = []
         self.sent = Sent(Batch(b".filerep-x"))
-        self.sent.entries = [(b"d/", tables.directory_entry(0o755, tables.OURS))]
+        self.sent.entries = [(b"d/", entries.directory_entry(0o755, entries.OURS))]
         self.table.put_directory(b"d", self.sent.entries[0][1])
 
     def mend(self, word: str, verb: bytes, path: bytes, directory: bytes) -> set[bytes]:
@@ -51,7 +52,7 @@ class Case:
 @pytest.fixture
 def value(tmp_path: Path) -> bytes:
     (tmp_path / "f").touch()
-    return tables.entry(os.lstat(tmp_path / "f"), tables.OURS)
+    return entries.entry(os.lstat(tmp_path / "f"), entries.OURS)
 
 
 def test_a_wrong_guess_in_a_new_directory_is_forgotten_alone(value: bytes) -> None:
@@ -65,14 +66,14 @@ def test_a_wrong_guess_in_a_new_directory_is_forgotten_alone(value: bytes) -> No
     assert case.again == [b"d/guess"]
     assert case.table.get(b"d/other") == value
     guessed = case.table.get(b"d/guess")
-    assert guessed and tables.marks(guessed) & tables.UNSURE
+    assert guessed and entries.marks(guessed) & entries.UNSURE
 
 
 def test_what_is_not_retained_after_all_is_not_looked_for_again(value: bytes) -> None:
     # A link in a directory's place over there: nothing could be retained from it, and the
     # file was to be made of that for ever.
     case = Case()
-    case.retained.add(b"gone/f", tables.signed(value, b"signature"), case.sent.batch)
+    case.retained.add(b"gone/f", entries.signed(value, b"signature"), case.sent.batch)
     assert case.retained.find(b"d/f", 0, b"signature")
     case.sent.entries.append((b"d/f", value))
     case.table.put(b"d/f", value)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import stat
 
-from filerep.replica.known import table as tables
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from filerep.farend.listing import Listed

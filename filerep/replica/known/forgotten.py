@@ -12,7 +12,8 @@ Where both agree, as they nearly always do, nothing is asked of the far end.
 
 from __future__ import annotations
 
-from filerep.replica.known import table as tables
+from filerep.replica.known import entries
+from filerep.replica.known.table import Table, directories_above
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ class Audit:
     def __init__(
         self,
         source: Source,
-        table: tables.Table,
+        table: Table,
         memory: Memory,
         inventory: Inventory,
         clock: Callable[[], float],
@@ -72,10 +73,10 @@ class Audit:
         found = list(self._forgotten())
         for directory, name, value in found:
             self._make(directory)
-            bits = tables.marks(value) | tables.UNSEEN | tables.OLD
-            self._table.directories[directory][name] = tables.marked(value, bits)
+            bits = entries.marks(value) | entries.UNSEEN | entries.OLD
+            self._table.directories[directory][name] = entries.marked(value, bits)
         for directory in {directory for directory, _, _ in found}:
-            for one in (b"", *tables.directories_above(directory), directory):
+            for one in (b"", *directories_above(directory), directory):
                 self._inventory.distrust(one)
             self._inventory.ask(directory)
         return bool(found)
@@ -88,7 +89,7 @@ class Audit:
         for directory, row in kept.rows.items():
             known = self._table.directories.get(directory, {})
             for name, value in row.items():
-                if name in known or tables.marks(value) & tables.UNSURE:
+                if name in known or entries.marks(value) & entries.UNSURE:
                     continue
                 path = directory + b"/" + name if directory else name
                 if path not in self._sought and self._is_gone(path.rstrip(b"/")):
@@ -103,7 +104,7 @@ class Audit:
 
     def _make(self, directory: bytes) -> None:
         """Have rows for ``directory``, as long as no listing shows what is there."""
-        entry = tables.directory_entry(0, tables.UNSURE)
-        for one in (*tables.directories_above(directory), directory):
+        entry = entries.directory_entry(0, entries.UNSURE)
+        for one in (*directories_above(directory), directory):
             if one and one not in self._table.directories:
                 self._table.put_directory(one, entry)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from filerep.digest import digest
 from filerep.farend import listing
+from filerep.replica.known.merging import merge_listing
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -156,7 +157,7 @@ class Inventory:
         listed = listing.parse(self._far.list, body)
         if not directory:
             listed = [one for one in listed if not one[0].startswith(STAGE_PREFIX)]
-        same = self._table.merge_listing(directory, listed)
+        same = merge_listing(self._table, directory, listed)
         remembered = not (self._doubted or directory in self._again)
         if same and directory and remembered:
             self.confirmed[directory] = found

@@ -38,7 +38,7 @@ wrote last. It has ended in order, with so many frames. Or it is under way, or w
 loses nothing that was written unless the machine stopped as well: so the mark names the
 machine's start. Or it could not write any more, as on a full disk. Where that, a number or a
 checksum tells that something may be missing, nothing can be said for sure of the rest either,
-as a later removal of it may be what is missing: all of it is OLD then (see table.py), and
+as a later removal of it may be what is missing: all of it is OLD then (see entries.py), and
 the damaged frames are left out.
 """
 
@@ -49,8 +49,7 @@ import os
 
 from filerep import ownfiles
 from filerep.ownfiles import Held
-from filerep.replica.known import stateframes, staterows
-from filerep.replica.known import table as tables
+from filerep.replica.known import entries, stateframes, staterows
 from filerep.replica.known.staterows import Remembered
 
 TYPE_CHECKING = False
@@ -201,8 +200,8 @@ class State:
         found = _joined(staterows.REMOVED, removed)
         for some in _by_width(put):
             for paths in _portions(some):
-                entries = [some[path] for path in paths]
-                found.append((staterows.PUT, staterows.put(paths, entries)))
+                values = [some[path] for path in paths]
+                found.append((staterows.PUT, staterows.put(paths, values)))
         self._write(found)
 
     def confirm(self, digests: dict[bytes, bytes]) -> None:
@@ -269,7 +268,7 @@ def _joined(kind: bytes, paths: Sequence[bytes]) -> list[tuple[bytes, bytes]]:
 
 def _portions(paths: Sequence[bytes] | dict[bytes, bytes]) -> Iterator[list[bytes]]:
     """``paths``, but for those that are too long to be remembered, as much as a frame holds."""
-    size = sum(map(len, paths)) + tables.ENTRY_BYTES * len(paths)
+    size = sum(map(len, paths)) + entries.ENTRY_BYTES * len(paths)
     if size <= staterows.MOST_PATH:  # as nearly always
         if paths:
             yield list(paths)
@@ -281,7 +280,7 @@ def _portions(paths: Sequence[bytes] | dict[bytes, bytes]) -> Iterator[list[byte
         if length > staterows.MOST_PATH:
             continue
         some.append(path)
-        size += length + tables.ENTRY_BYTES
+        size += length + entries.ENTRY_BYTES
         if size > _MOST_BYTES:
             yield some
             some, size = [], 0
@@ -298,7 +297,7 @@ def _lasting(paths: Sequence[bytes]) -> int:
     if not paths:
         return 0
     heads = 2 * stateframes.FRAME_BYTES + staterows.HEAD_BYTES
-    return heads + 2 * sum(map(len, paths)) + (2 + tables.ENTRY_BYTES) * len(paths)
+    return heads + 2 * sum(map(len, paths)) + (2 + entries.ENTRY_BYTES) * len(paths)
 
 
 def _write_all(fd: int, data: bytes, at: int) -> None:

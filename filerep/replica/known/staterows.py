@@ -8,9 +8,9 @@ from itertools import islice
 
 from filerep.digest import BYTES as DIGEST_BYTES
 from filerep.pathstream import inside, is_name
-from filerep.replica.known import stateframes
-from filerep.replica.known import table as tables
+from filerep.replica.known import entries, stateframes
 from filerep.replica.known.stateframes import Frames
+from filerep.replica.known.table import Table, place
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,13 +23,13 @@ _PUT_HEAD = struct.Struct("<BI")  # width of an entry, entries
 _ROWS_HEAD = struct.Struct("<BII")  # width, rows, bytes of their directories
 _COUNT = struct.Struct("<I")
 _NO_DIGEST = bytes(DIGEST_BYTES)
-_OURS_UNSEEN = bytes((tables.OURS | tables.UNSEEN,))
+_OURS_UNSEEN = bytes((entries.OURS | entries.UNSEEN,))
 _MARKS = {
-    tables.OURS | listed | unsure | unseen | old
-    for listed in (0, tables.LISTED)
-    for unsure in (0, tables.UNSURE)
-    for unseen in (0, tables.UNSEEN)
-    for old in (0, tables.OLD)
+    entries.OURS | listed | unsure | unseen | old
+    for listed in (0, entries.LISTED)
+    for unsure in (0, entries.UNSURE)
+    for unseen in (0, entries.UNSEEN)
+    for old in (0, entries.OLD)
 }
 
 # Bounds for what was not written by us. Longer paths are not remembered.
@@ -42,10 +42,10 @@ _MOST_NAMES = 20_000
 HEAD_BYTES = _PUT_HEAD.size  # in front of the entries of a PUT
 
 
-def put(paths: list[bytes], entries: list[bytes]) -> bytes:
+def put(paths: list[bytes], values: list[bytes]) -> bytes:
     """What a PUT holds; all entries have one length."""
-    head = _PUT_HEAD.pack(len(entries[0]), len(entries))
-    return b"%s%s%s" % (head, b"".join(entries), b"\0".join(paths))
+    head = _PUT_HEAD.pack(len(values[0]), len(values))
+    return b"%s%s%s" % (head, b"".join(values), b"\0".join(paths))
 
 
 def shown(digests: dict[bytes, bytes]) -> bytes:
@@ -76,7 +76,7 @@ class Remembered:
         if self.about:
             self.count = 1
             yield stateframes.frame(ABOUT, self.about, 0)
-        for width in tables.WIDTHS:
+        for width in entries.WIDTHS:
             some: list[tuple[bytes, list[bytes]]] = []
             waiting = 0
             for directory, row in self.rows.items():
@@ -104,13 +104,13 @@ class Remembered:
         self.count += 1
         return stateframes.frame(ROWS, b"".join(pieces), self.count - 1)
 
-    def enter(self, into: tables.Table, marks: int) -> None:
+    def enter(self, into: Table, marks: int) -> None:
         """Put it into a table that is empty, with ``marks``."""
         for directory, row in self.rows.items():
-            if marks != tables.OURS | tables.UNSEEN:
+            if marks != entries.OURS | entries.UNSEEN:
                 for name, value in row.items():
-                    sure = tables.marks(value) & (tables.UNSURE | tables.OLD)
-                    row[name] = tables.marked(value, marks | sure)
+                    sure = entries.marks(value) & (entries.UNSURE | entries.OLD)
+                    row[name] = entries.marked(value, marks | sure)
             into.put_row(directory, row)
         into.digests = self.digests
 
@@ -120,7 +120,7 @@ class Remembered:
         self.digests.clear()
         for row in self.rows.values():
             for name, value in row.items():
-                row[name] = tables.marked(value, tables.marks(value) | tables.OLD)
+                row[name] = entries.marked(value, entries.marks(value) | entries.OLD)
 
 
 def read(fd: int) -> Remembered:
@@ -177,7 +177,7 @@ class _Reader:
                 self._removed(data)
             elif kind == INTENDED:
                 for row, name, _ in self._places(data, data.split(b"\0")):
-                    row.setdefault(name, tables.UNSEEN_DOUBTED)
+                    row.setdefault(name, entries.UNSEEN_DOUBTED)
             elif kind == SHOWN:
                 self._shown(data)
             elif kind == ABOUT:
@@ -187,7 +187,7 @@ class _Reader:
 
     def _put(self, data: bytes) -> None:
         width, count = _PUT_HEAD.unpack_from(data)
-        if width not in tables.WIDTHS:
+        if width not in entries.WIDTHS:
             return
         stop = _PUT_HEAD.size + width * count
         values = _entries(data, _PUT_HEAD.size, stop, width)
@@ -211,7 +211,7 @@ class _Reader:
                 self._kept.damaged += 1
                 continue
             if path.endswith(b"/"):
-                parent, name = tables.place(path)
+                parent, name = place(path)
             else:
                 parent, _, name = path.rpartition(b"/")
             if parent != last:
@@ -225,7 +225,7 @@ class _Reader:
 
     def _removed(self, data: bytes) -> None:
         for path in data.split(b"\0"):
-            parent, name = tables.place(path)
+            parent, name = place(path)
             self._kept.digests.pop(parent, None)
             self._kept.rows.get(parent, {}).pop(name, None)
 
@@ -240,7 +240,7 @@ class _Reader:
 
     def _rows(self, data: bytes) -> None:
         width, count, length = _ROWS_HEAD.unpack_from(data)
-        if width not in tables.WIDTHS:
+        if width not in entries.WIDTHS:
             return
         at = _ROWS_HEAD.size + count * _COUNT.size
         counts = [one for (one,) in _COUNT.iter_unpack(data[_ROWS_HEAD.size : at])]
@@ -305,14 +305,14 @@ def _entries(data: bytes, start: int, stop: int, width: int) -> Sequence[bytes]:
     marks = set(data[start + width - 1 : stop : width])
     if not marks <= _MARKS:
         raise ValueError
-    if marks == {tables.OURS}:
+    if marks == {entries.OURS}:
         form = struct.Struct(f"{width - 1}sx" * ((stop - start) // width))
         return [one + _OURS_UNSEEN for one in form.unpack_from(data, start)]
     values = _pieces(data, start, stop, width)
-    if all(bits & tables.UNSEEN for bits in marks):
+    if all(bits & entries.UNSEEN for bits in marks):
         return values
     return [
-        tables.marked(value, tables.marks(value) | tables.UNSEEN) for value in values
+        entries.marked(value, entries.marks(value) | entries.UNSEEN) for value in values
     ]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from filerep.replica.known import table as tables
+from filerep.replica.known import entries
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -45,18 +45,18 @@ class Memory:
 
     def write(
         self,
-        entries: Sequence[tuple[bytes, bytes]] = (),
+        arrived: Sequence[tuple[bytes, bytes]] = (),
         removed: Sequence[bytes] = (),
         intended: Sequence[bytes] = (),
         grown: Sequence[bytes] = (),
     ) -> None:
-        """Remember that ``intended`` are about to be sent, that ``entries`` are over there,
+        """Remember that ``intended`` are about to be sent, that ``arrived`` are over there,
         of which ``grown`` are new, and ``removed`` are not."""
         if self._state is None:
             return
         try:
             self._state.intend(intended)
-            bare = [(path, tables.signed(value, b"")) for path, value in entries]
+            bare = [(path, entries.signed(value, b"")) for path, value in arrived]
             self._state.append(bare, list(removed), grown)
             self._state.confirm(self._confirmed)
             self._confirmed.clear()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from filerep.replica.known import table as tables
+from filerep.replica.known import entries
+from filerep.replica.known.table import Table
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ class Deletions:
 
     def __init__(
         self,
-        table: tables.Table,
+        table: Table,
         complete: bool,
         reuse: Reuse,
         spelling: Optional[Spelling],
@@ -46,9 +47,9 @@ class Deletions:
         if self._spelling and self._spelling.is_renamed(path, sent):
             return
         value = self._table.get_directory(path)
-        if value is not None and tables.marks(value) & tables.OURS:
+        if value is not None and entries.marks(value) & entries.OURS:
             for inner, mark in self._table.below(path):
-                if inner.endswith(b"/") and tables.marks(mark) & tables.OURS:
+                if inner.endswith(b"/") and entries.marks(mark) & entries.OURS:
                     sent.batch.removals.append(inner[:-1])
                     sent.removed.append(inner)
             sent.batch.removals.append(path)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 
 from filerep.digest import digest
-from filerep.replica.known import table as tables
+from filerep.replica.known import entries
 from filerep.source import same
 
 TYPE_CHECKING = False
@@ -38,7 +38,7 @@ class Echoes:
 
         ``value`` is what the far end has, which looks the same. Raises OSError.
         """
-        if not tables.looks_like(value, status) or status.st_size > _MOST_BYTES:
+        if not entries.looks_like(value, status) or status.st_size > _MOST_BYTES:
             return False
         found = self._digest(path, status)
         if found is None:

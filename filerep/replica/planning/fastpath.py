@@ -9,8 +9,10 @@ import os
 import stat
 
 from filerep.farend.batch import directory_mode
-from filerep.replica.known import table as tables
+from filerep.replica.known import entries
 from filerep.replica.known.inventory import STAGE_PREFIX
+from filerep.replica.known.table import Table
+from filerep.replica.known.unchanged import same_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,7 +29,7 @@ class FastPath:
     def __init__(
         self,
         source: Source,
-        table: tables.Table,
+        table: Table,
         complete: bool,
         failing: Container[bytes],
         claim: Callable[[bytes, Sent], None],
@@ -85,7 +87,7 @@ class FastPath:
             if (
                 value is not None
                 and not checks
-                and self._table.same_file(names, name, path, value, status)
+                and same_file(self._table, names, name, path, value, status)
             ):
                 done += 1
                 continue
@@ -94,7 +96,7 @@ class FastPath:
                 or status.st_size > batch.limit
                 or thinks
                 or value is not None
-                and (not status.st_size or tables.looks_like(value, status))
+                and (not status.st_size or entries.looks_like(value, status))
                 or path in planned
                 or path in failing
                 or path in self._gone_only
@@ -109,7 +111,7 @@ class FastPath:
                 shelf = batch.shelf(directory)
             shelf.put(name, path, status)
             planned.add(path)
-            if value is None or not value[-1] & tables.OURS:
+            if value is None or not value[-1] & entries.OURS:
                 sent.intended.append(path)
             done += 1
             room -= status.st_size
@@ -131,9 +133,9 @@ class FastPath:
     def _see(self, directory: bytes, fd: int) -> None:
         """``directory``, open as ``fd``, is there; if it is as remembered, that was all."""
         value = self._table.get_directory(directory)
-        if value is None or tables.marks(value) != tables.OURS | tables.UNSEEN:
+        if value is None or entries.marks(value) != entries.OURS | entries.UNSEEN:
             return
-        if directory_mode(os.fstat(fd)) == tables.mode_of(value) & 0o1777:
+        if directory_mode(os.fstat(fd)) == entries.mode_of(value) & 0o1777:
             self._table.see_directory(directory)
 
     def altered(self, directory: bytes, paths: list[bytes]) -> list[bytes]:
@@ -154,8 +156,8 @@ class FastPath:
                 status = os.stat(name, dir_fd=fd, follow_symlinks=False)
             except OSError:
                 value = None
-            if value is None or not self._table.same_file(
-                names, name, path, value, status
+            if value is None or not same_file(
+                self._table, names, name, path, value, status
             ):
                 altered.append(path)
         self._see(directory, fd)

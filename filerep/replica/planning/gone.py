@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import stat
 
-from filerep.replica.known import table as tables
+from filerep.replica.known import entries
+from filerep.replica.known.table import Table
 from filerep.source import kind
 
 TYPE_CHECKING = False
@@ -29,7 +30,7 @@ class Gone:
     def __init__(
         self,
         source: Source,
-        table: tables.Table,
+        table: Table,
         deletes: bool,
         complete: bool,
         later: Callable[[bytes, float], None],
@@ -67,7 +68,7 @@ class Gone:
             return []
         inner = []
         for path, value in self._table.below(directory):
-            if tables.marks(value) & tables.OURS:
+            if entries.marks(value) & entries.OURS:
                 if path.endswith(b"/"):
                     inner.append(path[:-1])
                 elif not self.is_there(path):
@@ -142,7 +143,7 @@ class Gone:
 
     def _ours_below(self, path: bytes) -> bool:
         return any(
-            tables.marks(value) & tables.OURS
+            entries.marks(value) & entries.OURS
             for inner, value in self._table.below(path)
             if not inner.endswith(b"/")
         )

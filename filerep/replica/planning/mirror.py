@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from filerep.replica.known import table as tables
+from filerep.replica.known import entries
+from filerep.replica.known.table import Table
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     from filerep.source import Source
 
 
-def links(table: tables.Table, rules: Rules, source: Source) -> dict[bytes, Rules]:
+def links(table: Table, rules: Rules, source: Source) -> dict[bytes, Rules]:
     """The rules of each directory at the far end in which anything counts."""
     found = {b"": rules}
     for path, _ in table.below(b""):
@@ -33,7 +34,7 @@ def _enter(above: Rules, path: bytes, name: bytes, source: Source) -> Rules:
 
 
 def victims(
-    table: tables.Table, rules: dict[bytes, Rules], source: Source
+    table: Table, rules: dict[bytes, Rules], source: Source
 ) -> tuple[list[bytes], int, int]:
     """Paths only the far end has, the inner first; how many are files; of how many files.
 
@@ -47,7 +48,7 @@ def victims(
         files += not directory
         parent, _, name = path.rstrip(b"/").rpartition(b"/")
         link = rules.get(parent)
-        if tables.marks(value) & tables.OURS or link is None:
+        if entries.marks(value) & entries.OURS or link is None:
             continue
         if link.counts(name, directory) and _gone(source, path.rstrip(b"/")):
             paths.append(path)
@@ -62,16 +63,16 @@ def _gone(source: Source, path: bytes) -> bool:
         return False
 
 
-def claim(table: tables.Table, paths: list[bytes]) -> None:
+def claim(table: Table, paths: list[bytes]) -> None:
     """Make ``paths`` ours, so that they are removed as if the source had had them."""
     for path in paths:
         if path.endswith(b"/"):
             value = table.get_directory(path[:-1])
             if value is not None:
-                value = tables.marked(value, tables.marks(value) | tables.OURS)
+                value = entries.marked(value, entries.marks(value) | entries.OURS)
                 table.put_directory(path[:-1], value)
         else:
             value = table.get(path)
             if value is not None:
-                value = tables.marked(value, tables.marks(value) | tables.OURS)
+                value = entries.marked(value, entries.marks(value) | entries.OURS)
                 table.put(path, value)

@@ -10,7 +10,8 @@ import os
 import stat
 
 from filerep.farend.batch import directory_mode
-from filerep.replica.known import table as tables
+from filerep.replica.known import entries
+from filerep.replica.known.table import Table
 from filerep.replica.scheduling.inflight import NotInThisBatch
 from filerep.source import kind
 
@@ -33,7 +34,7 @@ class Placing:
     def __init__(
         self,
         source: Source,
-        table: tables.Table,
+        table: Table,
         deletes: bool,
         on_error: Callable[[str, bytes, OSError], None],
         reuse: Reuse,
@@ -121,16 +122,16 @@ class Placing:
         if self._table.get(path) is not None and self._deletes:
             self._deletions.file(path, sent)
         value = self._table.get_directory(path)
-        if value is None or not tables.marks(value) & tables.OURS:
+        if value is None or not entries.marks(value) & entries.OURS:
             return
         mode = directory_mode(status)
-        if tables.marks(value) & tables.UNSEEN:
-            value = tables.marked(value, tables.marks(value) & ~tables.UNSEEN)
+        if entries.marks(value) & entries.UNSEEN:
+            value = entries.marked(value, entries.marks(value) & ~entries.UNSEEN)
             self._table.put_directory(path, value)
-        if tables.marks(value) & tables.UNSURE or (
-            self._table.keeps_modes and tables.mode_of(value) & 0o1777 != mode
+        if entries.marks(value) & entries.UNSURE or (
+            self._table.keeps_modes and entries.mode_of(value) & 0o1777 != mode
         ):
-            value = tables.directory_entry(mode, tables.OURS)
+            value = entries.directory_entry(mode, entries.OURS)
             self._table.put_directory(path, value)
             sent.entries.append((path + b"/", value))
             if self._table.keeps_modes:

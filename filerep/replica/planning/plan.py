@@ -17,8 +17,10 @@ import os
 import stat
 import time
 
-from filerep.replica.known import table as tables
+from filerep.replica.known import entries
 from filerep.replica.known.inventory import STAGE_PREFIX
+from filerep.replica.known.table import Table
+from filerep.replica.known.unchanged import unchanged
 from filerep.replica.planning.deletions import Deletions
 from filerep.replica.planning.echoes import Echoes
 from filerep.replica.planning.fastpath import FastPath
@@ -56,7 +58,7 @@ class Plan:
     def __init__(
         self,
         source: Source,
-        table: tables.Table,
+        table: Table,
         deletes: bool,
         complete: bool,
         failing: Container[bytes],
@@ -184,7 +186,7 @@ class Plan:
         target = b""
         if link:
             target = self._source.target(path)
-        if self._table.unchanged(path, status, target):
+        if unchanged(self._table, path, status, target):
             self._placing.claim(path, sent)
             if link or not self._reuse.checks:
                 return
@@ -199,7 +201,7 @@ class Plan:
         if not link and status.st_size == 0:
             before = self._table.get(path)
             age = time.time_ns() - status.st_mtime_ns
-            if before is not None and tables.size_of(before) and 0 <= age < 5e7:
+            if before is not None and entries.size_of(before) and 0 <= age < 5e7:
                 # Emptied a moment ago: most programs that save in place write next.
                 self._later(path, EMPTIED_WAIT)
                 return
@@ -207,7 +209,7 @@ class Plan:
         value = self._table.get(path)
         known = way is None and not link and value is not None
         if known and value and self._echoes.heard(path, status, value):
-            value = tables.entry(status, tables.OURS)
+            value = entries.entry(status, entries.OURS)
             self._table.put(path, value)
             self._table.adopted.append((path, value))
             self._placing.claim(path, sent)

@@ -6,7 +6,9 @@ What was known by the old one is known by the new one from then on, and nothing 
 
 from __future__ import annotations
 
-from filerep.replica.known import table as tables
+from filerep.replica.known import entries
+from filerep.replica.known.table import Table
+from filerep.replica.known.unchanged import renamed
 from filerep.replica.scheduling.inflight import NotInThisBatch
 
 TYPE_CHECKING = False
@@ -24,7 +26,7 @@ class Spelling:
     def __init__(
         self,
         source: Source,
-        table: tables.Table,
+        table: Table,
         twins: Twins,
         later: Callable[[bytes, float], None],
         on_directory: Callable[[bytes], None],
@@ -83,9 +85,9 @@ class Spelling:
         moved = self._table.rename(before, path)
         value, status = self._table.get(path), self._source.look(path)
         if value is not None and status is not None:
-            self._table.renamed(path, value, status)
+            renamed(self._table, path, value, status)
         for was, now, entry in moved:
-            if not tables.marks(entry) & tables.OURS:
+            if not entries.marks(entry) & entries.OURS:
                 continue  # nothing is remembered of it
             sent.removed.append(was)
             sent.intended.append(now)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
-from filerep.replica.known import table as tables
+from filerep.replica.known import entries
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -49,10 +49,10 @@ class Retained:
 
     def add(self, path: bytes, value: Optional[bytes], batch: Batch) -> None:
         """``path``, of which the table has ``value``, is replaced or removed by ``batch``."""
-        signature = tables.signature(value) if value is not None else b""
-        if value is None or not signature or tables.marks(value) & tables.UNSURE:
+        signature = entries.signature(value) if value is not None else b""
+        if value is None or not signature or entries.marks(value) & entries.UNSURE:
             return
-        content = tables.size_of(value), signature
+        content = entries.size_of(value), signature
         if content in self._where or content[0] > _FILE_BYTES:
             return
         directory, _, name = path.rpartition(b"/")

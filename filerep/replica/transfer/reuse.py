@@ -15,7 +15,9 @@ import os
 import stat
 
 from filerep.farend.ways import Way
-from filerep.replica.known import table as tables
+from filerep.replica.known import entries
+from filerep.replica.known.table import Table
+from filerep.replica.known.unchanged import unchanged
 from filerep.replica.scheduling.inflight import NotInThisBatch
 from filerep.replica.transfer.retained import Retained
 from filerep.replica.transfer.signature import QUARTERS, Comparison, Signer
@@ -42,7 +44,7 @@ _ODD = (b"\n", b"\\", b"\r")
 class Reuse:
     """Finds the way a file gets there with the fewest bytes."""
 
-    def __init__(self, source: Source, table: tables.Table, economy: Economy) -> None:
+    def __init__(self, source: Source, table: Table, economy: Economy) -> None:
         self._source = source
         self._table = table
         self._economy = economy
@@ -114,19 +116,19 @@ class Reuse:
                 path
                 for path, value in self._table.below(b"")
                 if not path.endswith(b"/")
-                and stat.S_ISREG(tables.mode_of(value))
-                and tables.size_of(value) >= _SIGNED_BYTES
-                and not tables.signature(value)
+                and stat.S_ISREG(entries.mode_of(value))
+                and entries.size_of(value) >= _SIGNED_BYTES
+                and not entries.signature(value)
             ]
         if not self._unsigned:
             return False
         path = self._unsigned.pop()
         status = self._look(path)
-        if status is not None and self._table.unchanged(path, status, b""):
+        if status is not None and unchanged(self._table, path, status, b""):
             signed = self._sign(path, status)
             value = self._table.get(path)
             if value is not None and signed:
-                self._table.put(path, tables.signed(value, signed))
+                self._table.put(path, entries.signed(value, signed))
         return bool(self._unsigned)
 
     def looks_same(self, path: bytes, status: os.stat_result) -> Optional[Way]:
@@ -137,11 +139,11 @@ class Reuse:
         end has to be asked first what it has for that.
         """
         value = self._table.get(path)
-        if value is None or tables.marks(value) & (tables.UNSURE | tables.LISTED):
+        if value is None or entries.marks(value) & (entries.UNSURE | entries.LISTED):
             return None
-        if not tables.looks_like(value, status) or not status.st_size:
+        if not entries.looks_like(value, status) or not status.st_size:
             return None
-        if tables.inode_of(value) == status.st_ino:
+        if entries.inode_of(value) == status.st_ino:
             return None  # it was written to, and its time set back
         if self._economy.want():
             raise NotInThisBatch
@@ -202,14 +204,14 @@ class Reuse:
         self, path: bytes, fd: int, status: os.stat_result
     ) -> Optional[Way]:
         value = self._table.get(path)
-        signed = tables.signature(value) if value is not None else b""
-        if value is None or not signed or tables.marks(value) & tables.UNSURE:
+        signed = entries.signature(value) if value is not None else b""
+        if value is None or not signed or entries.marks(value) & entries.UNSURE:
             return None
-        compared = self._compare(fd, status.st_size, signed, tables.size_of(value))
+        compared = self._compare(fd, status.st_size, signed, entries.size_of(value))
         if compared is None:
             return None
         digest, signature = compared.digest.hexdigest(), compared.signature
-        if signature == signed and status.st_size == tables.size_of(value):
+        if signature == signed and status.st_size == entries.size_of(value):
             return Way(_verb(value, status), digest, signature=signature)
         unlike = compared.new_bytes > _MOST_NEW * status.st_size
         if unlike or len(compared.ranges) > _MOST_RANGES:
@@ -235,23 +237,23 @@ class Reuse:
     def _elsewhere(self, path: bytes, fd: int, status: os.stat_result) -> Optional[Way]:
         """Is ``path`` a file that was moved, or a copy of another?"""
         known = self._table.get(path)
-        if known is not None and tables.inode_of(known) == status.st_ino:
+        if known is not None and entries.inode_of(known) == status.st_ino:
             return None  # it was written to in its place
         signature = b""
         for other in self._candidates(path, status):
             value = self._table.get(other)
-            if value is None or tables.marks(value) & tables.UNSURE:
+            if value is None or entries.marks(value) & entries.UNSURE:
                 continue
             here = self._look(other)
             moved = (
                 here is None
-                and tables.inode_of(value) == status.st_ino
-                and tables.mtime_of(value) == status.st_mtime_ns
-                and tables.marks(value) & tables.OURS
+                and entries.inode_of(value) == status.st_ino
+                and entries.mtime_of(value) == status.st_mtime_ns
+                and entries.marks(value) & entries.OURS
             )
             if not moved:
-                signed = tables.signature(value)
-                if not signed and here and self._table.unchanged(other, here, b""):
+                signed = entries.signature(value)
+                if not signed and here and unchanged(self._table, other, here, b""):
                     signed = self._sign(other, here)
                 if not signed:
                     continue
@@ -261,7 +263,7 @@ class Reuse:
             found = self._compare(fd, status.st_size, b"", 0)
             if found is None:
                 return None
-            as_it_is = (tables.mode_of(value) ^ status.st_mode) & 0o777 == 0
+            as_it_is = (entries.mode_of(value) ^ status.st_mode) & 0o777 == 0
             verb = b"take" if moved and as_it_is else b"copy"
             digest = found.digest.hexdigest()
             return Way(verb, digest, other, signature=found.signature)
@@ -272,8 +274,8 @@ class Reuse:
         if self._by_size is None:
             self._by_size = {}
             for one, value in self._table.below(b""):
-                if not one.endswith(b"/") and stat.S_ISREG(tables.mode_of(value)):
-                    size = tables.size_of(value)
+                if not one.endswith(b"/") and stat.S_ISREG(entries.mode_of(value)):
+                    size = entries.size_of(value)
                     if self._economy.worth(size):
                         self._by_size.setdefault(size, []).append(one)
         name = path.rpartition(b"/")[2]
@@ -281,8 +283,8 @@ class Reuse:
         def unlike(other: bytes) -> tuple[bool, bool, bool]:
             value = self._table.get(other)
             return (
-                value is None or tables.inode_of(value) != status.st_ino,
-                value is None or tables.mtime_of(value) != status.st_mtime_ns,
+                value is None or entries.inode_of(value) != status.st_ino,
+                value is None or entries.mtime_of(value) != status.st_mtime_ns,
                 other.rpartition(b"/")[2] != name,
             )
 
@@ -325,9 +327,9 @@ class Reuse:
 
     def _by_guess(self, path: bytes, fd: int, status: os.stat_result) -> Optional[Way]:
         value = self._table.get(path)
-        if value is None or not stat.S_ISREG(tables.mode_of(value)):
+        if value is None or not stat.S_ISREG(entries.mode_of(value)):
             return None
-        if tables.signature(value) or tables.size_of(value) != status.st_size:
+        if entries.signature(value) or entries.size_of(value) != status.st_size:
             return None
         if status.st_size < _GUESS_BYTES and not self.first_contact:
             return None
@@ -343,6 +345,6 @@ def _verb(value: bytes, status: os.stat_result) -> bytes:
 
     Restored, say, with another inode, it has its time and mode as well.
     """
-    bits = (tables.mode_of(value) ^ status.st_mode) & 0o777
-    other = bits or tables.mtime_of(value) != status.st_mtime_ns
+    bits = (entries.mode_of(value) ^ status.st_mode) & 0o777
+    other = bits or entries.mtime_of(value) != status.st_mtime_ns
     return b"keep" if other else b"same"

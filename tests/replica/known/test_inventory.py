@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from filerep.farend.abilities import Far
-from filerep.replica.known import table as tables
+from filerep.replica.known import entries
 from filerep.replica.known.inventory import Inventory
+from filerep.replica.known.table import Table
 
 
 def test_of_what_is_listed_twice_only_the_first_can_be_what_is_remembered() -> None:
     """The second is what the first has shown, with files of the far end's own."""
-    table = tables.Table()
-    table.put_directory(b"d", tables.directory_entry(0o755, tables.OURS))
+    table = Table()
+    table.put_directory(b"d", entries.directory_entry(0o755, entries.OURS))
     inventory = Inventory(Far("stage=.filerep-x list=find"), table, True)
     for _ in range(2):
         inventory.ask(b"d")

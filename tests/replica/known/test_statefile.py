@@ -17,8 +17,10 @@ from memory import at_most
 
 from filerep import ownfiles
 from filerep.pathstream import inside
-from filerep.replica.known import statefile, stateframes, staterows
-from filerep.replica.known import table as tables
+from filerep.replica.known import entries, statefile, stateframes, staterows
+from filerep.replica.known.merging import merge_listing
+from filerep.replica.known.table import Table
+from filerep.replica.known.unchanged import unchanged
 
 
 def test_a_listing_that_was_just_as_remembered_need_not_be_read_again(
@@ -27,17 +29,17 @@ def test_a_listing_that_was_just_as_remembered_need_not_be_read_again(
     """Until anything that is remembered of the directory changes."""
     path = os.fsencode(tmp_path / "state")
     kept = statefile.State(path)
-    kept.tidy().enter(tables.Table(), 0)
-    entry = tables.entry(found(), tables.OURS)
+    kept.tidy().enter(Table(), 0)
+    entry = entries.entry(found(), entries.OURS)
     kept.append([(one, entry) for one in (b"a/f", b"b/f", b"c/f", b"d/f", b"e/f")], [])
     kept.confirm({one: one * 16 for one in (b"a", b"b", b"c", b"d", b"e")})
-    kept.append([(b"b/f", tables.entry(found(ino=2), tables.OURS))], [b"c/f"])
+    kept.append([(b"b/f", entries.entry(found(ino=2), entries.OURS))], [b"c/f"])
     kept.intend([b"d/new/"])
     kept.close()
     for _ in range(2):  # appended, and in blocks
         again = statefile.State(path)
-        table = tables.Table()
-        again.tidy().enter(table, tables.OURS | tables.UNSEEN)
+        table = Table()
+        again.tidy().enter(table, entries.OURS | entries.UNSEEN)
         again.close()
         assert table.digests == {b"a": b"a" * 16, b"e": b"e" * 16}
         assert table.get(b"b/f") and table.get(b"e/f") and not table.get(b"c/f")
@@ -46,9 +48,9 @@ def test_a_listing_that_was_just_as_remembered_need_not_be_read_again(
 def test_state_outlives_its_process_cut_anywhere(tmp_path: Path) -> None:
     path = os.fsencode(tmp_path / "state")
     kept = statefile.State(path)
-    kept.tidy().enter(tables.Table(), 0)
-    kept.append([(b"a/f", tables.entry(found(), tables.OURS))], [])
-    kept.append([(b"g", tables.entry(found(ino=2), tables.OURS))], [b"a/f"])
+    kept.tidy().enter(Table(), 0)
+    kept.append([(b"a/f", entries.entry(found(), entries.OURS))], [])
+    kept.append([(b"g", entries.entry(found(ino=2), entries.OURS))], [b"a/f"])
     with open(path, "rb") as file:
         whole = file.read()
     for cut in range(len(whole)):
@@ -62,7 +64,7 @@ def test_state_outlives_its_process_cut_anywhere(tmp_path: Path) -> None:
 def test_a_state_file_is_held_by_one_run_at_a_time(tmp_path: Path) -> None:
     path = os.fsencode(tmp_path / "state")
     first = statefile.State(path)
-    first.tidy().enter(tables.Table(), 0)
+    first.tidy().enter(Table(), 0)
     with pytest.raises(statefile.Busy):
         statefile.State(path)
 
@@ -72,39 +74,39 @@ def test_what_became_void_is_left_out_when_the_file_is_opened_again(
 ) -> None:
     path = os.fsencode(tmp_path / "state")
     kept = statefile.State(path)
-    kept.tidy().enter(tables.Table(), 0)
+    kept.tidy().enter(Table(), 0)
     for ino in range(100):
-        kept.append([(b"f", tables.entry(found(ino=ino), tables.OURS))], [])
+        kept.append([(b"f", entries.entry(found(ino=ino), entries.OURS))], [])
     kept.close()
     again = statefile.State(path)
-    table = tables.Table()
-    again.tidy().enter(table, tables.OURS)
+    table = Table()
+    again.tidy().enter(table, entries.OURS)
     assert os.path.getsize(path) < 200
-    assert table.unchanged(b"f", found(ino=99), b"")
+    assert unchanged(table, b"f", found(ino=99), b"")
 
 
 def test_what_is_about_to_be_sent_is_remembered(tmp_path: Path) -> None:
     """And what was cut short by the end of a process is no part of what follows."""
     path = os.fsencode(tmp_path / "state")
     first = statefile.State(path)
-    first.tidy().enter(tables.Table(), 0)
+    first.tidy().enter(Table(), 0)
 
-    first.append([(b"known", tables.entry(found(), tables.OURS))], [])
+    first.append([(b"known", entries.entry(found(), entries.OURS))], [])
     first.intend([b"new/", b"new/f", b"known"])
     first.close()
     with open(path, "ab") as file:
         file.write(b"+cut")
     for _ in range(2):
         again = statefile.State(path)
-        loaded = tables.Table()
-        again.tidy().enter(loaded, tables.OURS | tables.UNSEEN)
-        again.append([(b"later", tables.entry(found(), tables.OURS))], [])
+        loaded = Table()
+        again.tidy().enter(loaded, entries.OURS | entries.UNSEEN)
+        again.append([(b"later", entries.entry(found(), entries.OURS))], [])
         again.close()
         assert set(loaded.unseen()) >= {b"new/", b"new/f", b"known"}
         doubted = loaded.get(b"new/f")
-        assert doubted and tables.marks(doubted) & tables.UNSURE
+        assert doubted and entries.marks(doubted) & entries.UNSURE
         known = loaded.get(b"known")
-        assert known and not tables.marks(known) & tables.UNSURE
+        assert known and not entries.marks(known) & entries.UNSURE
     assert loaded.get(b"later")
 
 
@@ -114,35 +116,35 @@ def test_a_file_that_was_to_become_a_directory_is_ours_either_way(
 ) -> None:
     """The answer was lost; the far end's listing tells which of the two it has."""
     kept = statefile.State(os.fsencode(tmp_path / "state"))
-    kept.tidy().enter(tables.Table(), 0)
-    kept.append([(b"d", tables.entry(found(), tables.OURS))], [])
+    kept.tidy().enter(Table(), 0)
+    kept.append([(b"d", entries.entry(found(), entries.OURS))], [])
     kept.intend([b"d/", b"d/f"])
     kept.close()
     again = statefile.State(os.fsencode(tmp_path / "state"))
-    table = tables.Table()
-    again.tidy().enter(table, tables.OURS | tables.UNSEEN)
+    table = Table()
+    again.tidy().enter(table, entries.OURS | entries.UNSEEN)
     if became:
-        table.merge_listing(b"", [(b"d", b"d", 0o755, 4096, SECOND, b"")])
-        table.merge_listing(b"d", [(b"f", b"f", 0o644, 5, SECOND, b"")])
+        merge_listing(table, b"", [(b"d", b"d", 0o755, 4096, SECOND, b"")])
+        merge_listing(table, b"d", [(b"f", b"f", 0o644, 5, SECOND, b"")])
         assert table.unseen() == [b"d/", b"d/f"]
     else:
-        table.merge_listing(b"", [(b"d", b"f", 0o644, 5, 7 * SECOND + 3, b"")])
+        merge_listing(table, b"", [(b"d", b"f", 0o644, 5, 7 * SECOND + 3, b"")])
         assert table.unseen() == [b"d"]
 
 
 def test_a_file_stays_ours_where_a_directory_was_before(tmp_path: Path) -> None:
     """Found by a hunt that kills: it was not removed over there."""
     kept = statefile.State(os.fsencode(tmp_path / "state"))
-    kept.tidy().enter(tables.Table(), 0)
-    entry = tables.entry(found(), tables.OURS)
-    directory = tables.directory_entry(0o755, tables.OURS)
+    kept.tidy().enter(Table(), 0)
+    entry = entries.entry(found(), entries.OURS)
+    directory = entries.directory_entry(0o755, entries.OURS)
     kept.append([(b"a/f", entry), (b"a/", directory)], [])
     kept.append([(b"a", entry)], [b"a/f", b"a/"])
     kept.close()
     for _ in range(2):
         again = statefile.State(os.fsencode(tmp_path / "state"))
-        table = tables.Table()
-        again.tidy().enter(table, tables.OURS | tables.UNSEEN)
+        table = Table()
+        again.tidy().enter(table, entries.OURS | entries.UNSEEN)
         again.close()
         assert table.unseen() == [b"a"]
 
@@ -153,18 +155,18 @@ def test_a_file_stays_ours_where_something_in_a_directory_was_never_sent(
 ) -> None:
     """It was about to be, and nobody will ever know; the directory is forgotten."""
     kept = statefile.State(os.fsencode(tmp_path / "state"))
-    kept.tidy().enter(tables.Table(), 0)
+    kept.tidy().enter(Table(), 0)
     if before:
         kept.intend([b"a/b/f"])
-    kept.append([(b"a", tables.entry(found(), tables.OURS))], [])
+    kept.append([(b"a", entries.entry(found(), entries.OURS))], [])
     if not before:
         kept.intend([b"a/b/f"])
     kept.close()
-    table = tables.Table()
+    table = Table()
     again = statefile.State(os.fsencode(tmp_path / "state"))
-    again.tidy().enter(table, tables.OURS | tables.UNSEEN)
+    again.tidy().enter(table, entries.OURS | entries.UNSEEN)
     again.close()
-    table.merge_listing(b"", [listed(b"a", 7 * SECOND + 3)])
+    merge_listing(table, b"", [listed(b"a", 7 * SECOND + 3)])
     assert table.unseen() == [b"a"]
 
 
@@ -173,12 +175,12 @@ def test_a_file_that_cannot_be_tidied_still_remembers(tmp_path: Path) -> None:
     path = os.fsencode(tmp_path / "state")
     kept = statefile.State(path)
     kept.tidy()
-    kept.append([(b"a", tables.entry(found(), tables.OURS))], [])
+    kept.append([(b"a", entries.entry(found(), entries.OURS))], [])
     kept.close()
     os.mkdir(path + b".new")
     again = statefile.State(path)
     assert set(again.tidy().rows[b""]) == {b"a"}
-    again.append([(b"b", tables.entry(found(), tables.OURS))], [])
+    again.append([(b"b", entries.entry(found(), entries.OURS))], [])
     assert set(again.tidy().rows[b""]) == {b"a", b"b"}
 
 
@@ -188,18 +190,18 @@ def test_a_file_saved_all_day_does_not_make_the_state_grow_for_ever(
     monkeypatch.setattr(statefile, "_LEAST_ROOM", 10_000)
     path = os.fsencode(tmp_path / "state")
     kept = statefile.State(path)
-    kept.tidy().enter(tables.Table(), 0)
-    kept.append([(b"other", tables.entry(found(), tables.OURS))], [])
+    kept.tidy().enter(Table(), 0)
+    kept.append([(b"other", entries.entry(found(), entries.OURS))], [])
     for ino in range(5_000):
         kept.intend([b"new%d" % ino] if ino == 4_999 else [])
-        kept.append([(b"log", tables.entry(found(ino=ino), tables.OURS))], [])
+        kept.append([(b"log", entries.entry(found(ino=ino), entries.OURS))], [])
     assert os.path.getsize(path) < 25_000
     kept.close()
     again = statefile.State(path)
-    table = tables.Table()
-    again.tidy().enter(table, tables.OURS)
-    assert table.unchanged(b"log", found(ino=4_999), b"")
-    assert table.unchanged(b"other", found(), b"")
+    table = Table()
+    again.tidy().enter(table, entries.OURS)
+    assert unchanged(table, b"log", found(ino=4_999), b"")
+    assert unchanged(table, b"other", found(), b"")
     assert table.get(b"new4999") is not None
 
 
@@ -214,7 +216,7 @@ def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> statefile.State:
 
 def send(kept: statefile.State, path: bytes) -> None:
     kept.intend([path])
-    kept.append([(path, tables.entry(found(), tables.OURS))], [], [path])
+    kept.append([(path, entries.entry(found(), entries.OURS))], [], [path])
 
 
 def test_files_that_come_and_go_all_day_do_not_make_the_state_grow_for_ever(
@@ -253,19 +255,19 @@ def test_a_version_whose_answer_was_lost_proves_nothing(
     Found by a hunt that kills: an edit with ``touch -r`` stayed behind.
     """
     kept = statefile.State(os.fsencode(tmp_path / "state"))
-    kept.tidy().enter(tables.Table(), 0)
+    kept.tidy().enter(Table(), 0)
     if remembered:
         older = found(mtime=3 * SECOND + 1, ctime=3 * SECOND + 1)
-        kept.append([(b"f", tables.entry(older, tables.OURS))], [])
+        kept.append([(b"f", entries.entry(older, entries.OURS))], [])
     else:
         kept.intend([b"f"])
     kept.close()
-    table = tables.Table()
+    table = Table()
     statefile.State(os.fsencode(tmp_path / "state")).tidy().enter(
-        table, tables.OURS | tables.UNSEEN
+        table, entries.OURS | entries.UNSEEN
     )
-    table.merge_listing(b"", [listed(b"f", 7 * SECOND + 3)])
-    assert not table.unchanged(b"f", found(), b"")
+    merge_listing(table, b"", [listed(b"f", 7 * SECOND + 3)])
+    assert not unchanged(table, b"f", found(), b"")
 
 
 def test_a_state_file_cannot_lead_outside(tmp_path: Path) -> None:
@@ -274,7 +276,7 @@ def test_a_state_file_cannot_lead_outside(tmp_path: Path) -> None:
     kept.tidy()
     outside = [b"../v", b"../", b"a/../../v", b"/etc/v", b"..", b"a//b", b"", b"/"]
     kept.intend([*outside, b"good"])
-    kept.append([(one, tables.entry(found(), tables.OURS)) for one in outside], [])
+    kept.append([(one, entries.entry(found(), entries.OURS)) for one in outside], [])
     kept.close()
     for _ in range(2):  # appended, and in blocks
         again = statefile.State(path)
@@ -286,20 +288,20 @@ def test_a_state_file_cannot_lead_outside(tmp_path: Path) -> None:
 
 
 def entry(**numbers: int) -> bytes:
-    return tables.entry(found(**numbers), tables.OURS)
+    return entries.entry(found(**numbers), entries.OURS)
 
 
-def opened(path: Path) -> tuple[statefile.State, tables.Table]:
+def opened(path: Path) -> tuple[statefile.State, Table]:
     """As the next start does it."""
     kept = statefile.State(os.fsencode(path))
-    table = tables.Table()
-    kept.tidy().enter(table, tables.OURS | tables.UNSEEN)
+    table = Table()
+    kept.tidy().enter(table, entries.OURS | entries.UNSEEN)
     return kept, table
 
 
-def is_ours(table: tables.Table, path: bytes) -> bool:
+def is_ours(table: Table, path: bytes) -> bool:
     value = table.get(path)
-    return value is not None and bool(tables.marks(value) & tables.OURS)
+    return value is not None and bool(entries.marks(value) & entries.OURS)
 
 
 class Disk:
@@ -332,8 +334,8 @@ def test_what_could_not_be_written_makes_nothing_ours_that_the_far_end_made(
     for _ in range(2):  # it is not sure either when it was written anew
         kept, table = opened(tmp_path / "state")
         kept.close()
-        table.merge_listing(
-            b"", [listed(b"x", 8 * SECOND + 1), listed(b"y", 7 * SECOND + 3)]
+        merge_listing(
+            table, b"", [listed(b"x", 8 * SECOND + 1), listed(b"y", 7 * SECOND + 3)]
         )
         assert not is_ours(table, b"x") and is_ours(table, b"y")
         assert table.unseen() == [b"y"]
@@ -351,11 +353,11 @@ def test_what_the_listing_has_shown_is_sure_from_then_on(
     kept.close()
     disk.room = 1 << 40
     kept, table = opened(tmp_path / "state")
-    table.merge_listing(b"", [listed(b"y", 7 * SECOND + 3)])
+    merge_listing(table, b"", [listed(b"y", 7 * SECOND + 3)])
     kept.append(table.adopted, [])
     kept.close()
     kept, table = opened(tmp_path / "state")
-    table.merge_listing(b"", [listed(b"y", 9 * SECOND)])
+    merge_listing(table, b"", [listed(b"y", 9 * SECOND)])
     assert is_ours(table, b"y")
 
 
@@ -373,7 +375,7 @@ def test_a_state_file_of_another_start_of_the_machine_may_be_old(
             os.close(kept._fd)
         monkeypatch.setattr(ownfiles, "running_kernel", lambda: "second")
         _, table = opened(tmp_path / f"state{ended}")
-        table.merge_listing(b"", [listed(b"x", 8 * SECOND + 1)])
+        merge_listing(table, b"", [listed(b"x", 8 * SECOND + 1)])
         assert is_ours(table, b"x") is ended
 
 
@@ -388,7 +390,7 @@ def test_a_state_file_that_was_cut_after_its_run_has_ended_may_be_old(
     kept.close()
     os.truncate(path, before)
     _, table = opened(path)
-    table.merge_listing(b"", [listed(b"x", 8 * SECOND + 1)])
+    merge_listing(table, b"", [listed(b"x", 8 * SECOND + 1)])
     assert not is_ours(table, b"x")
 
 
@@ -401,7 +403,7 @@ def good_files(place: Path) -> list[bytes]:
         kept.intend([name])
         kept.append([(name, entry(ino=number))], [])
     late = entry(mtime=10**19)
-    kept.append([(b"late", late), (b"d1/", tables.directory_entry(0o755, 1))], [])
+    kept.append([(b"late", late), (b"d1/", entries.directory_entry(0o755, 1))], [])
     kept.append([(b"f3", entry(ino=99))], [b"f6", b"d1/f1"])
     kept.confirm({b"d1": b"1" * 16, b"d2": b"2" * 16})
     kept.close()
@@ -419,7 +421,7 @@ def test_of_a_damaged_file_only_what_was_written_is_remembered(tmp_path: Path) -
     assert true == staterows.parse(files[1]).rows and true[b""][b"late"]
     written = {entry(ino=number)[:-1] for number in range(100)}
     written |= {value[:-1] for row in true.values() for value in row.values()}
-    written.add(tables.DOUBTED[:-1])
+    written.add(entries.DOUBTED[:-1])
 
     def one(dice: random.Random) -> None:
         data = spoil(dice.choice(files), dice)
@@ -428,9 +430,9 @@ def test_of_a_damaged_file_only_what_was_written_is_remembered(tmp_path: Path) -
         values = [value for row in kept.rows.values() for value in row.values()]
         assert {value[:-1] for value in values} <= written
         if kept.rows != true:
-            assert all(tables.marks(value) & tables.OLD for value in values)
+            assert all(entries.marks(value) & entries.OLD for value in values)
             assert not kept.digests
-        kept.enter(tables.Table(), tables.OURS | tables.UNSEEN)
+        kept.enter(Table(), entries.OURS | entries.UNSEEN)
 
     each_seed(3000, one)
 
@@ -444,10 +446,10 @@ def test_frames_that_nobody_has_written_cost_no_more_than_they_say() -> None:
         for number in range(dice.randrange(1, 5)):
             kind = dice.choice([b"+", b"-", b"?", b"#", b"=", b"x"])
             made.append(stateframes.frame(kind, content(dice), number))
-        table = tables.Table()
+        table = Table()
         with at_most(64 << 20):
             kept = staterows.parse(b"".join(made))
-            kept.enter(table, tables.OURS | tables.UNSEEN)
+            kept.enter(table, entries.OURS | entries.UNSEEN)
         for path, _ in table.below(b""):
             assert inside(path)
         assert sum(map(len, table.directories)) < 32 << 20
@@ -479,10 +481,10 @@ def test_a_path_of_very_many_directories_is_left_out() -> None:
     paths = [b"%d/" % number + b"d/" * 30_000 + b"f" for number in range(100)]
     data = stateframes.HEADER + stateframes.mark(stateframes.OPEN, 0)
     data += stateframes.frame(b"?", b"\0".join(paths), 0)
-    table = tables.Table()
+    table = Table()
     with at_most(64 << 20):
         kept = staterows.parse(data)
-        kept.enter(table, tables.OURS)
+        kept.enter(table, entries.OURS)
     assert kept.damaged and sum(map(len, table.directories)) < 64 << 20
 
 

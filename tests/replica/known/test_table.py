@@ -12,13 +12,16 @@ import pytest
 from looks import SECOND, found, listed
 
 from filerep.farend import listing
-from filerep.replica.known import table as tables
+from filerep.replica.known import entries
+from filerep.replica.known.merging import merge_listing
+from filerep.replica.known.table import Table
+from filerep.replica.known.unchanged import unchanged
 
 
 def test_a_file_that_was_sent_is_the_same_until_any_number_of_it_changes() -> None:
-    table = tables.Table()
-    table.put(b"f", tables.entry(found(), tables.OURS))
-    assert table.unchanged(b"f", found(), b"")
+    table = Table()
+    table.put(b"f", entries.entry(found(), entries.OURS))
+    assert unchanged(table, b"f", found(), b"")
     for other in (
         found(ino=2),
         found(mode=0o600),
@@ -26,7 +29,7 @@ def test_a_file_that_was_sent_is_the_same_until_any_number_of_it_changes() -> No
         found(mtime=8),
         found(ctime=8),
     ):
-        assert not table.unchanged(b"f", other, b"")
+        assert not unchanged(table, b"f", other, b"")
 
 
 @pytest.mark.parametrize(
@@ -45,39 +48,39 @@ def test_a_file_that_was_sent_is_the_same_until_any_number_of_it_changes() -> No
 def test_a_listed_file_is_the_same_by_time_only_where_time_can_tell(
     over_there: int, here: int, ctime: int, same: bool
 ) -> None:
-    table = tables.Table()
-    table.merge_listing(b"", [listed(b"f", over_there)])
-    assert table.unchanged(b"f", found(mtime=here, ctime=ctime), b"") is same
+    table = Table()
+    merge_listing(table, b"", [listed(b"f", over_there)])
+    assert unchanged(table, b"f", found(mtime=here, ctime=ctime), b"") is same
 
 
 def test_an_edit_that_keeps_size_and_mtime_shows_by_ctime_when_remembered() -> None:
-    table = tables.Table()
-    table.put(b"f", tables.entry(found(), tables.OURS | tables.UNSEEN))
-    table.merge_listing(b"", [listed(b"f", 7 * SECOND + 3)])
-    assert not table.unchanged(b"f", found(ctime=10 * SECOND + 1), b"")
-    assert table.unchanged(b"f", found(), b"")
+    table = Table()
+    table.put(b"f", entries.entry(found(), entries.OURS | entries.UNSEEN))
+    merge_listing(table, b"", [listed(b"f", 7 * SECOND + 3)])
+    assert not unchanged(table, b"f", found(ctime=10 * SECOND + 1), b"")
+    assert unchanged(table, b"f", found(), b"")
 
 
 def test_whole_seconds_over_there_are_enough_when_the_rest_is_remembered() -> None:
-    table = tables.Table()
-    table.put(b"f", tables.entry(found(), tables.OURS | tables.UNSEEN))
-    table.merge_listing(b"", [listed(b"f", 7 * SECOND)])
-    assert table.unchanged(b"f", found(), b"")
+    table = Table()
+    table.put(b"f", entries.entry(found(), entries.OURS | entries.UNSEEN))
+    merge_listing(table, b"", [listed(b"f", 7 * SECOND)])
+    assert unchanged(table, b"f", found(), b"")
 
 
 def test_what_was_altered_over_there_is_sent_and_stays_ours() -> None:
-    table = tables.Table()
-    table.put(b"f", tables.entry(found(), tables.OURS | tables.UNSEEN))
-    table.merge_listing(b"", [listed(b"f", 8 * SECOND + 1)])
-    assert not table.unchanged(b"f", found(), b"")
+    table = Table()
+    table.put(b"f", entries.entry(found(), entries.OURS | entries.UNSEEN))
+    merge_listing(table, b"", [listed(b"f", 8 * SECOND + 1)])
+    assert not unchanged(table, b"f", found(), b"")
     value = table.get(b"f")
-    assert value is not None and tables.marks(value) & tables.OURS
+    assert value is not None and entries.marks(value) & entries.OURS
 
 
 def test_what_the_far_end_lost_is_forgotten_with_all_below_it() -> None:
-    table = tables.Table()
-    table.put(b"a/b/f", tables.entry(found(), tables.OURS | tables.UNSEEN))
-    table.merge_listing(b"", [])
+    table = Table()
+    table.put(b"a/b/f", entries.entry(found(), entries.OURS | entries.UNSEEN))
+    merge_listing(table, b"", [])
     assert list(table.below(b"")) == []
     assert set(table.directories) == {b""}
 
@@ -96,48 +99,48 @@ TIMES = [
 def test_a_time_that_64_bits_of_nanoseconds_cannot_hold_is_told_apart_like_any(
     time: int,
 ) -> None:
-    table = tables.Table()
-    table.put(b"f", tables.entry(found(mtime=time), tables.OURS | tables.UNSEEN))
-    assert table.unchanged(b"f", found(mtime=time), b"")
-    assert not table.unchanged(b"f", found(mtime=time - 1), b"")
-    assert not table.unchanged(b"f", found(mtime=time, ctime=1 << 63), b"")
-    assert not table.unchanged(b"f", found(mtime=7), b"")
+    table = Table()
+    table.put(b"f", entries.entry(found(mtime=time), entries.OURS | entries.UNSEEN))
+    assert unchanged(table, b"f", found(mtime=time), b"")
+    assert not unchanged(table, b"f", found(mtime=time - 1), b"")
+    assert not unchanged(table, b"f", found(mtime=time, ctime=1 << 63), b"")
+    assert not unchanged(table, b"f", found(mtime=7), b"")
     value = table.get(b"f")
-    assert value and tables.size_of(value) == 5
-    table.merge_listing(b"", [listed(b"f", time - time % SECOND), listed(b"g", time)])
-    assert table.unchanged(b"f", found(mtime=time), b"")
-    assert table.unchanged(b"g", found(mtime=time), b"")
-    table.merge_listing(b"", [listed(b"f", time + 2 * SECOND)])
-    assert not table.unchanged(b"f", found(mtime=time), b"")
+    assert value and entries.size_of(value) == 5
+    merge_listing(table, b"", [listed(b"f", time - time % SECOND), listed(b"g", time)])
+    assert unchanged(table, b"f", found(mtime=time), b"")
+    assert unchanged(table, b"g", found(mtime=time), b"")
+    merge_listing(table, b"", [listed(b"f", time + 2 * SECOND)])
+    assert not unchanged(table, b"f", found(mtime=time), b"")
 
 
 def test_a_young_entry_equals_nothing() -> None:
-    table = tables.Table()
-    table.put(b"f", tables.entry(found(), tables.OURS | tables.UNSURE))
-    assert not table.unchanged(b"f", found(), b"")
+    table = Table()
+    table.put(b"f", entries.entry(found(), entries.OURS | entries.UNSURE))
+    assert not unchanged(table, b"f", found(), b"")
 
 
 def test_a_listed_symlink_is_compared_by_its_target() -> None:
-    table = tables.Table()
-    table.merge_listing(b"", [(b"l", b"l", 0o777, 3, 0, b"abc")])
+    table = Table()
+    merge_listing(table, b"", [(b"l", b"l", 0o777, 3, 0, b"abc")])
     link = found(type_=stat.S_IFLNK, size=3)
-    assert not table.unchanged(b"l", link, b"abd")
-    assert table.unchanged(b"l", link, b"abc")
+    assert not unchanged(table, b"l", link, b"abd")
+    assert unchanged(table, b"l", link, b"abc")
 
 
 def test_adopting_a_listed_file_is_to_be_remembered_once() -> None:
-    table = tables.Table()
-    table.merge_listing(b"", [listed(b"f", 7 * SECOND + 3)])
-    assert table.unchanged(b"f", found(), b"")
+    table = Table()
+    merge_listing(table, b"", [listed(b"f", 7 * SECOND + 3)])
+    assert unchanged(table, b"f", found(), b"")
     assert [path for path, _ in table.adopted] == [b"f"]
     table.adopted.clear()
-    assert table.unchanged(b"f", found(), b"") and not table.adopted
+    assert unchanged(table, b"f", found(), b"") and not table.adopted
 
 
 def test_below_yields_directories_before_what_is_in_them() -> None:
-    table = tables.Table()
-    table.put(b"a/b/f", tables.entry(found(), tables.OURS))
-    table.put(b"a/g", tables.entry(found(), tables.OURS))
+    table = Table()
+    table.put(b"a/b/f", entries.entry(found(), entries.OURS))
+    table.put(b"a/g", entries.entry(found(), entries.OURS))
     paths = [path for path, _ in table.below(b"")]
     assert set(paths) == {b"a/", b"a/b/", b"a/b/f", b"a/g"}
     assert paths.index(b"a/") < paths.index(b"a/b/") < paths.index(b"a/b/f")
@@ -145,17 +148,19 @@ def test_below_yields_directories_before_what_is_in_them() -> None:
 
 
 def test_a_file_costs_the_table_at_most_200_bytes_beyond_its_path() -> None:
-    table = tables.Table()
+    table = Table()
     names = 0
     for directory in range(300):
         for file in range(30):
             path = b"some/directory%d/a_module_name_%d.py" % (directory, file)
-            table.put(path, tables.entry(found(ino=directory * 30 + file), tables.OURS))
+            table.put(
+                path, entries.entry(found(ino=directory * 30 + file), entries.OURS)
+            )
             names += len(path)
     size = sys.getsizeof(table.directories)
-    for path, entries in table.directories.items():
-        size += sys.getsizeof(path) + sys.getsizeof(entries)
-        for name, value in entries.items():
+    for path, row in table.directories.items():
+        size += sys.getsizeof(path) + sys.getsizeof(row)
+        for name, value in row.items():
             size += sys.getsizeof(name) + sys.getsizeof(value)
     assert (size - names) / 9000 < 200
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from filerep.replica.known import table as tables
+from filerep.replica.known import entries
 from filerep.replica.planning.echoes import Echoes
 from filerep.source import Source
 
@@ -22,7 +22,7 @@ def test_it_is_sent_once_and_then_while_it_changes(tmp_path: Path) -> None:
     path = tmp_path / "f"
     comes_back(path, "one")
     echoes = Echoes(Source(bytes(tmp_path)))
-    value = tables.entry(path.stat(), tables.OURS)
+    value = entries.entry(path.stat(), entries.OURS)
 
     def heard() -> bool:
         """Is it an echo? If it is not, it is sent."""
@@ -50,7 +50,7 @@ def test_a_file_that_is_looked_at_twice_before_it_is_sent_is_no_echo(
     path = tmp_path / "f"
     comes_back(path, "one")
     echoes = Echoes(Source(bytes(tmp_path)))
-    value = tables.entry(path.stat(), tables.OURS)
+    value = entries.entry(path.stat(), entries.OURS)
     comes_back(path, "two")
     for _ in range(3):
         assert not echoes.heard(b"f", path.stat(), value)

@@ -17,7 +17,8 @@ from filerep.farend.answers import Answers
 from filerep.farend.batch import Batch
 from filerep.farend.connection import Output
 from filerep.farend.tools import Tools
-from filerep.replica.known import table as tables
+from filerep.replica.known import entries
+from filerep.replica.known.table import Table
 from filerep.replica.options import Options
 from filerep.replica.planning.plan import Plan
 from filerep.replica.planning.twins import Twins
@@ -39,13 +40,13 @@ class Case:
     ) -> None:
         self.root = root / "source"
         (self.root / "d").mkdir(parents=True)
-        self.table = tables.Table()
-        self.table.put_directory(b"d", tables.directory_entry(0o755, tables.OURS))
+        self.table = Table()
+        self.table.put_directory(b"d", entries.directory_entry(0o755, entries.OURS))
         for name in ("x", "y"):
             (self.root / "d" / name).write_text(name)
             status = os.lstat(self.root / "d" / name)
             path = f"d/{name}".encode()
-            self.table.put(path, tables.entry(status, tables.OURS))
+            self.table.put(path, entries.entry(status, entries.OURS))
         self.source = Source(os.fsencode(self.root))
         self.later: list[bytes] = []
         self.errors: list[bytes] = []
@@ -153,7 +154,7 @@ def test_what_is_planned_while_a_batch_is_sent_has_the_last_word(case: Case) -> 
     """A file that went while the batch it is in was sent, and came back as it had been."""
     path = case.root / "came"
     path.write_text("v1")
-    case.table.put(b"came", tables.entry(os.lstat(case.root / "d/x"), tables.LISTED))
+    case.table.put(b"came", entries.entry(os.lstat(case.root / "d/x"), entries.LISTED))
     batch, ahead = Sent(Batch(b".filerep-x")), Sent(Batch(b".filerep-x"))
     assert case.plan.look(b"came", batch, Paths())
 
@@ -206,7 +207,7 @@ def test_what_is_taken_from_another_path_is_removed_there_at_once(case: Case) ->
     for path in ("d/moved", "d/other"):
         (case.root / path).write_text(content)
         status = os.lstat(case.root / path)
-        case.table.put(path.encode(), tables.entry(status, tables.OURS))
+        case.table.put(path.encode(), entries.entry(status, entries.OURS))
     os.rename(case.root / "d/moved", case.root / "d/there")
     batch = case.look(b"d/there")
     assert [m.way.verb for m in batch.reused if m.way] == [b"take"]

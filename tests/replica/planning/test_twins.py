@@ -9,7 +9,7 @@ from test_plan import Case
 
 from filerep.farend.abilities import Far
 from filerep.farend.batch import Batch
-from filerep.replica.known import table as tables
+from filerep.replica.known.unchanged import same_time
 from filerep.replica.planning.twins import Twins
 from filerep.source import Source
 
@@ -98,10 +98,10 @@ def test_a_time_may_be_what_a_file_system_makes_of_it() -> None:
         1_600_000_001_000_000_000,
         1_600_000_000_000_000_000,
     ):
-        assert tables.same_time(sent, listed)
-    assert not tables.same_time(sent, sent + 1)
-    assert not tables.same_time(sent, 1_600_000_001_123_456_701)
-    assert not tables.same_time(sent, 1_600_000_001_110_000_000)
+        assert same_time(sent, listed)
+    assert not same_time(sent, sent + 1)
+    assert not same_time(sent, 1_600_000_001_123_456_701)
+    assert not same_time(sent, 1_600_000_001_110_000_000)
     # A program has set whole seconds, two versions in turn.
-    assert not tables.same_time(1_600_000_001_000_000_000, 1_600_000_000_000_000_000)
-    assert tables.same_time(-1_500_000_000, -2_000_000_000)
+    assert not same_time(1_600_000_001_000_000_000, 1_600_000_000_000_000_000)
+    assert same_time(-1_500_000_000, -2_000_000_000)

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from filerep.replica.known.table import OURS, Table, entry
+from filerep.replica.known.entries import OURS, entry
+from filerep.replica.known.table import Table
 from filerep.replica.scheduling.removals import Removals
 
 
