@@ -32,6 +32,7 @@ _LISTED_BYTES = 512  # more for each path that is known here
 _MOST_ASIDE = 1000  # lines
 _MOST_WORDS = 1000  # of one answer
 _SHOWN = 60
+NONSENSE = ", which makes no sense"
 
 # By the word that such a line begins with, what follows it: a number, or another, then text.
 _NUMBER, _TEXT, _NONE = b" ([0-9]{1,9})", b"(?: (.*))?", b"()"
@@ -93,7 +94,7 @@ def understood(line: bytes) -> Optional[Answer]:
 
 def nonsense(what: str) -> Stop:
     """The far end does ``what``, which no receiver of ours would do."""
-    return Stop(UNAVAILABLE, f"the far end {what}, which makes no sense")
+    return Stop(UNAVAILABLE, f"the far end {what}{NONSENSE}")
 
 
 class Answers:

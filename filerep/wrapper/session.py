@@ -10,6 +10,7 @@ import time
 
 from filerep import command, ownfiles
 from filerep.command import Stop
+from filerep.farend.answers import NONSENSE
 from filerep.wrapper.bootstrap import Bootstrap
 from filerep.wrapper.endings import (
     Lost,
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 _END_GRACE = 0.7
 _CLOSED = ("", "it was closed", os.strerror(errno.EPIPE))  # as fr-pack says it
 _KILLED_GRACE = 1.0  # seconds
+_KILLED = 128  # and the signal's number, as a shell tells it
 _LAST_BREATH = 0.2  # between the end of what a connection says, and its own
 
 
@@ -265,12 +267,15 @@ class Session:
     def _how_lost(self) -> str:
         """Why the connection does not work any more.
 
-        That it was closed is all that fr-pack can see when the command has ended.
+        That it was closed is all that fr-pack can see when the command has ended. What is
+        killed may be cut off amid its last words, and these then make no sense; one that exits
+        after them does so for our sake.
         """
-        if self.reports.lost not in _CLOSED:
+        senseless = self.reports.lost.endswith(NONSENSE)
+        if self.reports.lost not in _CLOSED and not senseless:
             return self.reports.lost
         status = self._processes.status_soon("connection", _LAST_BREATH)
-        if status is None:
+        if status is None or senseless and 0 <= status <= _KILLED:
             return self.reports.lost
         return how_ended(self._job.connection, status)
 

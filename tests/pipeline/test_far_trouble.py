@@ -59,7 +59,7 @@ def test_a_file_that_kills_tar_is_named_and_holds_up_nothing(
 
 
 @pytest.mark.parametrize("shell", ["bash", "dash", "busybox", "mksh", "zsh", "ksh93"])
-@pytest.mark.parametrize("how", ["moved", "replaced", "parent"])
+@pytest.mark.parametrize("how", ["removed", "replaced", "parent"])
 def test_a_destination_that_is_another_directory_by_now_is_noticed(
     shell: str, how: str, base: Path, source: Path
 ) -> None:
@@ -69,12 +69,16 @@ def test_a_destination_that_is_another_directory_by_now_is_noticed(
         program.says("in sync")
         if how == "parent":
             far.here.rename(f"{far.here}.old")
+        elif how == "removed":
+            shutil.rmtree(there)
         else:
             there.rename(far.here / "old")
-        if how == "replaced":
             there.mkdir()
         (source / "g").write_text("2")
-        program.says("another directory is in the place of the destination")
+        why = "the destination was moved or removed there"
+        if how == "replaced":
+            why = "another directory is in the place of the destination"
+        program.says(f"the connection was lost ({why}); connecting again")
         program.wait_for(lambda: waits(far, source) == 0)
         assert sorted(os.listdir(there))[-2:] == ["f", "g"]
     assert not list(far.here.glob("old/.filerep*"))

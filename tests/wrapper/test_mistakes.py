@@ -140,7 +140,12 @@ def test_a_question_that_nobody_answered_is_shown(pair: list[str]) -> None:
 
 @pytest.mark.parametrize(
     "end, how",
-    [("kill -s TERM $$", "was killed by signal 15"), ("exit 137", "exited with 137")],
+    [
+        ("kill -s TERM $$", "box was killed by signal 15"),
+        ("exit 137", "box exited with 137"),
+        ("echo stale 4; kill -s TERM $$", "box was killed by signal 15"),
+        ("echo stale 4; exit", "the far end answers 'stale 4', which makes no sense"),
+    ],
 )
 def test_how_a_connection_was_lost_is_told(
     end: str, how: str, pair: list[str], place: Path
@@ -152,5 +157,5 @@ def test_how_a_connection_was_lost_is_told(
     with running(REPLICATOR, *pair, str(box)) as program:
         program.says("watching")
         os.kill(int((place / "pid").read_text()), signal.SIGKILL)
-        program.says(f"the connection was lost (box {how}); connecting again")
+        program.says(f"the connection was lost ({how}); connecting again")
         program.says("connected again")

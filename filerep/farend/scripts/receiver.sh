@@ -239,11 +239,13 @@ while :; do
     again || break
     continue
   fi
-  [ -d "$S" ] || break
-  if [ ! "$dest" -ef . ]; then # it was moved, replaced, or mounted over
-    say error 'another directory is in the place of the destination'
+  if [ ! "$dest" -ef . ]; then # it was removed, moved, replaced, or mounted over
+    if exists "$dest"; then line='another directory is in the place of the destination'
+    else line='the destination was moved or removed there'; fi
+    say error "$line"
     break
   fi
+  [ -d "$S" ] || break
   blocks=${line##* }
   if [ $code = 0 ] && [ -s "$S/commit" ]; then
     . "$S/commit" <"$null"
