@@ -16,12 +16,14 @@ import select
 import stat
 import time
 
+from filerep.command import UNAVAILABLE
 from filerep.farend.connection import STOPPED
 from filerep.pathstream import Records, in_rows, normalize, quote
 from filerep.replica.dispatch import Departures
 from filerep.replica.filling import MOST_PATHS
 from filerep.replica.known.unchanged import unchanged
 from filerep.replica.outstanding import Outstanding
+from filerep.replica.transfer.economy import Refused
 from filerep.replica.wiring import Parts
 
 TYPE_CHECKING = False
@@ -46,6 +48,9 @@ class Conversation:
         self._say = tell.say
         parts = Parts(here, connection, options, tell, self._hooked)
         self._parts = parts
+        # Seen in the source, it tells that the destination is in there.
+        stage = connection.far.stage
+        self._stage = b"/" + stage if stage and not options.dry_run else b"\0"
         self._departures = Departures(parts)
         self._outstanding = Outstanding(parts)
         self._bulk_open = True
@@ -146,6 +151,7 @@ class Conversation:
                 self._name(record)
         if bulk.fd in ready:
             for directory, row in in_rows(bulk.read(), self._name):
+                self._refuse_stage(directory)
                 self._parts.settling.walked = True
                 self._parts.schedule.bulk.add(directory, row)
             self._bulk_open = bulk.fd >= 0
@@ -157,10 +163,17 @@ class Conversation:
         if path is None:
             self._say(f"not a path below the source: {quote(record)}")
         else:
+            self._refuse_stage(path)
             for inside in self._parts.unread.named(path):
                 self._parts.schedule.name(inside)
             self._parts.filler.plan.named(path)
             self._parts.schedule.name(path)
+
+    def _refuse_stage(self, path: bytes) -> None:
+        """Raise ``Refused`` if ``path`` is in the stage, so that each batch would cause the next."""
+        if self._stage in path:
+            where = quote(path.partition(self._stage)[0])
+            raise Refused(UNAVAILABLE, f"the destination is inside SRC_DIR, at {where}")
 
     def _measure(self, tally: Tally) -> None:
         """Find out how much is to be sent, once fr-walk has named all there is."""

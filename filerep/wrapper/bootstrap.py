@@ -11,7 +11,12 @@ from filerep.farend.abilities import heard
 from filerep.farend.shell import script_text, shell_quote
 from filerep.wrapper import mistakes
 from filerep.wrapper.endings import Lost, one_line
-from filerep.wrapper.overlap import Destination, boot_id, refuse_overlap
+from filerep.wrapper.overlap import (
+    Destination,
+    boot_id,
+    refuse_marked,
+    refuse_overlap,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,6 +40,7 @@ class Bootstrap:
         self._job = job
         self._write = write
         self.nonce = os.urandom(8).hex()
+        self._stage = f".filerep-{job.key[:8]}-{self.nonce}".encode()
         self._mark = os.urandom(8).hex()  # see `again` in receiver.sh
         self._said = b""
         self._heard = 0  # bytes
@@ -68,10 +74,15 @@ class Bootstrap:
             if word == "ready":
                 names = ("tar", "list", "shell")
                 tools = " ".join(f"{name}={self._told.get(name, '')}" for name in names)
-                stage = f".filerep-{self._job.key[:8]}-{self.nonce}"
+                stage = os.fsdecode(self._stage)
+                if not self._job.args["--dry-run"]:  # its stage is elsewhere
+                    refuse_marked(self._job.source, self._stage, below=False)
                 way = time.monotonic() - self._answered_at
                 return f"{tools} {rest} stage={stage} way={way:.3f} mark={self._mark}"
-            if word == "working":
+            if word == "marked":
+                refuse_marked(self._job.source, self._stage, below=True)
+                self._write(b"go\n")
+            if word in ("marked", "working"):
                 self._expect()
                 continue
             if word in ("real", "mount"):

@@ -8,6 +8,11 @@ from the root down to the destination there. The other is the place within a fil
 mounted on its own is part of, and what is mounted below.
 
 Nothing has been made or cleaned out when this is asked.
+
+Where two machines share a file system (NFS, a folder of a virtual machine), or one is stacked on
+another (overlay), none of that tells. So before anything is cleaned out the far end makes a
+file of a name that nobody else has, and else its stage has such a name. If that is to be
+seen here as well, in SRC_DIR or above or below, the one is in the other.
 """
 
 from __future__ import annotations
@@ -44,6 +49,9 @@ else:
 
 _ESCAPE = re.compile(rb"\\([0-7]{3})")
 _LOOP = "each change would cause the next"
+SAME = "the destination is SRC_DIR itself"
+INSIDE = f"the destination is inside SRC_DIR: {_LOOP}"
+AROUND = "SRC_DIR is inside the destination"
 
 
 # There is no such file, or not for us. With any other error what must be refused would not be.
@@ -118,6 +126,21 @@ class Destination:
                 pass  # its own name says nothing
 
 
+def refuse_marked(source: bytes, mark: bytes, below: bool) -> None:
+    """Raise ``Stop`` if ``mark``, just made in the destination, is to be seen in ``source`` or
+    above; ``below`` it too, which takes as long as a walk."""
+    if os.path.lexists(os.path.join(source, mark)):
+        raise Stop(command.USAGE, SAME)
+    above = source
+    while above != (above := os.path.dirname(above)):
+        if os.path.lexists(os.path.join(above, mark)):
+            raise Stop(command.USAGE, AROUND)
+    if below:
+        for _, directories, files in os.walk(source):
+            if mark in files or mark in directories:
+                raise Stop(command.USAGE, INSIDE)
+
+
 def refuse_overlap(
     source: bytes, told: dict[str, str], destination: Destination, cleans: bool
 ) -> None:
@@ -149,8 +172,8 @@ def _compare_inodes(source: bytes, told: dict[str, str], there: bool) -> None:
     own = f"{status.st_dev}:{status.st_ino}"
     if own in ids:
         if there and ids[1:2] == [own]:
-            raise Stop(command.USAGE, "the destination is SRC_DIR itself")
-        raise Stop(command.USAGE, f"the destination is inside SRC_DIR: {_LOOP}")
+            raise Stop(command.USAGE, SAME)
+        raise Stop(command.USAGE, INSIDE)
     if not there:
         return
     above = source
@@ -158,7 +181,7 @@ def _compare_inodes(source: bytes, told: dict[str, str], there: bool) -> None:
         above = os.path.dirname(above)
         status = os.stat(above)
         if len(ids) > 1 and f"{status.st_dev}:{status.st_ino}" == ids[1]:
-            raise Stop(command.USAGE, "SRC_DIR is inside the destination")
+            raise Stop(command.USAGE, AROUND)
 
 
 def _compare_places(source: bytes, destination: Destination, there: bool) -> None:
@@ -173,12 +196,11 @@ def _compare_places(source: bytes, destination: Destination, there: bool) -> Non
     for one in [ours, *(place for place, _ in inner)]:
         if _holds(one, theirs):
             same = there and one == ours == theirs
-            said = "SRC_DIR itself" if same else f"inside SRC_DIR: {_LOOP}"
-            raise Stop(command.USAGE, f"the destination is {said}")
+            raise Stop(command.USAGE, SAME if same else INSIDE)
     if not there:
         return
     if _holds(theirs, ours):
-        raise Stop(command.USAGE, "SRC_DIR is inside the destination")
+        raise Stop(command.USAGE, AROUND)
     real = destination.real
     for place, point in destination.mounts:
         if point != real and _inside(point, real):

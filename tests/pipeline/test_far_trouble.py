@@ -247,6 +247,37 @@ def test_a_copy_into_itself_by_a_second_mount_is_refused(
     assert os.listdir(source / "sub") == ["f"]
 
 
+@pytest.fixture
+def elsewhere(place: Path) -> list[str]:
+    """What has a far end pass for another machine, which shares this one's files."""
+    farends.need_root()
+    (place / "boot").write_text("another-kernel")
+    path = "/proc/sys/kernel/random/boot_id"
+    script = f'mount --bind {place}/boot {path} && exec "$@"'
+    return ["unshare", "-m", "sh", "-c", script, "sh"]
+
+
+def test_a_source_that_another_machine_shares_is_not_cleaned_out(
+    elsewhere: list[str], base: Path, place: Path
+) -> None:
+    """A home on NFS: there the same name is the same directory."""
+    far = local_shell("dash", "gnu", base)
+    source = place / "w/proj"
+    (source / "sub/proj").mkdir(parents=True)
+    (source / "sub/proj/f").write_text("precious")
+    wheres = [(place / "w", "is SRC_DIR itself"), (source / "sub", "inside SRC_DIR")]
+    wheres += [(place, "SRC_DIR is inside the destination")]
+    for where, why in wheres:
+        for options in [["--clean-out-first", "--once"], ["--keepalive", "2"]]:
+            name = ["--as", "w"] if where == place else []
+            words = ["file-replicator", *options, *name, str(source), str(where)]
+            done = run([*words, *elsewhere, *far.command], timeout=20)
+            assert done.returncode in (64, 69), done.stderr
+            assert why in done.stderr.decode(), done.stderr
+            assert (source / "sub/proj/f").read_text() == "precious"
+            assert not list(source.rglob(".filerep-*"))
+
+
 @pytest.mark.parametrize("kind", ["tmpfs", "bind"])
 def test_clean_out_first_stops_at_a_volume(
     kind: str, base: Path, place: Path, source: Path
