@@ -489,6 +489,29 @@ def test_a_list_that_the_mover_cannot_read_is_not_acknowledged(
         program.wait_for(lambda: (far.here / "src/f").read_text() == "2")
 
 
+def test_a_directory_that_busybox_tar_could_not_make_is_not_acknowledged(
+    base: Path, place: Path
+) -> None:
+    """It says so, and ends with 0; the file in it has made it, with another mode."""
+    far = local_shell("busybox", "busybox", base).fresh()
+    (place / "src").mkdir()
+    shell = ["sh", "-c", 'echo $$ >"$0"; exec "$@"', str(place / "pid"), *far.command]
+    words = [str(place / "src"), far.parent, *shell]
+    with running("file-replicator", *words) as program:
+        program.says("in sync")
+        fault = Fault("far end", False, "mkdir", "EIO", "2")
+        strace = Strace(int((place / "pid").read_text()), fault, place / "strace")
+        (place / "src/g").write_text("the next tar is one that strace sees start")
+        program.says("sent 'g'")
+        (place / "outside/d").mkdir(0o755, parents=True)
+        (place / "outside/d/f").write_text("1")
+        (place / "outside/d").rename(place / "src/d")
+        program.says("cannot write 'd/f' at the far end: tar: can't make dir")
+        strace.end()
+        assert run(["file-replicator", "--wait", *words]).returncode == 0
+        assert not wrong(place / "src", far.here / "src", far.sub_second)
+
+
 @pytest.mark.timeout(HUNT + 300)
 def hunt(base: Path) -> None:
     deadline = time.monotonic() + HUNT

@@ -239,6 +239,9 @@ while :; do
   n=$((n + 1)) dirty='' shut='' keep='' line='' whole=''
   words=$(unpack 2>&1)
   code=$?
+  # busybox tar ends with 0 where it could not make a directory, or a link; some other file may
+  # have made the directory then, with any mode.
+  case $form$code$words in other0*"can't "*) code=1 ;; esac
   # GNU tar, if it was killed, has left the rest of the archive; others do not read themselves.
   if [ $code -le 128 ] || [ "$form" != gnu ]; then read -r line || break; fi
   if [ "${line% *}" != "batch $n" ]; then
