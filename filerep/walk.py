@@ -58,7 +58,7 @@ Options:
   --why PATH         Print which file, line and pattern decide about PATH.
                      PATH is relative to SRC and need not be there; the form is
                      that of `git check-ignore -v -n`. `::` is none, or that
-                     git tracks it.
+                     git tracks it. On a terminal it is said in words, too.
   --stdin            Read paths, each ended by a NUL, print those that count.
   -v, --invert       With --stdin: print those that do not.
   --verbose          Name what is left out because it is no file and no link.
@@ -87,13 +87,16 @@ import os
 from filerep import command
 from filerep.pathstream import encode, normalize, quote
 from filerep.rules import ignore
+from filerep.rules.userrules import EDITORS_SHOWN
 from filerep.rules.walking import directories, explain
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from typing import Optional
 
     from filerep.rules.ignore import Rules
+    from filerep.rules.patterns import Rule
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -108,8 +111,7 @@ def _body(run: command.Command) -> int:
     if run.args["--invert"]:
         raise command.Stop(command.USAGE, "--invert goes with --stdin; see --help")
     if run.args["--why"] is not None:
-        command.write_all(1, _why(root, os.fsencode(run.args["--why"]), rules))
-        return run.status
+        return _why(run, root, os.fsencode(run.args["--why"]), rules)
 
     def on_other(path: bytes) -> None:
         run.say(f"left out {quote(path)}: not a file, directory or symbolic link")
@@ -144,8 +146,8 @@ def _sift(run: command.Command, root: bytes, rules: Rules) -> int:
     return run.status
 
 
-def _why(root: bytes, text: bytes, rules: Rules) -> bytes:
-    """A line as `git check-ignore -v -n` prints it."""
+def _why(run: command.Command, root: bytes, text: bytes, rules: Rules) -> int:
+    """A line as `git check-ignore -v -n` prints it, and for a person the same in words."""
     inside = os.path.join(os.path.realpath(root), b"")
     path = normalize(text[len(inside) :] if text.startswith(inside) else text)
     if path is None or path in (b".", b"./"):
@@ -157,7 +159,27 @@ def _why(root: bytes, text: bytes, rules: Rules) -> bytes:
     if rule and rule is not ignore.TRACKED:
         source = c_quote(rule.source, rules.quotes_bytes)
         found = b"%s:%d:%s" % (source, rule.line, rule.text)
-    return b"%s\t%s\n" % (found, c_quote(text, rules.quotes_bytes))
+    line = b"%s\t%s\n" % (found, c_quote(text, rules.quotes_bytes))
+    command.write_all(1, line)
+    if os.isatty(1):
+        run.say(f"{quote(text)} {in_words(rule)}")
+    return run.status
+
+
+def in_words(rule: Optional[Rule]) -> str:
+    """What ``rule`` decides, for a person; None if there is none."""
+    if rule is None:
+        return "is printed: no rule names it"
+    if rule is ignore.TRACKED:
+        return "is printed: git tracks it"
+    said = "is printed" if rule.keep else "is left out"
+    if not rule.line:
+        return f"{said}: it is git's own"
+    if rule.source == EDITORS_SHOWN and not rule.keep:
+        return f"{said} as editors' files are; --editor-files brings it back"
+    if rule.source.startswith(b"--"):
+        return f"{said} by {os.fsdecode(rule.source)} {quote(rule.text)}"
+    return f"{said} by line {rule.line} of {quote(rule.source)}: {quote(rule.text)}"
 
 
 _ESCAPES = {

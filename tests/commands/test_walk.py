@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import ignoretrees
+import keyboard
 import programs
 import pytest
 from ignoretrees import as_ordinary_user, fail, write
@@ -21,6 +22,7 @@ from trees import plant
 
 from filerep.rules import ignore, walking
 from filerep.rules.sieve import Sieve
+from filerep.walk import in_words
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 FR_WALK: list[str | bytes | Path] = [
@@ -277,7 +279,8 @@ def test_options(tree: bytes) -> None:
     assert set(run("--no-gitignore", tree).stdout.split(b"\0")) == everything
     more = ["--exclude", ".git*", "--include=/d/e/c", "--include", "a"]
     assert set(run(*more, tree).stdout.split(b"\0")) == {b"", b"a", b"d/e/c"}
-    assert run("--why", "d/b", tree).stdout == b".gitignore:2:d/\td/b\n"
+    done = run("--why", "d/b", tree)
+    assert (done.stdout, done.stderr) == (b".gitignore:2:d/\td/b\n", b"")
     assert run("--why", "a", "--include", "a", tree).stdout == b"--include:1:a\ta\n"
     whole = os.path.realpath(tree) + b"/d/b"
     assert run("--why", whole, tree).stdout == b".gitignore:2:d/\t" + whole + b"\n"
@@ -286,6 +289,32 @@ def test_options(tree: bytes) -> None:
     quote = [b"git", b"-C", tree, b"config", b"core.quotePath", b"off"]
     subprocess.run(quote, check=True)
     assert run("--why", b'\xc3\xa9"', tree).stdout == b'::\t"\xc3\xa9\\""\n'
+
+
+def test_on_a_terminal_why_is_said_in_words_too(place: Path) -> None:
+    plant(place, {".gitignore": b"*.o\n"})
+    with keyboard.bash(200) as typed:
+        typed.type(f"cd {place}; fr-walk --why a.o .\n")
+        typed.shows("fr-walk: 'a.o' is left out by line 1 of '.gitignore': '*.o'\r\n")
+    assert "\n.gitignore:1:*.o" in typed.text()
+
+
+@pytest.mark.parametrize(
+    "path, said",
+    [
+        ("b.o", "is printed by line 2 of '.gitignore': '!b.o'"),
+        ("a~", "is left out as editors' files are; --editor-files brings it back"),
+        (".git", "is left out: it is git's own"),
+        ("c", "is printed: no rule names it"),
+        ("x/y", "is left out by --exclude 'x'"),
+    ],
+)
+def test_why_in_words(path: str, said: str, place: Path) -> None:
+    plant(place, {".gitignore": b"*.o\n!b.o\n"})
+    root = os.fsencode(place)
+    loaded = ignore.load(root, exclude=[b"x"], editor_files=False, on_error=fail)
+    rule = walking.explain(root, path.encode(), loaded)
+    assert in_words(rule) == said
 
 
 def test_a_full_device_is_an_error(tree: bytes) -> None:
