@@ -115,7 +115,8 @@ class Conversation:
             elif self._departures.idle() and not self._bulk_open:
                 self._settle(urgent.fd < 0)
                 self._signing = (
-                    self._parts.settling.initial_done and self._parts.reuse.sign_one()
+                    self._parts.settling.initial_done
+                    and self._parts.reuse.signing.sign_one()
                 )
 
     def _await(

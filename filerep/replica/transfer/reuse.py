@@ -1,9 +1,13 @@
 """Of a file that is to be sent: does the far end hold it already, or most of it?
 
-Four questions, in this order. Does the far end retain it, as it was there a while ago? What is at
-its path, by the signature that was kept when it was sent: is it the same, but for time and mode, or the same in parts? Does another path hold it, as
-the file was moved or copied? If nothing is known of what is at its path but that it has the
-same size, it may well be the same.
+Four questions, in this order:
+
+* Was it there a while ago, and has the far end retained it?
+* Is what is at its path the same but for time and mode, or the same in parts? The signature that
+  was kept when that was sent tells.
+* Does another path hold it, as the file was moved or copied (see elsewhere.py)?
+* Has what is at its path the same size, and nothing else is known of it? Then it may well be the
+  same.
 
 Each answer is a guess. The far end shows by a digest of the whole file whether it is right, and
 where it is not (`distrust`), the file is sent whole.
@@ -17,10 +21,11 @@ import stat
 from filerep.farend.ways import Way
 from filerep.replica.known import entries
 from filerep.replica.known.table import Table
-from filerep.replica.known.unchanged import unchanged
 from filerep.replica.scheduling.inflight import NotInThisBatch
+from filerep.replica.transfer.elsewhere import Elsewhere, is_odd
 from filerep.replica.transfer.retained import Retained
-from filerep.replica.transfer.signature import QUARTERS, Comparison, Signer
+from filerep.replica.transfer.signature import QUARTERS
+from filerep.replica.transfer.signing import Signing, compare
 from filerep.source import changed_meanwhile, same
 
 TYPE_CHECKING = False
@@ -34,11 +39,7 @@ if TYPE_CHECKING:
 # What is new in it may be at most so much of a file that is built of ranges.
 _MOST_NEW = 0.75
 _MOST_RANGES = 400  # a process or two each
-_CANDIDATES = 4  # other paths to look at
 _GUESS_BYTES = 4096  # for files of less a wrong guess costs more than it saves
-_SIGNED_BYTES = 1 << 16  # files of so much are worth a signature of their own
-# Names that a digest tool writes otherwise than they are.
-_ODD = (b"\n", b"\\", b"\r")
 
 
 class Reuse:
@@ -53,8 +54,8 @@ class Reuse:
         self.compared = self.differing = 0  # files, by their contents
         self.retained = Retained()
         self._wrong: set[bytes] = set()  # paths that the far end was wrong about
-        self._by_size: Optional[dict[int, list[bytes]]] = None
-        self._unsigned: Optional[list[bytes]] = None
+        self.signing = Signing(source, table, economy)
+        self._elsewhere = Elsewhere(source, table, economy, self.signing)
 
     @property
     def active(self) -> bool:
@@ -72,14 +73,14 @@ class Reuse:
 
     def check(self, path: bytes, status: os.stat_result) -> Optional[Way]:
         """How to see that ``path`` is the same over there; None if it is known not to be."""
-        if path in self._wrong or any(odd in path for odd in _ODD):
+        if path in self._wrong or is_odd(path):
             return None
         try:
             fd = self._source.open(path)
         except OSError:
             return None
         try:
-            found = self._compare(fd, status.st_size, b"", 0)
+            found = compare(self._economy, fd, status.st_size)
         finally:
             os.close(fd)
         if found is None:
@@ -100,36 +101,8 @@ class Reuse:
         ``copied``: the first copy is done.
         """
         self.first_contact = not copied
-        self._by_size = None
+        self._elsewhere.forget()
         self._wrong.clear()
-
-    def sign_one(self) -> bool:
-        """Make the signature of a large file that has none; is there more to do?
-
-        What was there at the start has none. It is made while nothing else is to be done, so
-        that of a log which grows only the new lines go.
-        """
-        if not self._economy.reuses:
-            return False
-        if self._unsigned is None:
-            self._unsigned = [
-                path
-                for path, value in self._table.below(b"")
-                if not path.endswith(b"/")
-                and stat.S_ISREG(entries.mode_of(value))
-                and entries.size_of(value) >= _SIGNED_BYTES
-                and not entries.signature(value)
-            ]
-        if not self._unsigned:
-            return False
-        path = self._unsigned.pop()
-        status = self._look(path)
-        if status is not None and unchanged(self._table, path, status, b""):
-            signed = self._sign(path, status)
-            value = self._table.get(path)
-            if value is not None and signed:
-                self._table.put(path, entries.signed(value, signed))
-        return bool(self._unsigned)
 
     def looks_same(self, path: bytes, status: os.stat_result) -> Optional[Way]:
         """How to see that ``path`` is the same, which has its size, mode and time still.
@@ -160,7 +133,7 @@ class Reuse:
             or not self._economy.worth(status.st_size)
         ):
             return None
-        if any(odd in path for odd in _ODD):
+        if is_odd(path):
             return None
         try:
             fd = self._source.open(path)
@@ -172,7 +145,7 @@ class Reuse:
             found = (
                 self._retained(path, fd, status)
                 or self._by_signature(path, fd, status)
-                or self._elsewhere(path, fd, status)
+                or self._elsewhere.find(path, fd, status)
                 or self._by_guess(path, fd, status)
             )
             return found if same(os.fstat(fd), status) else None
@@ -192,7 +165,7 @@ class Reuse:
         """Was it there before, and is retained?"""
         if not self.retained.has_size(status.st_size):
             return None
-        now = self._compare(fd, status.st_size, b"", 0)
+        now = compare(self._economy, fd, status.st_size)
         found = b""
         if now is not None:
             found = self.retained.find(path, status.st_size, now.signature)
@@ -207,7 +180,9 @@ class Reuse:
         signed = entries.signature(value) if value is not None else b""
         if value is None or not signed or entries.marks(value) & entries.UNSURE:
             return None
-        compared = self._compare(fd, status.st_size, signed, entries.size_of(value))
+        compared = compare(
+            self._economy, fd, status.st_size, signed, entries.size_of(value)
+        )
         if compared is None:
             return None
         digest, signature = compared.digest.hexdigest(), compared.signature
@@ -226,105 +201,6 @@ class Reuse:
         ranges = [(one.start, one.length) for one in compared.ranges if one.old < 0]
         return Way(b"build", digest, b"", words, ranges, signature)
 
-    def _compare(
-        self, fd: int, size: int, signed: bytes, old_size: int
-    ) -> Optional[Comparison]:
-        assert self._economy.tools is not None
-        digest = self._economy.tools.digest()
-        compared = Comparison(signed, old_size, digest, self._economy.block)
-        return compared if compared.read(fd, size) else None
-
-    def _elsewhere(self, path: bytes, fd: int, status: os.stat_result) -> Optional[Way]:
-        """Is ``path`` a file that was moved, or a copy of another?"""
-        known = self._table.get(path)
-        if known is not None and entries.inode_of(known) == status.st_ino:
-            return None  # it was written to in its place
-        signature = b""
-        for other in self._candidates(path, status):
-            value = self._table.get(other)
-            if value is None or entries.marks(value) & entries.UNSURE:
-                continue
-            here = self._look(other)
-            moved = (
-                here is None
-                and entries.inode_of(value) == status.st_ino
-                and entries.mtime_of(value) == status.st_mtime_ns
-                and entries.marks(value) & entries.OURS
-            )
-            if not moved:
-                signed = entries.signature(value)
-                if not signed and here and unchanged(self._table, other, here, b""):
-                    signed = self._sign(other, here)
-                if not signed:
-                    continue
-                signature = signature or self._signature(fd, status.st_size)
-                if signed != signature:
-                    continue
-            found = self._compare(fd, status.st_size, b"", 0)
-            if found is None:
-                return None
-            as_it_is = (entries.mode_of(value) ^ status.st_mode) & 0o777 == 0
-            verb = b"take" if moved and as_it_is else b"copy"
-            digest = found.digest.hexdigest()
-            return Way(verb, digest, other, signature=found.signature)
-        return None
-
-    def _candidates(self, path: bytes, status: os.stat_result) -> list[bytes]:
-        """Paths of files of the same size, those that seem to be the same file first."""
-        if self._by_size is None:
-            self._by_size = {}
-            for one, value in self._table.below(b""):
-                if not one.endswith(b"/") and stat.S_ISREG(entries.mode_of(value)):
-                    size = entries.size_of(value)
-                    if self._economy.worth(size):
-                        self._by_size.setdefault(size, []).append(one)
-        name = path.rpartition(b"/")[2]
-
-        def unlike(other: bytes) -> tuple[bool, bool, bool]:
-            value = self._table.get(other)
-            return (
-                value is None or entries.inode_of(value) != status.st_ino,
-                value is None or entries.mtime_of(value) != status.st_mtime_ns,
-                other.rpartition(b"/")[2] != name,
-            )
-
-        found = [
-            other
-            for other in self._by_size.get(status.st_size, ())
-            if other != path and not any(odd in other for odd in _ODD)
-        ]
-        return sorted(found, key=unlike)[:_CANDIDATES]
-
-    def _look(self, path: bytes) -> Optional[os.stat_result]:
-        try:
-            return self._source.look(path)
-        except OSError:
-            return None
-
-    def _sign(self, path: bytes, status: os.stat_result) -> bytes:
-        """The signature of another file as it is here, or nothing."""
-        try:
-            fd = self._source.open(path)
-        except OSError:
-            return b""
-        try:
-            if not same(os.fstat(fd), status):
-                return b""
-            return self._signature(fd, status.st_size)
-        finally:
-            os.close(fd)
-
-    def _signature(self, fd: int, size: int) -> bytes:
-        signer = Signer(self._economy.block)
-        at = 0
-        while at < size:
-            data = os.pread(fd, 1 << 20, at)
-            if not data:
-                return b""
-            signer.feed(data)
-            at += len(data)
-        return signer.signature()
-
     def _by_guess(self, path: bytes, fd: int, status: os.stat_result) -> Optional[Way]:
         value = self._table.get(path)
         if value is None or not stat.S_ISREG(entries.mode_of(value)):
@@ -333,7 +209,7 @@ class Reuse:
             return None
         if status.st_size < _GUESS_BYTES and not self.first_contact:
             return None
-        found = self._compare(fd, status.st_size, b"", 0)
+        found = compare(self._economy, fd, status.st_size)
         if found is None:
             return None
         digest = found.digest.hexdigest()

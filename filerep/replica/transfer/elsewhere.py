@@ -1,0 +1,112 @@
+"""Is a file that is to be sent over there by another name, as it was moved or copied?"""
+
+from __future__ import annotations
+
+import stat
+
+from filerep.farend.ways import Way
+from filerep.replica.known import entries
+from filerep.replica.known.unchanged import unchanged
+from filerep.replica.transfer.signing import compare
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import os
+    from typing import Optional
+
+    from filerep.replica.known.table import Table
+    from filerep.replica.transfer.economy import Economy
+    from filerep.replica.transfer.signing import Signing
+    from filerep.source import Source
+
+_CANDIDATES = 4  # other paths to look at
+_ODD = (b"\n", b"\\", b"\r")
+
+
+def is_odd(path: bytes) -> bool:
+    """Has ``path`` a name that a digest tool writes otherwise than it is?"""
+    return any(odd in path for odd in _ODD)
+
+
+class Elsewhere:
+    """Finds the files of the table by their size."""
+
+    def __init__(
+        self, source: Source, table: Table, economy: Economy, signing: Signing
+    ) -> None:
+        self._source = source
+        self._table = table
+        self._economy = economy
+        self._signing = signing
+        self._by_size: Optional[dict[int, list[bytes]]] = None
+
+    def forget(self) -> None:
+        """Nothing is to be sent for now."""
+        self._by_size = None
+
+    def find(self, path: bytes, fd: int, status: os.stat_result) -> Optional[Way]:
+        """Is ``path`` a file that was moved, or a copy of another?"""
+        known = self._table.get(path)
+        if known is not None and entries.inode_of(known) == status.st_ino:
+            return None  # it was written to in its place
+        signature = b""
+        for other in self._candidates(path, status):
+            value = self._table.get(other)
+            if value is None or entries.marks(value) & entries.UNSURE:
+                continue
+            here = self._look(other)
+            moved = (
+                here is None
+                and entries.inode_of(value) == status.st_ino
+                and entries.mtime_of(value) == status.st_mtime_ns
+                and entries.marks(value) & entries.OURS
+            )
+            if not moved:
+                signed = entries.signature(value)
+                if not signed and here and unchanged(self._table, other, here, b""):
+                    signed = self._signing.file(other, here)
+                if not signed:
+                    continue
+                signature = signature or self._signing.opened(fd, status.st_size)
+                if signed != signature:
+                    continue
+            found = compare(self._economy, fd, status.st_size)
+            if found is None:
+                return None
+            as_it_is = (entries.mode_of(value) ^ status.st_mode) & 0o777 == 0
+            verb = b"take" if moved and as_it_is else b"copy"
+            digest = found.digest.hexdigest()
+            return Way(verb, digest, other, signature=found.signature)
+        return None
+
+    def _candidates(self, path: bytes, status: os.stat_result) -> list[bytes]:
+        """Paths of files of the same size, those that seem to be the same file first."""
+        if self._by_size is None:
+            self._by_size = {}
+            for one, value in self._table.below(b""):
+                if not one.endswith(b"/") and stat.S_ISREG(entries.mode_of(value)):
+                    size = entries.size_of(value)
+                    if self._economy.worth(size):
+                        self._by_size.setdefault(size, []).append(one)
+        name = path.rpartition(b"/")[2]
+
+        def unlike(other: bytes) -> tuple[bool, bool, bool]:
+            value = self._table.get(other)
+            return (
+                value is None or entries.inode_of(value) != status.st_ino,
+                value is None or entries.mtime_of(value) != status.st_mtime_ns,
+                other.rpartition(b"/")[2] != name,
+            )
+
+        found = [
+            other
+            for other in self._by_size.get(status.st_size, ())
+            if other != path and not is_odd(other)
+        ]
+        return sorted(found, key=unlike)[:_CANDIDATES]
+
+    def _look(self, path: bytes) -> Optional[os.stat_result]:
+        try:
+            return self._source.look(path)
+        except OSError:
+            return None
