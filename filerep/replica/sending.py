@@ -1,42 +1,27 @@
-"""One batch as bytes: its members, the commit, and the line behind.
-
-What matters here is that no torn file is put in place: a file counts as read whole if, behind
-the last byte, its status is still what it was when it was looked at. One that is not stays
-in the stage, or is taken back from the buffer, and is looked at again in a moment.
-"""
+"""One batch as bytes: its members, the commit, and the line behind."""
 
 from __future__ import annotations
 
-import errno
-import os
-import stat
 import time
 
 from filerep.archive import tarstream
-from filerep.archive.outbuffer import SIZE
-from filerep.farend.batch import Batch, Member
 from filerep.farend.commit import COMMIT, Commit
 from filerep.replica.known import entries
 from filerep.replica.known.table import Table
-from filerep.replica.known.unchanged import ticks
-from filerep.replica.transfer.signature import Signer
-from filerep.source import changed_meanwhile, same
+from filerep.replica.members import is_piece
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from typing import Optional
 
     from filerep.farend.abilities import Far
+    from filerep.farend.batch import Batch
     from filerep.farend.connection import Output
-    from filerep.farend.ways import Way
+    from filerep.replica.members import Members
     from filerep.replica.progress import Tally
     from filerep.replica.scheduling.inflight import Sent
-    from filerep.replica.scheduling.restless import Restless
     from filerep.replica.transfer.economy import Economy
-    from filerep.source import Source
 
-_RESTLESS_BYTES = 1 << 18  # smaller files cost nothing
 _SECOND = 1_000_000_000
 _COARSE_TICKS = 2_100_000_000  # ns; for stamps in whole seconds, or FAT's two
 _UNSURE = entries.OURS | entries.UNSURE
@@ -47,26 +32,20 @@ class Sender:
 
     def __init__(
         self,
-        source: Source,
         table: Table,
         far: Far,
         out: Output,
         economy: Economy,
-        restless: Restless,
-        on_error: Callable[[str, bytes, OSError], None],
+        members: Members,
+        ticks: int,
     ) -> None:
-        self._source = source
+        """``ticks``: how old, in ns, a ctime must be to tell two changes apart (unchanged.py)."""
         self._table = table
         self._far = far
         self._out = out
         self._economy = economy
-        self._on_error = on_error
-        self._restless = restless
-        self._ticks = ticks(source.device, os.uname().release)
-        self._unreadable: set[bytes] = set()
-        # Of what was sent last.
-        self._signature: Optional[bytes] = None
-        self._mixed = False  # it changed while it was read
+        self._members = members
+        self._ticks = ticks
         self._record = tarstream.RECORD  # bytes, of the next archive
         self._packed = False  # is the next archive compressed?
 
@@ -74,7 +53,7 @@ class Sender:
         """``much``: the next batch is a large one."""
         batch = sent.batch
         if tally:
-            tally.plan(sum(not _is_piece(one) for one in batch.members), batch.bytes)
+            tally.plan(sum(not is_piece(one) for one in batch.members), batch.bytes)
         batch.arrange(self._far)
         packed = self._packed
         self._out.begin(batch.bytes, max(1, self._economy.level) if packed else 0)
@@ -91,27 +70,8 @@ class Sender:
         entered = self._enter(sent)
         self._out.add(headers)
         length = len(headers)
-        unfit: set[bytes] = set()
-        for member, (old, new) in zip(batch.members, entered):
-            if tally:
-                tally.begin(member.size)
-            took, fit = self._send_member(member)
-            if tally:
-                tally.end(fit, not _is_piece(member))
-            length += took
-            if fit:
-                self._tell_restless(member)
-                if self._signature is not None:
-                    self._sign(member.path, new, self._signature, sent)
-            elif new is None:  # a piece
-                unfit.add(member.path)
-                self._put_off(member.path, member.status.st_size)
-            else:
-                unfit.add(member.path)
-                # Unless something else was planned for it meanwhile, as the next batch was.
-                if self._table.get(member.path) == new:
-                    self._table.put_back(member.path, old)
-                self._put_off(member.path, member.status.st_size)
+        took, unfit = self._send_members(sent, entered, tally)
+        length += took
         commit = Commit(batch, unfit)
         scripts = _members(commit.members())
         batch.numbered = commit.numbered
@@ -132,6 +92,35 @@ class Sender:
             sent.tallied = tally.sent()
         if unfit:
             sent.entries = [pair for pair in sent.entries if pair[0] not in unfit]
+
+    def _send_members(
+        self,
+        sent: Sent,
+        entered: list[tuple[Optional[bytes], Optional[bytes]]],
+        tally: Tally | None,
+    ) -> tuple[int, set[bytes]]:
+        """How many bytes of archive went out, and the paths of what must not be put in place."""
+        length = 0
+        unfit: set[bytes] = set()
+        for member, (old, new) in zip(sent.batch.members, entered):
+            if tally:
+                tally.begin(member.size)
+            took, fit = self._members.send(member)
+            if tally:
+                tally.end(fit, not is_piece(member))
+            length += took
+            if fit:
+                self._members.sent(member)
+                if self._members.signature is not None:
+                    self._sign(member.path, new, self._members.signature, sent)
+                continue
+            unfit.add(member.path)
+            # Unless something else was planned for it meanwhile, as the next batch was. Of a
+            # piece nothing is in the table yet.
+            if new is not None and self._table.get(member.path) == new:
+                self._table.put_back(member.path, old)
+            self._members.put_off(member.path, member.status.st_size)
+        return length, unfit
 
     def _next_form(self, much: bool) -> int:
         """The blocks of the next archive's records; 0 if it is compressed.
@@ -188,122 +177,6 @@ class Sender:
                 length += len(member.header(self._far.precise))
             length += member.size + len(tarstream.padding(member.size))
         return _records_of(length + len(_members(Commit(batch, set()).members())))
-
-    def _send_member(self, member: Member) -> tuple[int, bool]:
-        """How many bytes of archive went out, and whether it may be put in place."""
-        self._signature, self._mixed = None, False
-        if member.way is not None:
-            return self._send_reused(member, member.way)
-        header = member.header(self._far.precise)
-        status, size, out = member.status, member.size, self._out
-        if stat.S_ISLNK(status.st_mode):
-            out.add(header)
-            return len(header), True
-        patient = self._restless.patient(member.path)
-        signer = self._signer(size)
-        took = 0
-        try:
-            fd = self._source.open(member.path)
-            out.seen = signer.feed if signer is not None else None
-            try:
-                if not patient and len(header) + size + tarstream.BLOCK <= SIZE:
-                    took = out.add_whole(header, fd, status)
-                    if took and signer is not None:
-                        self._signature = signer.signature()
-                    return took, took > 0
-                if not (patient or same(os.fstat(fd), status)):
-                    return 0, False
-                padding = tarstream.padding(size)
-                took = len(header) + size + len(padding)
-                out.add(header)
-                try:
-                    whole = out.read(fd, size) == size
-                finally:
-                    out.add(padding)
-                unchanged = same(os.fstat(fd), status)
-                if patient and unchanged and not whole:
-                    # A size that is no promise, as below /sys: it will never be whole.
-                    raise OSError(errno.EIO, os.strerror(errno.EIO))
-                if whole and unchanged and signer is not None:
-                    self._signature = signer.signature()
-                self._mixed = whole and not unchanged
-                return took, whole and (patient or unchanged)
-            finally:
-                out.seen = None
-                os.close(fd)
-        except OSError as error:
-            self._unread(member.path, error)
-            return took, False
-
-    def _signer(self, size: int) -> Optional[Signer]:
-        """What makes the signature of a file that is sent whole, if it is to be kept."""
-        if self._economy.reuses and self._economy.worth(size):
-            return Signer(self._economy.block)
-        return None
-
-    def _send_reused(self, member: Member, way: Way) -> tuple[int, bool]:
-        """Send what the far end lacks of a file, and see that it is the same as it was."""
-        header = member.header(self._far.precise) if way.sends else b""
-        status, out = member.status, self._out
-        took = 0
-        try:
-            fd = self._source.open(member.path)
-            try:
-                if not same(os.fstat(fd), status):
-                    return 0, False
-                padding = tarstream.padding(member.size)
-                took = len(header) + member.size + len(padding)
-                out.add(header)
-                whole = True
-                out.seen = way.read
-                try:
-                    for start, length in way.ranges:
-                        os.lseek(fd, start, os.SEEK_SET)
-                        whole = out.read(fd, length) == length and whole
-                finally:
-                    out.seen = None
-                    out.add(padding)
-                whole = whole and same(os.fstat(fd), status)
-                way.end()
-                self._signature = way.signature if whole else None
-                return took, whole
-            finally:
-                os.close(fd)
-        except OSError as error:
-            self._unread(member.path, error)
-            return took, False
-
-    def _unread(self, path: bytes, error: OSError) -> None:
-        """What cannot be read is told; what is only held by somebody is looked at again.
-
-        A lease (fcntl(2): Samba's, an NFS server's) is given back, of which no event tells.
-        """
-        if not changed_meanwhile(error) and error.errno != errno.EAGAIN:
-            self._on_error("read", path, error)
-            self._unreadable.add(path)
-
-    def _tell_restless(self, member: Member) -> None:
-        """``member`` was sent, and what it cost."""
-        way, size = member.way, member.status.st_size
-        if way is not None and way.verb == b"piece":
-            return
-        if self._mixed:
-            self._restless.sent_torn(member.path, size)
-        elif size >= _RESTLESS_BYTES or self._restless:
-            before = 0 if way is None else way.before
-            self._restless.sent(member.path, before + member.size, size)
-
-    def _put_off(self, path: bytes, size: int) -> None:
-        """It was not sent: when to look again."""
-        if path in self._unreadable:
-            self._unreadable.remove(path)  # said once, and looked at when named again
-        else:
-            self._restless.torn(path, size)
-
-
-def _is_piece(member: Member) -> bool:
-    """Is more of the file to come?"""
-    return member.way is not None and member.way.verb == b"piece"
 
 
 def _members(scripts: list[tuple[bytes, bytes]]) -> bytes:

@@ -5,6 +5,7 @@ Each module says what its part is for. Here is only who needs which of the other
 
 from __future__ import annotations
 
+import os
 import time
 
 from filerep.replica.acknowledging import Acknowledging, Hearing
@@ -12,6 +13,8 @@ from filerep.replica.filling import Filler
 from filerep.replica.known.forgotten import Audit
 from filerep.replica.known.inventory import Inventory
 from filerep.replica.known.statewriter import Memory
+from filerep.replica.known.unchanged import ticks
+from filerep.replica.members import Members
 from filerep.replica.onsync import OnSync
 from filerep.replica.planning.mounted import Mounted
 from filerep.replica.planning.plan import Plan
@@ -55,117 +58,149 @@ class Parts:
         self.connection = connection
         self.options = options
         self._tell = tell
+        far = connection.far
+        self._can_list = options.initial and far.list != "none"
+        self.pace = Pace(far.way)
         self.failures = Failures(tell.say, tell.failing)
-        far, out, table = connection.far, connection.out, here.table
-        pace = self.pace = Pace(far.way)
-        restless = Restless(time.monotonic, self._mtime, lambda: pace.rate)
-        root = here.source.root
+        self._make_queues()
+        self._make_known()
+        self._make_transfer()
+        self._make_plan()
+        self._make_tellers()
+        self._make_ends(on_hook)
+        if not far.keeps_modes:
+            self._keep_no_modes()
+        if far.empty:
+            self.settling.nothing_unseen()
+
+    def _make_queues(self) -> None:
+        """What waits, and what is on its way."""
+        here, options, clock = self.here, self.options, time.monotonic
+        root, pace = here.source.root, self.pace
+        self.restless = Restless(clock, self._mtime, lambda: pace.rate)
         removals = Removals(
-            time.monotonic,
+            clock,
             0.0 if options.dry_run or options.mirror > 1 else options.hold,
-            table,
-            tell.say,
+            here.table,
+            self._tell.say,
             lambda: _is_locked(root),
             lambda since, paths: _removed_by_git(root, since, paths),
         )
-        schedule = self.schedule = Schedule(time.monotonic, restless, removals)
-        flight = self.flight = Flight()
-        unread = self.unread = Unread(
-            here.source, here.counting, tell.on_error, time.monotonic
-        )
-        self.silence = Silence(options.keepalive, flight)
-        reporter = Reporter(
-            tell.report, options.progress, options.dry_run, options.names
-        )
-        self.reporter = reporter
-        can_list = options.initial and far.list != "none"
-        inventory = Inventory(far, table, can_list and not far.empty)
-        self.inventory = inventory
-        self.memory = Memory(here.state, inventory.confirmed, tell.say)
-        audit = self.audit = Audit(
+        self.schedule = Schedule(clock, self.restless, removals)
+        self.unread = Unread(here.source, here.counting, self._tell.on_error, clock)
+        self.flight = Flight()
+        self.silence = Silence(options.keepalive, self.flight)
+
+    def _make_known(self) -> None:
+        """What is known of the far end, and the net below that."""
+        here, far, options = self.here, self.connection.far, self.options
+        self.inventory = Inventory(far, here.table, self._can_list and not far.empty)
+        self.memory = Memory(here.state, self.inventory.confirmed, self._tell.say)
+        self.audit = Audit(
             here.source,
-            table,
+            here.table,
             self.memory,
-            inventory,
+            self.inventory,
             time.monotonic,
-            enabled=can_list and options.delete and not options.dry_run,
+            enabled=self._can_list and options.delete and not options.dry_run,
         )
-        economy = self.economy = Economy(options, pace, tell.say)
-        reuse = self.reuse = Reuse(here.source, table, economy)
-        pieces = self.pieces = Pieces(
+
+    def _make_transfer(self) -> None:
+        """What sends less than whole files."""
+        here = self.here
+        self.economy = Economy(self.options, self.pace, self._tell.say)
+        self.reuse = Reuse(here.source, here.table, self.economy)
+        self.pieces = Pieces(
             here.source,
-            economy,
-            schedule.big,
-            restless.torn,
-            reuse.retained.leave,
-            far.parts,
+            self.economy,
+            self.schedule.big,
+            self.restless.torn,
+            self.reuse.retained.leave,
+            self.connection.far.parts,
         )
+
+    def _make_plan(self) -> None:
+        """What looks at paths, and what fills batches with what follows."""
+        here, far = self.here, self.connection.far
         self.filler = Filler(
-            far.stage, schedule, flight, inventory, pace, economy, self._mark
+            far.stage,
+            self.schedule,
+            self.flight,
+            self.inventory,
+            self.pace,
+            self.economy,
+            self._mark,
         )
-        self.filler.pieces = pieces
+        self.filler.pieces = self.pieces
         self._twins = None
         if far.folds:
             self._twins = Twins(here.source, far.fold, here.counting)
         plan = self.filler.plan = Plan(
             here.source,
-            table,
-            options.delete,
-            can_list,
+            here.table,
+            self.options.delete,
+            self._can_list,
             self.failures.why,
-            unread.add,
-            schedule.look_later,
+            self.unread.add,
+            self.schedule.look_later,
             self.filler.put_off,
-            reuse,
+            self.reuse,
             self._twins,
-            inventory.distrust,
+            self.inventory.distrust,
         )
-        if not far.keeps_modes:
-            self._keep_no_modes()
         kept = here.state.path + b".mounts" if here.state else None
         plan.gone.hold = self.filler.hold
-        plan.gone.away = Mounted(here.source.root, kept, tell.say).away
-        mender = Mender(
-            Undo(table),
-            table,
-            inventory,
-            self.failures,
-            tell.say,
-            schedule.again,
-            self._distrust,
-            reuse.retained,
+        plan.gone.away = Mounted(here.source.root, kept, self._tell.say).away
+
+    def _make_tellers(self) -> None:
+        """What tells the wrapper, and takes the steps that are told of."""
+        options, root = self.options, self.here.source.root
+        self.reporter = Reporter(
+            self._tell.report, options.progress, options.dry_run, options.names
         )
-        on_sync = OnSync(
-            bool(options.on_sync), time.monotonic, lambda: _is_locked(root)
-        )
-        self.on_sync = on_sync
+        locked = lambda: _is_locked(root)
+        self.on_sync = OnSync(bool(options.on_sync), time.monotonic, locked)
         self.settling = Settling(
-            here,
+            self.here,
             options,
-            schedule,
-            inventory,
-            plan,
+            self.schedule,
+            self.inventory,
+            self.filler.plan,
             self.failures,
-            unread,
-            reporter,
-            on_sync,
-            restless,
-            audit,
+            self.unread,
+            self.reporter,
+            self.on_sync,
+            self.restless,
+            self.audit,
+        )
+
+    def _make_ends(self, on_hook: Callable[[int], None]) -> None:
+        """The two ends of the connection: what hears answers, and what sends batches."""
+        here, far, out = self.here, self.connection.far, self.connection.out
+        mender = Mender(
+            Undo(here.table),
+            here.table,
+            self.inventory,
+            self.failures,
+            self._tell.say,
+            self.schedule.again,
+            self._distrust,
+            self.reuse.retained,
         )
         acknowledging = Acknowledging(
-            flight,
-            schedule,
+            self.flight,
+            self.schedule,
             mender,
             self.memory,
             self.failures,
-            reporter,
+            self.reporter,
             self.filler,
             self.settling.changed,
-            audit.suspect,
+            self.audit.suspect,
         )
         self.hearing = Hearing(
-            connection,
-            flight,
+            self.connection,
+            self.flight,
             self.silence,
             self._listed,
             acknowledging,
@@ -173,11 +208,16 @@ class Parts:
             self._told_tools,
         )
         self.hearing.on_no_modes = self._keep_no_modes
-        self.sender = Sender(
-            here.source, table, far, out, economy, restless, unread.add
+        members = Members(
+            here.source,
+            far.precise,
+            out,
+            self.economy,
+            self.restless,
+            self.unread.add,
         )
-        if far.empty:
-            self.settling.nothing_unseen()
+        age = ticks(here.source.device, os.uname().release)
+        self.sender = Sender(here.table, far, out, self.economy, members, age)
 
     def _keep_no_modes(self) -> None:
         if self.here.table.keeps_modes:

@@ -15,8 +15,7 @@ from filerep.rules.untrustedfile import OPEN_DIRECTORY, read
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
-    from typing import Optional
+    from collections.abc import Iterator, Mapping
 
 NAME = b".git"
 

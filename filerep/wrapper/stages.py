@@ -6,7 +6,6 @@ import os
 import signal
 import stat
 
-from filerep import command
 from filerep.wrapper.processes import PIPE_BYTES
 
 TYPE_CHECKING = False

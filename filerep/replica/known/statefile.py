@@ -55,7 +55,6 @@ from filerep.replica.known.staterows import Remembered
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from typing import Optional
 
 # A log that is saved all day must not fill the disk: once so much was appended, and at
 # least as much as there was, the file is tidied as at a start.

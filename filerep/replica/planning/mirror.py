@@ -7,7 +7,6 @@ from filerep.replica.known.table import Table
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Optional
 
     from filerep.rules.ignore import Rules
     from filerep.source import Source

@@ -19,8 +19,7 @@ from zlib import crc32
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from typing import Any, Optional
+    from typing import Any
 
 BLOCK = 1 << 14
 MARK_BYTES = 16

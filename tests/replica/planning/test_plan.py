@@ -19,6 +19,7 @@ from filerep.farend.connection import Output
 from filerep.farend.tools import Tools
 from filerep.replica.known import entries
 from filerep.replica.known.table import Table
+from filerep.replica.members import Members
 from filerep.replica.options import Options
 from filerep.replica.planning.plan import Plan
 from filerep.replica.planning.twins import Twins
@@ -167,15 +168,16 @@ def test_what_is_planned_while_a_batch_is_sent_has_the_last_word(case: Case) -> 
     far = Far("stage=.filerep-x tar=gnu list=find")
     restless = Restless(time.monotonic, lambda path: 0.0, lambda: None)
     with open(os.devnull, "r+b") as nowhere:
-        Sender(
+        out = Out(nowhere.fileno(), Answers(nowhere.fileno(), far), 0)
+        members = Members(
             case.source,
-            case.table,
-            far,
-            Out(nowhere.fileno(), Answers(nowhere.fileno(), far), 0),
+            far.precise,
+            out,
             case.economy,
             restless,
             lambda action, path, error: None,
-        ).send(batch)
+        )
+        Sender(case.table, far, out, case.economy, members, 0).send(batch)
     assert ahead.batch.deletions == restless.owe() == [b"came"]
     assert case.table.get(b"came") is None
 
