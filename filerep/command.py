@@ -78,14 +78,25 @@ def refused(error: BaseException) -> str:
     """What the system refused, in words, if ``error`` means that; nothing if it is a bug."""
     if isinstance(error, MemoryError):
         return f"the system refused: {os.strerror(errno.ENOMEM)}"
-    if isinstance(error, ImportError):
+    missing = _not_loaded(error)
+    if missing:
         # Parts are loaded when they are needed, and the disk may fail or an upgrade come before.
-        name = quote(error.name or "?")
+        name = quote(missing)
         return f"cannot load {name}, a part of the program: was it replaced meanwhile?"
     if isinstance(error, OSError) and error.errno in _REFUSALS:
         named = isinstance(error.filename, (str, bytes))
         where = f" {quote(error.filename)}" if named else ""
         return f"the system refused{where}: {reason(error)}"
+    return ""
+
+
+def _not_loaded(error: BaseException) -> str:
+    """The module that could not be, if ``error`` means that."""
+    if isinstance(error, ImportError):
+        return error.name or "?"
+    unknown = "unknown encoding: "  # each is a module, all we ask for are there
+    if isinstance(error, LookupError) and str(error).startswith(unknown):
+        return f"encodings.{str(error)[len(unknown):]}"
     return ""
 
 

@@ -92,7 +92,7 @@ def state_home() -> str:
 def running_kernel() -> Optional[str]:
     """What tells one start of the machine from the next; None if that cannot be told."""
     try:
-        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
-            return file.read().strip()
+        with open("/proc/sys/kernel/random/boot_id", "rb") as file:
+            return file.read().strip().decode()
     except (OSError, ValueError):
         return None

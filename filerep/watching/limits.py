@@ -60,8 +60,8 @@ def _lowest(names: tuple[str, ...]) -> tuple[str, str]:
 
 def _value(name: str) -> str:
     try:
-        with open("/proc/sys/" + name.replace(".", "/"), encoding="ascii") as file:
-            return file.read().strip()
+        with open("/proc/sys/" + name.replace(".", "/"), "rb") as file:
+            return file.read().strip().decode()
     except OSError:
         return "unknown"
 

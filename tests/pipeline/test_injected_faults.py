@@ -30,6 +30,7 @@ from operations import KINDS, Hands, draw
 from pipelines import name_of, wrong
 from programs import ROOT, Running, alive, environment, run, running, wait_for
 
+from filerep.command import refused
 from filerep.replica.known.statewriter import FORGOTTEN
 
 HUNT = float(os.environ.get("FILEREP_HUNT") or 0)
@@ -429,6 +430,13 @@ def test_what_the_system_refuses_is_no_bug(
     assert done.returncode == 71, done.stderr
     assert words.format(path) in done.stderr.decode()
     assert b"internal error" not in done.stderr
+
+
+def test_an_encoding_that_cannot_be_loaded_is_no_bug() -> None:
+    with pytest.raises(LookupError) as caught:
+        b"1".decode("as good as not there")
+    assert "cannot load 'encodings.as good" in refused(caught.value)
+    assert not refused(LookupError("another"))
 
 
 def test_a_state_file_that_cannot_be_used_is_done_without_and_goes(
