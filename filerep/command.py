@@ -260,8 +260,9 @@ def parse(
         )
     except docopt.DocoptExit as error:
         said = str(error).splitlines()[0] if str(error) else ""
+        said = said.replace("requires argument", "needs a value behind it")
         if not said.startswith("-"):  # docopt names an option, or prints its objects
-            said = f"expected: {' '.join(sections.usage_body.split())}"
+            said = f"expected: {' or '.join(_short_forms(sections.usage_body))}"
         raise Stop(USAGE, f"{said}; see --help") from None
     names = dict.fromkeys(filter(str.isupper, sections.usage_body.split()))
     return {**names, **{one.name: one.value for one in options}, **args}
@@ -298,6 +299,14 @@ def _forms(body: str) -> tuple[str, list[list[str]]]:
     return program, forms
 
 
+def _short_forms(body: str) -> list[str]:
+    """Each form that has more than options, which are but named as such."""
+    program, forms = _forms(body)
+    apart = ("[--", "PATTERN]", "FILE]", "WORD]")
+    kept = [[one for one in words if not one.startswith(apart)] for words in forms]
+    return [f"{program} {' '.join(one)}" for one in kept if one[1:]]
+
+
 def short_usage(usage: str) -> str:
     """What ``-h`` shows of a usage text that has more: the most of use, on one screen.
 
@@ -307,18 +316,8 @@ def short_usage(usage: str) -> str:
     if "\n  --help " not in usage:
         return usage
     summary, form, *parts = usage.strip().split("\n\n")
-    program, forms = _forms(form.partition("\n")[2])
-    kept = [
-        [
-            one
-            for one in words
-            if not one.startswith(("[--", "PATTERN]", "FILE]", "WORD]"))
-        ]
-        for words in forms
-    ]
-    shown = [f"  {program} {' '.join(one)}" for one in kept if one[1:]]
-    lines = "\n".join(["Usage:", *shown])
-    found = [summary, lines]
+    shown = [f"  {one}" for one in _short_forms(form.partition("\n")[2])]
+    found = [summary, "\n".join(["Usage:", *shown])]
     for part in parts:
         if part.startswith("Options:"):
             firsts = [one for one in part.splitlines() if not one.startswith("   ")]

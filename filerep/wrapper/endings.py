@@ -24,7 +24,7 @@ def one_line(text: str) -> str:
 
 # What programs print behind the line that says what is wrong: how they are used, where that stands.
 _USAGE = r"\s*usage\b"
-_HELP = r".*--help\b"
+_HELP = r".* (-h|--help)\b"
 
 
 def last_line(*texts: bytes) -> str:

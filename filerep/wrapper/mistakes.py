@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 _NAMES = ("SRC_DIR", "DEST_PARENT_DIR", "CONNECTION_COMMAND")
 # Which of our options does what another program's does.
 _ELSEWHERE = {"--delete": "--mirror", "--watch": "", "--follow": ""}
+_ENGINES = ("docker", "podman", "kubectl", "nerdctl")
+_TERMINALS = {"-t", "-it", "-ti", "--tty"}
 # Not compiled before they are needed: it takes a millisecond.
 _REMOTE = r"(?s)(?:(?P<user>[\w.+-]+)@)?(?P<host>[\w.-]+):(?P<path>.*)"
 _URL = (
@@ -61,6 +63,10 @@ def missing(
     places: Sequence[str], connection: Sequence[str], each: Sequence[str] = ()
 ) -> None:
     """Raise ``Stop`` if there is not all that a copy needs, with an example that has it."""
+    if list(places) == ["help"]:
+        raise Stop(USAGE, "see -h, or --help for all options")
+    if each and not places:
+        each_before_places()
     source = places[0] if places else "my_project"
     if len(places) > 1:
         _refuse_remote(source, places[1], connection)
@@ -178,9 +184,12 @@ def not_answered(words: Sequence[str], status: int, options: Collection[str]) ->
         name = word.partition("=")[0]
         if name.startswith("--") and name in options:
             return f"; options such as {quote(name)} go before SRC_DIR"
+    program = os.path.basename(words[0])
+    execs = program in _ENGINES and "exec" in words
+    if execs and status and not _TERMINALS.isdisjoint(words):
+        return f"; {program} exec takes -i here, without -t"
     if status == 0:
-        program = os.path.basename(words[0])
-        if program in ("docker", "podman", "kubectl", "nerdctl") and "exec" in words:
+        if execs:
             return f"; it read no standard input: {program} exec needs -i"
         return (
             "; it read no standard input, where a shell must take its commands"

@@ -73,6 +73,25 @@ def test_docker_exec_without_i_is_told_so(pair: list[str], place: Path) -> None:
     assert "docker exec needs -i" in said(*pair, "true")
 
 
+def test_docker_exec_with_t_is_told_so(pair: list[str], place: Path) -> None:
+    docker = place / "docker"
+    docker.write_text("#!/bin/sh\necho the input device is not a TTY\nexit 1\n")
+    docker.chmod(0o755)
+    line = said(*pair, str(docker), "exec", "-it", "box", "sh")
+    assert line.endswith(
+        "the input device is not a TTY; docker exec takes -i here, without -t"
+    )
+
+
+def test_a_word_that_asks_for_help_is_told_how() -> None:
+    assert said("help") == "file-replicator: see -h, or --help for all options"
+
+
+def test_each_that_takes_all_words_is_told_where_they_go() -> None:
+    line = said("--each", "a", "b", "src", "/srv", "ssh", "{}", "sh")
+    assert "SRC_DIR and DEST_PARENT_DIR stand before --each" in line
+
+
 def test_a_command_in_one_pair_of_quotes(pair: list[str]) -> None:
     line = said(*pair, "ssh host sh")
     assert line.endswith(
@@ -123,6 +142,7 @@ def test_a_profile_may_be_called_as_a_directory_is(place: Path) -> None:
             "usage: ssh [-46AaCf]\n           [-W host:port] destination\n",
             "usage: ssh [-46AaCf]",
         ),
+        ("error: no pod\nSee 'kubectl exec -h' for more\n", "error: no pod"),
         ("See 'x --help'\n", "See 'x --help'"),
     ],
 )

@@ -43,7 +43,7 @@ _LONGEST_BURST = 60.0
 _REDRAW = 0.1
 _A_LINE = 1.0  # so often, where lines cannot be drawn over
 _CONNECTING = 1.0
-_LONGEST_COMMAND = 60  # columns
+_SHORTEST_COMMAND, _LONGEST_COMMAND = 12, 60  # columns
 _BUG = "internal error"
 _FAILURES = ("cannot ", "not in sync", _BUG, "the connection was lost")
 _IN_SYNC = "in sync"
@@ -178,15 +178,19 @@ class Display:
         self._bar = None
         self._end_burst()
         self._draw_bottom()
+        said = ""
         left = self._first.left()
         if left:
-            self._say(f"interrupted: {left}; the next start goes on from there")
+            said = f"interrupted: {left}; the next start goes on from there"
         elif self._left.get("paths"):
-            said = left_words(self._left["names"], self._left["paths"])
-            self._say(f"interrupted: {said}; the next start catches up")
+            left = left_words(self._left["names"], self._left["paths"])
+            said = f"interrupted: {left}; the next start catches up"
         elif self._lost:
-            said = "what has not arrived by now, the next start sends"
-            self._say(f"interrupted while the connection was lost: {said}")
+            said = "interrupted while the connection was lost: what has not arrived"
+            said += " by now, the next start sends"
+        if said:
+            self._screen.to_margin()
+            self._say(said)
 
     def close(self) -> None:
         """Leave the terminal as it was."""
@@ -214,9 +218,7 @@ class Display:
         if self._connecting is not None and now >= self._connecting + _CONNECTING:
             self._connecting = None
             if not self._screen.asked():
-                self._say(
-                    f"connecting: {beginning(self._connection, _LONGEST_COMMAND)} has not answered yet"
-                )
+                self._say(self._unanswered())
         if self._burst and now >= self._burst_due():
             if now >= self._burst_over():
                 self._end_burst()
@@ -224,6 +226,12 @@ class Display:
                 self._show_burst()
         if self._far.partial and not self._bar and now >= self._far_last + _QUIET:
             self._far_lines(self._far.end())
+
+    def _unanswered(self) -> str:
+        said = "connecting: {} has not answered yet"
+        room = self._screen.room - len(said.format("")) if self._screen.room else 1000
+        shown = min(max(room, _SHORTEST_COMMAND), _LONGEST_COMMAND)
+        return said.format(beginning(self._connection, shown))
 
     def _burst_due(self) -> float:
         """When the burst has to be shown, as it is or for the last time."""

@@ -47,6 +47,8 @@ class Bar:
 
     def text(self, width: int) -> str:
         """One line of at most ``width`` columns."""
+        if not (self.of_bytes or self.bytes or self.files):
+            return "sending"
         if not self.of_bytes:
             words = [size(self.bytes), files(self.files)]
             words += [self._speed()] if self._rate else []

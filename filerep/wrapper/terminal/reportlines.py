@@ -186,7 +186,7 @@ _LISTERS = {
 def far_line(ready: str) -> str:
     """What there is at the far end and what is done with it, from its ready line."""
     told = dict(word.partition("=")[::2] for word in ready.split())
-    tar = _TARS.get(told["tar"], "a tar that reads ahead")
+    tar = _TARS.get(told["tar"], "a plain tar")
     lister = _LISTERS[told["list"]]
     mover = "perl" if told.get("mover") == "perl" else "mv"
     text = f"the far end has {told['shell']} and {tar}; listings come from {lister}"
@@ -198,10 +198,11 @@ def tools_line(what: dict[str, Any]) -> str:
     """What is done where whole files would take long, and with what."""
     told = dict(word.partition("=")[::2] for word in what["has"].split())
     tools = [told[name] for name in ("sum", "unzip") if told.get(name)]
-    has = " and ".join(tools) or "no tool to save it with"
+    has = " and ".join(tools) or "nothing"
     does = ["what it holds is not sent again"] * what["reuses"]
     does += ["what is sent is compressed"] * what["packs"]
-    return "; ".join([f"to send less, the far end has {has}", *does])
+    said = f"to send less, the far end has {has}"
+    return f"{said}: where that is faster, {', and '.join(does)}" if does else said
 
 
 def ignored_line(count: int) -> str:

@@ -96,6 +96,11 @@ class Screen:
             said = f"{said[:begin]}{colour}{said[begin:end]}{_PLAIN}{said[end:]}"
         self.lines([said])
 
+    def to_margin(self) -> None:
+        """Write over a ^C that the terminal has shown."""
+        if self.terminal:
+            self._write("\r")
+
     def lines(self, lines: list[str]) -> None:
         """Lines as they are."""
         bottom = self._bottom

@@ -686,11 +686,11 @@ def test_verbose_says_what_was_found_and_how_it_is_done(place: Path) -> None:
 def test_verbose_says_what_is_done_on_a_slow_connection() -> None:
     told = {"has": "sum=sha1sum unzip=gzip attributes=", "reuses": True, "packs": True}
     assert tools_line(told) == (
-        "to send less, the far end has sha1sum and gzip;"
-        " what it holds is not sent again; what is sent is compressed"
+        "to send less, the far end has sha1sum and gzip: where that is faster,"
+        " what it holds is not sent again, and what is sent is compressed"
     )
     none = {"has": "", "reuses": False, "packs": False}
-    assert tools_line(none).endswith("the far end has no tool to save it with")
+    assert tools_line(none).endswith("the far end has nothing")
 
 
 def test_a_connection_that_takes_long_is_told_of(place: Path) -> None:
