@@ -222,6 +222,35 @@ def test_a_root_without_devices_gets_none(place: Path, source: Path) -> None:
     assert not (place / "root/dev").exists()
 
 
+@pytest.mark.parametrize("name", ["dash+gnu", "busybox+busybox"])
+def test_a_stage_that_is_replaced_by_a_link_leads_nobody_out(
+    name: str, base: Path, place: Path, source: Path
+) -> None:
+    """Nothing is unpacked, run or cleared where it leads."""
+    shell, tar = name.split("+")
+    far = local_shell(shell, tar, base).fresh()
+    outside = place / "outside"
+    (outside / "0").mkdir(parents=True)
+    (outside / "0/precious").write_text("precious")
+    (outside / "commit").write_text(f"touch {place}/ran\nwhole=1\n")
+    with running(*start(far, source)) as program:
+        program.says("in sync")
+        (stage,) = far.here.glob("src/.filerep-*")
+        before = sorted(outside.rglob("*"))
+        stage.rename(place / "moved away")
+        stage.symlink_to(outside)
+        for text in ("2", "3"):
+            (source / "g").write_text(text)
+            program.wait_for(lambda: there_is(far.here / "src/g", text))
+        assert waits(far, source) == 0
+    assert sorted(outside.rglob("*")) == before and not (place / "ran").exists()
+    assert not os.path.lexists(stage)
+
+
+def there_is(path: Path, text: str) -> bool:
+    return path.exists() and path.read_text() == text
+
+
 def bind(what: Path, where: Path) -> None:
     where.mkdir(parents=True, exist_ok=True)
     subprocess.run(["mount", "--bind", str(what), str(where)], check=True)

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from farends import need_root
 from programs import ROOT, environment, run, running
 
 REPLICATOR = str(ROOT / "bin/file-replicator")
@@ -67,6 +68,21 @@ def test_the_home_of_a_user_over_there(there: There, source: Path) -> None:
     assert said in done.stderr
     done = run([REPLICATOR, "--once", "-n", source, "~root", *there.command])
     assert done.returncode in (0, 1) and b"'f'" in done.stdout, done.stderr
+
+
+def test_a_volume_there_is_known_though_its_place_is_found_over_there(
+    place: Path, source: Path
+) -> None:
+    need_root()
+    there = There(place, "bash")
+    (there.start / "my-service").mkdir()
+    (source / "sub").mkdir()
+    bind = f"mount --bind '{source}/sub' '{there.start}/my-service'"
+    within = ["--", "unshare", "-m", "sh", "-c", f'{bind} && exec "$@"', "sh"]
+    words = [REPLICATOR, "--once", source, "."]
+    done = run([*words, *within, *there.command[1:]])
+    assert done.returncode == 64 and b"inside SRC_DIR" in done.stderr, done.stderr
+    assert not os.listdir(source / "sub")
 
 
 def test_a_copy_into_the_source_is_refused_there_too(place: Path) -> None:

@@ -15,4 +15,4 @@ case $place in
 esac
 case $place in /*) ;; *) printf '%s\n' "filerep-$1 error the shell's directory is gone"; exit 1 ;; esac
 printf '%s\n' "filerep-$1 at $place"
-set -- "$1" "$place" "$3" "$4" "${5-}"
+set -- "$1" "$place" "$3" "$4" "${5-}" "${6-}"

@@ -23,6 +23,9 @@ try() { words=$("$@" 2>&1) || fail "${words%%"$nl"*}"; }
 exists() { [ -e "$1" ] || [ -L "$1" ]; }
 closed() { [ -e "$1" ] && [ ! -w "$1" ]; }
 is_dir() { [ -d "$1" ] && [ ! -L "$1" ]; }
+# staged: the stage is the one that was made. Who can write in the destination could put another one
+# there, or a link, for us to unpack into, clear, or run.
+staged() { is_dir "$S" && { [ ! "$owned" ] || [ -O "$S" ]; }; }
 drop() { [ ! -e "$S/.hook" ] || kill "$job"; stop_mover; rm -rf "$S"; }
 # What takes its time is heard of meanwhile. It may be done at once: dash loses a signal that a
 # subshell gets before it has forgotten the traps of the shell around it, so there are none. mksh
@@ -91,7 +94,11 @@ if [ "$5" != dry ]; then
   done
 fi
 rest
-[ -e $null ] || null=$S/.null # no file is made of that name
+owned='' # who made it may not own it: NFS for root
+[ ! -O "$S" ] || owned=1
+if [ ! -e $null ]; then # no file is made of that name
+  case $S in /*) null=$S/.null ;; *) null=$dest/$S/.null ;; esac
+fi
 : >"$null"
 # Another source may be replicated to this directory, by a shell that is at work beside this one:
 # the two would get mixed. What one has left that is no more, or runs elsewhere, is not judged.
@@ -121,7 +128,7 @@ done
 # RACE: one that is swapped for a symlink after this look is followed.
 # No path of a commit has a part `..`. That is the sender's to see to; should it fail, this ends.
 at() {
-  [ -d "$S" ] || exit 1 # another receiver has begun: what it has listed is its own now
+  staged || exit 1 # another receiver has begun: what it has listed is its own now
   i=$1
   shift
   for D; do
@@ -216,7 +223,7 @@ again() {
   [ "$line" ] || return
   line=${line#* }
   n=${line% *} blocks=${line#* }
-  rm -rf "${S:?}"/* || return
+  staged && rm -rf "${S:?}"/* || return
   echo again
 }
 
@@ -237,6 +244,7 @@ say ready "empty=$empty mover=$mover folds=$folds modes=$modes parts=$parts"
 n=0 blocks=20 astray=0 over='' reuses=''
 while :; do
   n=$((n + 1)) dirty='' shut='' keep='' line='' whole=''
+  staged || break
   words=$(unpack 2>&1)
   code=$?
   # busybox tar ends with 0 where it could not make a directory, or a link; some other file may
@@ -254,7 +262,7 @@ while :; do
     say error "$line"
     break
   fi
-  [ -d "$S" ] || break
+  staged || break
   blocks=${line##* }
   if [ $code = 0 ] && [ -s "$S/commit" ]; then
     . "$S/commit" <"$null"

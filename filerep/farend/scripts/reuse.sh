@@ -25,14 +25,14 @@ tools() {
   echo "tools $n sum=$sum unzip=${unzip% *} attributes=$attributes"
 }
 
-# packed: the next archive into the stage, if it is a gzip stream. dd counts its blocks of 512.
+# packed: the next archive into the stage, where this is run, if it is a gzip stream. dd counts its blocks of 512.
 packed() {
   umask 0
   {
     read -r count || exit
     exec dd bs=512 "count=$count" iflag=fullblock 2>/dev/null
   } | $unzip 2>/dev/null | {
-    tar -xpof - -C "$S"
+    tar -xpof -
     code=$?
     cat >/dev/null
     exit $code

@@ -4,6 +4,7 @@
 # tell how much it got ($full).
 unpack() {
   umask 0
+  cd -P "$S" || exit # -C would be looked up when the archive comes
   unset TAR_OPTIONS TAR_READER_OPTIONS POSIXLY_CORRECT
   if [ "$blocks" = 0 ]; then packed; exit; fi # see reuse.sh
   {
@@ -11,7 +12,7 @@ unpack() {
     if [ "$full" ]; then exec dd bs=10240 "count=$records" iflag=fullblock 2>"$null"; fi
     exec dd ibs=1 obs=10240 "count=$((records * 10240))" 2>"$null"
   } | {
-    tar -xpof - -C "$S"
+    tar -xpof -
     code=$?
     # What tar leaves must not be read as lines. bsdtar has read on, unless it gave up.
     [ "$form$code" = bsd0 ] || cat >"$null"

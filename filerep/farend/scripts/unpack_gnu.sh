@@ -2,7 +2,8 @@
 # unpack: the next archive into the stage. GNU tar stops reading where the archive's last record ends.
 unpack() {
   umask 0
+  cd -P "$S" || exit # -C would be looked up when the archive comes
   unset TAR_OPTIONS POSIXLY_CORRECT
   if [ "$blocks" = 0 ]; then packed; exit; fi # see reuse.sh
-  exec tar -b "$blocks" "$same" -xof - -C "$S"
+  exec tar -b "$blocks" "$same" -xof -
 }
