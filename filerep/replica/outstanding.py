@@ -49,7 +49,8 @@ class Outstanding:
         paths.update(dict.fromkeys(self._waiting))
         if len(paths) != self._told:
             self._told = len(paths)
-            parts.reporter.outstanding(list(paths))
+            is_there = parts.filler.plan.gone.is_there
+            parts.reporter.outstanding(list(paths), not any(map(is_there, paths)))
 
     def _differs(self, path: bytes) -> bool:
         """Would a look at ``path`` have something sent or removed?"""

@@ -136,10 +136,14 @@ class Reporter:
             self._synced = not failing
             self._report({"is": "sync", "failing": failing})
 
-    def outstanding(self, paths: list[bytes]) -> None:
-        """The end was asked for, and the changes of ``paths`` have not arrived."""
+    def outstanding(self, paths: list[bytes], gone: bool) -> None:
+        """The end was asked for, and the changes of ``paths`` have not arrived.
+
+        ``gone`` if all of them were removed here.
+        """
         names = [quote(path) for path in paths[:_NAMES]]
-        self._report({"is": "left", "paths": len(paths), "names": names})
+        told = {"is": "left", "paths": len(paths), "names": names, "gone": gone}
+        self._report(told)
 
     def tools(self, words: str, reuses: bool, packs: bool) -> None:
         """The connection is slow: what the far end has for saving it, and what is done so."""

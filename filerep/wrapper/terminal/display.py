@@ -183,7 +183,8 @@ class Display:
         if left:
             said = f"interrupted: {left}; the next start goes on from there"
         elif self._left.get("paths"):
-            left = left_words(self._left["names"], self._left["paths"])
+            told = self._left
+            left = left_words(told["names"], told["paths"], told["gone"])
             said = f"interrupted: {left}; the next start catches up"
         elif self._lost:
             said = "interrupted while the connection was lost: what has not arrived"
@@ -248,7 +249,7 @@ class Display:
 
     def _progress(self, what: dict[str, Any]) -> None:
         self._first.progress(what)
-        if not self.bar:
+        if not self.bar or what["of_files"] == 0:
             return
         if self._bar is None:
             from filerep.wrapper.terminal.progressbar import Bar

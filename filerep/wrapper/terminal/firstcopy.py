@@ -42,11 +42,8 @@ class FirstCopy:
             yield f"removed {name}"
         more = self._removals - len(self._removed)
         if more:
-            yield (
-                f"removed {files(more)} more"
-                if self._removed
-                else f"removed {files(more)}"
-            )
+            count = f"{more:,} more" if self._removed else f"{more:,}"
+            yield f"removed {count} {'file' if more == 1 else 'files'}"
 
     def heavy(self, what: dict[str, Any], seconds: float) -> str:
         """One line on the directory that makes it last so long, if one does."""

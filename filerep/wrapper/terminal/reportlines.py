@@ -214,14 +214,15 @@ def ignored_line(count: int) -> str:
     return f"{said}; --clean-out-first removes what is there, and copies anew"
 
 
-def left_words(names: list[str], count: int) -> str:
-    """Which of what was changed has not arrived."""
+def left_words(names: list[str], count: int, gone: bool) -> str:
+    """Which of what was changed has not arrived; ``gone`` if all was removed here."""
     named = ", ".join(names)
     if count > len(names):
         named += f" and {count - len(names):,} more"
     elif len(names) > 1:
         named = " and ".join([", ".join(names[:-1]), names[-1]])
-    return f"{named} {'has' if count == 1 else 'have'} not arrived"
+    done = "been removed there" if gone else "arrived"
+    return f"{named} {'has' if count == 1 else 'have'} not {done}"
 
 
 def would_line(what: dict[str, Any]) -> str:

@@ -289,13 +289,15 @@ def test_what_was_sent_and_what_is_left_is_told_of_an_interrupted_copy() -> None
 @pytest.mark.parametrize(
     "names, count, said",
     [
-        ("a", 1, "'a' has not arrived"),
-        ("a b", 2, "'a' and 'b' have not arrived"),
-        ("a b c", 1204, "'a', 'b', 'c' and 1,201 more have not arrived"),
+        ("a", 1, "'a' has not {}"),
+        ("a b", 2, "'a' and 'b' have not {}"),
+        ("a b c", 1204, "'a', 'b', 'c' and 1,201 more have not {}"),
     ],
 )
 def test_what_has_not_arrived_is_named(names: str, count: int, said: str) -> None:
-    assert left_words([f"'{name}'" for name in names.split()], count) == said
+    quoted = [f"'{name}'" for name in names.split()]
+    assert left_words(quoted, count, False) == said.format("arrived")
+    assert left_words(quoted, count, True) == said.format("been removed there")
 
 
 def test_what_a_first_copy_removed_is_named() -> None:
@@ -305,7 +307,7 @@ def test_what_a_first_copy_removed_is_named() -> None:
     names = [f"'{number}'" for number in range(30)]
     copy.batch(batch(removed="x", deletions=40) | {"removed": names[:20]})
     lines = list(copy.removed())
-    assert len(lines) == 21 and lines[-1] == "removed 22 files more"
+    assert len(lines) == 21 and lines[-1] == "removed 22 more files"
 
 
 def test_what_makes_a_copy_long_is_told_once() -> None:
