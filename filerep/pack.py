@@ -446,7 +446,7 @@ def _main(run: Command) -> int:
     except RootGone:
         raise Stop(
             command.NO_INPUT,
-            f"{quote(root)} was moved, deleted or unmounted; nothing was deleted",
+            f"{quote(root)} was moved, deleted or unmounted; nothing was removed",
         ) from None
     finally:
         if state is not None:

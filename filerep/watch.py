@@ -269,7 +269,9 @@ class Followed:
             return self._snapshots()
         if kind:
             where = quote(self._root.path)
-            self._run.say(f"{where} is on {kind}, which others change; polling it")
+            self._run.say(
+                f"{where} is on {kind}, where inotify does not see what others change; polling it"
+            )
             return self._snapshots()
         try:
             return self._tree()

@@ -130,7 +130,7 @@ class Hearing:
         """
         self._killed += 1
         if self._killed > _MOST_KILLED:
-            raise Stop(UNAVAILABLE, "its tar is killed again and again")
+            raise Stop(UNAVAILABLE, "the far end's tar is killed again and again")
         if not self._flight:
             for line in self._connection.again():
                 self._line(line)
@@ -142,7 +142,7 @@ class Hearing:
             self._line(line)
         others = self._flight.under_way[1:]
         if any(other.batch.commands for other in others):
-            raise Stop(UNAVAILABLE, "its tar was killed")
+            raise Stop(UNAVAILABLE, "the far end's tar was killed")
         self._landed(sent)
         self._on_batch.failed(sent, answer.other, answer.text)
         for other in others:

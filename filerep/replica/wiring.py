@@ -223,7 +223,7 @@ class Parts:
         if self.here.table.keeps_modes:
             self.here.table.ignore_modes()
             self._tell.say(
-                "the far end keeps no modes: files have those that it gives them"
+                "the far end keeps no permission bits: files have those that it gives them"
             )
 
     def _mtime(self, path: bytes) -> float:

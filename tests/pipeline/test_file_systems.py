@@ -76,7 +76,7 @@ def test_a_name_that_changes_in_case_only_is_spelled_there_as_here(
             (source / name).write_text(name)
         with running(*words) as program:
             program.says("in sync")
-            assert b"keeps no modes" in program.errors
+            assert b"keeps no permission bits" in program.errors
             (source / "Readme.md").rename(source / "README.md")
             (source / "Docs").rename(source / "docs")
             program.wait_for(
@@ -108,7 +108,10 @@ def test_of_two_that_are_one_name_there_one_is_said_to_be_missing(
             (source / name).write_text(name)
         done = run(["file-replicator", ONCE, source, far.parent, *far.command])
         assert done.returncode == 1
-        assert b"cannot send 'readme': it is one name with 'README'" in done.stderr
+        assert (
+            b"cannot send 'readme': at the far end that is the same name as 'README'"
+            in done.stderr
+        )
         assert (parent / "src/readme").read_text() == "README"
         assert files(parent / "src") == ["README", "other"]
 
@@ -130,7 +133,7 @@ def test_where_modes_are_refused_files_arrive_all_the_same(
     words = ["file-replicator", ONCE, source, far.parent, *far.command]
     done = run(words)
     assert done.returncode == 0, done.stderr
-    assert (b"keeps no modes" in done.stderr) == (tar == "gnu")
+    assert (b"keeps no permission bits" in done.stderr) == (tar == "gnu")
     assert files(far.here / "src") == ["a", "d/b", "d/c"]
     before = (far.here / "src/d/b").stat().st_ino
     assert run(words).returncode == 0

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 
+from filerep.pathstream import quote
 from filerep.source import changed_meanwhile
 
 TYPE_CHECKING = False
@@ -115,7 +116,5 @@ def _join(directory: bytes, name: bytes) -> bytes:
 
 def one_name(other: bytes) -> OSError:
     """Why a path is not sent; ``other`` has its name."""
-    said = (
-        f"it is one name with {os.fsdecode(other)!r} at the far end, which holds that"
-    )
+    said = f"at the far end that is the same name as {quote(other)}, which is there"
     return OSError(said)
