@@ -165,13 +165,13 @@ def first_line(what: dict[str, Any], watching: bool, where: str = "") -> str:
         did += f", {what['removals']:,} removed"
     did += " in " if what["files"] or what["removals"] else ", "
     did += duration(what["ms"])
+    there = files(what["known"])
     if what["failing"]:
         state = f"not in sync, {files(what['failing'])} could not be written"
+        there += " is there" if what["known"] == 1 else " are there"
     else:
         state = "in sync"
-    return f"{state}: {files(what['known'])}, {did}{to}" + (
-        "; watching" if watching else ""
-    )
+    return f"{state}: {there}, {did}{to}" + ("; watching" if watching else "")
 
 
 _TARS = {"gnu": "GNU tar", "bsd": "bsdtar"}

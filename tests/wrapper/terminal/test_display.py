@@ -120,7 +120,7 @@ def first(**changes: Any) -> dict[str, Any]:
         (
             {"failing": 1},
             "not in sync, 1 file could not be written:"
-            " 3,619 files, 45 MB in 1.2 s; watching",
+            " 3,619 files are there, 45 MB in 1.2 s; watching",
         ),
     ],
 )
