@@ -128,7 +128,9 @@ class Hearing:
 
         Or it was killed while it waited for one.
         """
-        self._killed += 1
+        if not self._flight or len(self._flight.under_way[0].paths) != 1:
+            # What is tried alone is tried more and more rarely, however many there are.
+            self._killed += 1
         if self._killed > _MOST_KILLED:
             raise Stop(UNAVAILABLE, "the far end's tar is killed again and again")
         if not self._flight:

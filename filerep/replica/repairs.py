@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from filerep.replica.transfer.retained import Retained
 
 _KILLED_WAIT = 2.0
+_KILLED = 128  # and the signal's number, as a shell tells it
 
 
 class Mender:
@@ -183,6 +184,8 @@ class Mender:
             return  # a full disk, say: it has answered, or does without
         if not paths:
             raise Stop(UNAVAILABLE, f"the far end failed: {plainly(words)}")
+        if status > _KILLED and not words:
+            words = f"its tar was killed by signal {status - _KILLED}"
         self._undo.doubt(sent, set(paths))
         for path in paths:
             self._distrust(path)
@@ -193,7 +196,7 @@ class Mender:
         for at in range(0, len(paths), size):
             # Once more at least: what failed may have been tar, and none of the paths. That
             # is sure if it was killed, but a path may be what it is killed for each time.
-            killed = status > 128 and sent.lot and sent.lot.wait < _KILLED_WAIT
+            killed = status > _KILLED and sent.lot and sent.lot.wait < _KILLED_WAIT
             doubtful = len(paths) > 1 or sent.lot is None or bool(killed)
             self._fails(paths[at : at + size], words, sent, doubtful)
         self._failures.pause(time.monotonic() - sent.started)

@@ -58,6 +58,22 @@ def test_a_file_that_kills_tar_is_named_and_holds_up_nothing(
         assert waits(far, source) == 69
 
 
+def test_many_files_that_kill_tar_hold_up_nothing_and_are_what_is_said_last(
+    base: Path, source: Path
+) -> None:
+    far = local_shell("dash", "gnu", base).fresh()
+    far = with_command(far, ["sh", "-c", 'ulimit -f 8; exec "$@"', "sh", *far.command])
+    for number in range(30):
+        (source / f"big{number}").write_bytes(bytes(9000))
+    (source / "f").write_text("1")
+    done = run(start(far, source, "--once"))
+    assert done.returncode == 69
+    assert sorted(os.listdir(far.here / "src")) == ["f"]
+    last = done.stderr.splitlines()[-1]
+    assert b"not in sync: 30 of the paths" in last
+    assert b"killed by signal %d;" % signal.SIGXFSZ in done.stderr
+
+
 @pytest.mark.parametrize("shell", ["bash", "dash", "busybox", "mksh", "zsh", "ksh93"])
 @pytest.mark.parametrize("how", ["removed", "replaced", "parent"])
 def test_a_destination_that_is_another_directory_by_now_is_noticed(
