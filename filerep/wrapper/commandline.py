@@ -138,7 +138,8 @@ class Typed:
         if not typed.places or typed.places[0].startswith("@"):
             self._add_profile(typed, takes_value)
         _refuse_opposites(typed.names())
-        mistakes.missing(typed.places, typed.connection, typed.each())
+        saves = "--save" in typed.names()
+        mistakes.missing(typed.places, typed.connection, typed.each(), saves)
         apart = ("--save", EACH)
         kept = [one for one in typed.options if one[0].partition("=")[0] not in apart]
         self.to_save = [word for one in kept for word in one] + typed.places

@@ -60,9 +60,15 @@ def no_profile(name: str) -> str:
 
 
 def missing(
-    places: Sequence[str], connection: Sequence[str], each: Sequence[str] = ()
+    places: Sequence[str],
+    connection: Sequence[str],
+    each: Sequence[str] = (),
+    saves: bool = False,
 ) -> None:
-    """Raise ``Stop`` if there is not all that a copy needs, with an example that has it."""
+    """Raise ``Stop`` if there is not all that a copy needs, with an example that has it.
+
+    ``saves``: it is to be saved, so the first word is a name.
+    """
     if list(places) == ["help"]:
         raise Stop(USAGE, "see -h, or --help for all options")
     if each and not places:
@@ -82,7 +88,8 @@ def missing(
         said += f" {verb} missing"
     many = f"--each {' '.join(map(shown, each))} -- ssh {{}} sh" if each else ""
     ways = many or "-- ssh host sh"
-    example = f"file-replicator {shown(source)} {shown(there)} {ways}"
+    program = "file-replicator --save web" if saves else "file-replicator"
+    example = f"{program} {shown(source)} {shown(there)} {ways}"
     raise Stop(USAGE, f"{said}: {example}; see -h")
 
 

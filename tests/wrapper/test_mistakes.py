@@ -125,6 +125,12 @@ def test_a_profile_without_a_name_is_told_so(pair: list[str], place: Path) -> No
         )
 
 
+def test_what_is_missing_to_save_is_shown_with_a_name() -> None:
+    line = said("--save", "src", "/srv", "bash")
+    example = "file-replicator --save web /srv bash -- ssh host sh"
+    assert line.endswith(f"CONNECTION_COMMAND is missing: {example}; see -h")
+
+
 def test_a_profile_may_be_called_as_a_directory_is(place: Path) -> None:
     (place / "web").mkdir()
     words = ["--save", "web", "web", "/srv", "sh"]
