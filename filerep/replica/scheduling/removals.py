@@ -13,6 +13,7 @@ and the old ones are no more than half of all. Nobody is surprised when git remo
 
 from __future__ import annotations
 
+import itertools
 import time
 
 from filerep.replica.scheduling.queues import Paths
@@ -89,7 +90,7 @@ class Removals:
             self._open()
         elif self._until is not None and now >= self._until:
             self._open()
-        elif more and not self._few:
+        elif more and len(self.queue) + self._passed >= _FEW:
             self._last = now
             self._look = now + _PAUSE
         elif self._until is None and self._goes_on(now):
@@ -102,10 +103,6 @@ class Removals:
             self._announce()
         else:
             self._look = min(now + _PAUSE, self._until)
-
-    @property
-    def _few(self) -> bool:
-        return len(self.queue) + self._passed < _FEW
 
     def _open(self) -> None:
         self.ready, self._until = True, None
@@ -122,11 +119,13 @@ class Removals:
 
     def _goes_on(self, now: float) -> bool:
         """Are more of them to be expected?"""
-        pause = _FEW_PAUSE if self._few else _PAUSE
+        # What got another name is over there by that one: only its directories are left to go.
+        few = self._passed + self._files(_FEW) < _FEW
+        pause = _FEW_PAUSE if few else _PAUSE
         self._look = min(self._last + pause, self._first + _PATIENCE)
         if now < self._look:
             return True
-        if self._few:
+        if few:
             return False
         if now - self._last < _LOCK_PATIENCE and self._locked():
             self._look = now + _PAUSE
@@ -148,8 +147,9 @@ class Removals:
         passed = self._passed
         return self._files() + passed, self._table.ours() + passed
 
-    def _files(self) -> int:
-        return sum(self._table.get(path) is not None for path in self.queue)
+    def _files(self, most: int | None = None) -> int:
+        there = (path for path in self.queue if self._table.get(path) is not None)
+        return sum(1 for _ in itertools.islice(there, most))
 
     def _announce(self) -> None:
         gone, all_files = self._counts()

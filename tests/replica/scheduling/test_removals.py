@@ -139,6 +139,15 @@ def test_new_files_are_looked_at_before_they_are_counted(case: Case) -> None:
     assert not case.said
 
 
+def test_what_got_another_name_waits_for_nothing(case: Case) -> None:
+    # Its directories were removed a tenth of a second later than its files were renamed.
+    paths = case.have(200)
+    case.gone(paths)
+    for path in paths:  # renamed over there meanwhile
+        case.table.put_back(path, None)
+    assert case.waits(1) < 0.03
+
+
 def test_what_comes_late_ends_the_wait(case: Case) -> None:
     case.gone(case.have(200))
     case.removed()
