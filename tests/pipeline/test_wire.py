@@ -578,7 +578,7 @@ def test_a_disk_that_fills_leaves_the_old_file(
     name: str, far_end: Callable[[str], FarEnd], place: Path
 ) -> None:
     far = far_end(name)
-    with mounted(far.here, "size=80k"):
+    with mounted(far.here, "size=88k"):
         line = Line(far, place)
         plant(line.source, {"large": noise(45_000), "small": "one"})
         old = (line.source / "large").read_bytes()
