@@ -157,7 +157,8 @@ class Members:
             self._restless.sent_torn(member.path, size)
         elif size >= _RESTLESS_BYTES or self._restless:
             before = 0 if way is None else way.before
-            self._restless.sent(member.path, before + member.size, size)
+            in_parts = self.signature is not None
+            self._restless.sent(member.path, before + member.size, size, in_parts)
 
     def put_off(self, path: bytes, size: int) -> None:
         """It was not sent: when to look again."""

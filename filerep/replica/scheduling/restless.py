@@ -4,6 +4,8 @@ A log of 60 MB that gets twenty lines a second could be sent all the time, and w
 each time. So a file that was sent a moment ago, and is named again, rests for ten times as long
 as sending it takes, and twice as long with each time; so does one that was torn. It is looked
 at sooner if it has not been written to for a second. Small files cost nothing, and do not rest.
+What sending costs is what it cost the last time. But where only what is new of a file may have
+to be sent, the first sending of the whole says nothing about that: then only reading it counts.
 
 Nothing waits for those that rest, but who asks for a sync point (--wait, the first "in sync").
 Then each of them is owed one more sending, at once; and one that is torn over and over is sent
@@ -88,11 +90,16 @@ class Restless:
         file.named = True
         return True
 
-    def sent(self, path: bytes, size: int, read: int = 0) -> None:
-        """``path`` was sent, as it was at one moment: so many bytes, ``read`` were read."""
+    def sent(
+        self, path: bytes, size: int, read: int = 0, in_parts: bool = False
+    ) -> None:
+        """``path`` was sent, as it was at one moment: so many bytes, ``read`` were read.
+
+        ``in_parts``: if it changes, only what is new of it may have to be sent.
+        """
         self._owed.discard(path)
         file = self._files.get(path)
-        rest = self._rest(size, read)
+        rest = self._rest(0 if in_parts and file is None else size, read)
         if file is None and rest < _LEAST:
             return
         if file is None:

@@ -131,3 +131,17 @@ def test_other_paths_go_on_while_one_rests(restless: Restless, clock: Clock) -> 
     clock.now += 100
     schedule.wake()
     assert list(schedule.urgent) == [b"save", b"log"]
+
+
+def test_where_it_may_go_in_parts_the_first_sending_tells_nothing_of_the_next(
+    restless: Restless, clock: Clock
+) -> None:
+    # A log of 20 MB that was sent whole over a slow link could not be saved for half a minute.
+    restless.sent(b"log", 20 * MB, 20 * MB, in_parts=True)
+    clock.now += 0.6
+    assert not restless.holds(b"log")
+    restless.sent(
+        b"log", 20 * MB, 20 * MB, in_parts=True
+    )  # whole again, so that was wrong
+    clock.now += 3
+    assert restless.holds(b"log")
