@@ -26,12 +26,13 @@ class Departures:
         self._number = 0
         self.stopping = False  # as the wrapper was killed, or asks for it
         self.finishing = False
+        self._compresses = False
 
     def may_send(self) -> bool:
         """A few batches under way keep both ends busy; more would only delay a save."""
         listing = self._parts.inventory.under_way
-        many = len(self._parts.flight) >= self._parts.pace.batches
-        return not (self.finishing or listing or many or self._parts.economy.waits)
+        enough = self._parts.pace.enough(self._parts.flight)
+        return not (self.finishing or listing or enough or self._parts.economy.waits)
 
     def may_list(self) -> bool:
         return not (self.finishing or self._parts.flight)
@@ -63,6 +64,11 @@ class Departures:
             question = self._parts.economy.question()
             if question:
                 self.command(*question)
+                continue
+            if self._parts.economy.level and not self._compresses:
+                # Else the first to be compressed were the one behind the next, which may be large.
+                self._compresses = True
+                self.command(b":")
                 continue
             sent = self._next()
             if sent is None:

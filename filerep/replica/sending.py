@@ -130,6 +130,7 @@ class Sender:
         """
         self._packed = self._economy.level > 0
         if self._packed:
+            self._record = tarstream.BLOCK
             return 0
         large = much and self._far.tar == "gnu"
         self._record = tarstream.LARGE_RECORD if large else tarstream.RECORD

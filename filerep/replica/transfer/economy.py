@@ -27,7 +27,7 @@ _TINY_BLOCK = 64
 _TINY_PIECE = 100
 
 # Files of less are sent whole: what says that they are the same is as long.
-_LEAST_BYTES = 1 << 10
+_LEAST_BYTES = 1 << 8
 # A large file goes in pieces if it takes longer than this on its way, in seconds.
 _LONG = 1.0
 _BELIEVED = 2  # times as much as was taken at that rate so far
