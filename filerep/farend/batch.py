@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 _DIRECTORY_BITS = 0o1777
 _OWNER_BITS = 0o700
 
+# What is made of files over there is read through at both ends. With so many bytes of them a
+# batch is full, so that the far end can begin while the next ones are read here.
+_MOST_READ = 1 << 22
+
 LINKED = b"t"  # in the stage: what `link` puts into place
 
 # So many directories are filled by one mv each before that takes longer than one cp.
@@ -124,6 +128,7 @@ class Shelf:
         batch.members.append(member)
         batch.reused.append(member)
         batch.bytes += member.size
+        batch.read += status.st_size
 
     def enter(self, name: bytes, path: bytes) -> bytes:
         """Its name in the group. What is not inside a new directory is put by name."""
@@ -163,6 +168,7 @@ class Batch:
         self.removals: list[bytes] = []  # directories, to be removed if empty
         self.modes: list[tuple[bytes, int]] = []
         self.bytes = 0
+        self.read = 0  # bytes of files that were read through, and are not sent whole
         self.numbered: list[tuple[Stanza, bytes]] = []
         self.commands: list[bytes] = []  # what else the script does: list, hook, finish
         self.lessons: list[bytes] = []  # functions that it needs and are not there yet
@@ -204,7 +210,8 @@ class Batch:
 
     @property
     def full(self) -> bool:
-        return self.bytes >= self.limit or self.count >= self.most
+        enough = self.bytes >= self.limit or self.count >= self.most
+        return enough or self.read >= _MOST_READ
 
     def add(
         self,

@@ -108,8 +108,8 @@ class Conversation:
             self._parts.hearing.take()  # what came meanwhile: nothing else would tell of it
             if self._departures.stopping:
                 self._outstanding.tell()
-            full = len(self._parts.flight) >= self._parts.pace.batches
-            self._planning = full and self._departures.plan_ahead()
+            enough = self._parts.pace.enough(self._parts.flight)
+            self._planning = enough and self._departures.plan_ahead()
             if self._departures.stopping and not self._departures.finishing:
                 self._departures.finish()
             elif self._departures.idle() and not self._bulk_open:

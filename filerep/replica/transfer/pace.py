@@ -40,6 +40,7 @@ _FADES = (
     0.9  # an old measurement, with each new one: other work on the machine only slows
 )
 _SURE = 2  # measurements
+_MOST_SMALL = 8  # batches under way, if they are less than half of one as it may be
 _ALL = 1 << 62
 
 # Below this rate, in bytes a second and what is allowed left out, it pays to look for what the
@@ -100,10 +101,11 @@ class Pace:
             return self._packed < _COMPRESSORS
         return self._seems_slow
 
-    @property
-    def batches(self) -> int:
-        """So many under way keep both ends busy, also while an answer is on its long way."""
-        return 3 if self.slow else 2
+    def enough(self, flight: Flight) -> bool:
+        """Are both ends busy with what is under way, also while an answer is on its long way?"""
+        if self.slow and flight.bytes() < self.limit // 2:
+            return len(flight) >= _MOST_SMALL
+        return len(flight) >= (3 if self.slow else 2)
 
     @property
     def level(self) -> int:
@@ -126,15 +128,18 @@ class Pace:
         self.way = min(self.way, took)
         self._measure(sent, now)
         self._answered_at = now
-        if sent.batch.bytes < self.limit // 2:
+        # What follows is about its own size: those behind it on the way have it, too, and each
+        # of them would change the limit once more.
+        size = sent.batch.bytes
+        if size < self.limit // 2:
             return
         good = _GOOD_TIME + (self.way if self.slow else 0.0)
         if took < good:
             # Eight times as much would still take a good time.
             times = 8 if took < good / 8 else 2 if took < good / 2 else 1
-            self.limit = min(self.limit * times, _MOST_BYTES)
+            self.limit = max(self.limit, min(size * times, _MOST_BYTES))
         elif took > 1.5 * good:
-            self.limit = max(int(self.limit * good / took), _LEAST_BYTES)
+            self.limit = max(min(self.limit, int(size * good / took)), _LEAST_BYTES)
 
     def _measure(self, sent: Sent, now: float) -> None:
         small = sent.archive < _TELLING_BYTES and now - sent.started < self.way + _LONG
