@@ -758,13 +758,13 @@ def test_an_end_amid_a_large_file_leaves_only_what_has_arrived_of_it(
             save(line.source / "large", noise(1_500_000, number))
             program.wait_for(lambda: counts(place / "count")[0] > before + 300_000)
             assert program.end(signal.SIGINT) == INTERRUPTED
-        (line.source / "large").unlink()
-        wait_for(
-            lambda: all(
-                set(os.listdir(left)) <= {".parts"}
-                for left in line.there.glob(".filerep-*")
+            wait_for(  # in here: whatever still runs at its end is killed
+                lambda: all(
+                    set(os.listdir(left)) <= {".parts"}
+                    for left in line.there.glob(".filerep-*")
+                )
             )
-        )
+        (line.source / "large").unlink()
     line.once()
     assert not list(line.there.glob(".filerep-*"))
 
