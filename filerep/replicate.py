@@ -141,7 +141,8 @@ Exit status:
   71   the system refused: no process, no descriptor, no memory, a bad disk
 
 Ctrl-C, SIGTERM and SIGHUP end it by the signal itself, once the far end is
-tidied up; a shell shows that as 130, 143 and 129.
+tidied up; a shell shows that as 130, 143 and 129. What has not arrived by then
+is named.
 
 Files:
   $XDG_STATE_HOME/file-replicator  (~/.local/state) what was sent, so that what
