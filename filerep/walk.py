@@ -212,19 +212,20 @@ def c_quote(name: bytes, beyond_ascii: bool) -> bytes:
     return text if text == name else b'"%s"' % text
 
 
-def write(fd: int, places: Iterator[tuple[bytes, list[bytes]]]) -> None:
+def write(fd: int, places: Iterator[tuple[bytes, bytes]]) -> None:
     """Write ``directories`` as a path stream; raises OutputError.
 
-    A directory's names are joined with its path between them: its cost is no longer
-    that of a Python object for each path.
+    A directory's names stay together, and its path is put before each: so the cost is
+    not that of a Python object for each path.
     """
     pending: list[bytes] = []
     length = 0
     for prefix, names in places:
-        block = b"%s%s\0" % (prefix, (b"\0" + prefix).join(names))
+        block = names[:-1].replace(b"\0", b"\0" + prefix)
         pending.append(block)
         length += len(block)
         if length >= 1 << 16:
-            command.write_all(fd, b"".join(pending))
+            command.write_all(fd, b"".join(pending)[1:] + b"\0")
             pending, length = [], 0
-    command.write_all(fd, b"".join(pending))
+    if pending:
+        command.write_all(fd, b"".join(pending)[1:] + b"\0")

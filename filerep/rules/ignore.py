@@ -29,7 +29,7 @@ import os
 from filerep.command import NO_INPUT, Stop
 from filerep.pathstream import quote
 from filerep.rules import gitversion, repository
-from filerep.rules.patterns import Rule, RuleFile, decide, enter, join
+from filerep.rules.patterns import HIDDEN, Rule, RuleFile, decide, enter, join, leaving
 from filerep.rules.untrustedfile import OPEN_DIRECTORY, read
 from filerep.rules.userrules import BadFile, Own, gather
 from filerep.rules.worktree import NO_INPUTS, Inputs, WorkTree
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
-    from filerep.rules.patterns import Level
+    from filerep.rules.patterns import Level, Needles
     from filerep.rules.repository import Repository
     from filerep.rules.tracked import Changes
     from filerep.rules.userrules import OwnHere
@@ -67,6 +67,7 @@ class Origin:
         self.on_error = on_error
         self._on_note = on_note
         self._noted: set[str] = set()
+        self._needles: dict[tuple[Level, ...], Needles] = {}
         self.environ = environ
         self.gitignore = True
         self.root = b""
@@ -100,6 +101,14 @@ class Origin:
             file = self.read(path, shown, tree.settings.ignore_case)
             tree.user = file.top() if file else None
         return tree
+
+    def needles(self, chain: tuple[Level, ...]) -> Needles:
+        """What a name holds that the rules of ``chain`` may leave out, or that is `.git`."""
+        if chain not in self._needles:
+            if len(self._needles) > 100:  # a tree may hold any number of rule files
+                self._needles.clear()
+            self._needles[chain] = leaving(chain, [HIDDEN])
+        return self._needles[chain]
 
     def read(
         self,
@@ -170,6 +179,15 @@ class Rules:
             self.pick(dirs, join(dirs), True),
         )
 
+    def all_count(self, joined: bytes) -> bool:
+        """Do surely all entries of this directory count? ``joined`` are any of them.
+
+        This is quickly answered, and the answer is yes for most of a tree.
+        """
+        if self._own is not None or self._ignored or not self._parent or self._fold:
+            return False
+        return not self._origin.needles(self._chain).are_in(joined)
+
     def pick(self, names: list[bytes], joined: bytes, is_dir: bool) -> list[bytes]:
         """Those of ``names`` that count; ``joined`` is what ``join`` makes of them."""
         if not names:
@@ -178,7 +196,7 @@ class Rules:
             names = [name for name in names if not name.startswith(STAGING)]
         if self._own is None and not self._ignored:
             found = decide(self._chain, names, joined, is_dir)
-            if b"\0.git\0" in joined:
+            if joined.find(b"\0.git\0") >= 0:
                 found[REPOSITORY] = False
             fold = self._tree is not None and self._tree.fold
             if fold:
@@ -251,6 +269,10 @@ class Rules:
         if not origin.ruled:
             return link
         link._ignored = origin.gitignore and self._leaves_out(name)
+        if joined is not None and joined.find(b"\0.git") < 0 and not _keeps(link._tree):
+            # Neither rules nor a repository of its own, as most directories.
+            link._chain = () if link._ignored else enter(self._chain, name)
+            return link
         repo = None
         if dir_fd is not None and (joined is None or b"\0.git\0" in joined):
             link._begins = joined is not None or bool(_look(REPOSITORY, dir_fd))

@@ -9,7 +9,6 @@ what that finds is looked at name by name.
 
 from __future__ import annotations
 
-import re
 from operator import contains
 
 from filerep.rules import wildmatch
@@ -17,7 +16,8 @@ from filerep.rules.wildmatch import DEEP, LONGEST, matches
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    import re
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from filerep.rules.wildmatch import Glob
 
@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 
 
 def join(names: Iterable[bytes]) -> bytes:
-    """``names`` as one string, a NUL before and after each."""
-    return b"\0%s\0" % b"\0".join(names)
+    """``names`` as one string, a NUL before and after each; empty for none."""
+    text = b"\0".join(names)
+    return b"\0%s\0" % text if text else b""
 
 
 class Rule:
@@ -183,7 +184,15 @@ def test(glob: Glob) -> Test:
     if None not in glob:
         sets = [(byte,) if isinstance(byte, int) else byte or () for byte in glob]
         return lambda name: (len(name) == len(sets) and all(map(contains, sets, name)))
-    return re.compile(b"(?s:%s)\\Z" % wildmatch.to_regex(glob)).match
+    text = b"(?s:%s)\\Z" % wildmatch.to_regex(glob)
+    made: list[re.Pattern[bytes]] = []
+
+    def does(name: bytes) -> object:
+        if not made:
+            made.append(compiled(text))
+        return made[0].match(name)
+
+    return does
 
 
 def path_matches(text: bytes, path: bytes, fold: bool = False) -> bool:
@@ -211,7 +220,98 @@ def _fit(parts: Sequence[Glob], names: Sequence[bytes]) -> bool:
 
 
 #: To make a regex takes as long as to look without one so many times.
-_FEW = 20
+_FEW_TIMES = 20
+#: So few needles are found faster one after the other than by a regex.
+_FEW = 16
+
+
+#: Few names begin with a full stop: one needle will do for all the rules about them.
+HIDDEN = b"\0."
+
+
+class Needles:
+    """Bytes of which a name must hold one to be of interest, looked for in many at once."""
+
+    def __init__(self, needles: Iterable[bytes]) -> None:
+        """One that begins or ends with a NUL is looked for at that end of a name only."""
+        self._needles = tuple(sorted(set(map(_rarer, needles))))
+        self._few = len(self._needles) <= _FEW or b"" in self._needles
+        self._asked = 0
+
+    def are_in(self, joined: bytes) -> bool:
+        """Is one of the names that are ``joined`` of interest?"""
+        if self._few or self._seldom_asked():
+            for needle in self._needles:
+                if joined.find(needle) >= 0:  # `in` would try for a number first
+                    return True
+            return False
+        return _regex(self._needles).search(joined) is not None
+
+    def names(self, joined: bytes) -> list[bytes]:
+        """Those of interest, some perhaps more than once."""
+        if self._few or self._seldom_asked():
+            places = _each(self._needles, joined)
+        else:
+            places = (match.start() for match in _regex(self._needles).finditer(joined))
+        found = []
+        for at in places:
+            start = at + 1 if joined[at] == 0 else joined.rfind(b"\0", 0, at) + 1
+            found.append(joined[start : joined.index(b"\0", start)])
+        return found
+
+    def _seldom_asked(self) -> bool:
+        self._asked += 1
+        return self._asked <= _FEW_TIMES
+
+
+def _each(needles: Iterable[bytes], joined: bytes) -> Iterator[int]:
+    for needle in needles:
+        at = joined.find(needle)
+        while at >= 0:
+            yield at
+            at = joined.find(needle, at + 1)
+
+
+def _rarer(needle: bytes) -> bytes:
+    """The part of ``needle`` to look for: most names hold what many of them begin with."""
+    rest = needle.lstrip(b"._-")
+    return rest if len(rest) > 4 else needle
+
+
+_REGEXES: dict[tuple[bytes, ...], re.Pattern[bytes]] = {}
+
+
+def _regex(needles: tuple[bytes, ...]) -> re.Pattern[bytes]:
+    """Finds every name in which one of ``needles`` stands, perhaps more than once."""
+    if needles not in _REGEXES:
+        if len(_REGEXES) > 100:  # a tree may hold any number of rule files
+            _REGEXES.clear()
+        _REGEXES[needles] = compiled(_trie(needles))
+    return _REGEXES[needles]
+
+
+def compiled(text: bytes) -> re.Pattern[bytes]:
+    import re  # few trees need it, and it takes longer to load than fr-walk itself
+
+    return re.compile(text)
+
+
+def _trie(words: Iterable[bytes]) -> bytes:
+    """A regex for ``words`` that looks at each byte once.
+
+    Plain alternatives would all be tried at every full stop of a name. A NUL at the end
+    is not taken, since the next name begins with it.
+    """
+    by_first: dict[bytes, list[bytes]] = {}
+    for word in words:
+        if not word:
+            return b""  # a word ends here: what follows of longer ones adds nothing
+        if word == b"\0":
+            by_first[b"(?=\0)"] = [b""]
+        else:
+            by_first.setdefault(b"\\x%02x" % word[0], []).append(word[1:])
+    branches = [first + _trie(rest) for first, rest in by_first.items()]
+    return b"(?:" + b"|".join(branches) + b")" if len(branches) > 1 else branches[0]
 
 
 class Matcher:
@@ -223,46 +323,39 @@ class Matcher:
         self._ends: dict[bytes, list[Rule]] = {}
         self._tests: list[tuple[Test, Rule]] = []
         needles = set()
+        #: A name holds one of these needles if it may be left out.
+        self.leaving = {b""} if fold else set()
         for rule, glob in globs:
             alternatives = wildmatch.literals(glob) if glob else None
             runs = len(alternatives[0]) if alternatives else 0
             if alternatives and runs == 1:
                 for (name,) in alternatives:
                     self._names.setdefault(name, []).append(rule)
+                own = {b"\0%s\0" % name for (name,) in alternatives}
             elif alternatives and runs == 2 and not alternatives[0][0]:
                 for _, end in alternatives:
                     self._ends.setdefault(end, []).append(rule)
-                    needles.add(end and end[-LONGEST:] + b"\0")
+                own = {end and end[-LONGEST:] + b"\0" for _, end in alternatives}
+                needles |= own
             else:
                 self._tests.append((test(glob), rule))
-                needles.add(wildmatch.needle(glob) if glob else b"")
+                own = {wildmatch.needle(glob) if glob else b""}
+                needles |= own
+            if not rule.keep:
+                self.leaving |= own if glob[:1] != (0x2E,) else {HIDDEN}
         self._end_lengths = sorted({len(end) for end in self._ends})
-        self._all = b"" in needles
-        self._needles = () if self._all else tuple(sorted(set(map(_rarer, needles))))
-        self._search: Callable[[bytes], Iterable[re.Match[bytes]]] | None = None
-        self._asked = 0
+        self._all = fold or b"" in needles
+        self._needles = Needles(needles) if needles else None
 
     def suspects(self, names: Sequence[bytes], joined: bytes) -> Iterable[bytes]:
         """Those of ``names`` that may match; ``joined`` is them as well."""
-        if self._all or self._fold:
+        if self._all:
             return names
         found: list[bytes] = []
         if self._names and not self._names.keys().isdisjoint(names):
             found += [name for name in names if name in self._names]
-        if self._needles and self._asked < _FEW:
-            self._asked += 1
-            hits = [needle for needle in self._needles if needle in joined]
-            for name in names if hits else ():
-                whole = b"\0%s\0" % name
-                if any([needle in whole for needle in hits]):
-                    found.append(name)
-        elif self._needles:
-            if self._search is None:
-                self._search = searcher(self._needles)
-            for match in self._search(joined):
-                at = match.start()
-                start = at + 1 if joined[at] == 0 else joined.rfind(b"\0", 0, at) + 1
-                found.append(joined[start : joined.index(b"\0", start)])
+        if self._needles:
+            found += self._needles.names(joined)
         return found
 
     def find(self, name: bytes) -> Rule | None:
@@ -282,42 +375,12 @@ class Matcher:
         return best
 
 
-def _rarer(needle: bytes) -> bytes:
-    """The part of ``needle`` to look for: most names hold what many of them begin with."""
-    rest = needle.lstrip(b"._-")
-    return rest if len(rest) > 4 else needle
-
-
-_SEARCHERS: dict[tuple[bytes, ...], Callable[[bytes], Iterable[re.Match[bytes]]]] = {}
-
-
-def searcher(
-    needles: tuple[bytes, ...],
-) -> Callable[[bytes], Iterable[re.Match[bytes]]]:
-    """Finds every name in which one of ``needles`` stands, perhaps more than once."""
-    if needles not in _SEARCHERS:
-        if len(_SEARCHERS) > 100:  # a tree may hold any number of rule files
-            _SEARCHERS.clear()
-        _SEARCHERS[needles] = re.compile(_trie(needles)).finditer
-    return _SEARCHERS[needles]
-
-
-def _trie(words: Iterable[bytes]) -> bytes:
-    """A regex for ``words`` that looks at each byte once.
-
-    Plain alternatives would all be tried at every full stop of a name. A NUL at the end
-    is not taken, since the next name begins with it.
-    """
-    by_first: dict[bytes, list[bytes]] = {}
-    for word in words:
-        if not word:
-            return b""  # a word ends here: what follows of longer ones adds nothing
-        if word == b"\0":
-            by_first[b"(?=\0)"] = [b""]
-        else:
-            by_first.setdefault(re.escape(word[:1]), []).append(word[1:])
-    branches = [first + _trie(rest) for first, rest in by_first.items()]
-    return b"(?:" + b"|".join(branches) + b")" if len(branches) > 1 else branches[0]
+def leaving(chain: Iterable[Level], further: Iterable[bytes]) -> Needles:
+    """What a name must hold that a rule of ``chain`` may leave out; and ``further``."""
+    found = set(further)
+    for level in chain:
+        found.update(level.matcher(False).leaving, level.matcher(True).leaving)
+    return Needles(found)
 
 
 def enter(chain: tuple[Level, ...], name: bytes) -> tuple[Level, ...]:

@@ -7,6 +7,7 @@ import os
 from itertools import islice
 
 from filerep.rules.ignore import TRACKED
+from filerep.rules.patterns import join
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -48,12 +49,12 @@ def scan(dir_fd: int) -> Iterator[tuple[bytes, bytes, bytes]]:
                     files += [e.name for e in found if e.is_symlink()]
                     known = {*files, *dirs}
                     others = [e.name for e in found if e.name not in known]
-            yield join(files), join(dirs), join(others)
+            yield encode(files), encode(dirs), encode(others)
             if len(found) < SLICE:
                 return
 
 
-def join(names: list[str]) -> bytes:
+def encode(names: list[str]) -> bytes:
     # scandir gives bytes only for a path, and a path may be too long or lead elsewhere
     # by now. One conversion of all names costs a tenth of one of each.
     return os.fsencode("\0%s\0" % "\0".join(names)) if names else b""
@@ -63,15 +64,29 @@ def split(joined: bytes) -> list[bytes]:
     return joined[1:-1].split(b"\0") if joined else []
 
 
+def counted(
+    rules: Rules, files: bytes, dirs: bytes, others: bytes
+) -> tuple[bytes, bytes, bytes]:
+    """Those of a directory's entries that count; all are joined."""
+    if rules.all_count(files + dirs + others):
+        return files, dirs, others
+    return (
+        join(rules.pick(split(files), files, False)),
+        join(rules.pick(split(dirs), dirs, True)),
+        join(rules.pick(split(others), others, False)),
+    )
+
+
 def listing(
     dir_fd: int, path: bytes, rules: Rules, on_error: OnError
 ) -> tuple[list[bytes], list[bytes]]:
     """The names in the open directory ``path`` that count: files and links, directories."""
     found: tuple[list[bytes], list[bytes]] = ([], [])
     try:
-        for files, dirs, _ in scan(dir_fd):
-            found[0].extend(rules.pick(split(files), files, False))
-            found[1].extend(rules.pick(split(dirs), dirs, True))
+        for parts in scan(dir_fd):
+            files, dirs, _ = counted(rules, *parts)
+            found[0].extend(split(files))
+            found[1].extend(split(dirs))
     except OSError as error:
         on_error("read", path, error)
     return found
@@ -89,7 +104,7 @@ def walk(
     paths of fifos, sockets and devices.
     """
     for prefix, names in directories(root, rules, on_error, on_other):
-        for name in names:
+        for name in split(names):
             yield prefix + name
 
 
@@ -98,8 +113,8 @@ def directories(
     rules: Rules,
     on_error: OnError,
     on_other: OnOther | None = None,
-) -> Iterator[tuple[bytes, list[bytes]]]:
-    """As ``walk``, by directory: its path with a last ``/``, and names in it."""
+) -> Iterator[tuple[bytes, bytes]]:
+    """As ``walk``, by directory: its path with a last ``/``, and names in it, joined."""
     try:
         root_fd = os.open(root, OPEN_DIR & ~os.O_NOFOLLOW)
     except OSError as error:
@@ -136,7 +151,7 @@ class Descent:
         self._on_other = on_other
         self._stack: list[Place] = []
 
-    def __iter__(self) -> Iterator[tuple[bytes, list[bytes]]]:
+    def __iter__(self) -> Iterator[tuple[bytes, bytes]]:
         try:
             self._stack.append(self._root)
             yield from self._list(self._root)
@@ -198,7 +213,7 @@ class Descent:
             else:
                 passing = fd
 
-    def _list(self, place: Place) -> Iterator[tuple[bytes, list[bytes]]]:
+    def _list(self, place: Place) -> Iterator[tuple[bytes, bytes]]:
         """Yield the files of ``place``, remember its directories, make its rules."""
         above = place.rules
         first = True
@@ -210,13 +225,13 @@ class Descent:
                     joined = files + dirs + others if whole else None
                     place.rules = above.enter(place.name, place.fd, joined)
                 first = False
+                files, dirs, others = counted(place.rules, files, dirs, others)
                 if dirs:
-                    place.dirs += place.rules.pick(split(dirs), dirs, True)
-                names = place.rules.pick(split(files), files, False)
-                if names:
-                    yield place.prefix, names
+                    place.dirs += split(dirs)
+                if files:
+                    yield place.prefix, files
                 if others and self._on_other:
-                    for name in place.rules.pick(split(others), others, False):
+                    for name in split(others):
                         self._on_other(place.prefix + name)
         except OSError as error:
             self._on_error("read", place.prefix[:-1] or b".", error)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from filerep.rules.walking import SLICE, scan, split
+from filerep.rules.walking import SLICE, counted, scan, split
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -40,7 +40,8 @@ class Entries:
     def picked(self, rules: Rules) -> tuple[list[bytes], list[bytes]]:
         """Those that count: files and links, directories."""
         found: tuple[list[bytes], list[bytes]] = ([], [])
-        for files, dirs, _ in self._slices:
-            found[0].extend(rules.pick(split(files), files, False))
-            found[1].extend(rules.pick(split(dirs), dirs, True))
+        for parts in self._slices:
+            files, dirs, _ = counted(rules, *parts)
+            found[0].extend(split(files))
+            found[1].extend(split(dirs))
         return found
