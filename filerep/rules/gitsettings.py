@@ -14,16 +14,16 @@ What depends on who is asked is taken from `environ`, never from this process.
 from __future__ import annotations
 
 import os
-import re
 import time
 
 from filerep.rules import gitversion
 from filerep.rules.gitvalues import boolean, expand, settings_directory
-from filerep.rules.patterns import path_matches
+from filerep.rules.patterns import compiled, path_matches
 from filerep.rules.untrustedfile import RECENT_NS, read
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import re
     from collections.abc import Callable, Iterable, Iterator, Mapping
     from typing import Optional
 
@@ -41,6 +41,8 @@ _SECTION = rb'\[([A-Za-z0-9.-]+)(?:[ \t]+"((?:[^"\\\n]|\\[^\n])*)")?\]'
 _NAME = rb"([A-Za-z][A-Za-z0-9-]*)[ \t]*"
 _BLANK = rb"(?:[ \t\r\n]|[#;][^\n]*)*"
 _PLAIN = rb'[^"\\\n#;]+'
+_WORD = rb"((?:'[^']*'|\\['!])+)(?:(=)((?:'[^']*'|\\['!])*))?"
+_QUOTED = rb"'([^']*)'|\\(['!])"
 _LETTERS = b"abcdefghijklmnopqrstuvwxyz"
 _NAME_BYTES = _LETTERS + b"0123456789-"
 
@@ -104,7 +106,7 @@ def _parse(text: bytes) -> Iterator[Item]:
         if found := _match(_SECTION, text, at):
             section, inner, dot = found[1].lower(), b"", b"."
             if found[2] is not None:
-                inner = re.sub(rb"(?s)\\(.)", rb"\1", found[2])
+                inner = compiled(rb"(?s)\\(.)").sub(rb"\1", found[2])
             else:  # `[remote.origin]` is how a part in quotes was once written
                 section, _, inner = section.partition(b".")
             at = found.end()
@@ -122,7 +124,7 @@ def _parse(text: bytes) -> Iterator[Item]:
 
 
 def _match(pattern: bytes, text: bytes, at: int) -> re.Match[bytes] | None:
-    return re.compile(pattern).match(text, at)
+    return compiled(pattern).match(text, at)
 
 
 def _end(pattern: bytes, text: bytes, at: int) -> int:
@@ -356,10 +358,8 @@ def from_environment(
     environ: Mapping[bytes, bytes],
 ) -> Iterator[tuple[bytes, bytes | None]]:
     """Settings by `git -c`, which a git hands on, and by GIT_CONFIG_COUNT."""
-    words = re.findall(
-        rb"((?:'[^']*'|\\['!])+)(?:(=)((?:'[^']*'|\\['!])*))?",
-        environ.get(b"GIT_CONFIG_PARAMETERS", b""),
-    )
+    given = environ.get(b"GIT_CONFIG_PARAMETERS")
+    words = compiled(_WORD).findall(given) if given else ()
     try:
         count = int(environ.get(b"GIT_CONFIG_COUNT", b"0") or b"0")
     except ValueError:
@@ -379,7 +379,7 @@ def from_environment(
 
 def _unquote(text: bytes) -> bytes:
     return b"".join(
-        plain or escaped for plain, escaped in re.findall(rb"'([^']*)'|\\(['!])", text)
+        plain or escaped for plain, escaped in compiled(_QUOTED).findall(text)
     )
 
 

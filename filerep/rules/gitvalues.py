@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 
 from filerep.rules import gitversion
 
@@ -19,10 +18,12 @@ def boolean(value: bytes | None, otherwise: bool = False) -> bool:
     if value is None:
         return True
     word = value.lower()
-    if word in (b"true", b"yes", b"on"):
+    if word in (b"true", b"yes", b"on", b"1"):
         return True
-    if word in (b"false", b"no", b"off", b""):
+    if word in (b"false", b"no", b"off", b"", b"0"):
         return False
+    import re  # nearly all values are words
+
     number = re.fullmatch(rb"\s*([+-]?(?:0x[0-9a-f]+|[0-9]+))([kmg]?)", word)
     if not number:
         return otherwise

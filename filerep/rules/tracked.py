@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
 import time
@@ -309,9 +308,11 @@ def were_removed(directory: bytes, since: float, paths: Iterable[bytes]) -> bool
     before = b"" if top == repo.top else os.path.relpath(top, repo.top) + b"/"
     found = gitindex.EMPTY
     for width in (20, 32):
-        with contextlib.suppress(gitindex.Unreadable):
+        try:
             found = gitindex.load(repo.index, width)
             break
+        except gitindex.Unreadable:
+            pass
     named = [found.holds(before + path) for path in paths]
     return sum(named) <= len(named) / 2
 

@@ -19,7 +19,6 @@ if git says so (each was seen with git 2.39, and is a case in the tests):
 
 from __future__ import annotations
 
-import re
 from itertools import groupby, product
 
 TYPE_CHECKING = False
@@ -48,8 +47,6 @@ ESCAPED_SLASH = frozenset({-2})
 STARS = frozenset({-3})
 
 SPECIAL = b"*?[\\"
-WILD = re.compile(rb"[*?[\\]")
-BEHIND_LITERAL = rb"/?[^*?[\\]*[^*?[\\/]\*\*"
 UPPER = frozenset(range(0x41, 0x5B))
 LOWER = frozenset(range(0x61, 0x7B))
 DIGIT = frozenset(range(0x30, 0x3A))
@@ -78,7 +75,12 @@ class Never(ValueError):
 
 def by_version(text: bytes) -> bool:
     """Does it depend on git's version what the pattern matches?"""
-    return b"**" in text and re.match(BEHIND_LITERAL, text) is not None
+    literal, stars, _ = text.partition(b"**")
+    return stars != b"" and literal[-1:] not in (b"", b"/") and not _is_wild(literal)
+
+
+def _is_wild(text: bytes) -> bool:
+    return len(text.translate(None, SPECIAL)) < len(text)
 
 
 def split(
@@ -89,7 +91,7 @@ def split(
     No alternative means that it matches nothing. With ``fold`` the globs are to be
     matched against names in lower case.
     """
-    if not fold and not WILD.search(text):  # most are, and a large tree has thousands
+    if not fold and not _is_wild(text):  # most are, and a large tree has thousands
         if b"/" not in text:
             return [(DEEP, tuple(text))] if text else []
         parts = text[text[:1] == b"/" :].split(b"/")
@@ -320,7 +322,7 @@ def to_regex(glob: Glob) -> bytes:
         if token is STAR:
             runs.append([])
         elif isinstance(token, int):
-            runs[-1].append(re.escape(bytes([token])))
+            runs[-1].append(b"\\x%02x" % token)
         else:
             runs[-1].append(_class(token))
     first, *rest = (b"".join(run) for run in runs)

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import ignoretrees
 import keyboard
@@ -20,6 +21,7 @@ from ignoretrees import as_ordinary_user, fail, write
 from randomrepositories import Random
 from trees import plant
 
+from filerep import command, pack, walk, watch
 from filerep.rules import ignore, walking
 from filerep.rules.sieve import Sieve
 from filerep.walk import in_words
@@ -337,6 +339,27 @@ def test_a_reader_that_has_enough_is_no_error(tree: bytes) -> None:
         process.stdout.close()
         assert process.stderr.read() == b""
     assert process.returncode == 0
+
+
+@pytest.mark.parametrize("program", [walk, watch, pack])
+def test_without_an_option_the_arguments_are_what_docopt_has(
+    program: ModuleType,
+) -> None:
+    usage = program.__doc__ or ""
+    parsed = command.parse(usage, ["a tree"])
+    plain = command.parse_plain(usage, ["a tree"])
+    assert plain == {name: parsed[name] for name in plain or ()}
+    assert {name for name in parsed if name[0] == "-"} < set(plain or ())
+    for words in ([], ["a", "b"], ["-"], ["--verbose"]):
+        assert command.parse_plain(usage, words) is None
+
+
+def test_little_is_loaded_to_walk_a_tree_of_plain_rules(tree: bytes) -> None:
+    write(tree + b"/.gitignore", b"*.o\nbuild/\n/a/*.log\n")
+    words = [sys.executable, "-X", "importtime", ROOT / "bin/fr-walk", tree]
+    said = programs.run(words).stderr.split()
+    assert b"filerep.walk" in said
+    assert not {b"docopt", b"enum", b"re", b"signal", b"typing"}.intersection(said)
 
 
 def test_help_and_version() -> None:
