@@ -58,7 +58,7 @@ Options:
                      That is what was written through a link outside SRC or a
                      shared mapping, or beneath a mount. 0 is never; auto is
                      every minute, or more rarely so that it takes less than
-                     one per cent of a processor [default: auto].
+                     one per cent of a processor, a number ten [default: auto].
   --mark-gone        Print what is gone as `path/`, whatever it was.
                      A reader that is slow then takes nothing that came to be
                      there later for what was named.

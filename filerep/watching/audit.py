@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from filerep.watching.tree import Tree
 
 _FACTOR = 100  # rest a hundred times as long as it took: less than 1 % of a core
+_ASKED_FACTOR = 9  # and a tenth, where the user says how often
 _LEAST_SECONDS = 60.0
 _SLICE_SECONDS = 0.005
 # Time stamps come in steps: 4 to 10 ms of the kernel's tick, 1 or 2 s on old file systems.
@@ -81,7 +82,7 @@ class Audit:
         if self._seconds is None:
             self._due = self._clock() + max(_LEAST_SECONDS, _FACTOR * took)
         elif self._seconds:
-            self._due = self._clock() + self._seconds
+            self._due = self._clock() + max(self._seconds, _ASKED_FACTOR * took)
 
     def _auditing(self) -> Iterator[None]:
         """Find what had no event: changed files by ctime, other directories by their inode.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import struct
 import tempfile
@@ -21,6 +22,7 @@ from filerep.rules import ignore
 from filerep.rules.walking import walk
 from filerep.source import RootGone
 from filerep.watching import inotifyevents
+from filerep.watching.audit import Audit
 from filerep.watching.inotify import Inotify
 from filerep.watching.pending import SETTLE_SECONDS, Holds, Pending
 from filerep.watching.polling import Snapshots
@@ -286,6 +288,20 @@ def test_the_audit_finds_a_write_through_a_link_outside(source: Path) -> None:
             it.tracker.work()
         assert b"f" in it.records()
         assert not it.sink.differences()
+
+
+def test_an_audit_takes_a_tenth_of_a_processor_however_often_it_is_asked_for(
+    source: Path,
+) -> None:
+    with watched(source) as it:
+        assert isinstance(it.tracker, Inotify)
+        ticks = itertools.count(0.0)  # each look at the clock takes a second
+        audit = Audit(it.tracker.audit._tree, 1e-9, lambda: next(ticks))
+        audit.begin()
+        while audit.deadline() == 0.0:
+            audit.work()
+        due = audit.deadline()
+        assert due is not None and due - next(ticks) >= 9
 
 
 # What happens between two looks of ours, while the reader looks.
