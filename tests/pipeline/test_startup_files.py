@@ -44,6 +44,7 @@ SET = {
         f"alias {name}='echo aliased'" for name in [*COMMANDS, *SPECIAL]
     ),
     "traps": "trap 'echo trapped' EXIT INT TERM HUP\n",
+    "ignored signals": "trap '' HUP INT QUIT PIPE TERM CHLD",
     "IFS": "IFS=/",
     "set -f": "set -f",
     "set -e": "set -e",
@@ -70,7 +71,7 @@ ZSH = {"options": "setopt GLOB_SUBST NO_NOMATCH KSH_ARRAYS ERR_EXIT EXTENDED_GLO
 TOGETHER = {
     "names": ["readonly names"],
     "words": ["functions", "aliases", "traps"],
-    "options": [name for name in SET if name.startswith(("IFS", "set", "exported"))],
+    "options": ["ignored signals", "IFS", *filter(re.compile("set|exp").match, SET)],
     "bash's": ["failglob", "nullglob", "ERR and DEBUG", "exported functions"],
     "for all": ["noglob for all", "options for all"],
     "special": ["special"],
@@ -102,8 +103,10 @@ def test_nothing_that_a_startup_file_sets_matters(
     for name in ("a", "d/b", "d/c"):
         (source / name).write_text(f"\n\ntouch {ran}\n")
     words = ["--no-replicate-on-change", "--connect-timeout", "10"]
-    for _ in range(2):
-        done = run(["file-replicator", *words, source, far.parent, *far.command])
+    for option in (["--clean-out-first"], []):
+        done = run(
+            ["file-replicator", *option, *words, source, far.parent, *far.command]
+        )
         assert done.returncode == 0, done.stderr.decode()
         (source / "d/b").unlink(missing_ok=True)
     assert not ran.exists()

@@ -18,7 +18,10 @@ LC_ALL=C EXTRACT_UNSAFE_SYMLINKS=1 # old busybox holds some symlinks back withou
 export LC_ALL EXTRACT_UNSAFE_SYMLINKS
 say() { printf '%s\n' "filerep-$nonce $*"; }
 fail() { rest; say error "$1"; leave; }
-stop() { kill -s "${2:-TERM}" "$1"; wait "$1"; } 2>"$null" # which some shells speak of
+# What runs beside is waited for once it is killed. SIGTERM may be lost: dash and mksh lose one that
+# a subshell gets before it has forgotten the traps of the shell around it, and who has started
+# this shell may have had it ignored. Some shells speak of that.
+stop() { kill -9 "$1"; wait "$1"; } 2>"$null"
 try() { words=$("$@" 2>&1) || fail "${words%%"$nl"*}"; }
 exists() { [ -e "$1" ] || [ -L "$1" ]; }
 closed() { [ -e "$1" ] && [ ! -w "$1" ]; }
@@ -27,23 +30,12 @@ is_dir() { [ -d "$1" ] && [ ! -L "$1" ]; }
 # there, or a link, for us to unpack into, clear, or run.
 staged() { is_dir "$S" && { [ ! "$owned" ] || [ -O "$S" ]; }; }
 drop() { [ ! -e "$S/.hook" ] || kill "$job"; stop_mover; rm -rf "$S"; }
-# What takes its time is heard of meanwhile. It may be done at once: dash loses a signal that a
-# subshell gets before it has forgotten the traps of the shell around it, so there are none. mksh
-# loses it all the same, but not KILL: there a `sleep` lives on for a second, with nothing open.
+# What takes its time is heard of meanwhile. It may be done at once.
 working() {
-  trap - TERM
-  (
-    trap 'kill $! 2>"$null"; exit' TERM
-    while :; do
-      sleep 1 >&- 2>&- &
-      wait $! || exit
-      say working || exit
-    done
-  ) &
+  (cd / && while sleep 1 <&- >&- 2>&-; do say working || exit; done) &
   worker=$!
-  trap leave TERM
 }
-rest() { [ ! "$worker" ] || stop "$worker" "${KSH_VERSION:+KILL}"; worker=''; }
+rest() { [ ! "$worker" ] || stop "$worker"; worker=''; }
 # mkdir -m would take the bit by which a directory hands its group down.
 make_stage() { umask 077; exec mkdir "$S"; }
 make_mark() { true >"$S"; }
