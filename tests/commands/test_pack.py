@@ -21,10 +21,11 @@ import pytest
 import trees
 from fuzz import each_seed, hunts
 
-from filerep import pack, pathstream
+from filerep import pathstream
 from filerep.archive.outbuffer import SIZE
 from filerep.archive.worker import SHARE, usable
 from filerep.command import OutputError
+from filerep.replica.packing import pack
 from filerep.source import RootGone, Source
 
 FR_PACK = str(programs.ROOT / "bin" / "fr-pack")
@@ -268,7 +269,7 @@ def test_a_file_that_shrinks_while_it_is_read_does_not_break_the_stream(
         ["tar", "-xC", place], stdin=archive[0], pass_fds=[archive[0]]
     )
     os.close(archive[0])
-    pack.pack(source, records[0], archive[1], no_error, no_record)
+    pack(source, records[0], archive[1], no_error, no_record)
     os.close(archive[1])
     assert tar.wait(10) == 0 and cut
     assert (place / "log").read_bytes() == b"x" * 10
@@ -562,7 +563,7 @@ def test_whatever_a_path_stream_says_only_what_is_below_src_is_packed(
         os.ftruncate(archive, 0)
         os.write(records[1], stream)
         os.close(records[1])
-        pack.pack(source, records[0], archive, no_error_but_length, lambda *_: None)
+        pack(source, records[0], archive, no_error_but_length, lambda *_: None)
         os.close(records[0])
         os.close(archive)
         with tarfile.open(place / "out") as read:

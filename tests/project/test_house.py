@@ -36,7 +36,7 @@ INNER = {
         {"options"},
         {"known"},
     ],
-    "wrapper": [{"each"}, {""}, {"terminal"}],
+    "wrapper": [{"running"}, {"each"}, {""}, {"terminal"}],
 }
 Imports = dict[str, set[str]]
 

@@ -1,0 +1,204 @@
+"""fr-pack --wire: its arguments become a conversation with the far end."""
+
+from __future__ import annotations
+
+import os
+
+from filerep import command
+from filerep.command import Command, OutputError, Stop
+from filerep.farend.abilities import Far
+from filerep.farend.answers import Answers
+from filerep.farend.connection import Connection, Output
+from filerep.pathstream import quote
+from filerep.replica.conversation import Conversation
+from filerep.replica.known import entries, openstate
+from filerep.replica.known.staterows import Remembered
+from filerep.replica.known.table import Table
+from filerep.replica.options import Here, Options, Tell
+from filerep.replica.transfer.economy import Refused
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Any, Optional
+
+    from filerep.replica.known.statefile import State
+    from filerep.rules.ignore import Rules
+    from filerep.source import Source
+
+
+def converse(run: Command, root: bytes, source: Source, state: Optional[State]) -> int:
+    """Replicate until the far end has said bye; the exit status. Raises ``Stop``."""
+    options = _options(run)
+    source.own |= _identities(run.args["--own"] or "")
+    report_fd = _descriptor(run, "--report-fd")
+    report = _reporter(report_fd)
+    # All that takes time is done before there is a far end to wait for.
+    remembered, state = _remembered(run, state)
+    rules = _rules(run, root) if options.mirror else None
+    with open(_descriptor(run, "--wire"), "rb") as told:
+        line = told.readline()
+    if not line:
+        return command.UNAVAILABLE  # the wrapper says why
+    far = Far(os.fsdecode(line))
+    answers = Answers(_descriptor(run, "--answers-fd"), far)
+    out = Output(1, answers, 3 * options.keepalive)
+    table = _table(remembered, state, far, options.initial)
+    if state is not None:
+        try:
+            state.name(os.fsencode(run.args["--about"] or ""), remembered)
+        except OSError as error:
+            openstate.say_forgotten(run, error)
+            state = None
+    talk = Conversation(
+        Here(source, table, state, rules, lambda paths: _counting(run, root, paths)),
+        Connection(far, answers, out),
+        options,
+        Tell(run.say, run.on_error, report),
+    )
+    bulk_fd, urgent_fd = 0 if options.initial else -1, _descriptor(run, "--urgent-fd")
+    try:
+        talk.run(bulk_fd, urgent_fd, _terminated(), report_fd)
+    except (OutputError, Stop) as error:
+        if report_fd < 0:
+            raise Stop(command.UNAVAILABLE, str(error)) from None
+        # The wrapper says it, together with what it does about it.
+        refused = isinstance(error, Refused)
+        report({"is": "refused" if refused else "lost", "why": str(error)})
+        return command.UNAVAILABLE
+    if talk.stopping:
+        return command.TERMINATED
+    if talk.failures:
+        count = f"{len(talk.failures):,}"
+        said = (
+            f"not in sync: {count} of the paths could not be written; why is said above"
+        )
+        raise Stop(command.UNAVAILABLE, said)
+    return run.status
+
+
+def _remembered(
+    run: Command, state: Optional[State]
+) -> tuple[Remembered, Optional[State]]:
+    """What earlier runs have sent, and the file to go on with, if there can be one."""
+    try:
+        return openstate.recall(run, state), state
+    except OSError as error:
+        openstate.say_forgotten(run, error)
+        if state is not None:
+            state.give_up()
+        return Remembered(), None
+
+
+def _options(run: Command) -> Options:
+    args = run.args
+    return Options(
+        delete=not args["--no-delete"],
+        hold=command.number(args["--hold"], "--hold"),
+        initial=not args["--no-initial"],
+        dry_run=args["--dry-run"],
+        mirror=args["--mirror"],
+        keepalive=command.number(args["--keepalive"], "--keepalive"),
+        on_sync=os.fsencode(args["--on-sync"] or ""),
+        progress=args["--progress"],
+        compress=_either(args, "compress"),
+        whole_file=_either(args, "whole-file"),
+        checksum=args["--checksum"],
+        names=args["--names"],
+    )
+
+
+def _either(args: Mapping[str, Any], name: str) -> Optional[bool]:
+    """Was ``--name`` given, or ``--no-name``, or neither?"""
+    if args[f"--no-{name}"]:
+        return False
+    return True if args[f"--{name}"] else None
+
+
+def _rules(run: Command, root: bytes) -> Rules:
+    """What --mirror leaves alone at the far end, by the same rules as fr-walk."""
+    from filerep.rules import ignore
+
+    return ignore.load_asked(root, run.args, run.on_error, run.say)
+
+
+def _counting(run: Command, root: bytes, paths: list[bytes]) -> list[bytes]:
+    """Those of ``paths`` that fr-walk would name by now; all, where that cannot be told."""
+    from filerep.rules import ignore
+    from filerep.rules.sieve import Sieve
+
+    def nobody(*_: object) -> None:
+        """Who reads the rules to send by them has told what is wrong."""
+
+    def load() -> Rules:
+        return ignore.load_asked(root, run.args, nobody, nobody)
+
+    try:
+        sieve = Sieve(root, load(), load, nobody, nobody)
+        try:
+            return sieve.sift(paths, False)
+        finally:
+            sieve.close()
+    except (OSError, Stop):
+        return paths
+
+
+def _table(
+    remembered: Remembered, state: Optional[State], far: Far, initial: bool
+) -> Table:
+    """The table as earlier runs have left it."""
+    table = Table()
+    marks = entries.OURS | (entries.UNSEEN if initial else 0)
+    if far.list == "none":
+        marks |= entries.UNSURE  # what became of it there since, nobody can tell
+    if far.empty:
+        if state is not None:
+            state.clear()
+    elif initial and far.list != "none" or not remembered.old:
+        remembered.enter(table, marks)  # what is old, a listing has to show
+    return table
+
+
+def _identities(text: str) -> set[tuple[int, int]]:
+    """Device and inode of each file in ``text``; raises ``Stop``."""
+    found = set()
+    for one in text.split(",") if text else ():
+        device, _, inode = one.partition(":")
+        if not (device.isdecimal() and inode.isdecimal()):
+            raise Stop(command.USAGE, f"--own takes device:inode, not {quote(one)}")
+        found.add((int(device), int(inode)))
+    return found
+
+
+def _descriptor(run: Command, option: str) -> int:
+    """The descriptor that ``option`` names, -1 if it was not given."""
+    text = run.args[option]
+    return -1 if text is None else int(command.number(text, option))
+
+
+def _reporter(fd: int) -> Callable[[dict[str, object]], None]:
+    """What tells the wrapper at ``fd`` what happens, a line of JSON each time."""
+    import json
+
+    def report(what: dict[str, object]) -> None:
+        if fd >= 0:
+            try:
+                command.write_all(fd, json.dumps(what).encode() + b"\n")
+            except OutputError:
+                pass  # the wrapper was killed: see Conversation.run
+
+    return report
+
+
+def _terminated() -> int:
+    """A descriptor that can be read after SIGTERM, which then does nothing else.
+
+    What is under way is finished, and the far end tidies up.
+    """
+    import signal
+
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    signal.signal(signal.SIGTERM, lambda *_: None)
+    signal.set_wakeup_fd(writer)
+    return reader

@@ -1,0 +1,251 @@
+"""What file-replicator does once its arguments are understood: replicate, wait, or look after runs."""
+
+from __future__ import annotations
+
+import os
+import select
+import sys
+import time
+from importlib import import_module
+
+from filerep import __version__, command
+from filerep.command import Command, Stop
+from filerep.wrapper import profiles
+from filerep.wrapper.commandline import Typed
+from filerep.wrapper.each import jobs as each
+from filerep.wrapper.events import Events, open_events
+from filerep.wrapper.job import Job
+from filerep.wrapper.processes import need_descriptors
+from filerep.wrapper.reconnecting import replicate
+from filerep.wrapper.runrecord import Record
+from filerep.wrapper.session import Session
+from filerep.wrapper.signals import Signalled, Signals
+from filerep.wrapper.stages import Stages
+from filerep.wrapper.terminal.display import Display
+from filerep.wrapper.waiting import STILL_WAITING, Waiters, ask, lock, wait
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable
+    from typing import Optional, TextIO
+
+    from filerep.wrapper.each.child import Parent
+
+# What the processes of many far ends have in memory once, if it is there before they are.
+_OF_EACH = (
+    "json",
+    "filerep.pack",
+    "filerep.replica.known.openstate",
+    "filerep.replica.wiremode",
+    "filerep.wrapper.runs",
+)
+PROGRAM = "file-replicator"
+_PATIENCE, _TURN = 5.0, 0.05  # seconds
+
+
+def main(run: Command, typed: Typed) -> int:
+    """The exit status; raises ``Stop``."""
+    if typed.folder:
+        os.chdir(typed.folder)
+    if run.args["--status"] or run.args["--forget"]:
+        return _look_after(run)
+    jobs = each.jobs(run.args)
+    if run.args["--save"]:
+        path = profiles.save(run.args["--save"], typed.to_save)
+        run.say(f"saved {path}; start it by `file-replicator @{run.args['--save']}`")
+        return command.OK
+    if run.args["--wait"] or run.args["--wait-on-sync"]:
+        return _wait(run, jobs)
+    if "" not in jobs:
+        return _replicate_each(run, jobs)
+    job = jobs[""]
+    need_descriptors()
+    asking, waiters = (None, _waiters(job)) if job.run is None else _turn(run, job)
+    display = _display(run, "", job.run is not None)
+    events = open_events(run.args["--events"], display.message)
+    signals = Signals(display, events)
+
+    def body() -> int:
+        if asking is not None:
+            from filerep.wrapper.beside import Beside
+
+            return Beside(job, signals, asking).run()
+        stages = lambda processes: Stages(job, processes, _run_stage)
+        new = lambda: Session(job, display, events, waiters, signals, stages)
+        return replicate(new, job.retries, display, events, signals)
+
+    waiters.say = display.message
+    try:
+        return _told(body, job, display, events)
+    finally:
+        waiters.close()
+
+
+def _replicate_each(run: Command, jobs: dict[str, Job]) -> int:
+    """To many far ends: see each/jobs.py."""
+    from filerep.wrapper.each.parent import DESCRIPTORS, FarEnds
+
+    for name in _OF_EACH:
+        import_module(name)
+    need_descriptors(len(jobs) * DESCRIPTORS)
+    display = _display(run)
+    events = open_events(run.args["--events"], display.message)
+    signals = Signals(display, events)
+
+    def one(name: str, job: Job, parent: Parent, events_fd: int) -> int:
+        return _one_of_many(run, name, job, parent, events_fd)
+
+    far_ends = FarEnds(jobs, display, events, signals, _run_stage, one)
+    return _told(far_ends.run, next(iter(jobs.values())), display, events)
+
+
+def _one_of_many(
+    run: Command, name: str, job: Job, parent: Parent, events_fd: int
+) -> int:
+    """One far end's process."""
+    from filerep.wrapper.each.child import FedStages
+
+    display = _display(run, name)
+    wanted = run.args["--events"] is not None
+    events = Events(events_fd if wanted else -1, each=name)
+    signals = Signals(display, events, parent.fileno())
+    waiters = Waiters()
+    stages = lambda processes: FedStages(job, processes, _run_stage, parent)
+    new = lambda: Session(job, display, events, waiters, signals, stages)
+
+    def body() -> int:
+        nonlocal waiters
+        waiters = _waiters(job)
+        waiters.say = display.message
+        return replicate(
+            new, job.retries, display, events, signals, parent.tell_connected
+        )
+
+    try:
+        return _ended(body, display, events)
+    finally:
+        events.close()
+        display.close()
+        waiters.close()
+
+
+def _display(run: Command, name: str = "", runs: bool = False) -> Display:
+    """``name``: of the far end that it is about; ``runs``: a command, with --run."""
+    quiet, debugging = bool(run.args["--quiet"]), bool(run.args["--debugging"])
+    if runs and not _is_terminal(sys.stderr):
+        quiet = not debugging  # what stands there is the command's
+    verbose = bool(run.args["--verbose"])
+    return Display(sys.stderr, run.program, quiet, debugging, verbose, name=name)
+
+
+def _told(body: Callable[[], int], job: Job, display: Display, events: Events) -> int:
+    """Do ``body``, and tell of its beginning and its end; the exit status."""
+    about = {"source": os.fsdecode(job.source), "version": __version__}
+    events.tell("start", pid=os.getpid(), **about)
+    status = command.BUG
+    try:
+        status = _ended(body, display, events)
+        return status
+    except Exception as error:
+        status = command.OS_ERROR if command.refused(error) else command.BUG
+        raise
+    finally:
+        events.tell("end", status=int(status))
+        events.close()
+        display.close()
+
+
+def _ended(body: Callable[[], int], display: Display, events: Events) -> int:
+    """The exit status of ``body``, with what is to be said of it."""
+    try:
+        return body()
+    except Signalled as error:
+        display.interrupted()
+        return error.status
+    except Stop as stop:
+        if str(stop):
+            display.failure(str(stop))
+            events.tell("message", program=PROGRAM, text=str(stop))
+        return stop.status
+
+
+def _look_after(run: Command) -> int:
+    """--status and --forget: all runs, or those of the other words."""
+    from filerep.wrapper import runs
+
+    say = lambda line: command.write_all(1, os.fsencode(line) + b"\n")
+    act = runs.status if run.args["--status"] else runs.forget
+    jobs = each.jobs(run.args) if run.args["SRC_DIR"] else {}
+    try:
+        if not jobs:
+            return act("", say)
+        return each.worst(jobs, lambda job: act(job.key, say), run.say)
+    except OSError as error:
+        said = f"cannot read the state directory: {command.reason(error)}"
+        raise Stop(command.UNAVAILABLE, said) from None
+
+
+def _wait(run: Command, jobs: dict[str, Job]) -> int:
+    try:
+        on_sync = bool(run.args["--wait-on-sync"])
+        # All are asked before the first is waited for.
+        asked = {
+            name: ask(job.state_file(".sock"), on_sync) for name, job in jobs.items()
+        }
+        return each.worst(asked, lambda asking: wait(asking, run.say), run.say)
+    except OSError as error:
+        said = f"cannot reach one that runs: {command.reason(error)}"
+        raise Stop(command.UNAVAILABLE, said) from None
+
+
+def _run_stage(name: str, words: list[str]) -> int:
+    """Run a stage in a process of its own; its exit status, a number in any case."""
+    return int(import_module(f"filerep.{name}").main(words))
+
+
+def _waiters(job: Job) -> Waiters:
+    """Where --wait can reach this run; raises ``Stop`` if the like of it is under way."""
+    if job.args["--dry-run"]:
+        return Waiters()
+    try:
+        fd = lock(job.state_file(".lock"))
+        there = os.path.join(job.parent, job.name)
+        about = Record(fd, job.source, there, job.connection)
+        waiters = Waiters(fd, job.state_file(".sock"), about)
+        if job.watches:
+            waiters.listen()
+        return waiters
+    except OSError:
+        return Waiters()  # what that means is said by the session
+
+
+def _turn(run: Command, job: Job) -> tuple[Optional[socket.socket], Waiters]:
+    """Who keeps the destination the same, for --run: one that runs and is asked, or this one.
+
+    One that has no time to be asked, as it copies once, is waited for.
+    """
+    began = time.monotonic()
+    told = False
+    try:
+        while True:
+            asking = ask(job.state_file(".sock"))
+            if asking is not None:
+                return asking, Waiters()
+            try:
+                return None, Waiters(lock(job.state_file(".lock")), "")
+            except Stop:
+                # Nothing tells that a lock is free but taking it, and it may be for long.
+                select.select([], [], [], _TURN)
+            if not told and time.monotonic() - began > _PATIENCE:
+                run.say(STILL_WAITING)
+                told = True
+    except OSError:
+        return None, Waiters()
+
+
+def _is_terminal(stream: Optional[TextIO]) -> bool:
+    try:
+        return stream is not None and stream.isatty()
+    except ValueError:
+        return False  # closed before we began
