@@ -76,20 +76,16 @@ def test_what_was_saved_and_has_not_arrived_is_named_at_the_end(place: Path) -> 
         os.kill(int((place / "pid").read_text()), signal.SIGSTOP)
         pack = stage(run, "pack")
 
-        def count(what: str) -> int:
-            found = re.search(rf"{what}: (\d+)", Path(f"/proc/{pack}/io").read_text())
-            return int(found[1]) if found else 0
-
-        written = count("wchar")
+        written = counted(pack, "wchar")
         (place / "src/old").unlink()
-        run.wait_for(lambda: count("wchar") > written)
+        run.wait_for(lambda: counted(pack, "wchar") > written)
         trees.plant(place / "src", {"new": os.urandom(100_000)})
-        run.wait_for(lambda: count("wchar") > written + 100_000)
+        run.wait_for(lambda: counted(pack, "wchar") > written + 100_000)
         # Two batches are under way: the others have to wait, and are known of.
         for name in "cd":
-            read = count("rchar")
+            read = counted(pack, "rchar")
             trees.plant(place / "src", {name: b"x"})
-            run.wait_for(lambda: count("rchar") > read)
+            run.wait_for(lambda: counted(pack, "rchar") > read)
         run.signal(signal.SIGINT)
         assert run.process.wait(10) == -signal.SIGINT
         *_, last = run.errors.decode().splitlines()
@@ -97,6 +93,27 @@ def test_what_was_saved_and_has_not_arrived_is_named_at_the_end(place: Path) -> 
             "file-replicator: interrupted: 'old', 'new', 'c' and 1 more"
             " have not arrived; the next start catches up"
         )
+
+
+def test_what_a_full_connection_does_not_take_is_named_at_the_end(place: Path) -> None:
+    trees.plant(place / "src", {"f": b"x"})
+    whole = ("--whole-file", "--no-compress")
+    with programs.running(*kept_waiting(place, *whole)) as run:
+        run.says("watching")
+        os.kill(int((place / "pid").read_text()), signal.SIGSTOP)
+        pack = stage(run, "pack")
+        written = counted(pack, "wchar")
+        (place / "src/large").write_bytes(bytes(5_000_000))
+        run.wait_for(lambda: counted(pack, "wchar") > written + 500_000)
+        run.signal(signal.SIGINT)
+        assert run.process.wait(10) == -signal.SIGINT
+        assert b"interrupted: 'large' has not arrived; the next start" in run.errors
+
+
+def counted(pid: int, what: str) -> int:
+    """Bytes that a process has read (`rchar`) or written: proc(5)."""
+    found = re.search(rf"{what}: (\d+)", Path(f"/proc/{pid}/io").read_text())
+    return int(found[1]) if found else 0
 
 
 def test_what_has_arrived_is_not_named_at_the_end(place: Path) -> None:
@@ -121,11 +138,11 @@ def test_an_end_amid_a_lost_connection_says_so(place: Path) -> None:
         assert "interrupted while the connection was lost: what has not arrived" in last
 
 
-def kept_waiting(place: Path) -> list[programs.Word]:
+def kept_waiting(place: Path, *options: str) -> list[programs.Word]:
     """A run whose far end is in `pid`, and cannot be had again once there is `gone`."""
     script = f"[ ! -e {place}/gone ] || exit 3; echo $$ >{place}/pid; exec bash"
     words = [place / "src", place / "far", "--", "bash", "-c", script]
-    return [REPLICATE, *words]
+    return [REPLICATE, *options, *words]
 
 
 @pytest.mark.parametrize("program", ["fr-watch", "fr-pack"])
