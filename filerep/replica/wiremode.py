@@ -59,6 +59,12 @@ def converse(run: Command, root: bytes, source: Source, state: Optional[State]) 
     bulk_fd, urgent_fd = 0 if options.initial else -1, _descriptor(run, "--urgent-fd")
     try:
         talk.run(bulk_fd, urgent_fd, _terminated(), report_fd)
+        if talk.failures and not talk.stopping:
+            raise Refused(
+                command.UNAVAILABLE,
+                f"not in sync: {len(talk.failures):,} of the paths could not be written;"
+                " why is said above",
+            )
     except (OutputError, Stop) as error:
         if report_fd < 0:
             raise Stop(command.UNAVAILABLE, str(error)) from None
@@ -66,15 +72,7 @@ def converse(run: Command, root: bytes, source: Source, state: Optional[State]) 
         refused = isinstance(error, Refused)
         report({"is": "refused" if refused else "lost", "why": str(error)})
         return command.UNAVAILABLE
-    if talk.stopping:
-        return command.TERMINATED
-    if talk.failures:
-        count = f"{len(talk.failures):,}"
-        said = (
-            f"not in sync: {count} of the paths could not be written; why is said above"
-        )
-        raise Stop(command.UNAVAILABLE, said)
-    return run.status
+    return command.TERMINATED if talk.stopping else run.status
 
 
 def _remembered(
