@@ -10,6 +10,7 @@ import errno
 import os
 import re
 import select
+import time
 from functools import lru_cache
 
 from filerep.command import UNAVAILABLE, Stop
@@ -32,6 +33,7 @@ _LISTED_BYTES = 512  # more for each path that is known here
 _MOST_ASIDE = 1000  # lines
 _MOST_WORDS = 1000  # of one answer
 _SHOWN = 60
+_LAST_WORDS = 0.5  # seconds
 NONSENSE = ", which makes no sense"
 
 # By the word that such a line begins with, what follows it: a number, or another, then text.
@@ -180,6 +182,19 @@ class Answers:
             self.fill()
         lines = b"\n%s" % self._data
         return b"\nok %d\n" % number in lines or b"\nfailed %d " % number in lines
+
+    def refusal(self) -> str:
+        """Why the far end, which reads no more, ends, if it comes to say so. Raises ``Stop``."""
+        poll = select.poll()
+        poll.register(self.fd, select.POLLIN)
+        give_up = time.monotonic() + _LAST_WORDS
+        while not self.ended and poll.poll(max(0, give_up - time.monotonic()) * 1000):
+            self.fill()
+        for what, line in self.take():
+            answer = understood(line) if what == "line" else None
+            if answer is not None and answer.word == "error":
+                return answer.text
+        return ""
 
     def take(self) -> Iterator[tuple[str, bytes]]:
         """("line", text) or ("listing", data) for each answer that is there whole.

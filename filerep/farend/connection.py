@@ -156,7 +156,8 @@ class Output(OutBuffer):
             except BlockingIOError:
                 self._wait()
             except OSError as error:
-                raise OutputError(error) from None
+                why = self._answers.refusal()
+                raise (Stop(UNAVAILABLE, why) if why else OutputError(error)) from None
 
     def again(self, mark: bytes) -> None:
         """Show the far end the place from which on it can take archives again.

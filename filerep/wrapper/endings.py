@@ -55,6 +55,12 @@ def how_ended(words: Sequence[str], status: int) -> str:
     return f"{program} exited with {status}"
 
 
+def closed(words: Sequence[str]) -> str:
+    """The connection command ``words`` runs, and takes or gives nothing more."""
+    program = one_line(os.path.basename(words[0]))
+    return f"the far end has closed the connection, though {program} still runs"
+
+
 def unanswered(words: Sequence[str], status: int, why: str, hint: str) -> Lost:
     """The connection command ended with ``status`` before a shell answered.
 

@@ -14,6 +14,7 @@ from filerep.farend.answers import NONSENSE
 from filerep.wrapper.bootstrap import Bootstrap
 from filerep.wrapper.endings import (
     Lost,
+    closed,
     how_ended,
     is_good,
     last_line,
@@ -275,8 +276,10 @@ class Session:
         if self.reports.lost not in _CLOSED and not senseless:
             return self.reports.lost
         status = self._processes.status_soon("connection", _LAST_BREATH)
-        if status is None or senseless and 0 <= status <= _KILLED:
+        if senseless and (status is None or 0 <= status <= _KILLED):
             return self.reports.lost
+        if status is None:
+            return closed(self._job.connection)
         return how_ended(self._job.connection, status)
 
     def finish(self) -> int:

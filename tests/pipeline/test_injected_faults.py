@@ -520,6 +520,30 @@ def test_a_directory_that_busybox_tar_could_not_make_is_not_acknowledged(
         assert not wrong(place / "src", far.here / "src", far.sub_second)
 
 
+@pytest.mark.parametrize(
+    ("when", "said"),
+    [
+        ("1", "before a shell answered: filerep: cannot make pipe"),
+        ("5", "the far end refused: its shell could not make a pipe"),
+    ],
+)
+def test_bash_that_could_not_make_a_pipe_does_not_wait_for_itself(
+    when: str, said: str, base: Path, place: Path
+) -> None:
+    """It closes its standard input then, and the next pipe takes that place."""
+    far = local_shell("bash", "gnu", base).fresh()
+    (place / "src").mkdir()
+    (strace,) = farends.need("strace")
+    calls = f"inject=pipe,pipe2:error=ENFILE:when={when}"
+    faulty = [strace, "-f", "-o", str(place / "strace"), "-e", calls, *far.command]
+    options = ["--once", "--connect-timeout", "5"]
+    words = [*options, str(place / "src"), far.parent, "--", *faulty]
+    with running("file-replicator", *words) as program:
+        assert program.end() == 69
+        assert said in program.errors.decode()
+        wait_for(lambda: not [pid for pid in program.family() if alive(pid)], 5)
+
+
 @pytest.mark.timeout(HUNT + 300)
 def hunt(base: Path) -> None:
     deadline = time.monotonic() + HUNT

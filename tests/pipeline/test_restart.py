@@ -670,6 +670,27 @@ def test_a_far_end_that_says_nothing_more_is_given_up(again: Again) -> None:
         assert not os.path.exists(f"/proc/{pid}/exe")
 
 
+def test_that_nobody_reads_any_more_is_said_plainly(again: Again) -> None:
+    """The connection command goes on, as if there was somebody."""
+    stays = ["sh", "-c", '"$@"; exec sleep 60 <&-', "sh"]
+    again.far = with_command(again.far, [*stays, *again.far.command])
+    with watching(again, "--no-retry") as program:
+
+        def nobody() -> bool:
+            left = 0
+            for pid in program.family():
+                with contextlib.suppress(OSError):
+                    if name_of(pid) in ("bash", "tar"):
+                        left += 1
+                        os.kill(pid, signal.SIGKILL)
+            return not left
+
+        program.wait_for(nobody)
+        (again.source / "meanwhile").write_text("edited")
+        assert program.end(timeout=10) == UNAVAILABLE
+        assert b"has closed the connection, though sh still runs" in program.errors
+
+
 def test_a_quiet_far_end_is_not_given_up(again: Again) -> None:
     """The signs of life it is asked for are enough."""
     small_tree(again.source)

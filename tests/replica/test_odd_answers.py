@@ -13,7 +13,7 @@ import pytest
 from fuzz import each_seed, hunts
 from memory import at_most
 
-from filerep.command import Stop
+from filerep.command import OutputError, Stop
 from filerep.farend import answers
 from filerep.farend.abilities import Far, heard
 from filerep.farend.answers import Answers, understood
@@ -193,6 +193,28 @@ def test_what_has_no_end_is_not_kept(said: bytes, why: str) -> None:
                 list(heard.take())
     os.close(reader)
     os.close(writer)
+
+
+@pytest.mark.parametrize(
+    ("said", "ends", "why"),
+    [
+        (b"ok 1\nfilerep-1 error too full\n", True, "too full"),
+        (b"ok 1\n", True, "Broken pipe"),
+        (b"ok 1\n", False, "Broken pipe"),
+    ],
+)
+def test_who_reads_no_more_may_have_said_why(said: bytes, ends: bool, why: str) -> None:
+    reader, writer = os.pipe()
+    nobody, out = os.pipe()
+    os.close(nobody)
+    os.write(writer, said)
+    if ends:
+        os.close(writer)
+    output = Output(out, Answers(reader, Far("stage=.filerep-x-1")), 0)
+    with pytest.raises((Stop, OutputError), match=why):
+        output.write(b"batch")
+    os.close(reader)
+    os.close(out)
 
 
 def test_a_listing_has_a_bound_that_grows_with_the_tree(

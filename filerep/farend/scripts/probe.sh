@@ -63,6 +63,9 @@ set +aCefuvx
 # second one before this has said `ready`. The dot keeps newlines at the end.
 nl='
 '
+# bash closes its standard input where it cannot make a pipe for $(...): the next such pipe would be
+# that input, and who reads it there would wait for itself, for ever.
+true 2>&- 3<&0 || exit
 script=$(dd bs=16384 count=1 2>/dev/null; echo .)
 script=${script%.}
 until case $script in *"#$1$nl"*"#$1$nl") ;; *) false ;; esac do

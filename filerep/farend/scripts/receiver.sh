@@ -23,6 +23,8 @@ fail() { rest; say error "$1"; leave; }
 # this shell may have had it ignored. Some shells speak of that.
 stop() { kill -9 "$1"; wait "$1"; } 2>"$null"
 try() { words=$("$@" 2>&1) || fail "${words%%"$nl"*}"; }
+# See probe.sh.
+hears() { true 2>&- 3<&0 || fail 'its shell could not make a pipe; are too many files open?'; }
 exists() { [ -e "$1" ] || [ -L "$1" ]; }
 closed() { [ -e "$1" ] && [ ! -w "$1" ]; }
 is_dir() { [ -d "$1" ] && [ ! -L "$1" ]; }
@@ -232,10 +234,12 @@ for f in "$S/.parts"/*; do
   if [ -f "$f" ] && [ ! -L "$f" ]; then parts=$parts,${f##*/}:$(($(wc -c <"$f"))); fi
 done
 
+hears
 say ready "empty=$empty mover=$mover folds=$folds modes=$modes parts=$parts"
 n=0 blocks=20 astray=0 over='' reuses=''
 while :; do
   n=$((n + 1)) dirty='' shut='' keep='' line='' whole=''
+  hears
   staged || break
   words=$(unpack 2>&1)
   code=$?
