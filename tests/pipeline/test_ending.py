@@ -97,8 +97,9 @@ def test_what_was_saved_and_has_not_arrived_is_named_at_the_end(place: Path) -> 
 
 def test_what_a_full_connection_does_not_take_is_named_at_the_end(place: Path) -> None:
     trees.plant(place / "src", {"f": b"x"})
-    whole = ("--whole-file", "--no-compress")
-    with programs.running(*kept_waiting(place, *whole)) as run:
+    script = f"sh -c 'echo $$ >{place}/pid; exec cat' | bash"
+    words = ["--whole-file", "--no-compress", place / "src", place / "far"]
+    with programs.running(REPLICATE, *words, "--", "sh", "-c", script) as run:
         run.says("watching")
         os.kill(int((place / "pid").read_text()), signal.SIGSTOP)
         pack = stage(run, "pack")
@@ -138,11 +139,11 @@ def test_an_end_amid_a_lost_connection_says_so(place: Path) -> None:
         assert "interrupted while the connection was lost: what has not arrived" in last
 
 
-def kept_waiting(place: Path, *options: str) -> list[programs.Word]:
+def kept_waiting(place: Path) -> list[programs.Word]:
     """A run whose far end is in `pid`, and cannot be had again once there is `gone`."""
     script = f"[ ! -e {place}/gone ] || exit 3; echo $$ >{place}/pid; exec bash"
     words = [place / "src", place / "far", "--", "bash", "-c", script]
-    return [REPLICATE, *options, *words]
+    return [REPLICATE, *words]
 
 
 @pytest.mark.parametrize("program", ["fr-watch", "fr-pack"])
