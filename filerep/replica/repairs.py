@@ -12,7 +12,7 @@ from filerep.command import UNAVAILABLE, Stop
 from filerep.pathstream import quote
 from filerep.replica.known import entries
 from filerep.replica.known.table import Table, directories_above
-from filerep.replica.scheduling.failures import DISK_FULL, Failures, plainly
+from filerep.replica.scheduling.failures import FULL, Failures, plainly
 from filerep.replica.undo import Undo
 
 TYPE_CHECKING = False
@@ -189,7 +189,7 @@ class Mender:
         self._undo.doubt(sent, set(paths))
         for path in paths:
             self._distrust(path)
-        if plainly(words) == DISK_FULL and self._retained.give_way():
+        if plainly(words) in FULL and self._retained.give_way():
             self._again(paths)
             return
         size = -(-len(paths) // 8)

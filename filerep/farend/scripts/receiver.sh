@@ -272,7 +272,10 @@ while :; do
       same=--no-same-permissions
       tell "modes $n"
     fi
-    case $words in *'No space left'* | *'Wrote only '*) words='No space left on device' ;; esac
+    case $words in
+      *'uota exceeded'*) words='Disk quota exceeded' ;;
+      *'No space left'* | *'Wrote only '*) words='No space left on device' ;;
+    esac
     tell "failed $n $code ${words%%"$nl"*}"
   fi
   # What is left would go into place with the next batch's new directories.

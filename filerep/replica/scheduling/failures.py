@@ -23,6 +23,9 @@ _LOT_PAUSE = 4.0  # times what the failure took, before the next lot is tried
 MARK_PATIENCE = 3.0
 
 DISK_FULL = "its disk is full"
+# Room is there, but not for this user: with it all goes as with a full disk.
+QUOTA = "its disk quota is used up"
+FULL = frozenset((DISK_FULL, QUOTA))
 
 
 class Lot:
@@ -117,7 +120,7 @@ class Failures:
         Of what was tried one by one since, twice as much is tried next, and at once: room may
         be scarce. Another cause may be one path's own, which would spoil it for the others.
         """
-        if lot.words != DISK_FULL or not self.why.keys().isdisjoint(lot.paths):
+        if lot.words not in FULL or not self.why.keys().isdisjoint(lot.paths):
             return
         paths: list[bytes] = []
         for entry in sorted(self._lots):
@@ -167,13 +170,15 @@ class Failures:
 
     def _full(self, lot: Lot) -> bool:
         """Is a full disk behind it, which will be full for a while?"""
-        return any(self.why.get(path) == DISK_FULL for path in lot.paths)
+        return any(self.why.get(path) in FULL for path in lot.paths)
 
 
 def plainly(words: str) -> str:
     """The far end's words, with what to do where a common cause is behind them."""
     if "No space left" in words or "Wrote only " in words:  # the second is GNU tar's
         return DISK_FULL
+    if "uota exceeded" in words:
+        return QUOTA
     if words.startswith("not writable by "):
         who, _, line = words[len("not writable by ") :].partition(", ")
         fields = line.split(None, 8)
