@@ -133,7 +133,7 @@ class Display:
         """
         self._bar = None
         self._first = FirstCopy()
-        self._lost = not words
+        self._lost, self._left = not words, {}
         self._draw_bottom()
         self._connecting = None if self._quiet or not words else self._clock()
         self._connection = quote(" ".join(words))

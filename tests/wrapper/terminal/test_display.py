@@ -457,6 +457,23 @@ def test_elsewhere_a_burst_is_a_line_a_second_at_most() -> None:
     ]
 
 
+def test_what_one_connection_has_left_another_may_have_brought() -> None:
+    raw = io.BytesIO()
+    display = Display(io.TextIOWrapper(raw, "utf-8"), "file-replicator", quiet=True)
+    left = {"is": "left", "paths": 1, "names": ["'a'"], "gone": False}
+    for words in (["ssh"], []):
+        display.connecting(words)
+        display.connected(b"/srv", "")
+        display.report({"is": "first", **first()}, True)
+        if words:  # fr-pack was asked to end by somebody else
+            display.report(left, True)
+    display.interrupted()
+    assert not raw.getvalue()
+    display.report(left, True)
+    display.interrupted()
+    assert b"interrupted: 'a' has not arrived" in raw.getvalue()
+
+
 def test_a_closed_stderr_is_no_error() -> None:
     for stream in (None, io.TextIOWrapper(io.BytesIO())):
         if stream is not None:
@@ -660,7 +677,7 @@ def test_a_terminal_without_room_is_no_reason_to_hang(
 def test_an_interrupted_copy_says_what_is_left(source: Path, place: Path) -> None:
     with on_terminal(str(source), *slow(place)) as (program, terminal):
         there = place / "dest/src"
-        program.wait_for(lambda: len(list(there.glob("*"))) > 20, what=terminal.text)
+        program.wait_for(lambda: len(list(there.glob("*"))) > 5, what=terminal.text)
         os.kill(program.process.pid, signal.SIGINT)
         program.process.wait(20)
 
