@@ -604,7 +604,7 @@ def test_a_far_end_that_could_not_be_taught_gets_whole_files(
     (place / "bin").mkdir()
     (place / "bin/tar").write_text(
         f'#!/bin/sh\n{own} "$@" || exit\n'
-        f'! grep -q "^tools()" ./.filerep-*/commit || ! rm {kill} || kill -KILL $$\n'
+        f'! grep -q "^tools()" commit || ! rm {kill} || kill -KILL $$\n'
     )
     (place / "bin/tar").chmod(0o755)
     command = [word.replace("PATH=", f"PATH={place}/bin:") for word in far.command]
