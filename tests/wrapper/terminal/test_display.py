@@ -683,7 +683,7 @@ def test_an_interrupted_copy_says_what_is_left(source: Path, place: Path) -> Non
 
         def said() -> bool:
             last = " ".join(line.strip() for line in terminal.screen())
-            words = r"interrupted: \d+ of 40 files sent, [\d.]+ of 8.0 MB;"
+            words = r"interrupted: \d+ of 40 files sent, [\d.]+( kB)? of 8.0 MB;"
             return bool(re.search(words + " the next start goes on from there$", last))
 
         wait_for(said, what=terminal.text)
