@@ -18,7 +18,8 @@ from filerep.wrapping import is_terminal, terminal_width, wrapped
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
-    from typing import Any, NoReturn
+    from importlib.machinery import ModuleSpec
+    from typing import Any, NoReturn, Optional
 
 # sysexits(3), so that a script can tell the reasons apart.
 OK = 0
@@ -202,6 +203,14 @@ def leave(status: int) -> NoReturn:
         signal.signal(status - 128, signal.SIG_DFL)
         os.kill(os.getpid(), status - 128)
     os._exit(status)
+
+
+def usage(spec: Optional[ModuleSpec]) -> str:
+    """The docstring of a program that `python -OO` has started without any."""
+    import ast
+
+    source = getattr(spec and spec.loader, "get_source", lambda name: "")
+    return ast.get_docstring(ast.parse(source(spec and spec.name) or ""), False) or ""
 
 
 def parse(

@@ -97,7 +97,7 @@ if TYPE_CHECKING:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    return command.run("fr-pack", __doc__ or "", _main, argv)
+    return command.run("fr-pack", __doc__ or command.usage(__spec__), _main, argv)
 
 
 def _main(run: Command) -> int:

@@ -100,7 +100,7 @@ if TYPE_CHECKING:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    return command.run("fr-walk", __doc__ or "", _body, argv)
+    return command.run("fr-walk", __doc__ or command.usage(__spec__), _body, argv)
 
 
 def _body(run: command.Command) -> int:

@@ -212,7 +212,7 @@ def _milliseconds(now: float, pending: Pending, tracker: Tracker) -> float | Non
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    return command.run("fr-watch", __doc__ or "", _body, argv)
+    return command.run("fr-watch", __doc__ or command.usage(__spec__), _body, argv)
 
 
 def _body(run: Command) -> int:

@@ -367,6 +367,12 @@ def test_help_and_version() -> None:
     assert run("--version").stdout.startswith(b"fr-walk ")
 
 
+def test_where_python_leaves_docstrings_out_the_usage_is_read_all_the_same() -> None:
+    env = {**os.environ, "PYTHONOPTIMIZE": "2"}
+    done = programs.run(["fr-walk", "--help"], env=env)
+    assert done.stdout == run("--help").stdout
+
+
 def test_memory_does_not_grow_with_the_tree(tmp_path: Path) -> None:
     place = os.fsencode(tmp_path)
     for number in range(200):
