@@ -13,7 +13,7 @@ import sys
 
 from filerep import __version__
 from filerep.pathstream import quote
-from filerep.wrapping import is_terminal, terminal_width, wrapped
+from filerep.wrapping import is_terminal, terminal_width, usage_in_rows, wrapped
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -157,6 +157,8 @@ def run(
         command.args = plain or parse(usage, words, arrange)
         if command.args.get("--help"):
             text = short_usage(usage) if command.args.get("short") else usage
+            if is_terminal(sys.stdout):
+                text = usage_in_rows(text, terminal_width(sys.stdout))
             write_all(1, (text.strip() + "\n").encode())
             return OK
         if command.args.get("--version"):

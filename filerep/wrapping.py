@@ -53,3 +53,16 @@ def wrapped(text: str, width: int, indent: int) -> str:
         else:
             row = f"{row} {word}" if row or rows else word
     return "\n".join([*rows, row])
+
+
+def usage_in_rows(text: str, width: int) -> str:
+    """A usage ``text`` in rows: what an option is about stays in the column it begins in."""
+    rows = []
+    for line in text.splitlines():
+        rest = line.lstrip(" ")
+        lead = " " * (len(line) - len(rest))
+        _, gap, about = rest.partition("  ")
+        indent = len(rest) - len(about.lstrip(" ")) if gap else 0
+        inner = wrapped(rest, width - len(lead), indent)
+        rows += [lead + row for row in inner.split("\n")]
+    return "\n".join(rows)

@@ -256,6 +256,15 @@ def test_long_lines_are_broken_between_words_and_indented() -> None:
     assert wrapping.wrapped(f"00:00:00 {'x' * 40} y", 30, 9).endswith("x\n         y")
 
 
+def test_a_usage_text_is_broken_where_its_columns_are() -> None:
+    text = "Usage:\n  x [options] ONE TWO\n\nOptions:\n  --at N  So many of these.\n"
+    assert wrapping.usage_in_rows(text, 79) == text.rstrip("\n")
+    assert wrapping.usage_in_rows(text, 19) == (
+        "Usage:\n  x [options] ONE\n  TWO\n\nOptions:\n"
+        "  --at N  So many\n          of these."
+    )
+
+
 def test_the_bar_says_as_much_as_leaves_it_twenty_cells() -> None:
     now = iter(range(100))
     bar = Bar(lambda: next(now), unicode=False)
