@@ -44,6 +44,8 @@ class Signals:
         self._parent = parent
         self._display = display
         self._events = events
+        # Whoever started this may have blocked some, which outlives execve(2).
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
         self._told, wake = os.pipe()
         os.set_blocking(wake, False)
         signal.set_wakeup_fd(wake)

@@ -41,6 +41,22 @@ def test_it_dies_of_the_signal_and_leaves_nothing(
     assert b"Traceback" not in run.errors
 
 
+def test_signals_that_were_blocked_when_it_began_are_heard(place: Path) -> None:
+    trees.plant(place / "src", {"f": b"x"})
+    (place / "far").mkdir()
+    numbers = {signal.SIGCHLD, signal.SIGTERM, signal.SIGUSR1}
+    block = lambda: signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
+    words = [place / "src", place / "far", "dash"]
+    with programs.running(REPLICATE, *words, preexec_fn=block) as run:
+        run.says("watching")
+        assert programs.run([REPLICATE, "--wait", *words]).returncode == 0
+        run.signal(signal.SIGTERM)
+        assert run.process.wait(10) == -signal.SIGTERM
+    # Nothing but SIGCHLD tells that the last of a copy has ended.
+    done = programs.run([REPLICATE, "--once", *words], preexec_fn=block, timeout=20)
+    assert done.returncode == 0
+
+
 def test_a_stage_can_speak_where_the_user_has_closed_stderr(place: Path) -> None:
     """What it says goes nowhere, but it must not die of it."""
     farends.need_root()
