@@ -143,6 +143,7 @@ def status(key: str, say: Callable[[str], None]) -> int:
 
 def forget(key: str, say: Callable[[str], None]) -> int:
     """Remove the state of ``key``, or of all whose source is gone, and what nobody knows."""
+    forgot = False
     for run in find(state_directory()):
         mine = os.path.basename(run.path) == key + _LOCK
         old = run.gone() or not run.source and run.age > _OLD
@@ -150,9 +151,12 @@ def forget(key: str, say: Callable[[str], None]) -> int:
             if _remove(run.path):
                 shown = bare(quote(os.fsencode(run.source))) if run.source else run.path
                 say(f"forgot what was sent of {shown}")
+                forgot = True
             elif key:
                 who = f"process {run.process}" if run.process else "another process"
                 raise Stop(UNAVAILABLE, f"{who} is at work with it; stop it first")
+    if not forgot:
+        say("there was nothing to forget")
     return OK
 
 
