@@ -6,19 +6,15 @@ from filerep.rules.walking import SLICE, counted, scan, split
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from filerep.rules.ignore import OnError, Rules
+    from filerep.rules.ignore import Rules
 
 
 class Entries:
     """The entries of a directory as they were read, in slices, each joined."""
 
-    def __init__(self, fd: int, path: bytes, on_error: OnError) -> None:
-        """Read the directory ``path``, open as ``fd``."""
-        self._slices: list[tuple[bytes, bytes, bytes]] = []
-        try:
-            self._slices.extend(scan(fd))
-        except OSError as error:
-            on_error("read", path or b".", error)
+    def __init__(self, fd: int) -> None:
+        """Read the directory open as ``fd``; raises OSError."""
+        self._slices = list(scan(fd))
 
     def whole(self) -> bytes | None:
         """All of them joined, where one slice held all; see ``Rules.enter``."""

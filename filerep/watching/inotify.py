@@ -86,7 +86,9 @@ class Inotify:
         self._watches = Watches(self.kernel, root.path)
         self._links = OtherNames(root.path)
         self._began_ns = time.time_ns()
-        self._tree = Tree(root, load(), self._watches, self._links, pending, on_error)
+        self._tree = Tree(
+            root, load(), self._watches, self._links, pending, on_error, clock
+        )
         self.rules = Following(self._tree, load, clock)
         self.audit = Audit(self._tree, audit_seconds, clock)
         self._overflowed = False
@@ -130,7 +132,11 @@ class Inotify:
         """When ``work`` is to be called next."""
         if self._overflowed or self.kernel.backlog:
             return 0.0
-        due = [self.rules.deadline(), self.audit.deadline()]
+        due = [
+            self.rules.deadline(),
+            self.audit.deadline(),
+            self._tree.unreadable.deadline(),
+        ]
         return min((time for time in due if time is not None), default=None)
 
     def work(self) -> None:
@@ -147,15 +153,18 @@ class Inotify:
             self.look_at_everything()
         self.rules.work(self._clock())
         self.audit.work()
+        if self._tree.unreadable.due():
+            self._tree.retry_all()
         for path in self._links.complete(self._tree.files):
             self._pending.now(path)
 
     def sync(self) -> bool:
         """Bring everything that has changed until now to ``pending``, if that can be told."""
         self.read()
+        self._tree.retry_all()
         self.rules.look_above()
         self.work()
-        return self.rules.rests()
+        return self.rules.rests() and b"" not in self._tree.unreadable
 
     def settled(self) -> bool:
         """Can it be told what counts? Not while a rule file is being written."""

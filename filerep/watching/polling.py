@@ -135,7 +135,7 @@ class Snapshots:
         self._look = None
         for _ in self._looking(naming=True):
             pass
-        return self._judge.rests(self._ruled)
+        return self._judge.rests(self._ruled) and b"" not in self._missing
 
     def settled(self) -> bool:
         """Can it be told what counts? Not while a rule file is being written."""
@@ -226,12 +226,12 @@ class Snapshots:
         """Name what has changed in one directory; returns what is below it."""
         try:
             fd = descent.open(path)
+            entries = Entries(fd)
         except OSError as error:
             if error.errno not in ABSENT:
                 self._on_error("read", path or b".", error)
                 self._unreadable.append(path)
             return []
-        entries = Entries(fd, path, self._on_error)
         rules = above
         if path:
             rules = above.enter(path.rpartition(b"/")[2], fd, entries.whole())

@@ -26,7 +26,7 @@ from filerep.rules.ignore import rule_file
 from filerep.rules.worktree import NO_INPUTS
 from filerep.watching import inotifyevents
 from filerep.watching.pending import SETTLE_SECONDS, Holds
-from filerep.watching.rootcheck import Descent
+from filerep.watching.rootcheck import ABSENT, Descent
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -253,13 +253,21 @@ class Following:
         """
         try:
             fd = descent.open(node.path)
-        except OSError:
-            return False  # gone or unreadable, which has an event of its own
+        except OSError as error:
+            if error.errno not in ABSENT:
+                self._tree.unread(node, error)
+            return False
         if node.parent:
             rules = node.parent.rules.enter(node.name(), fd)
         else:
             rules = self._load()
-        entries = self._tree.scan(fd, node)
+        try:
+            entries = self._tree.scan(fd, node)
+        except OSError as error:
+            self._tree.unread(node, error)
+            self.generation += 1
+            node.rules = rules
+            return True
         known = self._inputs.get(node.path, NO_INPUTS)
         same = rules.alike(node.rules) and _same(rules.inputs(), known)
         if same and not must:

@@ -19,10 +19,11 @@ from filerep.rules.ignore import REPOSITORY
 from filerep.watching.entries import Entries
 from filerep.watching.nodes import Directory
 from filerep.watching.rootcheck import ABSENT, Descent
+from filerep.watching.unreadable import Unreadable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from filerep.rules.ignore import OnError, Rules
     from filerep.watching.hardlinks import OtherNames
@@ -42,13 +43,15 @@ class Tree:
         links: OtherNames,
         pending: Pending,
         on_error: OnError,
+        clock: Callable[[], float],
     ) -> None:
         self.root = root
         self.watches = watches
         self.links = links
         self.pending = pending
         self._on_error = on_error
-        self._unreadable: dict[bytes, Directory] = {}
+        self.unreadable = Unreadable(clock)
+        self._quiet = False
         self.top = Directory(b"", None, rules)
         #: Directories that have a ``.git`` in them, by path.
         self.repositories: dict[bytes, Directory] = {}
@@ -73,12 +76,13 @@ class Tree:
                 node = parent.add(name)
             before = node.wd
             self.watches.add(node, fd)
-            self._unreadable.pop(path, None)
-            self.pending.now(path)
+            if not self._quiet:
+                self.pending.now(path)
             if moved or before not in (0, node.wd):
                 self.pending.now(path + b"/")
             elif before and node.named:
                 # Watched since it was listed, and never away: nothing can have been missed.
+                self.unreadable.pop(path)
                 return
             self.take_in(node, True, descent)
 
@@ -88,19 +92,25 @@ class Tree:
         The reader forgets with that what it could not read there: that is named again.
         """
         self.pending.now((path or b".") + b"/")
-        for other in self._unreadable:
+        for other in self.unreadable.paths():
             if other and (not path or other.startswith(path + b"/")):
                 self.pending.now(other)
 
     def retry(self, path: bytes) -> None:
         """Try again what could not be read at or below ``path``."""
-        if not self._unreadable:
-            return
         below = path + b"/" if path else b""
-        for other, node in list(self._unreadable.items()):
-            if (other == path or other.startswith(below)) and node.attached():
+        for node in self.unreadable.nodes():
+            if (node.path == path or node.path.startswith(below)) and node.attached():
                 if node.parent:
                     self.look(node.parent, node.name(), moved=False)
+                else:
+                    self.take_in_all(naming=True)
+
+    def retry_all(self) -> None:
+        """Try them again; what cannot be read still was named, and is not once more."""
+        self._quiet = True
+        self.retry(b"")
+        self._quiet = False
 
     def take_in(self, node: Directory, naming: bool, descent: Descent) -> None:
         """Watch and list ``node``, known or new, and everything below."""
@@ -128,9 +138,14 @@ class Tree:
 
     def _enter(self, node: Directory, fd: int, naming: bool) -> list[Directory]:
         """List the watched ``node``, open as ``fd``; returns the nodes of what is below."""
-        self._unreadable.pop(node.path, None)
+        try:
+            entries = self.scan(fd, node)
+        except OSError as error:
+            node.named = False
+            self.unread(node, error)
+            return []
+        self.unreadable.pop(node.path)
         node.named = naming
-        entries = self.scan(fd, node)
         if node.parent:
             name = node.name()
             node.rules = node.parent.rules.enter(name, fd, entries.whole())
@@ -145,8 +160,8 @@ class Tree:
         return [node.child(name) or node.add(name) for name in dirs]
 
     def scan(self, fd: int, node: Directory) -> Entries:
-        """All that is in the directory ``node``, open as ``fd``."""
-        entries = Entries(fd, node.path, self._on_error)
+        """All that is in the directory ``node``, open as ``fd``; raises OSError."""
+        entries = Entries(fd)
         if entries.have(REPOSITORY):
             self.repositories[node.path] = node
         else:
@@ -192,7 +207,7 @@ class Tree:
         node.detach()
         for each in node.family():
             self.watches.remove(each)
-            self._unreadable.pop(each.path, None)
+            self.unreadable.pop(each.path)
             self.repositories.pop(each.path, None)
 
     def drop_all_but(self, node: Directory, names: list[bytes]) -> None:
@@ -203,7 +218,7 @@ class Tree:
 
     def unread(self, node: Directory, error: OSError) -> None:
         """It is named, as what is in it cannot be: the reader sees that something is missing."""
-        self._unreadable[node.path] = node
-        if node.parent:
-            self.pending.now(node.path)
+        if self.unreadable.add(node) or not self._quiet:
+            if node.parent:
+                self.pending.now(node.path)
         self._on_error("read", node.path or b".", error)

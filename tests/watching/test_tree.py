@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import os
 import struct
@@ -21,7 +22,7 @@ from filerep.pathstream import encode
 from filerep.rules import ignore
 from filerep.rules.walking import walk
 from filerep.source import RootGone
-from filerep.watching import inotifyevents
+from filerep.watching import entries, inotifyevents
 from filerep.watching.audit import Audit
 from filerep.watching.inotify import Inotify
 from filerep.watching.pending import SETTLE_SECONDS, Holds, Pending
@@ -100,6 +101,38 @@ def test_a_chmod_of_a_directory_is_named(source: Path) -> None:
     with watched(source) as it:
         (source / "d").chmod(0o700)
         assert it.records() == [b"d"]
+
+
+@BOTH
+def test_a_directory_that_cannot_be_listed_for_a_moment_is_taken_in_later(
+    source: Path, polling: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of an error of the disk, or a lack of memory, no event tells when it is over."""
+    (source / "d/e").mkdir(parents=True)
+    (source / "d/e/f").write_text("1")
+    with watched(source, polling) as it:
+        (source / "d/e/new").mkdir()
+        (source / "d/e/new/f").write_text("1")
+        (source / "d/e").rename(source / "e")
+        real = entries.scan
+
+        def scan(fd: int) -> Iterator[tuple[bytes, bytes, bytes]]:
+            if os.readlink(f"/proc/self/fd/{fd}") == str(source / "e"):
+                raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+            return real(fd)
+
+        with monkeypatch.context() as broken:
+            broken.setattr(entries, "scan", scan)
+            assert b"e" in it.records()
+            assert polling or it.records() == [], "named once"
+            assert {error[:2] for error in it.errors} == {("read", b"e")}
+        if not polling:
+            assert it.tracker.deadline() is not None
+        it.records()
+        assert not it.sink.differences()
+        (source / "e/new/f").write_text("2")
+        it.records()
+        assert not it.sink.differences()
 
 
 def test_swapped_directories_are_both_still_watched(source: Path) -> None:

@@ -170,7 +170,8 @@ class Plan:
     def _enter(self, path: bytes) -> None:
         """What is in a directory that cannot be read is missing over there."""
         try:
-            self._source.directory(path)
+            with os.scandir(self._source.directory(path)) as entries:
+                next(entries, None)
         except OSError as error:
             if not changed_meanwhile(error):
                 self._on_error(LIST, path, error)
