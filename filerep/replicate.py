@@ -175,4 +175,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         return running.main(run, typed)
 
-    return command.run("file-replicator", __doc__ or command.usage(__spec__), body, argv, typed.arrange)
+    return command.run(
+        "file-replicator", __doc__ or command.usage(__spec__), body, argv, typed.arrange
+    )
