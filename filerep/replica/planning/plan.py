@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 
 # How long a file that was just emptied is given to be written, in seconds.
 EMPTIED_WAIT = 0.05
+_JUST = 50_000_000  # the same in ns
 
 
 class Plan:
@@ -82,6 +83,7 @@ class Plan:
         self._too_big = too_big
         self._reuse = reuse
         self._twins = twins  # where the far end folds names
+        self._emptied: dict[bytes, int] = {}  # since when, in ns
         self._echoes = Echoes(source)
         self._spelling = (
             Spelling(source, table, twins, later, on_spelled) if twins else None
@@ -199,13 +201,9 @@ class Plan:
         if path in self._table.directories:
             if self.gone.replaced(path, sent, queue):
                 return
-        if not link and status.st_size == 0:
-            before = self._table.get(path)
-            age = time.time_ns() - status.st_mtime_ns
-            if before is not None and entries.size_of(before) and 0 <= age < 5e7:
-                # Emptied a moment ago: most programs that save in place write next.
-                self._later(path, EMPTIED_WAIT)
-                return
+        if not link and self._was_just_emptied(path, status):
+            self._later(path, EMPTIED_WAIT)
+            return
         way = None if link else self._reuse.looks_same(path, status)
         value = self._table.get(path)
         known = way is None and not link and value is not None
@@ -224,6 +222,25 @@ class Plan:
         if not link and self._too_big(path, status, way, sent, queue):
             return
         self.place(path, status, target, sent, way)
+
+    def _was_just_emptied(self, path: bytes, status: os.stat_result) -> bool:
+        """Is it about to be written, as by most programs that save in place?
+
+        One that is emptied again and again is sent as it is: who waits would wait for ever.
+        """
+        before = self._table.get(path)
+        now = time.time_ns()
+        if (
+            status.st_size == 0
+            and before is not None
+            and entries.size_of(before)
+            and 0 <= now - status.st_mtime_ns < _JUST
+            and now - self._emptied.get(path, now) < 2 * _JUST
+        ):
+            self._emptied.setdefault(path, now)
+            return True
+        self._emptied.pop(path, None)
+        return False
 
     def _gives_way(self, path: bytes, twins: Twins) -> bool:
         """Is ``path`` not to be sent, as another that is here has its one name over there?"""

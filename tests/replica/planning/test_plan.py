@@ -231,3 +231,14 @@ def test_a_record_that_something_has_gone_takes_nothing_back(case: Case) -> None
     queue: OrderedDict[bytes, None] = OrderedDict({b"d": None})
     case.plan.gone.verify(b"d/", queue)
     assert [member.path for member in case.look(b"d").members] == [b"d"]
+
+
+def test_a_file_that_is_emptied_again_and_again_is_sent_as_it_is(case: Case) -> None:
+    until = time.monotonic() + 5
+    sent = False
+    while not sent:
+        assert time.monotonic() < until
+        os.truncate(case.root / "d/x", 1)
+        os.truncate(case.root / "d/x", 0)
+        sent = bool(case.look(b"d/x").members)
+    assert case.later  # it was given a moment
