@@ -97,7 +97,9 @@ _BASH_PROFILES = """\
         local at=$PWD one
         while :; do
             for one in "$at"/.file-replicator/"${cur#@}"*; do
-                if [[ -f $one ]]; then COMPREPLY+=("$mark${one##*/}"); fi
+                [[ -f $one ]] || continue
+                printf -v one %q "${one##*/}" # who has named it may be anybody
+                COMPREPLY+=("$mark$one")
             done
             [[ $at ]] || return
             at=${at%/*}

@@ -233,6 +233,23 @@ def test_bash_completes(
         bash.completes(typed, wanted)
 
 
+def test_a_profile_with_the_name_of_a_command_is_offered_in_quotes(
+    prefix: Path, here: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    (other / ".file-replicator").mkdir(parents=True)
+    (other / ".file-replicator/x;touch $(y)").touch()
+    source = f"{prefix}/bash-completion/completions/file-replicator"
+    script = f""". {source}
+COMP_WORDS=(file-replicator @x) COMP_CWORD=1
+$(complete -p file-replicator | sed 's/.*-F //; s/ .*//')
+eval "printf %s ${{COMPREPLY[*]}}"
+"""
+    done = run(["bash", "-c", script], cwd=other, env=in_path(here))
+    assert done.stdout == b"@x;touch $(y)"
+    assert os.listdir(other) == [".file-replicator"]
+
+
 def test_zsh_completes(prefix: Path, shell: Callable[[list[str], str], Shell]) -> None:
     (program,) = farends.need("zsh")
     setup = f"fpath=({prefix}/zsh/site-functions $fpath); autoload -U compinit"
