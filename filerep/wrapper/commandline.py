@@ -92,6 +92,13 @@ class Words:
                 found |= {_SHORT.get(f"-{c}", f"-{c}") for c in word[1:]}
         return found
 
+    def taken(self) -> list[str]:
+        """An option whose value may have been meant for SRC_DIR, and that; or nothing."""
+        if self.places and os.path.isdir(self.places[0]):
+            return []
+        found = [one for one in self.options if one[1:] and os.path.isdir(one[1])]
+        return found[0] if found else []
+
     def each(self) -> list[str]:
         """What stands behind --each."""
         return [word for name, *words in self.options if name == EACH for word in words]
@@ -139,7 +146,9 @@ class Typed:
             self._add_profile(typed, takes_value)
         _refuse_opposites(typed.names())
         saves = "--save" in typed.names()
-        mistakes.missing(typed.places, typed.connection, typed.each(), saves)
+        mistakes.missing(
+            typed.places, typed.connection, typed.each(), saves, typed.taken()
+        )
         apart = ("--save", EACH)
         kept = [one for one in typed.options if one[0].partition("=")[0] not in apart]
         self.to_save = [word for one in kept for word in one] + typed.places

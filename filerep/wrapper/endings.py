@@ -75,7 +75,7 @@ def unanswered_yet(seconds: float, why: str) -> Lost:
     said = f"; it said: {why}" if why else ""
     return Lost(
         f"no shell answered within {seconds:g} s: the connection command must give a"
-        f" shell on its standard input{said}"
+        f" POSIX shell, such as sh, on its standard input{said}"
     )
 
 

@@ -64,10 +64,12 @@ def missing(
     connection: Sequence[str],
     each: Sequence[str] = (),
     saves: bool = False,
+    taken: Sequence[str] = (),
 ) -> None:
     """Raise ``Stop`` if there is not all that a copy needs, with an example that has it.
 
-    ``saves``: it is to be saved, so the first word is a name.
+    ``saves``: it is to be saved, so the first word is a name. ``taken``: an option and its
+    value, which may have been meant for SRC_DIR.
     """
     if list(places) == ["help"]:
         raise Stop(USAGE, "see -h, or --help for all options")
@@ -88,6 +90,8 @@ def missing(
         said += f" {verb} missing"
     many = f"--each {' '.join(map(shown, each))} -- ssh {{}} sh" if each else ""
     ways = many or "-- ssh host sh"
+    if taken:
+        said += f", as {taken[0]} has taken {quote(taken[1])} for its value"
     program = "file-replicator --save web" if saves else "file-replicator"
     example = f"{program} {shown(source)} {shown(there)} {ways}"
     raise Stop(USAGE, f"{said}: {example}; see -h")

@@ -125,6 +125,12 @@ def test_a_profile_without_a_name_is_told_so(pair: list[str], place: Path) -> No
         )
 
 
+def test_an_option_that_has_taken_src_dir_is_named(pair: list[str]) -> None:
+    line = said("--on-sync", *pair, "bash")
+    took = f"--on-sync has taken '{pair[0]}' for its value"
+    assert f"CONNECTION_COMMAND is missing, as {took}: file-replicator" in line
+
+
 def test_what_is_missing_to_save_is_shown_with_a_name() -> None:
     line = said("--save", "src", "/srv", "bash")
     example = "file-replicator --save web /srv bash -- ssh host sh"
