@@ -32,7 +32,7 @@ class Far:
         self.stage = os.fsencode(found["stage"])
         self.tar = found["tar"]
         self.list = found["list"]
-        self.mark = os.fsencode(found.get("mark", ""))  # see Output.again
+        self.marker = os.fsencode(found.get("marker", ""))  # see Output.again
         self.empty = found.get("empty") == "1"
         self.mover = found.get("mover") == "perl"
         self.way = _seconds(found.get("way", ""))

@@ -122,7 +122,7 @@ class Shelf:
         batch.bytes += member.size
 
     def reuse(self, name: bytes, path: bytes, status: os.stat_result, way: Way) -> None:
-        """Have ``path`` made of what is there; its stanzas put it into place."""
+        """Have ``path`` made of what is there; its operations put it into place."""
         member = Member(path, status, b"", self._group, self._above + name, way)
         batch = self._batch
         batch.members.append(member)
@@ -143,7 +143,7 @@ class Shelf:
         return self._group, self.enter(name, path)
 
 
-class Stanza:
+class Operation:
     """``put``, ``del``, ``rmd``, ``mod`` or another verb, of ``paths``, if their directories are as thought."""
 
     __slots__ = ("verb", "paths")
@@ -169,7 +169,7 @@ class Batch:
         self.modes: list[tuple[bytes, int]] = []
         self.bytes = 0
         self.read = 0  # bytes of files that were read through, and are not sent whole
-        self.numbered: list[tuple[Stanza, bytes]] = []
+        self.numbered: list[tuple[Operation, bytes]] = []
         self.commands: list[bytes] = []  # what else the script does: list, hook, finish
         self.lessons: list[bytes] = []  # functions that it needs and are not there yet
         self.staged: dict[bytes, tuple[Group, bytes]] = {}  # new directories

@@ -6,7 +6,7 @@ answers name it.
 
 from __future__ import annotations
 
-from filerep.farend.batch import Stanza
+from filerep.farend.batch import Operation
 from filerep.farend.shell import in_calls, script_text, shell_quote
 from filerep.pathstream import quote
 
@@ -44,7 +44,7 @@ class Commit:
         """
         self._batch = batch
         self._unfit = unfit
-        self.numbered: list[tuple[Stanza, bytes]] = []
+        self.numbered: list[tuple[Operation, bytes]] = []
         self._parts: dict[bytes, bytes] = {}
 
     def members(self) -> list[tuple[bytes, bytes]]:
@@ -99,7 +99,7 @@ class Commit:
         link = b" ".join(words) + b" || {"
         return [script_text("place_by_cp"), link, *puts, b"}"]
 
-    def _stanza(
+    def _operation(
         self,
         verb: bytes,
         directories: list[bytes],
@@ -107,24 +107,24 @@ class Commit:
         words: Iterable[bytes],
     ) -> bytes:
         """Its line; ``words`` are what the verb is given for ``paths``."""
-        at = self._at(Stanza(verb, paths), directories)
+        at = self._at(Operation(verb, paths), directories)
         return b"%s && %s %s" % (at, verb, b" ".join(words))
 
-    def _at(self, stanza: Stanza, directories: list[bytes]) -> bytes:
-        """How each line of a stanza begins."""
+    def _at(self, operation: Operation, directories: list[bytes]) -> bytes:
+        """How each line of an operation begins."""
         inside = b" ".join(shell_quote(b"./" + one) for one in directories) or b"."
-        return b"at %d %s" % (self._number(stanza, directories), inside)
+        return b"at %d %s" % (self._number(operation, directories), inside)
 
-    def _number(self, stanza: Stanza, directories: list[bytes]) -> int:
-        """Give ``directories`` and the paths of ``stanza`` their numbers; the first one.
+    def _number(self, operation: Operation, directories: list[bytes]) -> int:
+        """Give ``directories`` and the paths of ``operation`` their numbers; the first one.
 
         All that a commit works on passes here, so nothing outside is ever named in one.
         """
         first = len(self.numbered)
         for path in directories or [b"."]:
-            self.numbered.append((stanza, path))
-        for path in stanza.paths:
-            self.numbered.append((stanza, path))
+            self.numbered.append((operation, path))
+        for path in operation.paths:
+            self.numbered.append((operation, path))
         for _, path in self.numbered[first:]:
             if b".." in path and b".." in path.split(b"/"):
                 raise ValueError(f"outside of the destination: {quote(path)}")
@@ -134,10 +134,10 @@ class Commit:
         for path, old in self._batch.spelled:
             directory, _, name = path.rpartition(b"/")
             words = [shell_quote(old), shell_quote(name)]
-            yield self._stanza(b"spell", _chain(directory), [path], words)
+            yield self._operation(b"spell", _chain(directory), [path], words)
 
     def _reusing(self, lines: list[bytes]) -> Iterator[bytes]:
-        """Add what makes files of what is there; the stanzas that put them into place."""
+        """Add what makes files of what is there; the operations that put them into place."""
         alike: dict[tuple[bytes, ...], list[Member]] = {}
         for member in self._batch.reused:
             if member.path in self._unfit or member.way is None:
@@ -163,7 +163,7 @@ class Commit:
                 placed.setdefault(member.group, []).append(member)
         for group, members in placed.items():
             for some in _few(members):
-                yield self._stanza(
+                yield self._operation(
                     b"given",
                     _chain(group.directory),
                     [member.path for member in some],
@@ -177,13 +177,13 @@ class Commit:
         for some in in_calls(quoted):
             now, paths = paths[: len(some)], paths[len(some) :]
             words = [b"%d" % number, *some]
-            yield self._stanza(b"retain", self._chain(directory), now, words)
+            yield self._operation(b"retain", self._chain(directory), now, words)
 
     def _staged(self, member: Member) -> bytes:
         return shell_quote(b"./%s/%s" % (self._batch.stage, member.name))
 
     def _reuse(self, verb: bytes, directory: bytes, members: list[Member]) -> bytes:
-        """The stanza of some members alike, in which ``directory`` holds what they are made of."""
+        """The operation of some members alike, in which ``directory`` holds what they are made of."""
         first = members[0]
         assert first.way is not None
         staged, way = self._staged(first), first.way
@@ -213,14 +213,14 @@ class Commit:
                 words += [member.way.digest.encode(), mode]
                 words += [shell_quote(old), shell_quote(new)]
         paths = [member.path for member in members]
-        return self._stanza(verb, _chain(directory), paths, words)
+        return self._operation(verb, _chain(directory), paths, words)
 
     def _removing(self, verb: bytes, paths: list[bytes]) -> Iterator[bytes]:
         for some in in_calls(paths):
             above = {path.rpartition(b"/")[0] for path in some}
             checked = {part for directory in above for part in self._chain(directory)}
             words = (shell_quote(b"./" + path) for path in some)
-            yield self._stanza(verb, sorted(checked), some, words)
+            yield self._operation(verb, sorted(checked), some, words)
 
     def _changing(self) -> Iterator[bytes]:
         """The modes. Many at once name each directory above them once.
@@ -232,7 +232,7 @@ class Commit:
             if len(some) == 1:
                 ((directory, mode),) = some
                 chain = _chain(directory)
-                yield self._stanza(b"mod", chain, [directory], [b"%o" % mode])
+                yield self._operation(b"mod", chain, [directory], [b"%o" % mode])
                 continue
             paths = [path for path, _ in some]
             checked = sorted({part for path in paths for part in self._chain(path)})
@@ -241,7 +241,7 @@ class Commit:
                 b"D=%s i=%d; mod %o" % (shell_quote(b"./" + path), first + index, mode)
                 for index, (path, mode) in enumerate(some)
             ]
-            at_all = self._at(Stanza(b"mod", paths), checked)
+            at_all = self._at(Operation(b"mod", paths), checked)
             yield b"%s && { %s; }" % (at_all, b"; ".join(each))
 
     def _chain(self, directory: bytes) -> list[bytes]:
@@ -256,7 +256,7 @@ class Commit:
             paths, names = [path for path, _ in fit], [name for _, name in fit]
         if not names:
             return b""
-        first = self._number(Stanza(b"put", paths), self._chain(group.directory))
+        first = self._number(Operation(b"put", paths), self._chain(group.directory))
         return b"%d\0%s\0%s\0%d\0%s\0" % (
             first,
             group.directory,
@@ -272,7 +272,7 @@ class Commit:
             paths = [path for path, _ in fit[: len(some)]]
             del fit[: len(some)]
             chain = self._chain(group.directory)
-            yield self._stanza(b"put", chain, paths, map(shell_quote, some))
+            yield self._operation(b"put", chain, paths, map(shell_quote, some))
 
 
 def _few(members: list[Member]) -> Iterator[list[Member]]:

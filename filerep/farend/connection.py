@@ -159,12 +159,12 @@ class Output(OutBuffer):
                 why = self._answers.refusal()
                 raise (Stop(UNAVAILABLE, why) if why else OutputError(error)) from None
 
-    def again(self, mark: bytes) -> None:
+    def again(self, marker: bytes) -> None:
         """Show the far end the place from which on it can take archives again.
 
-        It looks for a line with ``mark``, which no data can hold, and has lost all before that.
+        It looks for a line with ``marker``, which no data can hold, and has lost all before that.
         """
-        self.write(b"\n%s %s\n" % (mark, self.last))
+        self.write(b"\n%s %s\n" % (marker, self.last))
 
     def _wait(self) -> None:
         poll = select.poll()
@@ -199,7 +199,7 @@ class Connection:
 
     def again(self) -> Iterator[bytes]:
         """See Output; the lines that come until the far end is there. Raises ``Stop``."""
-        self.out.again(self.far.mark)
+        self.out.again(self.far.marker)
         while True:
             for what, line in self.answers.take():
                 if line == b"again" and what == "line":

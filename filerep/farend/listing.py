@@ -67,7 +67,7 @@ _CLOSED = {
 
 
 def commands(form: str, directories: Iterable[bytes]) -> list[bytes]:
-    """What has a shell list ``directories``, sorted, and say the end mark."""
+    """What has a shell list ``directories``, sorted, and say the end marker."""
     words = [shell_quote(b"./%s/." % one if one else b"./.") for one in directories]
     lists = [b"list " + b" ".join(some) for some in in_calls(words)]
     functions = _FUNCTIONS % (_LIST[form], _CLOSED[form])
@@ -75,14 +75,14 @@ def commands(form: str, directories: Iterable[bytes]) -> list[bytes]:
 
 
 def find_end(form: str, data: bytes | bytearray, start: int) -> int:
-    """Where the end mark behind a listing begins in ``data``, -1 if not there yet.
+    """Where the end marker behind a listing begins in ``data``, -1 if not there yet.
 
     It stands at the very beginning or behind a record's end, which no name can hold.
     """
     if data.startswith(ENDS[form]):
         return 0
-    mark = _BEFORE_END[form] + ENDS[form]
-    at = data.find(mark, max(0, start - len(mark)))
+    marker = _BEFORE_END[form] + ENDS[form]
+    at = data.find(marker, max(0, start - len(marker)))
     return at if at < 0 else at + len(_BEFORE_END[form])
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from filerep.farend.answers import Answer
     from filerep.farend.connection import Connection
     from filerep.replica.filling import Filler
-    from filerep.replica.known.statewriter import Memory
+    from filerep.replica.known.statewriter import StateWriter
     from filerep.replica.repairs import Mender
     from filerep.replica.reporting import Reporter
     from filerep.replica.scheduling.failures import Failures
@@ -86,12 +86,12 @@ class Hearing:
         elif word == "failed":
             sent = self._answered(answer)
             self._landed(sent)
-            if sent.void:
+            if sent.unapplied:
                 self._on_batch.done(sent)
             else:
                 self._on_batch.failed(sent, answer.other, answer.text)
         elif word == "modes":
-            self._answered(answer).void = True  # the next try is without them
+            self._answered(answer).unapplied = True  # the next try is without them
             self.on_no_modes()
         elif word == "torn":
             self._torn(answer)
@@ -117,8 +117,8 @@ class Hearing:
         numbered = sent.batch.numbered
         sensible = answer.other < len(numbered)
         if sensible and answer.word != "lost":  # that is about a directory it is in
-            stanza, path = numbered[answer.other]
-            sensible = path in stanza.paths
+            operation, path = numbered[answer.other]
+            sensible = path in operation.paths
         if not sensible or len(sent.trouble) >= _MOST_TROUBLE * len(numbered):
             raise nonsense(f"answers {answer.word!r} for what was never sent")
         sent.trouble.append((answer.word, answer.other, answer.text))
@@ -148,7 +148,7 @@ class Hearing:
         self._landed(sent)
         self._on_batch.failed(sent, answer.other, answer.text)
         for other in others:
-            other.void = True
+            other.unapplied = True
             self._landed(other)
             self._on_batch.done(other)
 
@@ -187,7 +187,7 @@ class Acknowledging:
         flight: Flight,
         schedule: Schedule,
         mender: Mender,
-        memory: Memory,
+        state: StateWriter,
         failures: Failures,
         reporter: Reporter,
         filler: Filler,
@@ -198,7 +198,7 @@ class Acknowledging:
         self._flight = flight
         self._schedule = schedule
         self._mender = mender
-        self._memory = memory
+        self._state = state
         self._failures = failures
         self._reporter = reporter
         self._filler = filler
@@ -209,36 +209,38 @@ class Acknowledging:
         """Nothing of ``sent`` was done."""
         self._count(sent, False)
         self._mender.failed(sent, status, words)
-        self._flight.shake()
+        self._flight.taint()
         self._on_doubt()
 
     def done(self, sent: Sent) -> None:
         """All of ``sent`` was done, but for what answers have told before."""
-        self._count(sent, not sent.void)
-        void = self._mender.mend(sent)
-        if void or sent.trouble:
+        self._count(sent, not sent.unapplied)
+        unapplied = self._mender.mend(sent)
+        if unapplied or sent.trouble:
             # Where a directory was lost, what later batches have put below it is forgotten, too.
-            self._flight.shake()
+            self._flight.taint()
         if any(word in _DOUBTFUL for word, _, _ in sent.trouble):
             self._on_doubt()
         entries, removed = [*sent.respelled, *sent.entries], sent.removed
-        if void:
-            entries = [pair for pair in entries if pair[0].rstrip(b"/") not in void]
-            removed = [path for path in removed if path.rstrip(b"/") not in void]
-        if self._memory:
-            self._remember(sent, entries, removed, void)
-        if sent.shaken:
+        if unapplied:
+            entries = [
+                pair for pair in entries if pair[0].rstrip(b"/") not in unapplied
+            ]
+            removed = [path for path in removed if path.rstrip(b"/") not in unapplied]
+        if self._state:
+            self._remember(sent, entries, removed, unapplied)
+        if sent.tainted:
             gone = {path for other in self._flight.later() for path in other.removed}
-            self._schedule.again(self._mender.restore(sent, void | gone))
-        if sent.lot:
-            self._failures.tried(sent.lot)
+            self._schedule.again(self._mender.restore(sent, unapplied | gone))
+        if sent.retry:
+            self._failures.tried(sent.retry)
             # A directory may have stayed only for the sake of what is removed now.
             self._schedule.again(_directories_of(removed))
         now = time.monotonic()
         self._filler.answered(sent, now)
         if sent.echoes:
             self._filler.plan.arrived(sent, [path for path, _ in entries])
-        changed = self._reporter.batch(sent, now - sent.started, void)
+        changed = self._reporter.batch(sent, now - sent.started, unapplied)
         if changed:
             self._on_change(changed)
 
@@ -251,13 +253,13 @@ class Acknowledging:
         sent: Sent,
         entries: list[tuple[bytes, bytes]],
         removed: list[bytes],
-        void: set[bytes],
+        unapplied: set[bytes],
     ) -> None:
         # What was removed may be on its way again, which is remembered already.
         flight = self._flight.under_way if removed else ()
         again = {path for other in flight for path in other.intended}
         forgotten = [path for path in removed if path not in again]
-        self._memory.write(entries, forgotten, grown=() if void else sent.intended)
+        self._state.write(entries, forgotten, grown=() if unapplied else sent.intended)
 
 
 def _directories_of(paths: Iterable[bytes]) -> list[bytes]:

@@ -1,7 +1,7 @@
 """fr-pack's side of the conversation in farend/PROTOCOL.md: the loop that joins its parts.
 
 What waits to be looked at is in the schedule, what is on its way in the flight; the filler
-takes from the one and makes batches for the other, the departures send them, the hearing tells
+takes from the one and makes batches for the other, the dispatch sends them, the hearing tells
 what came of them, and when nothing is left the settling takes its next step.
 
 A batch that failed is doubted and its paths looked at again; when the connection is lost, the
@@ -19,7 +19,7 @@ import time
 from filerep.command import UNAVAILABLE
 from filerep.farend.connection import STOPPED
 from filerep.pathstream import Records, in_rows, normalize, quote
-from filerep.replica.dispatch import Departures
+from filerep.replica.dispatch import Dispatch
 from filerep.replica.filling import MOST_PATHS
 from filerep.replica.known.unchanged import unchanged
 from filerep.replica.outstanding import Outstanding
@@ -51,13 +51,13 @@ class Conversation:
         # Seen in the source, it tells that the destination is in there.
         stage = connection.far.stage
         self._stage = b"/" + stage if stage and not options.dry_run else b"\0"
-        self._departures = Departures(parts)
+        self._dispatch = Dispatch(parts)
         self._outstanding = Outstanding(parts)
         self._bulk_open = True
         self._looking = False  # ahead, while the far end lists
         self._planning = False  # ahead, while batches are under way
         self._signing = False  # what was there before, while nothing is to be done
-        connection.out.meanwhile = self._departures.meanwhile
+        connection.out.meanwhile = self._dispatch.meanwhile
         connection.out.reclaim = parts.hearing.reclaim
         if parts.reporter.tally:
             connection.out.written = parts.reporter.tally.written
@@ -69,7 +69,7 @@ class Conversation:
     @property
     def stopping(self) -> bool:
         """Did the wrapper end, or ask for the end?"""
-        return self._departures.stopping
+        return self._dispatch.stopping
 
     def run(self, bulk_fd: int, urgent_fd: int, stop_fd: int, report_fd: int) -> None:
         """Until both inputs have ended and all is acknowledged; -1 for no such input.
@@ -86,33 +86,33 @@ class Conversation:
         if self._parts.inventory.needed:
             for directory in self._parts.here.table.directories:
                 self._parts.inventory.ask(directory)
-            self._departures.list_if_many()
+            self._dispatch.list_if_many()
         while not self._parts.hearing.finished:
-            asks_to_end = () if self._departures.stopping else (stop_fd, report_fd)
+            asks_to_end = () if self._dispatch.stopping else (stop_fd, report_fd)
             ready = self._await(bulk, urgent, asks_to_end)
             self._read(bulk, urgent, ready)
             if not ready.isdisjoint(asks_to_end):
-                self._departures.stopping = True
+                self._dispatch.stopping = True
             self._parts.here.source.forget_directories()
             self._parts.hearing.take()
             self._parts.schedule.wake()
-            self._parts.schedule.again(self._parts.unread.wake())
+            self._parts.schedule.again(self._parts.unreadable.wake())
             if self._parts.silence.too_long():
-                self._departures.command(b":")
+                self._dispatch.command(b":")
             if self._parts.reporter.tally:
                 self._measure(self._parts.reporter.tally)
             self._looking = (
                 self._parts.inventory.under_way and self._parts.filler.look_ahead()
             )
-            self._departures.send_what_can_be(bool(ready) and self._bulk_open)
+            self._dispatch.send_what_can_be(bool(ready) and self._bulk_open)
             self._parts.hearing.take()  # what came meanwhile: nothing else would tell of it
-            if self._departures.stopping:
+            if self._dispatch.stopping:
                 self._outstanding.tell()
             enough = self._parts.pace.enough(self._parts.flight)
-            self._planning = enough and self._departures.plan_ahead()
-            if self._departures.stopping and not self._departures.finishing:
-                self._departures.finish()
-            elif self._departures.idle() and not self._bulk_open:
+            self._planning = enough and self._dispatch.plan_ahead()
+            if self._dispatch.stopping and not self._dispatch.finishing:
+                self._dispatch.finish()
+            elif self._dispatch.idle() and not self._bulk_open:
                 self._settle(urgent.fd < 0)
                 self._signing = (
                     self._parts.settling.initial_done
@@ -165,7 +165,7 @@ class Conversation:
             self._say(f"not a path below the source: {quote(record)}")
         else:
             self._refuse_stage(path)
-            for inside in self._parts.unread.named(path):
+            for inside in self._parts.unreadable.named(path):
                 self._parts.schedule.name(inside)
             self._parts.filler.plan.named(path)
             self._parts.schedule.name(path)
@@ -182,7 +182,7 @@ class Conversation:
             waiting = self._planned_ahead() + self._parts.schedule.bulk.paths()
             aside = lambda: [*self._parts.schedule.big, *self._parts.pieces.paths()]
             tally.start(waiting, self._waiting, self._size_to_send, aside)
-        elif not (self._departures.may_send() and self._departures.queued()):
+        elif not (self._dispatch.may_send() and self._dispatch.queued()):
             tally.step()
 
     def _planned_ahead(self) -> list[bytes]:
@@ -215,32 +215,32 @@ class Conversation:
             return 0
         if (
             not (self._parts.settling.initial_done or self._bulk_open)
-            and self._departures.idle()
+            and self._dispatch.idle()
         ):
             return 0  # without a first copy there is nothing to wait for
-        if self._departures.may_send() and self._departures.queued() or self._planning:
+        if self._dispatch.may_send() and self._dispatch.queued() or self._planning:
             return 0
-        if self._signing and self._departures.idle():
+        if self._signing and self._dispatch.idle():
             return 0
-        if self._parts.inventory.wanted and self._departures.may_list():
+        if self._parts.inventory.wanted and self._dispatch.may_list():
             return 0
-        retry = self._parts.failures.due() if self._departures.may_send() else None
+        retry = self._parts.failures.due() if self._dispatch.may_send() else None
         hook = (
             self._parts.on_sync.next()
-            if self._departures.may_send() and self._departures.idle()
+            if self._dispatch.may_send() and self._dispatch.idle()
             else None
         )
-        idle = self._departures.idle() and not self._bulk_open
-        audit = (
-            self._parts.audit.next() if idle and self._departures.may_send() else None
+        idle = self._dispatch.idle() and not self._bulk_open
+        forgotten = (
+            self._parts.forgotten.next() if idle and self._dispatch.may_send() else None
         )
         due = [
             self._parts.schedule.due(),
-            self._parts.unread.due(),
+            self._parts.unreadable.due(),
             retry,
             self._parts.silence.due(),
             hook,
-            audit,
+            forgotten,
         ]
         first = min((at for at in due if at is not None), default=None)
         if first is None:
@@ -256,14 +256,14 @@ class Conversation:
     def _settle(self, inputs_ended: bool) -> None:
         """Nothing to do: look at what only earlier runs knew, say so, end if asked."""
         self._parts.connection.out.free()
-        ended = self._parts.settling.step(self._departures.run_on_sync, inputs_ended)
+        ended = self._parts.settling.step(self._dispatch.run_on_sync, inputs_ended)
         if self._parts.settling.initial_done:
             self._parts.pieces.forget()
             self._parts.connection.out.written = bool
             self._tell_compared()
         self._parts.reuse.forget(self._parts.settling.initial_done)
-        if ended and not self._departures.finishing:
-            self._departures.finish()
+        if ended and not self._dispatch.finishing:
+            self._dispatch.finish()
 
     def _tell_compared(self) -> None:
         """What --checksum has found, once."""
@@ -275,5 +275,5 @@ class Conversation:
 
     def _hooked(self, status: int) -> None:
         took = self._parts.on_sync.ended()
-        if not self._departures.finishing:
+        if not self._dispatch.finishing:
             self._parts.reporter.hook(status, took)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _MANY_LISTINGS = 1000  # directories: others may be named before so few are asked for
 
 
-class Departures:
+class Dispatch:
     """Sends what can be sent, one batch after the other, and says when nothing is left."""
 
     def __init__(self, parts: Parts) -> None:
@@ -94,14 +94,14 @@ class Departures:
             and due is not None
             and due <= time.monotonic()
         ):
-            lot = self._parts.failures.take()
-            sent, left = self._parts.filler.from_lot(lot)
+            retry = self._parts.failures.take()
+            sent, left = self._parts.filler.from_retry(retry)
             if not sent.batch:
                 # They are gone here; so may be a directory that was kept for their sake.
-                above = {path.rpartition(b"/")[0] for path in lot.paths}
+                above = {path.rpartition(b"/")[0] for path in retry.paths}
                 self._parts.schedule.again(sorted(above - {b""}, reverse=True))
             if left:
-                self._parts.failures.put_back(left, lot)
+                self._parts.failures.put_back(left, retry)
             return sent
         queue = self._parts.schedule.turn(bool(self._parts.pieces))
         if queue is None:
@@ -132,7 +132,7 @@ class Departures:
 
     def _send_planned(self, sent: Sent) -> None:
         """Send what was planned, if anything, and remember what needed no sending."""
-        self._parts.memory.write(self._parts.here.table.adopted)
+        self._parts.state_writer.write(self._parts.here.table.adopted)
         self._parts.here.table.adopted.clear()
         if sent.batch:
             self._send(sent)
@@ -152,7 +152,7 @@ class Departures:
         sent.started = time.monotonic()
         if not self._parts.flight:
             self._parts.silence.broken()
-        self._parts.memory.write(intended=sent.intended)
+        self._parts.state_writer.write(intended=sent.intended)
         self._parts.flight.add(sent)
         much = self._parts.pace.quick and bool(self._parts.schedule.bulk)
         self._parts.sender.send(sent, self._parts.reporter.tally, much)

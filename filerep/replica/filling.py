@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from filerep.farend.ways import Way
     from filerep.replica.known.inventory import Inventory
     from filerep.replica.planning.plan import Plan
-    from filerep.replica.scheduling.failures import Lot
+    from filerep.replica.scheduling.failures import Retry
     from filerep.replica.scheduling.inflight import Flight
     from filerep.replica.scheduling.schedule import Queue, Schedule
     from filerep.replica.transfer.economy import Economy
@@ -39,7 +39,7 @@ class Filler:
         inventory: Inventory,
         pace: Pace,
         economy: Economy,
-        on_mark: Callable[[], None],
+        on_sync_point: Callable[[], None],
     ) -> None:
         self._stage = stage
         self._schedule = schedule
@@ -47,7 +47,7 @@ class Filler:
         self._inventory = inventory
         self._pace = pace
         self._economy = economy
-        self._on_mark = on_mark
+        self._on_sync_point = on_sync_point
         self.plan: Plan  # which is told of this filler's rules for large files
         self.pieces: Pieces
 
@@ -57,8 +57,8 @@ class Filler:
         sent.batch.commands += commands
         return sent
 
-    def _new(self, lot: Lot | None = None) -> Sent:
-        return Sent(Batch(self._stage, self._pace.limit, MOST_PATHS), lot)
+    def _new(self, retry: Retry | None = None) -> Sent:
+        return Sent(Batch(self._stage, self._pace.limit, MOST_PATHS), retry)
 
     def from_queue(self, queue: Queue) -> Sent:
         sent = self._new()
@@ -68,10 +68,10 @@ class Filler:
             self._fill(sent, gone)
         return sent
 
-    def from_lot(self, lot: Lot) -> tuple[Sent, list[bytes]]:
+    def from_retry(self, retry: Retry) -> tuple[Sent, list[bytes]]:
         """What has failed, as a batch of its own, and what found no room in it."""
-        queue = Paths((path, None) for path in lot.paths)
-        sent = self._new(lot)
+        queue = Paths((path, None) for path in retry.paths)
+        sent = self._new(retry)
         self._fill(sent, queue)
         return sent, list(queue)
 
@@ -128,7 +128,7 @@ class Filler:
     def hold(self, path: bytes, sent: Sent, queue: Queue) -> bool:
         """Leave what is gone for the turn of all that is."""
         removals = self._schedule.removals
-        if sent.lot or queue is removals.queue:
+        if sent.retry or queue is removals.queue:
             return False
         removals.put(path)
         return True
@@ -148,7 +148,7 @@ class Filler:
         size = status.st_size if way is None else way.size
         schedule = self._schedule
         self.pieces.abandon(path)
-        if sent.lot:
+        if sent.retry:
             return False
         if self._economy.in_pieces(size):
             if queue is not schedule.big:
@@ -179,7 +179,7 @@ class Filler:
             left -= len(row)
             sent.taken += len(row)
             if row[0] == b".":
-                self._on_mark()
+                self._on_sync_point()
             elif row[0].endswith(b"/"):
                 self.plan.gone.verify(row[0], again)
             elif not self._inventory.knows(directory):

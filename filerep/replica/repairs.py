@@ -19,7 +19,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from filerep.farend.batch import Stanza
+    from filerep.farend.batch import Operation
     from filerep.replica.known.inventory import Inventory
     from filerep.replica.scheduling.inflight import Sent
     from filerep.replica.transfer.retained import Retained
@@ -54,19 +54,19 @@ class Mender:
         self._modes_told = False  # that some directories' cannot be changed
 
     def mend(self, sent: Sent) -> set[bytes]:
-        """Act on what the far end could not do; the paths of the batch that are void."""
-        void: set[bytes] = set()
-        if sent.void:
+        """Act on what the far end could not do; the paths of the batch that are unapplied."""
+        unapplied: set[bytes] = set()
+        if sent.unapplied:
             self._retained.leave(sent.batch.released)
-            void = set(sent.paths)
-            self._undo.doubt(sent, void)
-            self._again(void)
+            unapplied = set(sent.paths)
+            self._undo.doubt(sent, unapplied)
+            self._again(unapplied)
         numbered = sent.batch.numbered
         kept: list[bytes] = []
         modes: list[bytes] = []
         bad: dict[str, set[bytes]] = {}
         for word, identity, words in sent.trouble:
-            stanza, path = numbered[identity]
+            operation, path = numbered[identity]
             if word == "kept":
                 kept.append(path)
             elif word == "mode":
@@ -74,14 +74,14 @@ class Mender:
             elif word == "bad":
                 bad.setdefault(words, set()).add(path)
             elif word == "stale":
-                void.add(path)
+                unapplied.add(path)
                 self._undo.may_be_there([path])  # what is beside it is as it was sent
                 self._distrust(path)
                 self._again([path])
             elif word == "lost":
-                void |= self._lost(sent, stanza, path)
+                unapplied |= self._lost(sent, operation, path)
             elif word == "there":
-                void |= self._there(sent, path)
+                unapplied |= self._there(sent, path)
             elif word == "aside":
                 self._inventory.distrust(
                     path.rpartition(b"/")[0]
@@ -95,39 +95,39 @@ class Mender:
                 self._table.put_directory(path + words.encode(), value)
         # Some of it may be bad for what was lost alone: what was to make room was not removed.
         lost = any(word == "lost" for word, _, _ in sent.trouble)
-        mixed = lost and sent.lot is None
+        mixed = lost and sent.retry is None
         for words, paths in bad.items():
-            # Together, as each is answered for alone: a thousand lots take their time.
+            # Together, as each is answered for alone: a thousand retries take their time.
             paths |= _inside(sent.paths, paths)
             self._undo.doubt(sent, paths)
             self._fails(sorted(paths.intersection(sent.paths)), words, sent, mixed)
-            void |= paths
+            unapplied |= paths
         self._keep(kept)
         self._keep_modes(modes)
-        return void
+        return unapplied
 
-    def _lost(self, sent: Sent, stanza: Stanza, path: bytes) -> set[bytes]:
+    def _lost(self, sent: Sent, operation: Operation, path: bytes) -> set[bytes]:
         """No directory is at ``path``, or a symlink: nothing below it is what was sent.
 
-        None of the stanza was done. What it was to remove below ``path`` is gone with it.
+        None of the operation was done. What it was to remove below ``path`` is gone with it.
         """
-        void = set(stanza.paths)
+        unapplied = set(operation.paths)
         if path.startswith(sent.batch.stage + b"/"):
             # The batch that was to retain it there has failed.
-            for one in stanza.paths:
+            for one in operation.paths:
                 self._distrust(one)
-        if stanza.verb != b"mod":
-            void |= _inside(sent.paths, void)
-        if stanza.verb in (b"del", b"rmd", b"mod"):
-            void -= _inside(sent.paths, {path})
-        self._undo.doubt(sent, void)
-        for one in void:
+        if operation.verb != b"mod":
+            unapplied |= _inside(sent.paths, unapplied)
+        if operation.verb in (b"del", b"rmd", b"mod"):
+            unapplied -= _inside(sent.paths, {path})
+        self._undo.doubt(sent, unapplied)
+        for one in unapplied:
             self._retained.distrust(one)  # that directory, too, may be lost
         known = self._undo.known_below(path)
         self._table.remove(path)
         self._inventory.doubt()
-        self._again([*known, *void])
-        return void
+        self._again([*known, *unapplied])
+        return unapplied
 
     def _there(self, sent: Sent, path: bytes) -> set[bytes]:
         """``path`` was thought new, but it is there: its files go into it one by one.
@@ -196,8 +196,8 @@ class Mender:
         for at in range(0, len(paths), size):
             # Once more at least: what failed may have been tar, and none of the paths. That
             # is sure if it was killed, but a path may be what it is killed for each time.
-            killed = status > _KILLED and sent.lot and sent.lot.wait < _KILLED_WAIT
-            doubtful = len(paths) > 1 or sent.lot is None or bool(killed)
+            killed = status > _KILLED and sent.retry and sent.retry.wait < _KILLED_WAIT
+            doubtful = len(paths) > 1 or sent.retry is None or bool(killed)
             self._fails(paths[at : at + size], words, sent, doubtful)
         self._failures.pause(time.monotonic() - sent.started)
 
@@ -206,7 +206,7 @@ class Mender:
     ) -> None:
         gone = paths[0] in (*sent.batch.deletions, *sent.batch.removals)
         verb = "remove" if gone else "write"
-        self._failures.add(paths, words, verb, sent.lot, mixed)
+        self._failures.add(paths, words, verb, sent.retry, mixed)
 
 
 def _inside(paths: Iterable[bytes], tops: set[bytes]) -> set[bytes]:

@@ -2,7 +2,7 @@
 
 * ``first``: the first copy is done. ``batch``: one was acknowledged. ``progress``: how far
   the first copy has come (see progress.py). ``would``: what a dry run would do.
-* ``mark``: all that was named before the last `.` has arrived, but for ``failing`` paths; an
+* ``sync_point``: all that was named before the last `.` has arrived, but for ``failing`` paths; an
   --on-sync command will have seen it when ``hooks`` have ended.
 * ``sync``: ``failing`` paths are out of step; 0 for none.
 * ``failing``: which paths have just failed, and why.
@@ -126,9 +126,9 @@ class Reporter:
             }
         )
 
-    def mark(self, missing: int, hooks: int) -> None:
+    def sync_point(self, missing: int, hooks: int) -> None:
         """Once ``hooks`` more have ended, one has seen all that was named before."""
-        self._report({"is": "mark", "failing": missing, "hooks": hooks})
+        self._report({"is": "sync_point", "failing": missing, "hooks": hooks})
 
     def sync(self, failing: int) -> None:
         """Told when that has changed from none to some, or back."""

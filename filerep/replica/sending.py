@@ -76,7 +76,7 @@ class Sender:
         scripts = _members(commit.members())
         batch.numbered = commit.numbered
         if records and _records_of(length + len(scripts)) > records:
-            scripts, sent.void = _members([(COMMIT, b"dirty=1\n")]), True
+            scripts, sent.unapplied = _members([(COMMIT, b"dirty=1\n")]), True
         self._out.add(scripts)
         length += len(scripts)
         end = tarstream.end(length, self._record)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import Optional
 
-    from filerep.replica.known.forgotten import Audit
+    from filerep.replica.known.forgotten import Forgotten
     from filerep.replica.known.inventory import Inventory
     from filerep.replica.options import Here, Options
     from filerep.replica.planning.plan import Plan
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from filerep.replica.scheduling.failures import Failures
     from filerep.replica.scheduling.restless import Restless
     from filerep.replica.scheduling.schedule import Schedule
-    from filerep.replica.scheduling.unreadable import Unread
+    from filerep.replica.scheduling.unreadable import Unreadable
 
 # Where changes never pause, so long is tried to reach a point with nothing under way.
 _QUIET_WAIT = 0.5
@@ -47,11 +47,11 @@ class Settling:
         inventory: Inventory,
         plan: Plan,
         failures: Failures,
-        unread: Unread,
+        unreadable: Unreadable,
         reporter: Reporter,
         on_sync: OnSync,
         restless: Restless,
-        audit: Audit,
+        forgotten: Forgotten,
     ) -> None:
         self._source = here.source
         self._table = here.table
@@ -61,18 +61,18 @@ class Settling:
         self._inventory = inventory
         self._plan = plan
         self._failures = failures
-        self._unread = unread
+        self._unreadable = unreadable
         self._reporter = reporter
         self._on_sync = on_sync
         self._restless = restless
-        self._audit = audit
+        self._forgotten = forgotten
         self._unseen_queued = False
         self._ignored = (
             0  # files that an earlier run sent, and that do not count by now
         )
         self.initial_done = False
         self.walked = False  # has fr-walk named anything?
-        self._marks = 0
+        self._sync_points = 0
         self._awaited: Optional[float] = None  # since when `step` is waited for
 
     def nothing_unseen(self) -> None:
@@ -84,11 +84,11 @@ class Settling:
         if self.initial_done:
             self._on_sync.changed(paths)
 
-    def mark(self) -> None:
+    def sync_point(self) -> None:
         """A script waits for what was named before this; told once nothing is left."""
-        self._marks += 1
-        self._failures.mark()
-        self._schedule.again(self._unread.take())
+        self._sync_points += 1
+        self._failures.sync_point()
+        self._schedule.again(self._unreadable.take())
         self._schedule.again(self._restless.owe())
 
     def holds_back(self) -> bool:
@@ -98,7 +98,7 @@ class Settling:
         none is would wait for ever. What fr-watch cannot hand over it merges, so nothing is
         lost and little delayed.
         """
-        if not (self._marks or self._on_sync.presses() or not self.initial_done):
+        if not (self._sync_points or self._on_sync.presses() or not self.initial_done):
             self._awaited = None
             return False
         if self._schedule.removals.held:
@@ -124,8 +124,8 @@ class Settling:
                 return False
         if self._rules is not None and self._mirror():
             return False
-        asked = bool(self._marks) or inputs_ended
-        if self._audit.due(asked) and self._audit.look():
+        asked = bool(self._sync_points) or inputs_ended
+        if self._forgotten.due(asked) and self._forgotten.look():
             self._unseen_queued = False  # what the listing will show is looked at so
             return False
         self._restless.settle()
@@ -145,11 +145,15 @@ class Settling:
         if self._on_sync.ready(inputs_ended):
             run_on_sync()
             return False
-        if self._marks and not self._restless.owed and not self._failures.before_mark():
-            for _ in range(self._marks):
-                missing = len(self._failures) + self._unread.count()
-                self._reporter.mark(missing, self._on_sync.to_end)
-            self._marks = 0
+        if (
+            self._sync_points
+            and not self._restless.owed
+            and not self._failures.before_sync_point()
+        ):
+            for _ in range(self._sync_points):
+                missing = len(self._failures) + self._unreadable.count()
+                self._reporter.sync_point(missing, self._on_sync.to_end)
+            self._sync_points = 0
         if not self._failures:
             self._failures.all_well()
         self._reporter.sync(len(self._failures))

@@ -23,9 +23,11 @@ class Undo:
     def __init__(self, table: Table) -> None:
         self._table = table
 
-    def doubt(self, sent: Sent, void: set[bytes]) -> None:
+    def doubt(self, sent: Sent, unapplied: set[bytes]) -> None:
         """Doubt what was thought to be there, or gone, since this batch was sent."""
-        touched = {above for path in void for above in directories_above(path)} | void
+        touched = {
+            above for path in unapplied for above in directories_above(path)
+        } | unapplied
         unsure = entries.directory_entry(0, entries.OURS | entries.UNSURE)
         own = {path for path, _ in sent.entries}
         for directory, _ in sent.batch.directories:
@@ -37,27 +39,27 @@ class Undo:
             else:
                 self._table.put_directory(directory, unsure)
         for directory, _ in sent.batch.modes:
-            if directory in void and directory in self._table.directories:
+            if directory in unapplied and directory in self._table.directories:
                 self._table.put_directory(directory, unsure)
         for path, _ in sent.entries:
-            if path in void:
+            if path in unapplied:
                 self._table.doubt(path)
         for path in sent.removed:
-            if path.rstrip(b"/") not in void:
+            if path.rstrip(b"/") not in unapplied:
                 continue
             if self._make_directories(path, own) and not path.endswith(b"/"):
                 self._table.doubt(path)
 
-    def restore(self, sent: Sent, void: set[bytes]) -> list[bytes]:
+    def restore(self, sent: Sent, unapplied: set[bytes]) -> list[bytes]:
         """Doubt what ``sent`` has put in place and the table has lost since; those paths.
 
-        Not what is ``void``: that was not put in place, or later batches remove it.
+        Not what is ``unapplied``: that was not put in place, or later batches remove it.
         """
         lost = []
         own = {path for path, _ in sent.entries}
         for path, _ in sent.entries:
             if (
-                path not in void
+                path not in unapplied
                 and not path.endswith(b"/")
                 and self._table.get(path) is None
                 and self._make_directories(path, own)

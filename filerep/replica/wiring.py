@@ -10,9 +10,9 @@ import time
 
 from filerep.replica.acknowledging import Acknowledging, Hearing
 from filerep.replica.filling import Filler
-from filerep.replica.known.forgotten import Audit
+from filerep.replica.known.forgotten import Forgotten
 from filerep.replica.known.inventory import Inventory
-from filerep.replica.known.statewriter import Memory
+from filerep.replica.known.statewriter import StateWriter
 from filerep.replica.known.unchanged import ticks
 from filerep.replica.members import Members
 from filerep.replica.onsync import OnSync
@@ -26,7 +26,7 @@ from filerep.replica.scheduling.inflight import Flight
 from filerep.replica.scheduling.removals import Removals
 from filerep.replica.scheduling.restless import Restless
 from filerep.replica.scheduling.schedule import Schedule
-from filerep.replica.scheduling.unreadable import Unread
+from filerep.replica.scheduling.unreadable import Unreadable
 from filerep.replica.sending import Sender
 from filerep.replica.settling import Settling
 from filerep.replica.transfer.economy import Economy
@@ -87,7 +87,9 @@ class Parts:
             lambda since, paths: _removed_by_git(root, since, paths),
         )
         self.schedule = Schedule(clock, self.restless, removals)
-        self.unread = Unread(here.source, here.counting, self._tell.on_error, clock)
+        self.unreadable = Unreadable(
+            here.source, here.counting, self._tell.on_error, clock
+        )
         self.flight = Flight()
         self.silence = Silence(options.keepalive, self.flight)
 
@@ -95,11 +97,13 @@ class Parts:
         """What is known of the far end, and the net below that."""
         here, far, options = self.here, self.connection.far, self.options
         self.inventory = Inventory(far, here.table, self._can_list and not far.empty)
-        self.memory = Memory(here.state, self.inventory.confirmed, self._tell.say)
-        self.audit = Audit(
+        self.state_writer = StateWriter(
+            here.state, self.inventory.confirmed, self._tell.say
+        )
+        self.forgotten = Forgotten(
             here.source,
             here.table,
-            self.memory,
+            self.state_writer,
             self.inventory,
             time.monotonic,
             enabled=self._can_list and options.delete and not options.dry_run,
@@ -129,7 +133,7 @@ class Parts:
             self.inventory,
             self.pace,
             self.economy,
-            self._mark,
+            self._sync_point,
         )
         self.filler.pieces = self.pieces
         self._twins = None
@@ -141,7 +145,7 @@ class Parts:
             self.options.delete,
             self._can_list,
             self.failures.why,
-            self.unread.add,
+            self.unreadable.add,
             self.schedule.look_later,
             self.filler.put_off,
             self.reuse,
@@ -167,11 +171,11 @@ class Parts:
             self.inventory,
             self.filler.plan,
             self.failures,
-            self.unread,
+            self.unreadable,
             self.reporter,
             self.on_sync,
             self.restless,
-            self.audit,
+            self.forgotten,
         )
 
     def _make_ends(self, on_hook: Callable[[int], None]) -> None:
@@ -191,12 +195,12 @@ class Parts:
             self.flight,
             self.schedule,
             mender,
-            self.memory,
+            self.state_writer,
             self.failures,
             self.reporter,
             self.filler,
             self.settling.changed,
-            self.audit.suspect,
+            self.forgotten.suspect,
         )
         self.hearing = Hearing(
             self.connection,
@@ -214,7 +218,7 @@ class Parts:
             out,
             self.economy,
             self.restless,
-            self.unread.add,
+            self.unreadable.add,
         )
         age = ticks(here.source.device, os.uname().release)
         self.sender = Sender(here.table, far, out, self.economy, members, age)
@@ -233,15 +237,15 @@ class Parts:
             return 0.0
         return status.st_mtime if status is not None else 0.0
 
-    def _mark(self) -> None:
-        self.settling.mark()
+    def _sync_point(self) -> None:
+        self.settling.sync_point()
 
     def _listed(self, data: bytes) -> None:
         if self._twins is not None:
             self._twins.forget()
         for directory, row in self.inventory.merge(data):
             self.schedule.bulk.add(directory, row)
-        self.memory.write()
+        self.state_writer.write()
 
     def _told_tools(self, words: str) -> None:
         economy = self.economy

@@ -41,7 +41,7 @@ class Bootstrap:
         self._write = write
         self.nonce = os.urandom(8).hex()
         self._stage = f".filerep-{job.key[:8]}-{self.nonce}".encode()
-        self._mark = os.urandom(8).hex()  # see `again` in receiver.sh
+        self._marker = os.urandom(8).hex()  # see `again` in receiver.sh
         self._said = b""
         self._heard = 0  # bytes
         self._told: dict[str, str] = {}
@@ -78,7 +78,9 @@ class Bootstrap:
                 if not self._job.args["--dry-run"]:  # its stage is elsewhere
                     refuse_marked(self._job.source, self._stage, below=False)
                 way = time.monotonic() - self._answered_at
-                return f"{tools} {rest} stage={stage} way={way:.3f} mark={self._mark}"
+                return (
+                    f"{tools} {rest} stage={stage} way={way:.3f} marker={self._marker}"
+                )
             if word == "marked":
                 refuse_marked(self._job.source, self._stage, below=True)
                 self._write(b"go\n")
@@ -110,7 +112,7 @@ class Bootstrap:
         if self._told["tar"] == "none":
             raise Lost("the far end refused: there is no tar")
         self._answered_at = time.monotonic()
-        self._write(receiver(self._job, self.nonce, self._mark, self._told))
+        self._write(receiver(self._job, self.nonce, self._marker, self._told))
         self._expect()
 
     def _expect(self) -> None:
@@ -173,9 +175,9 @@ def run_script(job: Job) -> bytes:
     return b"run=" + shell_quote(run) + b"\n" + script_text("run")
 
 
-def receiver(job: Job, nonce: str, mark: str, told: dict[str, str]) -> bytes:
+def receiver(job: Job, nonce: str, marker: str, told: dict[str, str]) -> bytes:
     """What is written to the connection once it has answered so."""
-    found = f"form={told['tar']} full={told['full']} mark={mark} run_then=\n"
+    found = f"form={told['tar']} full={told['full']} marker={marker} run_then=\n"
     unpack = "unpack_gnu" if told["tar"] == "gnu" else "unpack_counted"
     names = [unpack, "rename_by_perl", "receiver"]
     if job.args["--on-sync"]:

@@ -33,20 +33,20 @@ class Output:
 
     def __init__(self, nonce: str) -> None:
         # What ends in the beginning of it waits for more: text never ends in this byte.
-        self._mark = b"\xff" + f"filerep-{nonce} status ".encode()
-        self._held = b""  # what may be the beginning of the mark
+        self._marker = b"\xff" + f"filerep-{nonce} status ".encode()
+        self._held = b""  # what may be the beginning of the marker
         self.status: Optional[int] = None
 
     def feed(self, chunk: bytes) -> bytes:
         """What of it is the command's, as soon as that can be told."""
         data = self._held + chunk
-        at = data.find(self._mark)
+        at = data.find(self._marker)
         if at < 0:
-            at = data.rfind(b"\xff", -len(self._mark))
-            if at < 0 or not self._mark.startswith(data[at:]):
+            at = data.rfind(b"\xff", -len(self._marker))
+            if at < 0 or not self._marker.startswith(data[at:]):
                 at = len(data)
         self._held = data[at:]
-        told, ended, _ = self._held[len(self._mark) :].partition(b"\n")
+        told, ended, _ = self._held[len(self._marker) :].partition(b"\n")
         if ended:
             self.status = int(told)
         return data[:at]

@@ -38,7 +38,7 @@ class Reports:
 
     def _report(self, what: dict[str, Any]) -> None:
         kind = what["is"]
-        if kind == "mark":
+        if kind == "sync_point":
             self._waiters.answer(what["failing"], what["hooks"])
         if kind == "hook":
             self._waiters.on_sync_ended(what["status"])

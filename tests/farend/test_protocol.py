@@ -44,7 +44,7 @@ def test_each_word_that_is_told_at_the_start_is_in_the_protocol() -> None:
 
 def test_each_verb_of_a_commit_is_in_the_protocol() -> None:
     commit = (FAREND / "commit.py").read_text()
-    verbs = set(re.findall(r'_removing\(b"(\w+)"|_stanza\(\s*b"(\w+)"', commit))
+    verbs = set(re.findall(r'_removing\(b"(\w+)"|_operation\(\s*b"(\w+)"', commit))
     words = {word for pair in verbs for word in pair if word}
     assert {"del", "rmd", "mod", "put"} <= words
     section = PAGE.partition("\n## 4. ")[2].partition("\n## ")[0]

@@ -94,10 +94,12 @@ class Pack:
 
         wait_for(all_read)
 
-    def mark(self) -> int:
+    def sync_point(self) -> int:
         """How many paths fail when the mark is answered."""
         told = b""
-        while not (found := re.search(rb'"mark", "failing": (\d+)[^}]*}\n', told)):
+        while not (
+            found := re.search(rb'"sync_point", "failing": (\d+)[^}]*}\n', told)
+        ):
             told += read_until(self.reports, b"\n")
         return int(found[1])
 
@@ -213,11 +215,11 @@ def test_a_mark_is_answered_once_what_failed_together_was_tried_alone(
         if b"\0batch 3 20\n" not in got:
             pack.batch()
         pack.answer(b"ok 3")
-    assert pack.mark() == 0
+    assert pack.sync_point() == 0
 
 
 def test_a_mark_waits_for_what_failed_for_want_of_room(pack: Pack) -> None:
-    """Found by a hunt: a directory was not emptied, as another one in the stanza was lost."""
+    """Found by a hunt: a directory was not emptied, as another one in the operation was lost."""
     for name in ("d/f", "e/x", "e/y"):
         (pack.source / name).parent.mkdir(exist_ok=True)
         (pack.source / name).write_text(name)
@@ -239,7 +241,7 @@ def test_a_mark_waits_for_what_failed_for_want_of_room(pack: Pack) -> None:
         again = pack.batch()
         number += 1
         pack.answer(b"ok %d" % number)
-    assert pack.mark() == 0
+    assert pack.sync_point() == 0
 
 
 def test_a_mark_is_patient_from_when_all_else_is_done(pack: Pack) -> None:
@@ -247,11 +249,13 @@ def test_a_mark_is_patient_from_when_all_else_is_done(pack: Pack) -> None:
     (pack.source / "f").write_text("f")
     pack.name(b"f", b".")
     pack.batch()
-    time.sleep(failures.MARK_PATIENCE + 0.1)  # what a far end may take for one batch
+    time.sleep(
+        failures.SYNC_POINT_PATIENCE + 0.1
+    )  # what a far end may take for one batch
     pack.answer(b"failed 1 137 Killed")
     pack.batch()
     pack.answer(b"ok 2")
-    assert pack.mark() == 0
+    assert pack.sync_point() == 0
 
 
 @pytest.mark.parametrize("often", [2, 4])
@@ -267,7 +271,7 @@ def test_a_tar_that_is_killed_is_not_the_paths_fault_unless_it_always_is(
     if often == 2:
         pack.batch()
         pack.answer(b"ok 3")
-    assert pack.mark() == (often > 2)
+    assert pack.sync_point() == (often > 2)
 
 
 def test_what_a_later_batch_removes_is_not_doubted_by_an_earlier_one(
@@ -379,7 +383,7 @@ def whole(tmp_path: Path) -> Iterator[Pack]:
     program.walk()
     # The first copy is done: before, names are held back where nothing is answered for long.
     program.name(b".")
-    assert program.mark() == 0
+    assert program.sync_point() == 0
     yield program
     program.close()
 
@@ -412,7 +416,7 @@ def test_what_was_sent_does_not_change_before_it_is_answered(
     assert "memfd:fr-pack" in maps.read_text()
     pack.answer(b"ok 3")
     pack.name(b".")
-    assert pack.mark() == 0
+    assert pack.sync_point() == 0
     assert "memfd:fr-pack" not in maps.read_text(), "kept by who has nothing to send"
 
 
@@ -438,7 +442,7 @@ def test_what_is_answered_while_more_is_sent_is_lent_again_once(
 
 
 def number(batch: bytes, verb: bytes) -> int:
-    """By which the answers name the first directory of the stanza with ``verb``."""
+    """By which the answers name the first directory of the operation with ``verb``."""
     found = re.search(rb"at (\d+) [^&]*&& " + verb, batch)
     assert found, batch
     return int(found[1])
@@ -449,7 +453,7 @@ def removed(pack: Pack, path: bytes) -> bool:
     pack.name(b".")
     assert pack.process.stdout
     out, told = pack.process.stdout.fileno(), b""
-    while b'"mark"' not in told:
+    while b'"sync_point"' not in told:
         ready = select.select([out, pack.reports], [], [], 10)[0]
         assert ready
         if out not in ready:
@@ -459,7 +463,7 @@ def removed(pack: Pack, path: bytes) -> bool:
         if re.search(rb"&& del [^\n]*" + path, text):
             return True
         pack.answer(b"ok %d" % int(re.findall(rb"batch (\d+) \d+\n", text)[-1]))
-    assert b'"mark", "failing": 0' in told
+    assert b'"sync_point", "failing": 0' in told
     return False
 
 
@@ -525,7 +529,7 @@ def test_what_is_forgotten_all_the_same_is_found_and_removed(pack: Pack) -> None
     found = pack.batch()
     assert re.search(rb"&& del [^\n]*d/a", found) and b"d/b" not in found
     pack.answer(b"ok 5")
-    assert pack.mark() == 0
+    assert pack.sync_point() == 0
 
 
 def test_what_an_earlier_batch_has_put_is_not_undone_with_a_directory_that_was_there(

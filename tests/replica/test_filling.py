@@ -27,7 +27,13 @@ def test_a_file_whose_turn_it_is_to_go_in_pieces_is_looked_at_once() -> None:
     economy: Any = SimpleNamespace(in_pieces=lambda size: True)
     inventory: Any = SimpleNamespace(knows=lambda directory: True)
     filler = Filler(
-        b"stage", schedule, Flight(), inventory, Pace(), economy, on_mark=lambda: None
+        b"stage",
+        schedule,
+        Flight(),
+        inventory,
+        Pace(),
+        economy,
+        on_sync_point=lambda: None,
     )
     begun: list[bytes] = []
 

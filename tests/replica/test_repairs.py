@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from filerep.farend.batch import Batch, Stanza
+from filerep.farend.batch import Batch, Operation
 from filerep.replica.known import entries
 from filerep.replica.known.table import Table
 from filerep.replica.repairs import Mender
@@ -29,9 +29,9 @@ class Case:
         self.table.put_directory(b"d", self.sent.entries[0][1])
 
     def mend(self, word: str, verb: bytes, path: bytes, directory: bytes) -> set[bytes]:
-        """What is void after ``word`` was answered for ``path``, or ``directory``."""
-        stanza = Stanza(verb, [path])
-        self.sent.batch.numbered = [(stanza, directory), (stanza, path)]
+        """What is unapplied after ``word`` was answered for ``path``, or ``directory``."""
+        operation = Operation(verb, [path])
+        self.sent.batch.numbered = [(operation, directory), (operation, path)]
         self.sent.trouble = [(word, int(word == "stale"), "")]
         inventory: Any = type("", (), {"doubt": lambda self: None})()
         failures: Any = None

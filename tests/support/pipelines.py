@@ -15,7 +15,7 @@ from farends import FarEnd, with_command
 from programs import Running, environment
 from trees import differences, tree, without_empty
 
-MARK = b'"is": "mark"'
+MARK = b'"is": "sync_point"'
 TRACE = os.environ.get("FILEREP_TRACE")
 
 

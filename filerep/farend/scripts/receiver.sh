@@ -118,7 +118,7 @@ for f in * .[!.]* ..?*; do
   if exists "$f" && [ "./$f" != "$S" ]; then empty=0; break; fi
 done
 
-# at ID DIR...: the directories of a stanza are as thought; $D is the last of them.
+# at ID DIR...: the directories of an operation are as thought; $D is the last of them.
 # RACE: one that is swapped for a symlink after this look is followed.
 # No path of a commit has a part `..`. That is the sender's to see to; should it fail, this ends.
 at() {
@@ -213,7 +213,7 @@ finish() { over=1; }
 # that may read ahead.
 again() {
   tell "torn $n $code ${words%%"$nl"*}"
-  line=$(sed -n "/^$mark [0-9]* [0-9]*\$/{p;q;}" 2>"$null")
+  line=$(sed -n "/^$marker [0-9]* [0-9]*\$/{p;q;}" 2>"$null")
   [ "$line" ] || return
   line=${line#* }
   n=${line% *} blocks=${line#* }

@@ -99,7 +99,7 @@ keep() { holds "$@" && dress "$x" "$D" "$@"; }
 # copy: another file has what this one is to hold
 copy() { holds "$@" && bring cp "$@" && dress "$x" "$S/.in" "$@" && into "$x" "$@"; }
 # take: so has another that is about to go, and it has the same time and mode. A link takes no
-# time; the other name is removed by a stanza of its own.
+# time; the other name is removed by an operation of its own.
 take() { holds "$@" && { bring 'ln -f' "$@" || bring 'cp -p' "$@"; } && into "$x" "$@"; }
 # bring COMMAND {HEX MODE OLD NEW}...: files of $D into a directory of the stage
 bring() {

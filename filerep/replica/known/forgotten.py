@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from typing import Optional
 
     from filerep.replica.known.inventory import Inventory
-    from filerep.replica.known.statewriter import Memory
+    from filerep.replica.known.statewriter import StateWriter
     from filerep.source import Source
 
 # Seconds. In trouble that does not end, once a while is enough.
@@ -29,14 +29,14 @@ _PAUSE = 30.0
 _NOW_AND_THEN = 3600.0
 
 
-class Audit:
+class Forgotten:
     """Compares the table with the state file."""
 
     def __init__(
         self,
         source: Source,
         table: Table,
-        memory: Memory,
+        state: StateWriter,
         inventory: Inventory,
         clock: Callable[[], float],
         enabled: bool,
@@ -44,7 +44,7 @@ class Audit:
         """``enabled``: may anything be removed there, and can that end be asked at all?"""
         self._source = source
         self._table = table
-        self._memory = memory
+        self._state = state
         self._inventory = inventory
         self._clock = clock
         self._enabled = enabled
@@ -83,7 +83,7 @@ class Audit:
 
     def _forgotten(self) -> Iterator[tuple[bytes, bytes, bytes]]:
         """Directory, name and entry of each path that only the state file knows."""
-        kept = self._memory.recall()
+        kept = self._state.recall()
         if kept is None or kept.old:
             return
         for directory, row in kept.rows.items():

@@ -5,7 +5,7 @@ Losing it loses only that (and, with a tar that keeps whole seconds, some sendin
 Believing it where it is wrong would cost more: a path that it calls ours and that the far end
 has made since would be removed. So it must be known what of it is true.
 
-The file is a header, a mark, then frames, which are appended. A frame is its kind, the length
+The file is a header, a flag, then frames, which are appended. A frame is its kind, the length
 of what it holds, its number (counted from 0) and a checksum of all of that, behind four bytes
 by which the next one is found where a length is damaged. The kinds, in which a directory's path
 ends in ``/``, and paths have NUL in between:
@@ -19,7 +19,7 @@ ends in ``/``, and paths have NUL in between:
   later delete.
 * SHOWN: a count, so many digests, as many directories. A listing with this digest shows
   what is remembered of the directory at this point of the file, no less and no more. It is
-  void once a later frame changes that, and saves reading that listing word by word.
+  obsolete once a later frame changes that, and saves reading that listing word by word.
 * ABOUT: a line for a person, what the file is of.
 * ROWS: some directories and all that is in them (or a part, where that is long), so that a
   start costs little for each file: a width; how many there are; how long their paths are;
@@ -29,13 +29,13 @@ ends in ``/``, and paths have NUL in between:
 A frame of another kind, or with entries of another width, is passed over: a later version may
 write such. To keep more of a file (a digest of its content, the signatures of its blocks),
 give it a kind of its own, ``_Reader.frame`` a branch that reads it, and ``Remembered.encode``
-a piece that writes it. What it says of a path is void once a PUT or REMOVED names that path, so
+a piece that writes it. What it says of a path is obsolete once a PUT or REMOVED names that path, so
 it stands behind the PUT that it belongs to, and a cut between the two means no more than that
 it is missing.
 
-Which of it is true? The mark, which is overwritten in place, says what became of the run that
+Which of it is true? The flag, which is overwritten in place, says what became of the run that
 wrote last. It has ended in order, with so many frames. Or it is under way, or was killed, which
-loses nothing that was written unless the machine stopped as well: so the mark names the
+loses nothing that was written unless the machine stopped as well: so the flag names the
 machine's start. Or it could not write any more, as on a full disk. Where that, a number or a
 checksum tells that something may be missing, nothing can be said for sure of the rest either,
 as a later removal of it may be what is missing: all of it is OLD then (see entries.py), and
@@ -100,7 +100,7 @@ class State:
             raise
 
     def tidy(self) -> Remembered:
-        """What is remembered. What is no whole frame is cut off, what is void left out.
+        """What is remembered. What is no whole frame is cut off, what is obsolete left out.
 
         Raises OSError if the file cannot be written, ``Foreign`` if it must not be.
         """
@@ -114,7 +114,7 @@ class State:
         self._count, self._end = kept.count, kept.end
         self._room = max(_LEAST_ROOM, kept.end)
         if not kept.old:
-            self._mark(stateframes.OPEN)
+            self._flag(stateframes.OPEN)
         if kept.old or 8 * kept.logged > kept.end:
             try:
                 self._rewrite(kept)
@@ -154,7 +154,7 @@ class State:
         """The run ends in order; let another one have the file."""
         if self._end and not self._failed:
             try:
-                self._mark(stateframes.ENDED)
+                self._flag(stateframes.ENDED)
             except OSError:
                 pass  # it will be taken for killed
         os.close(self._fd)
@@ -163,7 +163,7 @@ class State:
         """Make it a file that remembers nothing; raises OSError."""
         os.ftruncate(self._fd, 0)
         _write_all(
-            self._fd, stateframes.HEADER + stateframes.mark(stateframes.OPEN, 0), 0
+            self._fd, stateframes.HEADER + stateframes.flag(stateframes.OPEN, 0), 0
         )
         self._count, self._end = 0, stateframes.BEGIN
 
@@ -172,7 +172,7 @@ class State:
         self._count, self._end = 0, stateframes.BEGIN
         try:
             os.ftruncate(self._fd, self._end)  # the rest stays: the disk may be full
-            self._mark(stateframes.OPEN)
+            self._flag(stateframes.OPEN)
         except OSError:
             self.give_up()
 
@@ -237,16 +237,16 @@ class State:
         self._failed = True
         try:
             os.ftruncate(self._fd, self._end)
-            self._mark(stateframes.UNWRITTEN)
+            self._flag(stateframes.UNWRITTEN)
         except OSError:
             try:
                 os.unlink(self.path)
             except OSError:
                 pass
 
-    def _mark(self, sign: bytes) -> None:
+    def _flag(self, sign: bytes) -> None:
         _write_all(
-            self._fd, stateframes.mark(sign, self._count), len(stateframes.HEADER)
+            self._fd, stateframes.flag(sign, self._count), len(stateframes.HEADER)
         )
 
 

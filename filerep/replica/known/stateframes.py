@@ -1,4 +1,4 @@
-"""A state file's bytes: a header, a mark, then frames, each with a check of its own.
+"""A state file's bytes: a header, a flag, then frames, each with a check of its own.
 
 What the frames hold, staterows.py knows; when they are written, statefile.py.
 """
@@ -23,8 +23,8 @@ HEADER = NAME + b"3\n"
 # What became of the run that wrote last: it has ended in order, with so many frames; it is
 # under way, or was killed; it could not write any more.
 ENDED, OPEN, UNWRITTEN = b"E", b"O", b"U"
-_MARK = struct.Struct("<cI16sI")  # sign, frames, the machine's start, checksum
-BEGIN = len(HEADER) + _MARK.size
+_FLAG = struct.Struct("<cI16sI")  # sign, frames, the machine's start, checksum
+BEGIN = len(HEADER) + _FLAG.size
 
 _MAGIC = b"\xf5\x1eFR"
 _FRAME = struct.Struct("<4scIII")  # magic, kind, length, number, checksum
@@ -37,21 +37,21 @@ _MOST_DAMAGE = 64 << 20  # bytes in which the next frame is looked for
 _WINDOW = 1 << 20
 
 
-def mark(sign: bytes, frames: int) -> bytes:
+def flag(sign: bytes, frames: int) -> bytes:
     """What follows the header, and is overwritten in place."""
     start = digest((ownfiles.running_kernel() or "").encode())
-    data = _MARK.pack(sign, frames, start, 0)[:-4]
+    data = _FLAG.pack(sign, frames, start, 0)[:-4]
     return data + _CHECKSUM.pack(crc32(data))
 
 
 def is_true(found: bytes, frames: int) -> bool:
-    """Does the mark ``found`` tell that ``frames`` is all there is?"""
-    if len(found) < _MARK.size or _CHECKSUM.pack(crc32(found[:-4])) != found[-4:]:
+    """Does the flag ``found`` tell that ``frames`` is all there is?"""
+    if len(found) < _FLAG.size or _CHECKSUM.pack(crc32(found[:-4])) != found[-4:]:
         return False
-    sign, count = _MARK.unpack(found)[:2]
+    sign, count = _FLAG.unpack(found)[:2]
     if sign == ENDED:
         return bool(count == frames)
-    return bool(sign == OPEN and found == mark(OPEN, count))
+    return bool(sign == OPEN and found == flag(OPEN, count))
 
 
 def frame(kind: bytes, data: bytes, number: int) -> bytes:

@@ -71,7 +71,7 @@ class Remembered:
 
     def encode(self) -> Iterator[bytes]:
         """A state file that says the same, in pieces; then ``count`` is that of its frames."""
-        yield stateframes.HEADER + stateframes.mark(stateframes.OPEN, 0)
+        yield stateframes.HEADER + stateframes.flag(stateframes.OPEN, 0)
         self.count = 0
         if self.about:
             self.count = 1
@@ -155,8 +155,8 @@ def _read(size: int, source: stateframes.Read) -> Remembered:
     kept.damaged += found.damaged
     kept.rows = {directory: row for directory, row in kept.rows.items() if row}
     reader.drop_unreachable()
-    mark = header[len(stateframes.HEADER) :]
-    if kept.damaged or not stateframes.is_true(mark, kept.count):
+    flag = header[len(stateframes.HEADER) :]
+    if kept.damaged or not stateframes.is_true(flag, kept.count):
         kept.grow_old()
     return kept
 

@@ -19,7 +19,7 @@ FORGOTTEN = (
 )
 
 
-class Memory:
+class StateWriter:
     """The state file; without one, if there is none or it cannot be written, nothing."""
 
     def __init__(

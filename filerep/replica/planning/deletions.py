@@ -48,8 +48,8 @@ class Deletions:
             return
         value = self._table.get_directory(path)
         if value is not None and entries.marks(value) & entries.OURS:
-            for inner, mark in self._table.below(path):
-                if inner.endswith(b"/") and entries.marks(mark) & entries.OURS:
+            for inner, other in self._table.below(path):
+                if inner.endswith(b"/") and entries.marks(other) & entries.OURS:
                     sent.batch.removals.append(inner[:-1])
                     sent.removed.append(inner)
             sent.batch.removals.append(path)

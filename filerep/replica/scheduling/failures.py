@@ -1,8 +1,9 @@
-"""What failed at the far end: tried again in lots, each a batch of its own, more and more rarely.
+"""What failed at the far end: tried again, more and more rarely.
 
 So one path that cannot be written holds up nothing else, and arrives by itself once it can.
-What failed together may be one bad path and many good ones, or a tar that was killed: such a
-lot is mixed, and does not wait when somebody needs to know.
+What failed together is tried again together, as a batch of its own: a retry. That may be one bad
+path and many good ones, or a tar that was killed; such a retry is mixed, and does not wait when
+somebody needs to know.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
 
 # All in seconds.
 _RETRY_WAIT = (0.5, 30.0)
-_LOT_PAUSE = 4.0  # times what the failure took, before the next lot is tried
-MARK_PATIENCE = 3.0
+_RETRY_PAUSE = 4.0  # times what the failure took, before the next retry is tried
+SYNC_POINT_PATIENCE = 3.0
 
 DISK_FULL = "its disk is full"
 # Room is there, but not for this user: with it all goes as with a full disk.
@@ -28,7 +29,7 @@ QUOTA = "its disk quota is used up"
 FULL = frozenset((DISK_FULL, QUOTA))
 
 
-class Lot:
+class Retry:
     """Paths that failed over there, to be tried again together after ``wait`` seconds."""
 
     def __init__(
@@ -39,7 +40,7 @@ class Lot:
         self.words = words  # why
         self.mixed = mixed  # it may be that some of them, or all, are good
 
-    def __lt__(self, other: Lot) -> bool:
+    def __lt__(self, other: Retry) -> bool:
         return id(self) < id(other)
 
 
@@ -56,10 +57,10 @@ class Failures:
         self.why: dict[bytes, str] = {}  # by path
         self._say = say
         self._said: set[str] = set()  # why, as far as the user was told
-        self._lots: list[tuple[float, Lot]] = []
-        self._next = 0.0  # not before this the next lot
-        self._marked = 0.0
-        # How long a mark waits for what failed, once all else is done.
+        self._retries: list[tuple[float, Retry]] = []
+        self._next = 0.0  # not before this the next retry
+        self._last_sync_point = 0.0
+        # How long a sync point waits for what failed, once all else is done.
         self._patient_until: Optional[float] = None
 
     def __len__(self) -> int:
@@ -70,10 +71,10 @@ class Failures:
         paths: list[bytes],
         words: str,
         verb: str,
-        lot: Optional[Lot],
+        retry: Optional[Retry],
         mixed: bool = False,
     ) -> None:
-        """``paths`` failed together, in the far end's ``words``; they were of ``lot``."""
+        """``paths`` failed together, in the far end's ``words``; they were of ``retry``."""
         words = plainly(words)
         if words not in self._said:
             self._said.add(words)
@@ -85,92 +86,99 @@ class Failures:
         self._failing(paths, words)
         for path in paths:
             self.why[path] = words
-        wait = min(lot.wait * 2 if lot else _RETRY_WAIT[0], _RETRY_WAIT[1])
-        self._push(wait, Lot(paths, wait, words, mixed))
+        wait = min(retry.wait * 2 if retry else _RETRY_WAIT[0], _RETRY_WAIT[1])
+        self._push(wait, Retry(paths, wait, words, mixed))
 
-    def _push(self, wait: float, lot: Lot) -> None:
-        heapq.heappush(self._lots, (time.monotonic() + wait, lot))
+    def _push(self, wait: float, retry: Retry) -> None:
+        heapq.heappush(self._retries, (time.monotonic() + wait, retry))
 
     def pause(self, took: float) -> None:
         """What failed took so many seconds, in which nothing else went through."""
-        self._next = time.monotonic() + _LOT_PAUSE * took
+        self._next = time.monotonic() + _RETRY_PAUSE * took
 
     def all_well(self) -> None:
         """What fails from now on is told again."""
         self._said.clear()
 
     def due(self) -> Optional[float]:
-        """When the next lot is to be tried, by the monotonic clock."""
-        return max(self._lots[0][0], self._next) if self._lots else None
+        """When the next retry is to be tried, by the monotonic clock."""
+        return max(self._retries[0][0], self._next) if self._retries else None
 
-    def take(self) -> Lot:
-        """The next lot, whose paths are about to be tried."""
-        lot = heapq.heappop(self._lots)[1]
-        for path in lot.paths:
+    def take(self) -> Retry:
+        """The next retry, whose paths are about to be tried."""
+        retry = heapq.heappop(self._retries)[1]
+        for path in retry.paths:
             self.why.pop(path, None)
-        return lot
+        return retry
 
-    def put_back(self, paths: list[bytes], lot: Lot) -> None:
-        """These of ``lot`` were not tried after all."""
-        self._push(0.0, Lot(paths, lot.wait, lot.words))
+    def put_back(self, paths: list[bytes], retry: Retry) -> None:
+        """These of ``retry`` were not tried after all."""
+        self._push(0.0, Retry(paths, retry.wait, retry.words))
 
-    def tried(self, lot: Lot) -> None:
-        """``lot`` was tried. If it went through, a disk that was full has room again.
+    def tried(self, retry: Retry) -> None:
+        """``retry`` was tried. If it went through, a disk that was full has room again.
 
         Of what was tried one by one since, twice as much is tried next, and at once: room may
         be scarce. Another cause may be one path's own, which would spoil it for the others.
         """
-        if lot.words not in FULL or not self.why.keys().isdisjoint(lot.paths):
+        if retry.words not in FULL or not self.why.keys().isdisjoint(retry.paths):
             return
         paths: list[bytes] = []
-        for entry in sorted(self._lots):
+        for entry in sorted(self._retries):
             other = entry[1]
-            alone = other.words == lot.words and len(other.paths) == 1
-            if alone and len(paths) < 2 * len(lot.paths):
-                self._lots.remove(entry)
+            alone = other.words == retry.words and len(other.paths) == 1
+            if alone and len(paths) < 2 * len(retry.paths):
+                self._retries.remove(entry)
                 paths += other.paths
-        heapq.heapify(self._lots)
+        heapq.heapify(self._retries)
         if paths:
-            self._push(0.0, Lot(paths, _RETRY_WAIT[0], lot.words))
+            self._push(0.0, Retry(paths, _RETRY_WAIT[0], retry.words))
 
-    def mark(self) -> None:
-        """Somebody waits for what was named before now: each lot is tried once more."""
-        self._marked = self._next = time.monotonic()
+    def sync_point(self) -> None:
+        """Somebody waits for what was named before now: each retry is tried once more."""
+        self._last_sync_point = self._next = time.monotonic()
         self._patient_until = None
-        self._make_due(lot for _, lot in self._lots)
+        self._make_due(retry for _, retry in self._retries)
 
-    def _make_due(self, lots: Iterable[Lot]) -> None:
-        hurried = set(map(id, lots))
+    def _make_due(self, retries: Iterable[Retry]) -> None:
+        hurried = set(map(id, retries))
         now = self._next
-        self._lots = [
-            (now if id(lot) in hurried else due, lot) for due, lot in self._lots
+        self._retries = [
+            (now if id(retry) in hurried else due, retry)
+            for due, retry in self._retries
         ]
-        heapq.heapify(self._lots)
+        heapq.heapify(self._retries)
 
-    def before_mark(self) -> bool:
-        """Are there lots to be tried before a mark is answered?
+    def before_sync_point(self) -> bool:
+        """Are there retries to be tried before a sync point is answered?
 
         The cause may be mended, or have passed, and the bad ones among what failed together
         are to be found.
         """
         now = time.monotonic()
         if self._patient_until is None:
-            self._patient_until = now + MARK_PATIENCE
+            self._patient_until = now + SYNC_POINT_PATIENCE
         if now > self._patient_until:
             return False
-        return self.hurry() or bool(self._lots) and self._lots[0][0] <= self._marked
+        return (
+            self.hurry()
+            or bool(self._retries)
+            and self._retries[0][0] <= self._last_sync_point
+        )
 
     def hurry(self) -> bool:
         """Have the bad ones found among what failed together; is there anything to find?"""
-        mixed = [lot for _, lot in self._lots if lot.mixed and not self._full(lot)]
+        mixed = [
+            retry for _, retry in self._retries if retry.mixed and not self._full(retry)
+        ]
         if mixed:
             self._next = time.monotonic()
             self._make_due(mixed)
         return bool(mixed)
 
-    def _full(self, lot: Lot) -> bool:
+    def _full(self, retry: Retry) -> bool:
         """Is a full disk behind it, which will be full for a while?"""
-        return any(self.why.get(path) in FULL for path in lot.paths)
+        return any(self.why.get(path) in FULL for path in retry.paths)
 
 
 def plainly(words: str) -> str:

@@ -7,7 +7,7 @@ if TYPE_CHECKING:
     from typing import Optional
 
     from filerep.farend.batch import Batch
-    from filerep.replica.scheduling.failures import Lot
+    from filerep.replica.scheduling.failures import Retry
 
 
 class NotInThisBatch(Exception):
@@ -17,9 +17,9 @@ class NotInThisBatch(Exception):
 class Sent:
     """A batch, planned or under way: what it changed in the table, to be kept or doubted."""
 
-    def __init__(self, batch: Batch, lot: Optional[Lot] = None) -> None:
+    def __init__(self, batch: Batch, retry: Optional[Retry] = None) -> None:
         self.batch = batch
-        self.lot = lot  # what had failed before and is tried again with it
+        self.retry = retry  # what had failed before and is tried again with it
         self.entries: list[tuple[bytes, bytes]] = []  # put into the table
         self.removed: list[bytes] = []
         # What the table has by another name now, and the far end, too.
@@ -27,8 +27,8 @@ class Sent:
         self.intended: list[bytes] = []  # new to the state file
         self.planned: set[bytes] = set()
         self.emptied: set[bytes] = set()  # directories looked through for it
-        self.void = False  # nothing of it was put in place
-        self.shaken = False  # trouble with an earlier batch may have undone this one
+        self.unapplied = False  # nothing of it was put in place
+        self.tainted = False  # trouble with an earlier batch may have undone this one
         self.claimed: Optional[bytes] = b""  # the directory that was last, to save time
         self.taken = 0  # paths that were looked at for it
         self.echoes: dict[bytes, bytes] = {}  # digests, see echoes.py
@@ -59,7 +59,7 @@ class Flight:
     """The batches under way, oldest first, and the one that is planned to follow them.
 
     The far end answers them in their order. What is planned takes for done what those before
-    it do; when one of them fails, all later ones are shaken: what they found in the table may
+    it do; when one of them fails, all later ones are tainted: what they found in the table may
     not be so.
     """
 
@@ -92,9 +92,9 @@ class Flight:
         """All that was planned after what has landed."""
         return [*self.under_way, self.ahead] if self.ahead else list(self.under_way)
 
-    def shake(self) -> None:
+    def taint(self) -> None:
         for sent in self.later():
-            sent.shaken = True
+            sent.tainted = True
 
     def bytes(self) -> int:
         return sum(sent.batch.bytes for sent in self.under_way)

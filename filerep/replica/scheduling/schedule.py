@@ -63,7 +63,7 @@ class Schedule:
         return [path for queue in queues for path in queue] + self._restless.waiting()
 
     def name(self, path: bytes) -> None:
-        """fr-watch has named ``path``. It comes behind what was named before: a mark (`.`)
+        """fr-watch has named ``path``. It comes behind what was named before: a sync point (`.`)
         must not overtake."""
         if self._restless.holds(path):
             return

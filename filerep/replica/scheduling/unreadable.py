@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 _WAIT = (0.5, 60.0)  # seconds: the first, the longest
 
-# What cannot be done with a directory, as `Unread.add` is told.
+# What cannot be done with a directory, as `Unreadable.add` is told.
 LIST = "list"
 
 
-class Unread:
+class Unreadable:
     """The paths that could not be read when they were last looked at."""
 
     def __init__(

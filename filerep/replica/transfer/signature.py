@@ -1,14 +1,14 @@
 """What is kept of a file that was sent, to find out later which parts of it are still the same.
 
-A signature is a mark of 16 bytes for each block of the file: the six bytes it begins with, and
+A signature is a fingerprint of 16 bytes for each block of the file: the six bytes it begins with, and
 twenty bits of a CRC for each quarter of it. The CRCs tell whether a block, or a quarter of it, is
 the same. What it begins with finds it again where something was put before it: searching for
 bytes is a hundred times as fast as a checksum at every place (rsync's rolling one is no way in
 Python).
 
-A mark can be wrong about a block, by chance or on purpose. So whatever is built by it is shown
-right, by a digest of the whole, before it is put into place; all that a wrong mark costs is
-another sending. A block is such that the marks take 0.1 % of what they stand for. All of it,
+A fingerprint can be wrong about a block, by chance or on purpose. So whatever is built by it is shown
+right, by a digest of the whole, before it is put into place; all that a wrong fingerprint costs is
+another sending. A block is such that the fingerprints take 0.1 % of what they stand for. All of it,
 with that digest, costs about one and a half thousandths of a second for each megabyte.
 """
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 BLOCK = 1 << 14
-MARK_BYTES = 16
+FINGERPRINT_BYTES = 16
 _HEAD = 6  # bytes of a block's beginning
 QUARTERS = 4
 _BITS = 20  # of each CRC
@@ -40,7 +40,7 @@ _STRETCHES = 16
 _NEAR = 2  # blocks: so far ahead is believed at once
 
 
-def mark(block: bytes | memoryview, size: int = BLOCK) -> bytes:
+def fingerprint(block: bytes | memoryview, size: int = BLOCK) -> bytes:
     """Of a block, the last of which may be shorter than ``size``."""
     quarter = size // QUARTERS
     sums = 0
@@ -48,7 +48,7 @@ def mark(block: bytes | memoryview, size: int = BLOCK) -> bytes:
         part = block[number * quarter : (number + 1) * quarter]
         sums |= (crc32(part) & _ONES) << number * _BITS
     head = bytes(block[:_HEAD]).ljust(_HEAD, b"\0")
-    return head + sums.to_bytes(MARK_BYTES - _HEAD, "little")
+    return head + sums.to_bytes(FINGERPRINT_BYTES - _HEAD, "little")
 
 
 def _sums(known: bytes) -> int:
@@ -60,7 +60,7 @@ class Signer:
 
     def __init__(self, block: int = BLOCK) -> None:
         self._block = block
-        self._marks: list[bytes] = []
+        self._fingerprints: list[bytes] = []
         self._rest = b""
 
     def feed(self, data: bytes | memoryview) -> None:
@@ -71,18 +71,20 @@ class Signer:
             view = view[lacks:]
             if len(self._rest) < self._block:
                 return
-            self._marks.append(mark(self._rest, self._block))
+            self._fingerprints.append(fingerprint(self._rest, self._block))
             self._rest = b""
         whole = len(view) - len(view) % self._block
         for at in range(0, whole, self._block):
-            self._marks.append(mark(view[at : at + self._block], self._block))
+            self._fingerprints.append(
+                fingerprint(view[at : at + self._block], self._block)
+            )
         self._rest = bytes(view[whole:])
 
     def signature(self) -> bytes:
         """Of all that was fed."""
         if self._rest:
-            return b"".join([*self._marks, mark(self._rest, self._block)])
-        return b"".join(self._marks)
+            return b"".join([*self._fingerprints, fingerprint(self._rest, self._block)])
+        return b"".join(self._fingerprints)
 
 
 class Range:
@@ -109,11 +111,14 @@ class Comparison:
         """``old``: the old file's signature. ``digest`` is fed, as a hashlib object is."""
         self._block = block
         self._quarter = block // QUARTERS
-        self._old = [old[at : at + MARK_BYTES] for at in range(0, len(old), MARK_BYTES)]
+        self._old = [
+            old[at : at + FINGERPRINT_BYTES]
+            for at in range(0, len(old), FINGERPRINT_BYTES)
+        ]
         self._old_size = old_size
         self._heads: set[bytes] = set()
         self._fronts: set[tuple[bytes, int]] = set()  # and the first quarter's CRC
-        self._numbers: dict[bytes, int] = {}  # by mark
+        self._numbers: dict[bytes, int] = {}  # by fingerprint
         self._far: dict[int, int] = {}  # where in the file an old block is further on
         self._beyond = -1  # one of them: the first behind many that are gone
         self._signer = Signer(block)
@@ -177,7 +182,7 @@ class Comparison:
         view = memoryview(data)[at : at + length]
         if (crc32(view[: self._quarter]) ^ _sums(known)) & _ONES:
             return False
-        return mark(view, self._block) == known
+        return fingerprint(view, self._block) == known
 
     def _length(self, old: int) -> int:
         return min(self._block, self._old_size - old * self._block)
@@ -275,7 +280,7 @@ class Comparison:
             self._to_search -= _TRY_BYTES
             front = crc32(view[place : place + quarter]) & _ONES
             if (head, front) in fronts:
-                old = numbers.get(mark(view[place : place + block], block), -1)
+                old = numbers.get(fingerprint(view[place : place + block], block), -1)
                 if old >= 0:
                     return place, old
         return -1, 0
@@ -296,7 +301,7 @@ class Comparison:
             differs = -1
             if stop - at == self._block or stop == len(data):
                 if old < len(self._old):
-                    now = mark(view[at:stop], self._block)
+                    now = fingerprint(view[at:stop], self._block)
                     differs = _sums(now) ^ _sums(self._old[old])
             for number in range(QUARTERS):
                 start, length = at + number * quarter, min(quarter, stop - at)

@@ -442,7 +442,7 @@ def test_frames_that_nobody_has_written_cost_no_more_than_they_say() -> None:
     """Their checksums are right: somebody else has made them."""
 
     def one(dice: random.Random) -> None:
-        made = [stateframes.HEADER + stateframes.mark(stateframes.OPEN, 0)]
+        made = [stateframes.HEADER + stateframes.flag(stateframes.OPEN, 0)]
         for number in range(dice.randrange(1, 5)):
             kind = dice.choice([b"+", b"-", b"?", b"#", b"=", b"x"])
             made.append(stateframes.frame(kind, content(dice), number))
@@ -479,7 +479,7 @@ def content(dice: random.Random) -> bytes:
 def test_a_path_of_very_many_directories_is_left_out() -> None:
     """Each would have a row, and a path of its own."""
     paths = [b"%d/" % number + b"d/" * 30_000 + b"f" for number in range(100)]
-    data = stateframes.HEADER + stateframes.mark(stateframes.OPEN, 0)
+    data = stateframes.HEADER + stateframes.flag(stateframes.OPEN, 0)
     data += stateframes.frame(b"?", b"\0".join(paths), 0)
     table = Table()
     with at_most(64 << 20):

@@ -161,7 +161,7 @@ def test_what_is_planned_while_a_batch_is_sent_has_the_last_word(case: Case) -> 
 
     class Out(Output):
         def add(self, piece: bytes) -> None:
-            if path.exists():  # as Departures.meanwhile does
+            if path.exists():  # as Dispatch.meanwhile does
                 path.unlink()
                 assert case.plan.look(b"came", ahead, Paths())
 

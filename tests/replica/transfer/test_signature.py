@@ -8,7 +8,12 @@ import tempfile
 
 import pytest
 
-from filerep.replica.transfer.signature import BLOCK, MARK_BYTES, Comparison, Signer
+from filerep.replica.transfer.signature import (
+    BLOCK,
+    FINGERPRINT_BYTES,
+    Comparison,
+    Signer,
+)
 
 RANDOM = random.Random(5)
 NOISE = RANDOM.randbytes(40 * BLOCK + 1234)
@@ -50,9 +55,9 @@ def compare(old: bytes, new: bytes, block: int = BLOCK) -> Comparison:
 
 
 def test_a_signature_is_a_thousandth_of_the_file() -> None:
-    assert len(sign(NOISE)) == MARK_BYTES * 41
+    assert len(sign(NOISE)) == FINGERPRINT_BYTES * 41
     assert sign(b"") == b""
-    assert len(sign(b"x")) == MARK_BYTES
+    assert len(sign(b"x")) == FINGERPRINT_BYTES
 
 
 @pytest.mark.parametrize("step", [1, 7, 4096, BLOCK, BLOCK + 1])
