@@ -60,7 +60,11 @@ class Mender:
             self._retained.leave(sent.batch.released)
             unapplied = set(sent.paths)
             self._undo.doubt(sent, unapplied)
-            self._again(unapplied)
+            if sent.retry is not None:
+                # Else two that kill tar each time, both under way, would do so for ever.
+                self._failures.put_back(sorted(unapplied), sent.retry)
+            else:
+                self._again(unapplied)
         numbered = sent.batch.numbered
         kept: list[bytes] = []
         modes: list[bytes] = []

@@ -12,6 +12,7 @@ from filerep.farend.batch import Batch, Operation
 from filerep.replica.known import entries
 from filerep.replica.known.table import Table
 from filerep.replica.repairs import Mender
+from filerep.replica.scheduling.failures import Failures, Retry
 from filerep.replica.scheduling.inflight import Sent
 from filerep.replica.transfer.retained import Retained
 from filerep.replica.undo import Undo
@@ -24,6 +25,7 @@ class Case:
         self.table = Table()
         self.retained = Retained()
         self.again: list[bytes] = []
+        self.failures = Failures(print)
         self.sent = Sent(Batch(b".filerep-x"))
         self.sent.entries = [(b"d/", entries.directory_entry(0o755, entries.OURS))]
         self.table.put_directory(b"d", self.sent.entries[0][1])
@@ -33,20 +35,20 @@ class Case:
         operation = Operation(verb, [path])
         self.sent.batch.numbered = [(operation, directory), (operation, path)]
         self.sent.trouble = [(word, int(word == "stale"), "")]
+        return self.mender().mend(self.sent)
+
+    def mender(self) -> Mender:
         inventory: Any = type("", (), {"doubt": lambda self: None})()
-        failures: Any = None
-        distrust = lambda path: None
-        mender = Mender(
+        return Mender(
             Undo(self.table),
             self.table,
             inventory,
-            failures,
+            self.failures,
             print,
             self.again.extend,
-            distrust,
+            lambda path: None,
             self.retained,
         )
-        return mender.mend(self.sent)
 
 
 @pytest.fixture
@@ -81,3 +83,15 @@ def test_what_is_not_retained_after_all_is_not_looked_for_again(value: bytes) ->
     assert case.mend("lost", b"all copy", b"d/f", lost) == {b"d/f"}
     assert case.again == [b"d/f"]
     assert not case.retained.find(b"d/f", 0, b"signature")
+
+
+def test_a_retry_that_is_lost_with_another_batch_goes_on_where_it_was() -> None:
+    # It began anew, at once: two files that kill tar, both under way, did so for ever.
+    case = Case()
+    case.sent.retry = Retry([b"f"], 1.0, "its tar was killed", mixed=True)
+    case.sent.batch.deletions.append(b"f")
+    case.sent.unapplied = True
+    assert case.mender().mend(case.sent) == {b"f"}
+    assert not case.again and case.failures.why == {b"f": "its tar was killed"}
+    retry = case.failures.take()
+    assert (retry.paths, retry.wait, retry.mixed) == ([b"f"], 1.0, True)

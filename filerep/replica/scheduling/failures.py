@@ -113,7 +113,8 @@ class Failures:
 
     def put_back(self, paths: list[bytes], retry: Retry) -> None:
         """These of ``retry`` were not tried after all."""
-        self._push(0.0, Retry(paths, retry.wait, retry.words))
+        self.why.update(dict.fromkeys(paths, retry.words))
+        self._push(0.0, Retry(paths, retry.wait, retry.words, retry.mixed))
 
     def tried(self, retry: Retry) -> None:
         """``retry`` was tried. If it went through, a disk that was full has room again.
