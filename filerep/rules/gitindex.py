@@ -12,6 +12,7 @@ Versions 2, 3 and 4; hashes of both widths; the split index (`link`) and the spa
 from __future__ import annotations
 
 import os
+import stat
 from bisect import bisect_left
 from itertools import chain
 
@@ -150,6 +151,20 @@ def load(path: bytes, width: int, before: Index | None = None) -> Index:
         if isinstance(error, Unreadable):
             raise
         raise Unreadable("it is cut short") from None
+
+
+def checksum(path: bytes, width: int, about: os.stat_result) -> bytes:
+    """The hash at the end of the index at ``path``; empty where git was told to write none.
+
+    ``about`` is what stat(2) says of it. Raises OSError.
+    """
+    if not stat.S_ISREG(about.st_mode):
+        return b""
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        return os.pread(fd, width, max(about.st_size - width, 0)).strip(b"\0")
+    finally:
+        os.close(fd)
 
 
 def _read(path: bytes) -> bytes | None:

@@ -194,14 +194,19 @@ class Tracked:
             return gitindex.EMPTY
 
     def _look(self) -> object:
-        """What the file is known by, None where that may stay the same when it changes."""
+        """What the file is known by, None where that may stay the same when it changes.
+
+        Its last bytes are a hash of all the others, so an index just written need not be
+        read again for fear that its times do not show another write.
+        """
         try:
             about = os.stat(self._repo.index)
+            end = gitindex.checksum(self._repo.index, self._width, about)
         except OSError:
             return ()
-        if time.time_ns() - about.st_ctime_ns < RECENT_NS:
+        if not end and time.time_ns() - about.st_ctime_ns < RECENT_NS:
             return None
-        return (about.st_dev, about.st_ino, about.st_size, about.st_ctime_ns)
+        return (about.st_dev, about.st_ino, about.st_size, about.st_ctime_ns, end)
 
     def _surely_whole(self) -> bool:
         """Does the index say at a glance that nothing is left out of the work tree?

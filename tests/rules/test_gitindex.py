@@ -6,11 +6,13 @@ import os
 import random
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fuzz import each_seed, hunts
 
 from filerep.rules import gitindex, gitobjects
+from filerep.rules import tracked as tracked_module
 from filerep.rules.repository import Repository
 from filerep.rules.tracked import Tracked
 
@@ -231,6 +233,33 @@ def test_rule_files_that_are_left_out_of_the_work_tree(tmp_path: Path) -> None:
     changes = tracked.reload()
     assert changes and (changes.paths, changes.places) == ([], [b"d"])
     assert tracked.rule_file(b"d/.gitignore") == b"*.a\n"
+
+
+def test_what_git_has_just_written_is_read_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work = Work(tmp_path)
+    work.add(NAMES)
+    tracked = work.tracked()
+    read: list[bytes] = []
+
+    def load(path: bytes, *more: Any) -> gitindex.Index:
+        read.append(path)
+        return gitindex_load(path, *more)
+
+    gitindex_load = gitindex.load
+    monkeypatch.setattr(gitindex, "load", load)
+    tracked.file(b"x")
+    monkeypatch.setattr(tracked_module, "RECENT_NS", 1 << 62)  # all times are recent
+    assert tracked.reload() is None and len(read) == 1
+    index = tmp_path / ".git/index"
+    data = index.read_bytes()
+    index.write_bytes(data[:-20] + bytes(20))  # as git does with index.skipHash
+    assert tracked.reload() is None and len(read) == 2
+    assert tracked.reload() is None and len(read) == 3
+    index.unlink()
+    os.mkfifo(index)
+    assert tracked.reload()
 
 
 def test_a_write_of_a_large_index_takes_a_moment(tmp_path: Path) -> None:
