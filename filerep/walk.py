@@ -111,7 +111,7 @@ def _body(run: command.Command) -> int:
     if run.args["--invert"]:
         raise command.Stop(command.USAGE, "--invert goes with --stdin; see --help")
     if run.args["--why"] is not None:
-        return _why(run, root, os.fsencode(run.args["--why"]), rules)
+        return _tell_why(run, root, os.fsencode(run.args["--why"]), rules)
 
     def on_other(path: bytes) -> None:
         run.say(f"left out {quote(path)}: not a file, directory or symbolic link")
@@ -146,24 +146,32 @@ def _sift(run: command.Command, root: bytes, rules: Rules) -> int:
     return run.status
 
 
-def _why(run: command.Command, root: bytes, text: bytes, rules: Rules) -> int:
-    """A line as `git check-ignore -v -n` prints it, and for a person the same in words."""
+def _tell_why(run: command.Command, root: bytes, text: bytes, rules: Rules) -> int:
+    command.write_all(1, _why(root, text, rules))
+    if os.isatty(1):  # for a person the same in words
+        run.say(f"{quote(text)} {in_words(_deciding(root, text, rules))}")
+    return run.status
+
+
+def _deciding(root: bytes, text: bytes, rules: Rules) -> Rule | None:
+    """The rule that decides about the path that was typed; raises ``Stop``."""
     inside = os.path.join(os.path.realpath(root), b"")
     path = normalize(text[len(inside) :] if text.startswith(inside) else text)
     if path is None or path in (b".", b"./"):
         raise command.Stop(
             command.USAGE, f"--why takes a path below SRC, not {quote(text)}"
         )
-    rule = explain(root, path, rules)
+    return explain(root, path, rules)
+
+
+def _why(root: bytes, text: bytes, rules: Rules) -> bytes:
+    """A line as `git check-ignore -v -n` prints it."""
+    rule = _deciding(root, text, rules)
     found = b"::"
     if rule and rule is not ignore.TRACKED:
         source = c_quote(rule.source, rules.quotes_bytes)
         found = b"%s:%d:%s" % (source, rule.line, rule.text)
-    line = b"%s\t%s\n" % (found, c_quote(text, rules.quotes_bytes))
-    command.write_all(1, line)
-    if os.isatty(1):
-        run.say(f"{quote(text)} {in_words(rule)}")
-    return run.status
+    return b"%s\t%s\n" % (found, c_quote(text, rules.quotes_bytes))
 
 
 def in_words(rule: Optional[Rule]) -> str:
