@@ -23,7 +23,7 @@ once. A name that comes to be ignored is no longer watched; nothing else is
 done about it.
 
 SIGUSR1 asks for a sync point: the record `.` is printed once every change made
-before the signal has been named.
+before the signal has been named. SIGUSR2 has all that is there named.
 
 Options:
   --gitignore        Leave out what git ignores (the default).
@@ -115,6 +115,7 @@ if TYPE_CHECKING:
 
 SYNC = b"."
 OUT = 1
+_USR2 = bytes([signal.SIGUSR2])
 
 
 def watch(
@@ -128,7 +129,8 @@ def watch(
 ) -> None:
     """Write what ``tracker`` finds to ``out`` until its reader has gone.
 
-    Anything readable from ``wake`` asks for a sync point. With ``mark_gone`` what is gone
+    The number of SIGUSR2, read from ``wake``, asks for all to be named, any other byte for a
+    sync point. With ``mark_gone`` what is gone
     is written with a ``/`` behind it. Raises ``RootGone``,
     ``OutputError``, OSError, and ``LimitReached`` if the tracker cannot go on.
     """
@@ -153,8 +155,10 @@ def watch(
         if ready.get(out, 0) & (select.POLLERR | select.POLLHUP):
             return
         if wake in ready:
-            os.read(wake, 4096)
-            asked = True
+            told = os.read(wake, 4096)
+            asked = asked or bool(told.strip(_USR2))
+            if _USR2 in told:
+                tracker.look_at_everything()
         elif not sources.keys().isdisjoint(ready):
             tracker.read(any(ready.get(fd, 0) & select.POLLPRI for fd in sources))
             for fd in sources.keys() - tracker.descriptors().keys():
@@ -368,11 +372,12 @@ def _directories(count: int) -> str:
 
 
 def _wake_on_signal() -> int:
-    """A descriptor that becomes readable when SIGUSR1 arrives."""
+    """A descriptor from which the number of each SIGUSR1 and SIGUSR2 can be read."""
     wake, waker = os.pipe()
     os.set_blocking(waker, False)
     signal.set_wakeup_fd(waker, warn_on_full_buffer=False)
-    signal.signal(signal.SIGUSR1, lambda *_: None)
+    for number in (signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, lambda *_: None)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGUSR1,))
     return wake
 

@@ -137,6 +137,12 @@ class Snapshots:
             pass
         return self._judge.rests(self._ruled) and b"" not in self._missing
 
+    def look_at_everything(self) -> None:
+        """Name whatever is there."""
+        self._look = None
+        self._seen.clear()
+        self._hasten(self._clock())
+
     def settled(self) -> bool:
         """Can it be told what counts? Not while a rule file is being written."""
         return self._judge.settled()

@@ -252,6 +252,8 @@ class Session:
             if status is None:
                 continue
             self._skipped = self._skipped or status == command.SKIPPED
+            if status == command.SKIPPED and self._errors.only_walk_missed():
+                self._stages.name_all()
             if is_good(status) and name != "fr-pack":
                 continue  # fr-watch too: its reader has gone, or ends for lack of it
             self._errors.drain_stages()

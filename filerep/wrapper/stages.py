@@ -76,6 +76,10 @@ class Stages:
     def ask_sync_point(self) -> None:
         self._processes.signal("fr-watch", signal.SIGUSR1)
 
+    def name_all(self) -> None:
+        """Have fr-watch name all that there is."""
+        self._processes.signal("fr-watch", signal.SIGUSR2)
+
     def hear_watch(self, far: str) -> None:
         """fr-watch has told that it watches, or has ended before it did."""
         self.watching = os.read(self.watch_ready, 1) == b"\n"

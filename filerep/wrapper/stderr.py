@@ -33,6 +33,8 @@ class Errors:
         self._line = b""  # of a stage, not yet whole
         self.words = b""  # the last of the far end's, until it is ready
         self.ready = False
+        self._unwatched: set[str] = set()  # what fr-watch could not read, and why
+        self._walk_missed = False  # could fr-walk not read something else?
 
     def fds(self) -> list[int]:
         """What to poll for reading before ``hear``."""
@@ -61,6 +63,15 @@ class Errors:
         while self._readable(self._stages):
             self._hear_stages()
 
+    def only_walk_missed(self) -> bool:
+        """Could fr-walk not read what fr-watch could? So for a moment only; told once.
+
+        Nobody else would ever name that.
+        """
+        self.drain_stages()
+        missed, self._walk_missed = self._walk_missed, False
+        return missed
+
     def _hear_stages(self) -> None:
         chunk = os.read(self._stages, 65536)
         if not chunk:
@@ -72,6 +83,12 @@ class Errors:
             self._display.line(text)
             program, _, said = text.partition(": ")
             self._events.tell("message", program=program, text=said)
+            # One says "open" where the other says "read".
+            what = said.partition("'")[2]
+            if program == "fr-watch":
+                self._unwatched.add(what)
+            elif program == "fr-walk" and what not in self._unwatched:
+                self._walk_missed = True
 
     def _readable(self, fd: int) -> bool:
         poll = select.poll()  # select(2) knows no descriptor above 1023

@@ -397,6 +397,18 @@ def test_the_audit_names_only_what_has_changed(source: Path) -> None:
 # Directories that make difficulties.
 
 
+@pytest.mark.parametrize("options", [(), ("--poll", "60")], ids=["inotify", "poll"])
+def test_by_sigusr2_all_that_is_there_is_named(
+    source: Path, options: tuple[str, ...]
+) -> None:
+    (source / "d").mkdir()
+    (source / "d/f").write_text("1")
+    with watching(source, *options) as it:
+        assert it.sync() == []
+        it.program.signal(signal.SIGUSR2)
+        it.until(b"d/f")
+
+
 def test_an_unreadable_directory_is_named_once_and_taken_in_later(source: Path) -> None:
     before = []
     if os.geteuid() == 0:

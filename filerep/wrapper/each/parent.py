@@ -212,6 +212,8 @@ class FarEnds:
         ready = self._signals.poll(fds, self._sources.due(), outlets)
         self._errors.hear(ready)
         self._sources.hear(ready)
+        if self._sources.skipped and self._errors.only_walk_missed():
+            self._sources.name_all()
         for far in self._living():
             far.hear(ready, self._processes)
             if far.status is not None:

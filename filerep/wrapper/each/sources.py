@@ -91,6 +91,10 @@ class Sources:
     def ask_sync_point(self, feed: Feed) -> None:
         self._asking.append(feed)
 
+    def name_all(self) -> None:
+        """Have fr-watch name all that there is."""
+        self._processes.signal("fr-watch", signal.SIGUSR2)
+
     # -- what they say ----------------------------------------------------------------
 
     def start(self) -> None:
