@@ -8,6 +8,7 @@ with an extra field as long as the last block has room for.
 from __future__ import annotations
 
 import struct
+import time
 import zlib
 
 TYPE_CHECKING = False
@@ -32,10 +33,12 @@ class GzipStream:
         self._zip: Optional[zlib._Compress] = None
         self._stores = False
         self._sum = self._length = 0
+        self.seconds = 0.0  # that were spent on it
 
     def add(self, data: bytes | memoryview) -> None:
         if not data:
             return
+        began = time.perf_counter()
         stores = self._stores
         if len(data) >= _LEAST:
             stores = not self._shrinks(data)
@@ -47,6 +50,7 @@ class GzipStream:
         self._parts.append(self._zip.compress(data))
         self._sum = zlib.crc32(data, self._sum)
         self._length += len(data)
+        self.seconds += time.perf_counter() - began
 
     def _shrinks(self, data: bytes | memoryview) -> bool:
         middle = max(0, len(data) // 2 - _SAMPLE // 2)

@@ -59,6 +59,7 @@ class Output(OutBuffer):
         self._slot: Optional[int] = None  # of the pool, which is filled now
         self._lent: list[int] = []
         self._gzip: Optional[GzipStream] = None  # of the present batch
+        self.packing = 0.0  # seconds that compressing the last one took
         # What was said behind the last archive: its number, and the form of the next.
         self.last = b"0 20"
         os.set_blocking(fd, False)
@@ -82,9 +83,11 @@ class Output(OutBuffer):
 
     def end_archive(self) -> int:
         """What was compressed goes out now, behind the number of its blocks; its bytes."""
+        self.packing = 0.0
         if self._gzip is None:
             return 0
         super().flush()
+        self.packing = self._gzip.seconds
         data, self._gzip = self._gzip.end(), None
         self.write(b"%d\n" % (len(data) // 512))
         self.write(data)

@@ -87,7 +87,7 @@ class Sender:
         self._out.last = b"%d %d" % (batch.number, self._next_form(much))
         self._out.add(b"batch %s\n" % self._out.last)
         sent.lent = self._out.end()
-        sent.archive, sent.packed = length, packed
+        sent.archive, sent.packed, sent.packing = length, packed, self._out.packing
         if tally:
             sent.tallied = tally.sent()
         if unfit:

@@ -36,6 +36,7 @@ class Sent:
         self.started = 0.0  # monotonic seconds
         self.archive = 0  # bytes of it, as they are unpacked
         self.packed = False  # did they go compressed?
+        self.packing = 0.0  # seconds that took
         self.wire = 0  # bytes that it then was
         self.tallied = (0, 0)  # files and bytes, see tally.py
         self.trouble: list[tuple[str, int, str]] = (

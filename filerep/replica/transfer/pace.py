@@ -51,8 +51,8 @@ _SLOW_OPENING, _SLOW_WAY = 0.06, 0.03
 # zlib's levels, by the rate up to which each makes a batch arrive sooner. They take 6 to 33 ms
 # a megabyte here, and leave a third to a quarter of program text.
 _LEVELS = ((4e6, 6), (7e6, 3), (_SLOW_RATE, 1))
-# Compressed, so many bytes a second may be all that the compressing allows.
-_COMPRESSORS = 12e6
+# From such a part of the time on, compressing may be all that holds a batch up.
+_MOST_PACKING = 0.75
 _PROBE_EVERY = 24  # batches, one the other way
 
 # What was written may be in the buffers of a slow connection still, for which pipe, ssh and
@@ -73,6 +73,7 @@ class Pace:
         self._plain: Optional[float] = None
         self._packed: Optional[float] = None
         self._wire: Optional[float] = None  # what went of the compressed ones
+        self._packing = False  # was the last one held up by its being compressed?
         self._batches = 0
         # Bytes in a row that were taken as fast as the rate says: a link may have buffers, or
         # be let go for a moment by who limits it.
@@ -97,8 +98,8 @@ class Pace:
             return sure and self._plain < _SLOW_RATE
         if self.way < _SLOW_WAY:
             return False
-        if self._packed is not None:
-            return self._packed < _COMPRESSORS
+        if self._wire is not None and self._batches >= _SURE:
+            return self._wire < _SLOW_RATE and not self._packing
         return self._seems_slow
 
     def enough(self, flight: Flight) -> bool:
@@ -148,17 +149,20 @@ class Pace:
         self._batches += 1
         # The way there and back counts only where nothing was under way before.
         began = max(sent.started, self._answered_at)
-        took = now - began - sent.archive / _ALLOWED
-        if began == sent.started and self.way < now - began:
-            took -= self.way
+        all_of_it = now - began
+        if began == sent.started and self.way < all_of_it:
+            all_of_it -= self.way
+        took = all_of_it - sent.archive / _ALLOWED
         rate = sent.archive / max(took, 0.0005)
         good = self.rate is None or rate > self.rate / 4
         self.proven = self.proven + sent.archive if good else 0
         if sent.archive >= _MOST_BYTES // 2 and took < 2 * _GOOD_TIME:
             self.proven = _ALL  # no buffer holds so much
         if sent.packed:
+            self._packing = sent.packing > _MOST_PACKING * all_of_it
             self._packed = max(rate, (self._packed or 0.0) * _FADES)
-            wire = rate * sent.wire / sent.archive
+            # Nothing is allowed for here: of what shrinks to a tenth it would be all.
+            wire = sent.wire / max(all_of_it, 0.0005)
             self._wire = max(wire, (self._wire or 0.0) * _FADES)
         else:
             self._plain = max(rate, (self._plain or 0.0) * _FADES)

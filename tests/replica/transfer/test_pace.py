@@ -30,7 +30,8 @@ class Link:
         sent.started = self.now
         on_the_wire = sent.wire = size // self.shrinks if sent.packed else size
         self.now += self.way + on_the_wire / self.rate + size / self.work
-        self.now += size / self.packs if sent.packed else 0
+        sent.packing = size / self.packs if sent.packed else 0.0
+        self.now += sent.packing
         self.pace.answered(sent, self.now)
         return self.now - sent.started
 
@@ -137,3 +138,25 @@ def test_over_a_slow_link_more_small_batches_are_under_way() -> None:
     flight.under_way[0].batch.bytes = pace.limit
     del flight.under_way[3:]
     assert pace.enough(flight)
+
+
+@pytest.mark.parametrize("shrinks", [3, 8])
+def test_what_shrinks_to_little_makes_no_link_fast(shrinks: int) -> None:
+    # 16 MB a second of text went over 2.5, and was taken for all that compressing allows: so
+    # some megabytes went as they are, to find out.
+    pace = Pace(0.1)
+    link = Link(pace, 2.5e6, 0.08)
+    link.shrinks, link.packs = shrinks, 60e6
+    plain = 0
+    for _ in range(100):
+        plain += not pace.level
+        link.send(pace.limit)
+    assert not plain
+
+
+def test_where_compressing_takes_the_time_it_ends() -> None:
+    pace = Pace(0.1)
+    link = Link(pace, 200e6, 0.05)
+    link.packs = 20e6
+    link.copy(60)
+    assert not pace.level
