@@ -95,6 +95,7 @@ class Bootstrap:
                 continue
             if word != "here":
                 hint = mistakes.refused(rest, self._job.parent)
+                rest = rest.replace(f"-{self.nonce}", "")  # the same reason each time
                 raise Lost(f"the far end refused: {one_line(rest)}{hint}")
             self._answer(rest)
         if f"set -- '{self.nonce}'".encode() in self._said:

@@ -369,6 +369,23 @@ def test_with_no_delete_nothing_of_the_far_ends_is_dropped_for_a_directory(
     assert kept.is_symlink() if what == "link" else kept.read_text() == "made there"
 
 
+def test_a_disk_that_turns_read_only_keeps_modes_all_the_same(
+    base: Path, place: Path, source: Path
+) -> None:
+    far = local_shell("dash", "gnu", base)
+    with farends.mounted(place / "small", "size=1m") as small:
+        far = FarEnd(far.name, far.command, str(small), small)
+        with running(*start(far, source)) as program:
+            program.says("in sync")
+            remount = ["mount", str(small), "-o"]
+            subprocess.run([*remount, "remount,ro"], check=True)
+            (source / "f").write_text("2")
+            program.says("': Read-only file system; trying again")
+            subprocess.run([*remount, "remount,rw"], check=True)
+            program.wait_for(lambda: (small / "src/f").read_text() == "2")
+            assert b"permission bits" not in program.errors
+
+
 def tars_of(program: Running) -> list[int]:
     return [pid for pid in program.family() if name_of(pid) == "tar"]
 

@@ -85,6 +85,14 @@ def test_an_error_ends_it_in_the_far_ends_words(tmp_path: Path) -> None:
         Far(tmp_path).say(b"error mkdir: cannot create '/dest': Permission denied")
 
 
+def test_the_same_error_is_the_same_reason_each_time(tmp_path: Path) -> None:
+    """So it is told once, however often it is tried again."""
+    far = Far(tmp_path)
+    said = b"error mkdir: './.filerep-1a-%s': Read-only file system" % far.nonce
+    with pytest.raises(Lost, match=r"'./.filerep-1a': Read-only"):
+        far.say(said)
+
+
 def test_a_far_end_without_tar_is_refused(tmp_path: Path) -> None:
     with pytest.raises(Lost, match="there is no tar"):
         Far(tmp_path).say(HERE.replace(b"gnu", b"none"))

@@ -267,8 +267,8 @@ while :; do
     echo "ok $n"
   else
     astray=$((n + 2))
-    # Modes may be refused, as by FAT; whatever else this was for, the next one is without them.
-    if [ $same = -p ] && ! chmod 700 "$S" 2>"$null"; then
+    # Modes may be refused, as by FAT, and not all else; the next one is without them then.
+    if [ $same = -p ] && { true >"$S/.Abé"; } 2>"$null" && ! chmod 700 "$S" 2>"$null"; then
       same=--no-same-permissions
       tell "modes $n"
     fi
