@@ -19,7 +19,7 @@ def test_once_there_is_room_again_all_that_had_none_is_tried_together(
     failures.mark()  # each is due
     sizes = []
     while failures:
-        lot = failures.take()
-        sizes.append(len(lot.paths))
-        failures.tried(lot)
+        retry = failures.take()
+        sizes.append(len(retry.paths))
+        failures.tried(retry)
     assert max(sizes) > 1, sizes
