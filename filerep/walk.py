@@ -87,8 +87,9 @@ import os
 from filerep import command
 from filerep.pathstream import encode, normalize, quote
 from filerep.rules import ignore
+from filerep.rules.explaining import TRACKED, explain, quotes_bytes
 from filerep.rules.userrules import EDITORS_SHOWN
-from filerep.rules.walking import directories, explain
+from filerep.rules.walking import directories
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -168,17 +169,17 @@ def _why(root: bytes, text: bytes, rules: Rules) -> bytes:
     """A line as `git check-ignore -v -n` prints it."""
     rule = _deciding(root, text, rules)
     found = b"::"
-    if rule and rule is not ignore.TRACKED:
-        source = c_quote(rule.source, rules.quotes_bytes)
+    if rule and rule is not TRACKED:
+        source = c_quote(rule.source, quotes_bytes(rules))
         found = b"%s:%d:%s" % (source, rule.line, rule.text)
-    return b"%s\t%s\n" % (found, c_quote(text, rules.quotes_bytes))
+    return b"%s\t%s\n" % (found, c_quote(text, quotes_bytes(rules)))
 
 
 def in_words(rule: Optional[Rule]) -> str:
     """What ``rule`` decides, for a person; None if there is none."""
     if rule is None:
         return "is printed: no rule names it"
-    if rule is ignore.TRACKED:
+    if rule is TRACKED:
         return "is printed: git tracks it"
     said = "is printed" if rule.keep else "is left out"
     if not rule.line:

@@ -18,7 +18,7 @@ A chain of ``Rules``, one for each directory on the way down, each made by its p
 
 Whoever follows a tree while it changes must know what the answers stand on. The
 `.gitignore` files and the `.git` of the directories in SRC are seen there
-(``rule_file``); all else is told by each link's ``inputs``.
+(``rule_file``); all else inputs.py tells.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ import os
 from filerep.command import NO_INPUT, Stop
 from filerep.pathstream import quote
 from filerep.rules import gitversion, repository
-from filerep.rules.patterns import HIDDEN, Rule, RuleFile, decide, enter, join, leaving
+from filerep.rules.patterns import HIDDEN, RuleFile, decide, enter, join, leaving
 from filerep.rules.untrustedfile import OPEN_DIRECTORY, read
 from filerep.rules.userrules import BadFile, Own, gather
-from filerep.rules.worktree import NO_INPUTS, Inputs, WorkTree
+from filerep.rules.worktree import WorkTree
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
 
     from filerep.rules.patterns import Level, Needles
     from filerep.rules.repository import Repository
-    from filerep.rules.tracked import Changes
     from filerep.rules.userrules import OwnHere
     from filerep.rules.worktree import OnNote
 
@@ -149,20 +148,20 @@ class Rules:
     """The rules of one directory: one link of a chain, made by ``enter`` of its parent."""
 
     # What few links have is set on those only.
-    _own: OwnHere | None = None  # what the user's own patterns say here
-    _ignored = False  # an ignored directory, entered for an include or a tracked file
-    _begins = False  # a work tree has its top here, or would have if `.git` were one
+    own: OwnHere | None = None  # what the user's own patterns say here
+    ignored = False  # an ignored directory, entered for an include or a tracked file
+    begins = False  # a work tree has its top here, or would have if `.git` were one
     # Directories that are ignored, and have been found to hold tracked files.
     _led: frozenset[bytes] = frozenset()
 
     def __init__(self, origin: Origin, parent: Rules | None, name: bytes) -> None:
-        self._origin = origin
-        self._parent = parent
+        self.origin = origin
+        self.parent = parent
         self._name = name
         # What is left of each rule file here, the nearest first.
-        self._chain: tuple[Level, ...] = ()
+        self.chain: tuple[Level, ...] = ()
         # The work tree that this directory is in.
-        self._tree: WorkTree | None = parent._tree if parent else None
+        self.tree: WorkTree | None = parent.tree if parent else None
 
     # -- which entries count
 
@@ -184,21 +183,21 @@ class Rules:
 
         This is quickly answered, and the answer is yes for most of a tree.
         """
-        if self._own is not None or self._ignored or not self._parent or self._fold:
+        if self.own is not None or self.ignored or not self.parent or self._fold:
             return False
-        return not self._origin.needles(self._chain).are_in(joined)
+        return not self.origin.needles(self.chain).are_in(joined)
 
     def pick(self, names: list[bytes], joined: bytes, is_dir: bool) -> list[bytes]:
         """Those of ``names`` that count; ``joined`` is what ``join`` makes of them."""
         if not names:
             return names
-        if self._parent is None:
+        if self.parent is None:
             names = [name for name in names if not name.startswith(STAGING)]
-        if self._own is None and not self._ignored:
-            found = decide(self._chain, names, joined, is_dir)
+        if self.own is None and not self.ignored:
+            found = decide(self.chain, names, joined, is_dir)
             if joined.find(b"\0.git\0") >= 0:
                 found[REPOSITORY] = False
-            fold = self._tree is not None and self._tree.fold
+            fold = self.tree is not None and self.tree.fold
             if fold:
                 found = {name: found.get(name, True) for name in names}
             if not found:
@@ -207,9 +206,9 @@ class Rules:
                 if fold or not kept:
                     found[name] = self._git_counts(name, kept, is_dir)
             return [name for name in names if found.get(name, True)]
-        own = self._own
-        judged = own.judge(names, joined, is_dir, self._ignored, self) if own else {}
-        ignored = decide(self._chain, names, joined, is_dir)
+        own = self.own
+        judged = own.judge(names, joined, is_dir, self.ignored, self) if own else {}
+        ignored = decide(self.chain, names, joined, is_dir)
         return [
             name
             for name in names
@@ -220,8 +219,8 @@ class Rules:
 
     def _git_counts(self, name: bytes, kept: bool, is_dir: bool) -> bool:
         if name == REPOSITORY:
-            return not self._origin.gitignore
-        if kept and not self._ignored:
+            return not self.origin.gitignore
+        if kept and not self.ignored:
             return not self._fold or is_dir or not self._is_another(name)
         found = self.tracks(name, is_dir)
         if is_dir:
@@ -232,7 +231,7 @@ class Rules:
 
     def tracks(self, name: bytes, is_dir: bool) -> bool:
         """Does git track the entry, or anything in it?"""
-        tracked = self._tree.tracked if self._tree else None
+        tracked = self.tree.tracked if self.tree else None
         if tracked is None:
             return False
         path = self.within(name)
@@ -243,11 +242,11 @@ class Rules:
 
         git, told not to regard case, takes both for one, and lists only the tracked name.
         """
-        tracked = self._tree.tracked if self._tree else None
+        tracked = self.tree.tracked if self.tree else None
         spelled = tracked.spelling(self.within(name)) if tracked else None
         if spelled is None:
             return False
-        place = os.path.join(self._origin.root, self.path())
+        place = os.path.join(self.origin.root, self.path())
         own = _look(os.path.join(place, name))
         other = _look(os.path.join(place, os.path.basename(spelled)))
         return own is not None and (other is None or not os.path.samestat(own, other))
@@ -262,62 +261,62 @@ class Rules:
         It is open as ``dir_fd``; None where there is no such directory here. ``joined``
         are its entries where the caller has them: that saves two system calls.
         """
-        origin = self._origin
+        origin = self.origin
         link = Rules(origin, self, name)
-        if self._own:
-            link._own = self._own.enter(name, self._ignored)
+        if self.own:
+            link.own = self.own.enter(name, self.ignored)
         if not origin.ruled:
             return link
-        link._ignored = origin.gitignore and self._leaves_out(name)
-        if joined is not None and joined.find(b"\0.git") < 0 and not _keeps(link._tree):
+        link.ignored = origin.gitignore and self._leaves_out(name)
+        if joined is not None and joined.find(b"\0.git") < 0 and not _keeps(link.tree):
             # Neither rules nor a repository of its own, as most directories.
-            link._chain = () if link._ignored else enter(self._chain, name)
+            link.chain = () if link.ignored else enter(self.chain, name)
             return link
         repo = None
         if dir_fd is not None and (joined is None or b"\0.git\0" in joined):
-            link._begins = joined is not None or bool(_look(REPOSITORY, dir_fd))
+            link.begins = joined is not None or bool(_look(REPOSITORY, dir_fd))
             repo = self._inner(link, name, dir_fd)
         if repo:
             link._begin(origin.work_tree(repo))
-        elif not link._ignored:
-            link._chain = enter(self._chain, name)
-        if joined is None or b"\0.gitignore\0" in joined or _keeps(link._tree):
-            if origin.gitignore and not link._ignored:
+        elif not link.ignored:
+            link.chain = enter(self.chain, name)
+        if joined is None or b"\0.gitignore\0" in joined or _keeps(link.tree):
+            if origin.gitignore and not link.ignored:
                 link._add_rule_file(dir_fd, joined)
         return link
 
     def _leaves_out(self, name: bytes) -> bool:
         """Do git's rules leave out the directory, of which it was said that it counts?"""
-        if self._own is None and not self._ignored:
+        if self.own is None and not self.ignored:
             return name in self._led
-        kept = decide(self._chain, [name], join([name]), True).get(name, True)
-        return self._ignored or not kept or name == REPOSITORY
+        kept = decide(self.chain, [name], join([name]), True).get(name, True)
+        return self.ignored or not kept or name == REPOSITORY
 
     def _inner(self, link: Rules, name: bytes, dir_fd: int) -> Repository | None:
         """The repository that begins in ``name`` and is not passed over."""
-        top = os.path.join(self._origin.root, link.path())
+        top = os.path.join(self.origin.root, link.path())
         repo = repository.at(dir_fd, top)
-        tracked = self._tree.tracked if self._tree else None
+        tracked = self.tree.tracked if self.tree else None
         if repo and tracked:
             path = self.within(name)
             if tracked.submodule(path):
                 return repo  # one entry, which may be tracked where it is ignored
             if tracked.embeds(path):
                 return None
-        return None if link._ignored else repo
+        return None if link.ignored else repo
 
     def _begin(self, tree: WorkTree) -> None:
         """This is in another work tree than its parent: forget the parent's rules."""
-        self._tree = tree
-        self._ignored = False
-        self._chain = self._origin.weakest(tree)
-        if tree.repo and self._origin.gitignore:
+        self.tree = tree
+        self.ignored = False
+        self.chain = self.origin.weakest(tree)
+        if tree.repo and self.origin.gitignore:
             shown = os.path.join(self.path(b""), tree.repo.shown_exclude_file)
-            self._add(self._origin.read(tree.repo.exclude_file, shown, self._fold))
+            self._add(self.origin.read(tree.repo.exclude_file, shown, self._fold))
 
     @property
     def _fold(self) -> bool:
-        return self._tree is not None and self._tree.fold
+        return self.tree is not None and self.tree.fold
 
     def _add_rule_file(
         self, dir_fd: int | None, joined: bytes | None, above: bytes | None = None
@@ -327,7 +326,7 @@ class Rules:
         ``above`` is the way from the top of the work tree, with a last slash, where it is
         a directory above SRC.
         """
-        origin = self._origin
+        origin = self.origin
         file = None
         if dir_fd is not None and (joined is None or b"\0.gitignore\0" in joined):
             if above is None:
@@ -337,7 +336,7 @@ class Rules:
                 shown = above + RULE_FILE
                 said = os.path.join(origin.root[: -len(origin.prefix)], shown)
             file = origin.read(RULE_FILE, shown, self._fold, dir_fd, said)
-        tracked = self._tree.tracked if self._tree else None
+        tracked = self.tree.tracked if self.tree else None
         if file is None and tracked and tracked.keeps_rule_files():
             if above is None:
                 within = self.within(RULE_FILE)
@@ -358,7 +357,7 @@ class Rules:
             fd = os.open(place, OPEN_DIRECTORY)
         except OSError as error:
             if above is not None:  # or whoever goes on to read SRC will say so
-                self._origin.on_error("open", place, error)
+                self.origin.on_error("open", place, error)
         try:
             self._add_rule_file(fd, None, above)
         finally:
@@ -369,132 +368,26 @@ class Rules:
         """Put a rule file before all others."""
         level = file.top() if file else None
         if level:
-            self._chain = (level, *self._chain)
+            self.chain = (level, *self.chain)
 
     def path(self, last: bytes | None = None) -> bytes:
         """This directory's path, below which ``last`` may be added."""
         names = [] if last is None else [last]
         link: Rules | None = self
-        while link and link._parent:
+        while link and link.parent:
             names.append(link._name)
-            link = link._parent
+            link = link.parent
         return b"/".join(reversed(names))
 
     def within(self, last: bytes) -> bytes:
         """``last`` in this directory, by its path from the top of the work tree."""
         names = [last]
         link = self
-        while link._parent and link._parent._tree is link._tree:
+        while link.parent and link.parent.tree is link.tree:
             names.append(link._name)
-            link = link._parent
+            link = link.parent
         path = b"/".join(reversed(names))
-        return path if link._parent else self._origin.prefix + path
-
-    # -- for who follows the tree while it changes
-
-    def inputs(self) -> Inputs:
-        """What this link's answers, and those of links below, depend on outside of SRC.
-
-        ``NO_INPUTS`` for most links: only SRC itself has some, and a directory with a
-        `.git` in it. The paths are absolute and need not be there. When one of ``rules`` changes, this link is to be
-        made anew (by ``load``, or by ``enter`` of its parent), and those below it if it
-        is not ``alike``. When ``index`` changes, ``reload_tracked`` says what is to be
-        done. Beside these, what happens to a ``rule_file`` in SRC changes the link of its
-        directory.
-        """
-        tree = self._tree
-        if self._parent is None:
-            own = tree.inputs(self._origin.root) if tree else NO_INPUTS
-            rules = (*self._origin.above, *own.rules, *self._origin.own.files)
-            return Inputs(rules, own.index, tuple(self._origin.absent))
-        if not self._begins:
-            return NO_INPUTS
-        place = os.path.join(self._origin.root, self.path())
-        if tree and tree is not self._parent._tree:
-            return tree.inputs(place)
-        return Inputs(tuple(repository.deciders(place)))
-
-    def reload_tracked(self) -> Changes | None:
-        """To be called when ``inputs().index`` has changed: None if no answer has.
-
-        Else the links give the new answers already, and what is returned says where they
-        may differ, by paths from SRC. ``paths`` are tracked now and were not, or the
-        other way round; whether they count is to be asked, from the top down, since a
-        directory on the way may come to count by what is tracked in it, or no longer.
-        ``places`` are directories whose rule file git takes from the index and is
-        another, or where a repository inside begins or ends: their links are to be made
-        anew, with all below. b"" among them asks for ``load``.
-        """
-        tracked = self._tree.tracked if self._tree else None
-        changes = tracked.reload() if tracked else None
-        if changes is None:
-            return None
-        base, start = self.path(b""), self.within(b"")
-        paths = [base + p[len(start) :] for p in changes.paths if p.startswith(start)]
-        places = [
-            (base + place[len(start) :]) if place.startswith(start) else self.path()
-            for place in changes.places
-            if place.startswith(start) or start.startswith(place and place + b"/")
-        ]
-        changes.paths, changes.places = paths, sorted(set(places))
-        return changes if paths or places else None
-
-    def alike(self, other: Rules) -> bool:
-        """Do both say the same of a directory, and of all below by inheritance?
-
-        But for what is tracked, of which ``reload_tracked`` tells.
-        """
-        return self._said() == other._said()
-
-    def _said(self) -> object:
-        repo = self._tree.repo if self._tree else None
-        return (
-            [level.said() for level in self._chain],
-            self._own.said() if self._own else None,
-            self._ignored,
-            repo and (repo.git_dir, repo.common),
-        )
-
-    # -- which rule decides
-
-    @property
-    def quotes_bytes(self) -> bool:
-        """Does git, asked here, print bytes beyond ASCII as numbers?"""
-        return self._tree is None or self._tree.settings.quote_path
-
-    def why(self, name: bytes, is_dir: bool) -> Rule | None:
-        """The rule that decides about the entry, ``TRACKED``, or None when none does."""
-        own = self._own
-        rule = own.why(name, is_dir, self._ignored, self) if own else None
-        if rule or own and own.inside:
-            return rule
-        tracked = self._tree.tracked if self._tree else None
-        if self.tracks(name, is_dir):
-            # Here git regards case, whatever its settings say.
-            if is_dir or not tracked or not tracked.spelling(self.within(name)):
-                return TRACKED
-        return self._why_git(name, is_dir)
-
-    def why_enter(self, name: bytes) -> Rule | None:
-        """The rule that decides about what is in the directory, as far as it is up to it.
-
-        A tracked file in it does not change that.
-        """
-        own = self._own
-        rule = own.why(name, True, self._ignored, self) if own else None
-        return rule if rule or own and own.inside else self._why_git(name, True)
-
-    def _why_git(self, name: bytes, is_dir: bool) -> Rule | None:
-        if name == REPOSITORY and self._origin.gitignore:
-            return Rule(b"git", 0, REPOSITORY)
-        for level in self._chain:
-            if rule := level.find(name, is_dir):
-                return rule
-        return None
-
-
-#: Stands for the rule that what git tracks counts, whatever the others say.
-TRACKED = Rule(b"git ls-files", 0, b"!")
+        return path if link.parent else self.origin.prefix + path
 
 
 def _keeps(tree: WorkTree | None) -> bool:
@@ -538,7 +431,7 @@ def load(
     origin.ruled = gitignore or origin.own.editors is not None
     if origin.ruled:
         _begin_source(link, origin)
-    link._own = origin.own.here()
+    link.own = origin.own.here()
     return link
 
 
@@ -586,7 +479,7 @@ def _begin_source(link: Rules, origin: Origin) -> None:
     link._begin(tree)
     if not _go_down(link, origin, repo.top if repo else root):
         origin.on_note(f"{quote(root)} is ignored by rules above it; they do not apply")
-        link._chain = origin.weakest(tree)
+        link.chain = origin.weakest(tree)
     if not origin.gitignore:
         return
     link._add_rule_file_of(root, None)
@@ -598,8 +491,8 @@ def _go_down(link: Rules, origin: Origin, top: bytes) -> bool:
     for step in origin.prefix.split(b"/")[:-1]:
         if origin.gitignore:
             link._add_rule_file_of(os.path.join(top, above), above)
-        if not decide(link._chain, [step], join([step]), True).get(step, True):
+        if not decide(link.chain, [step], join([step]), True).get(step, True):
             return False
-        link._chain = enter(link._chain, step)
+        link.chain = enter(link.chain, step)
         above += step + b"/"
     return True

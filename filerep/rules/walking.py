@@ -6,7 +6,6 @@ import errno
 import os
 from itertools import islice
 
-from filerep.rules.ignore import TRACKED
 from filerep.rules.patterns import join
 
 TYPE_CHECKING = False
@@ -14,7 +13,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from filerep.rules.ignore import OnError, Rules
-    from filerep.rules.patterns import Rule
 
     OnOther = Callable[[bytes], None]
 
@@ -236,43 +234,3 @@ class Descent:
         except OSError as error:
             self._on_error("read", place.prefix[:-1] or b".", error)
         place.dirs.reverse()
-
-
-def explain(root: bytes, path: bytes, rules: Rules) -> Rule | None:
-    """The rule that decides about ``path``, which need not be there; None if none does.
-
-    As `git check-ignore` has it, a path that ends in ``/`` asks for what is in the
-    directory and has no name.
-    """
-    names = path.split(b"/")
-    held: Rule | None = None
-    fd = os.open(root, OPEN_DIR & ~os.O_NOFOLLOW)
-    try:
-        for at, name in enumerate(names, 1):
-            last = at == len(names)
-            if last and not name:
-                return rules.why(name, False) or held
-            if fd >= 0:
-                above, fd = fd, -1
-                try:
-                    fd = os.open(name, OPEN_DIR, dir_fd=above)
-                except OSError:
-                    pass  # not a directory, or not there: by its spelling
-                finally:
-                    os.close(above)
-            if last:
-                return rules.why(name, fd >= 0) or held
-            rule = rules.why_enter(name)
-            if not names[-1] and at == len(names) - 1:
-                whole = rules.why(name, True)
-                rule = whole if whole is TRACKED else rule
-            if rule is TRACKED or not rules.counts(name, True):
-                return rule or held
-            # An include holds for all below; so does what leaves a directory out that
-            # is entered for the sake of an include or a tracked file.
-            held = rule if rule and not rule.keep else held
-            rules = rules.enter(name, fd if fd >= 0 else None)
-    finally:
-        if fd >= 0:
-            os.close(fd)
-    return held

@@ -11,6 +11,7 @@ import os
 import stat
 
 from filerep.rules.ignore import REPOSITORY, RULE_FILE
+from filerep.rules.inputs import inputs_of, reload_tracked
 from filerep.watching.pending import SETTLE_SECONDS
 from filerep.watching.rootcheck import Descent
 
@@ -52,12 +53,12 @@ class Judge:
         """The root's rules, made anew or brought up to date if one of their inputs changed."""
         if self._rules and self._stamps == _stamps(self._stamps):
             return self._rules
-        inputs = self._rules.inputs() if self._rules else None
+        inputs = inputs_of(self._rules) if self._rules else None
         index = inputs.index if inputs else None
         others = {file: stamp for file, stamp in self._stamps.items() if file != index}
         changes = None
         if self._rules and others == _stamps(others):
-            changes = self._rules.reload_tracked()
+            changes = reload_tracked(self._rules)
         if (
             not self._rules
             or others != _stamps(others)
@@ -72,7 +73,7 @@ class Judge:
         return self._rules
 
     def _files(self, rules: Rules) -> Iterator[bytes]:
-        inputs = rules.inputs()
+        inputs = inputs_of(rules)
         yield os.path.join(self._root.path, RULE_FILE)
         yield os.path.join(self._root.path, REPOSITORY)
         yield from inputs.rules

@@ -23,6 +23,7 @@ import os
 import time
 
 from filerep.rules.ignore import rule_file
+from filerep.rules.inputs import alike, inputs_of, reload_tracked
 from filerep.rules.worktree import NO_INPUTS
 from filerep.watching import inotifyevents
 from filerep.watching.pending import SETTLE_SECONDS, Holds
@@ -163,7 +164,7 @@ class Following:
 
     def _inputs_of(self, path: bytes) -> Inputs:
         node = self._tree.top.find(path)
-        return node.rules.inputs() if node else NO_INPUTS
+        return inputs_of(node.rules) if node else NO_INPUTS
 
     # What follows from it.
 
@@ -193,7 +194,7 @@ class Following:
     def _reload(self, path: bytes, tracked: list[bytes], anew: set[bytes]) -> None:
         """git has written an index, which it does for many reasons."""
         node = self._tree.top.find(path)
-        changes = node.rules.reload_tracked() if node else None
+        changes = reload_tracked(node.rules) if node else None
         if changes:
             self.generation += 1
             tracked += changes.paths
@@ -269,7 +270,7 @@ class Following:
             node.rules = rules
             return True
         known = self._inputs.get(node.path, NO_INPUTS)
-        same = rules.alike(node.rules) and _same(rules.inputs(), known)
+        same = alike(rules, node.rules) and _same(inputs_of(rules), known)
         if same and not must:
             return False
         self.generation += 1

@@ -22,7 +22,7 @@ from randomrepositories import Random
 from trees import plant
 
 from filerep import command, pack, walk, watch
-from filerep.rules import ignore, walking
+from filerep.rules import explaining, ignore, walking
 from filerep.rules.sieve import Sieve
 from filerep.walk import in_words
 
@@ -315,7 +315,7 @@ def test_why_in_words(path: str, said: str, place: Path) -> None:
     plant(place, {".gitignore": b"*.o\n!b.o\n"})
     root = os.fsencode(place)
     loaded = ignore.load(root, exclude=[b"x"], editor_files=False, on_error=fail)
-    rule = walking.explain(root, path.encode(), loaded)
+    rule = explaining.explain(root, path.encode(), loaded)
     assert in_words(rule) == said
 
 

@@ -15,6 +15,7 @@ from ignoretrees import Tree, World, as_ordinary_user, fail, write
 
 from filerep import walk
 from filerep.rules import ignore, untrustedfile, walking, wildmatch
+from filerep.rules.inputs import inputs_of
 
 
 @pytest.fixture
@@ -435,8 +436,8 @@ def test_the_files_outside_that_went_in_are_told(world: World) -> None:
     expected.add(world.home + b"/.config/git/ignore")
     expected.add(world.home + b"/.gitconfig")
     expected.add(world.top + b"/.git/config")
-    assert expected < set(rules.inputs().rules)
-    assert rules.inputs().index == world.top + b"/.git/index"
+    assert expected < set(inputs_of(rules).rules)
+    assert inputs_of(rules).index == world.top + b"/.git/index"
 
 
 # -- other repositories inside

@@ -14,6 +14,7 @@ from ignoretrees import World, fail, write
 from test_ignore import Said, found, git
 
 from filerep.rules import ignore
+from filerep.rules.inputs import inputs_of, reload_tracked
 
 
 @pytest.fixture
@@ -310,8 +311,8 @@ def test_whatever_stands_in_a_git_directory_the_walk_goes_on(world: World) -> No
             on_note=said.notes.append,
             environ=world.environ,
         )
-        assert all(b"\0" not in path for path in rules.inputs().rules)
-        rules.reload_tracked()
+        assert all(b"\0" not in path for path in inputs_of(rules).rules)
+        reload_tracked(rules)
         assert not any("\n" in note for note in said.notes)
 
     each_seed(150, one)

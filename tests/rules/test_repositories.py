@@ -16,6 +16,7 @@ from test_ignore import Said, found, git, ignoretrees_paths
 
 from filerep import walk
 from filerep.rules import ignore, walking, worktree
+from filerep.rules.inputs import alike, inputs_of, reload_tracked
 
 
 @pytest.fixture
@@ -243,24 +244,24 @@ def test_all_that_an_answer_depends_on_is_told(world: World) -> None:
         home + b"/.config/git/config",
         top + b"/d/.git",
     }
-    told = rules.inputs()
+    told = inputs_of(rules)
     assert expected - {top + b"/d/.git"} <= set(told.rules)
     assert told.index == top + b"/.git/index"
     assert top + b"/d/.git" in told.absent
     rules = ignore.load(world.top, on_error=fail, environ=world.environ)
     fd = os.open(top + b"/lib", os.O_RDONLY)
-    inner = rules.enter(b"lib", fd).inputs()
+    inner = inputs_of(rules.enter(b"lib", fd))
     os.close(fd)
     assert inner.index == top + b"/lib/.git/index"
     assert {top + b"/lib/.git/config", home + b"/mine"} <= set(inner.rules)
-    assert rules.enter(b"d").inputs() is worktree.NO_INPUTS
+    assert inputs_of(rules.enter(b"d")) is worktree.NO_INPUTS
 
 
 def test_a_git_directory_that_is_none_yet_is_told(world: World) -> None:
     world.fill(b"", {b"lib/.git/x": b""})
     rules = ignore.load(world.top, on_error=fail, environ=world.environ)
     fd = os.open(world.top + b"/lib", os.O_RDONLY)
-    told = rules.enter(b"lib", fd).inputs()
+    told = inputs_of(rules.enter(b"lib", fd))
     os.close(fd)
     assert world.top + b"/lib/.git/HEAD" in told.rules and told.index is None
 
@@ -272,13 +273,13 @@ def test_another_index_is_told_by_paths_from_the_source(world: World) -> None:
     rules = ignore.load(world.top + b"/d", on_error=fail, environ=world.environ)
     assert not rules.counts(b"a.o", False)
     git(world, "add", "-f", "d/a.o", "c.o")
-    changes = rules.reload_tracked()
+    changes = reload_tracked(rules)
     assert changes and (changes.paths, changes.places) == ([b"a.o"], [])
     assert rules.counts(b"a.o", False) and not rules.counts(b"b.o", False)
     git(world, "status")
-    assert rules.reload_tracked() is None
+    assert reload_tracked(rules) is None
     git(world, "rm", "-q", "--cached", "d/a.o")
-    changes = rules.reload_tracked()
+    changes = reload_tracked(rules)
     assert changes and changes.paths == [b"a.o"]
     assert not rules.counts(b"a.o", False)
 
@@ -293,7 +294,7 @@ def test_an_ignored_directory_counts_as_long_as_something_in_it_is_tracked(
     inner = rules.enter(b"build")
     assert inner.counts(b"a", False) and not inner.counts(b"b", False)
     git(world, "rm", "-q", "--cached", "build/a")
-    assert rules.reload_tracked()
+    assert reload_tracked(rules)
     assert not rules.counts(b"build", True) and not inner.counts(b"a", False)
 
 
@@ -305,10 +306,10 @@ def test_a_repository_in_what_comes_to_be_tracked_is_told(world: World) -> None:
     fd = os.open(world.top + b"/lib", os.O_RDONLY)
     rules.enter(b"lib", fd)
     git(world, "rm", "-q", "--cached", "lib/a")
-    changes = rules.reload_tracked()
+    changes = reload_tracked(rules)
     assert changes and changes.places == []
     git(world, "rm", "-q", "--cached", "lib/b")
-    changes = rules.reload_tracked()
+    changes = reload_tracked(rules)
     assert changes and changes.places == [b"lib"]
     os.close(fd)
 
@@ -319,8 +320,8 @@ def test_rules_that_say_the_same_are_alike(world: World) -> None:
 
     world.fill(b"", {b".gitignore": b"*.o\n", b"d/x": b""})
     before = load()
-    assert load().alike(before) and load().enter(b"d").alike(before.enter(b"d"))
+    assert alike(load(), before) and alike(load().enter(b"d"), before.enter(b"d"))
     world.fill(b"", {b".gitignore": b"# a comment\n*.o\n"})
-    assert load().alike(before)
+    assert alike(load(), before)
     world.fill(b"", {b".gitignore": b"*.a\n"})
-    assert not load().alike(before)
+    assert not alike(load(), before)

@@ -10,6 +10,8 @@ from ignoretrees import World, fail, write
 from test_ignore import git
 
 from filerep.rules import dockerignore, ignore, userrules, walking
+from filerep.rules.explaining import why
+from filerep.rules.inputs import inputs_of
 
 
 @pytest.fixture
@@ -55,11 +57,11 @@ def test_which_line_of_which_file_decides(world: World) -> None:
         on_error=fail,
         environ=world.environ,
     )
-    rule = rules.why(b"a.o", False)
+    rule = why(rules, b"a.o", False)
     assert rule and (rule.source, rule.line) == (world.home + b"/rules", 3)
-    rule = rules.why(b"a.a", False)
+    rule = why(rules, b"a.a", False)
     assert rule and (rule.source, rule.line) == (b"--exclude", 1)
-    assert world.home + b"/rules" in rules.inputs().rules
+    assert world.home + b"/rules" in inputs_of(rules).rules
 
 
 def test_a_file_that_is_of_no_use_is_said(world: World, tmp_path: Path) -> None:
@@ -145,7 +147,7 @@ def test_a_dockerignore_by_its_own_rules(world: World) -> None:
     rules = ignore.load(
         world.top, exclude_from=[file], on_error=fail, environ=world.environ
     )
-    rule = rules.why(b"x.o", False)
+    rule = why(rules, b"x.o", False)
     assert rule and (rule.line, rule.text) == (3, b"*.o")
 
 
@@ -186,5 +188,5 @@ def test_any_rule_is_stronger_than_those_for_editors(world: World) -> None:
     rules = ignore.load(
         world.top, editor_files=False, on_error=fail, environ=world.environ
     )
-    rule = rules.why(b".#b", False)
+    rule = why(rules, b".#b", False)
     assert rule and rule.source.endswith(b"editors.gitignore") and rule.text == b".#*"

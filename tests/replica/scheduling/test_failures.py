@@ -16,7 +16,7 @@ def test_once_there_is_room_again_all_that_had_none_is_tried_together(
     failures = Failures(lambda text: None)
     for number in range(9):
         failures.add([b"%d" % number], words, "write", None)
-    failures.mark()  # each is due
+    failures.sync_point()  # each is due
     sizes = []
     while failures:
         retry = failures.take()

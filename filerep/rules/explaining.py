@@ -1,0 +1,94 @@
+"""Which rule decides about a path: fr-walk --why, as `git check-ignore` tells it."""
+
+from __future__ import annotations
+
+import os
+
+from filerep.rules.ignore import REPOSITORY
+from filerep.rules.patterns import Rule
+from filerep.rules.walking import OPEN_DIR
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from filerep.rules.ignore import Rules
+
+#: Stands for the rule that what git tracks counts, whatever the others say.
+TRACKED = Rule(b"git ls-files", 0, b"!")
+
+
+def explain(root: bytes, path: bytes, rules: Rules) -> Rule | None:
+    """The rule that decides about ``path``, which need not be there; None if none does.
+
+    As `git check-ignore` has it, a path that ends in ``/`` asks for what is in the
+    directory and has no name.
+    """
+    names = path.split(b"/")
+    held: Rule | None = None
+    fd = os.open(root, OPEN_DIR & ~os.O_NOFOLLOW)
+    try:
+        for at, name in enumerate(names, 1):
+            last = at == len(names)
+            if last and not name:
+                return why(rules, name, False) or held
+            if fd >= 0:
+                above, fd = fd, -1
+                try:
+                    fd = os.open(name, OPEN_DIR, dir_fd=above)
+                except OSError:
+                    pass  # not a directory, or not there: by its spelling
+                finally:
+                    os.close(above)
+            if last:
+                return why(rules, name, fd >= 0) or held
+            rule = why_enter(rules, name)
+            if not names[-1] and at == len(names) - 1:
+                whole = why(rules, name, True)
+                rule = whole if whole is TRACKED else rule
+            if rule is TRACKED or not rules.counts(name, True):
+                return rule or held
+            # An include holds for all below; so does what leaves a directory out that
+            # is entered for the sake of an include or a tracked file.
+            held = rule if rule and not rule.keep else held
+            rules = rules.enter(name, fd if fd >= 0 else None)
+    finally:
+        if fd >= 0:
+            os.close(fd)
+    return held
+
+
+def quotes_bytes(rules: Rules) -> bool:
+    """Does git, asked here, print bytes beyond ASCII as numbers?"""
+    return rules.tree is None or rules.tree.settings.quote_path
+
+
+def why(rules: Rules, name: bytes, is_dir: bool) -> Rule | None:
+    """The rule that decides about the entry, ``TRACKED``, or None when none does."""
+    own = rules.own
+    rule = own.why(name, is_dir, rules.ignored, rules) if own else None
+    if rule or own and own.inside:
+        return rule
+    tracked = rules.tree.tracked if rules.tree else None
+    if rules.tracks(name, is_dir):
+        # Here git regards case, whatever its settings say.
+        if is_dir or not tracked or not tracked.spelling(rules.within(name)):
+            return TRACKED
+    return _why_git(rules, name, is_dir)
+
+
+def why_enter(rules: Rules, name: bytes) -> Rule | None:
+    """The rule that decides about what is in the directory, as far as it is up to it.
+
+    A tracked file in it does not change that.
+    """
+    own = rules.own
+    rule = own.why(name, True, rules.ignored, rules) if own else None
+    return rule if rule or own and own.inside else _why_git(rules, name, True)
+
+
+def _why_git(rules: Rules, name: bytes, is_dir: bool) -> Rule | None:
+    if name == REPOSITORY and rules.origin.gitignore:
+        return Rule(b"git", 0, REPOSITORY)
+    for level in rules.chain:
+        if rule := level.find(name, is_dir):
+            return rule
+    return None
