@@ -7,7 +7,10 @@ import re
 from programs import ROOT
 
 from filerep.farend import answers
+from filerep.farend.batch import Batch
 from filerep.farend.shell import script_text
+from filerep.replica.scheduling.inflight import Flight, Sent
+from filerep.replica.transfer.pace import Pace
 
 FAREND = ROOT / "filerep/farend"
 REUSE = script_text("reuse").decode()
@@ -71,3 +74,12 @@ def test_no_script_has_a_function_of_anothers_name() -> None:
             other = found.setdefault(name, file.stem)
             assert other == file.stem or {other, file.stem} == one_of, (name, other)
     assert {"put", "build", "unpack"} <= set(found)
+
+
+def test_the_receiver_knows_how_many_batches_may_be_under_way() -> None:
+    behind = re.findall(r"astray=\$\(\(n \+ (\d+)\)\)", SCRIPTS)
+    flight = Flight()
+    pace = Pace(1.0)  # which seems slow
+    while not pace.enough(flight):
+        flight.add(Sent(Batch(b"stage")))
+    assert behind and {int(one) + 1 for one in behind} == {len(flight)}

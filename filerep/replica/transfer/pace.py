@@ -40,7 +40,9 @@ _FADES = (
     0.9  # an old measurement, with each new one: other work on the machine only slows
 )
 _SURE = 2  # measurements
-_MOST_SMALL = 8  # batches under way, if they are less than half of one as it may be
+# Batches under way, if all together are less than half of one as it may be. `astray` in receiver.sh
+# is about them.
+_MOST_SMALL = 8
 _ALL = 1 << 62
 
 # Below this rate, in bytes a second and what is allowed left out, it pays to look for what the
