@@ -14,6 +14,7 @@ import os
 import random
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -459,7 +460,10 @@ class Chaos(Pipeline):
         words: list[Word] = ["file-replicator", "--wait", *self.options]
         words += [self.source, self.far.parent, *self.far.command]
         env = environment(XDG_STATE_HOME=str(self.place / "state"), **self.tiny)
-        done = run(words, env=env, timeout=timeout)
+        try:
+            done = run(words, env=env, timeout=timeout)
+        except subprocess.TimeoutExpired:
+            done = subprocess.CompletedProcess(words, -1, b"", b"no end")
         said = bytes(self.replicator.errors).decode(errors="backslashreplace")
         told = [
             line for line in said.splitlines() if "cannot" in line or "lost" in line
