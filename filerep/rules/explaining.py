@@ -86,7 +86,7 @@ def why_enter(rules: Rules, name: bytes) -> Rule | None:
 
 
 def _why_git(rules: Rules, name: bytes, is_dir: bool) -> Rule | None:
-    if name == REPOSITORY and rules.origin.gitignore:
+    if rules.is_repository(name) and rules.origin.gitignore:
         return Rule(b"git", 0, REPOSITORY)
     for level in rules.chain:
         if rule := level.find(name, is_dir):

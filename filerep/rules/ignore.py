@@ -54,7 +54,7 @@ STAGING = b".filerep-"
 
 def rule_file(name: bytes) -> bool:
     """Does a change of an entry of this name change the rules of its directory?"""
-    return name in (RULE_FILE, REPOSITORY)
+    return name.lower() in (RULE_FILE, REPOSITORY)  # with core.ignoreCase
 
 
 class Origin:
@@ -218,7 +218,7 @@ class Rules:
         ]
 
     def _git_counts(self, name: bytes, kept: bool, is_dir: bool) -> bool:
-        if name == REPOSITORY:
+        if self.is_repository(name):
             return not self.origin.gitignore
         if kept and not self.ignored:
             return not self._fold or is_dir or not self._is_another(name)
@@ -249,7 +249,16 @@ class Rules:
         place = os.path.join(self.origin.root, self.path())
         own = _look(os.path.join(place, name))
         other = _look(os.path.join(place, os.path.basename(spelled)))
-        return own is not None and (other is None or not os.path.samestat(own, other))
+        if own is None or other is None or os.path.samestat(own, other):
+            return own is not None and other is None
+        try:  # FUSE may show a number for each spelling of one file
+            return os.path.basename(spelled) in os.listdir(place)
+        except OSError:
+            return True
+
+    def is_repository(self, name: bytes) -> bool:
+        """Is it `.git`, as the settings have it?"""
+        return name == REPOSITORY or self._fold and name.lower() == REPOSITORY
 
     # -- the way down
 
@@ -268,6 +277,8 @@ class Rules:
         if not origin.ruled:
             return link
         link.ignored = origin.gitignore and self._leaves_out(name)
+        if joined is not None and link._fold:
+            joined = joined.lower()  # where `.gitignore` opens `.GITIGNORE`
         if joined is not None and joined.find(b"\0.git") < 0 and not _keeps(link.tree):
             # Neither rules nor a repository of its own, as most directories.
             link.chain = () if link.ignored else enter(self.chain, name)
@@ -290,7 +301,7 @@ class Rules:
         if self.own is None and not self.ignored:
             return name in self._led
         kept = decide(self.chain, [name], join([name]), True).get(name, True)
-        return self.ignored or not kept or name == REPOSITORY
+        return self.ignored or not kept or self.is_repository(name)
 
     def _inner(self, link: Rules, name: bytes, dir_fd: int) -> Repository | None:
         """The repository that begins in ``name`` and is not passed over."""

@@ -24,8 +24,9 @@ class Entries:
         return joined if joined.count(b"\0") < SLICE else None
 
     def have(self, name: bytes) -> bool:
+        """Is ``name`` among them, in whatever case?"""
         joined = b"\0%s\0" % name
-        return any(joined in part for parts in self._slices for part in parts)
+        return any(joined in part.lower() for parts in self._slices for part in parts)
 
     def names(self) -> set[bytes]:
         """All names, whatever they are."""

@@ -195,6 +195,9 @@ def test_a_name_that_changes_in_case_only_here_goes_there(
         (source / "Pkg").mkdir(parents=True)
         (source / "Utils.py").write_text("1")
         (source / "Pkg/x").write_text("2")
+        git = ["git", "-C", source, "-c", "core.ignoreCase=true"]
+        for step in (["init"], ["add", "-N", "."]):  # it is Utils.py that is tracked
+            subprocess.run([*git, *step], check=True, capture_output=True)
         (place / "there").mkdir()
         words = [*options, str(source), str(place / "there"), "bash"]
         with running("file-replicator", *words) as program:

@@ -231,6 +231,8 @@ def test_without_regard_to_case(world: World) -> None:
         b"mX",
         b"bk1",
         b"BK1",
+        b".GIT/config",
+        b"dir2/.giT",
     ]
     world.fill(b"", {**{name: b"" for name in names}, b".gitignore": rules})
     assert found(world) == world.git()
