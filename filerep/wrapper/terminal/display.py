@@ -16,11 +16,11 @@ import time
 
 from filerep.command import write_all
 from filerep.pathstream import quote
+from filerep.wrapper.terminal.bursts import QUIET, TimedBurst
 from filerep.wrapper.terminal.fartext import FarText, marked
 from filerep.wrapper.terminal.firstcopy import FirstCopy
 from filerep.wrapper.terminal.formatting import beginning, duration
 from filerep.wrapper.terminal.reportlines import (
-    Burst,
     far_line,
     first_line,
     ignored_line,
@@ -38,10 +38,6 @@ if TYPE_CHECKING:
 
     from filerep.wrapper.terminal.progressbar import Bar
 
-_QUIET = 0.33  # seconds without a change after which a burst is over
-_LONGEST_BURST = 60.0
-_REDRAW = 0.1
-_A_LINE = 1.0  # so often, where lines cannot be drawn over
 _CONNECTING = 1.0
 _SHORTEST_COMMAND, _LONGEST_COMMAND = 12, 60  # columns
 _BUG = "internal error"
@@ -73,9 +69,7 @@ class Display:
         self._clock = clock
         self._far = FarText(self._screen.encoding, self._screen.coloured)
         self._far_last = 0.0
-        self._burst = Burst()
-        self._burst_began = self._burst_last = 0.0
-        self._drawn = -1.0  # when the burst was shown last
+        self._burst = TimedBurst(self._screen)
         self._bar: Optional[Bar] = None
         self._first = FirstCopy()
         self._failing = False  # is the destination known to be out of step?
@@ -208,9 +202,9 @@ class Display:
         if self._connecting is not None:
             times.append(self._connecting + _CONNECTING)
         if self._burst:
-            times.append(self._burst_due())
+            times.append(self._burst.due())
         if self._far.partial and not self._bar:
-            times.append(self._far_last + _QUIET)
+            times.append(self._far_last + QUIET)
         return max(0.0, min(times) - self._clock()) if times else None
 
     def tick(self) -> None:
@@ -220,12 +214,12 @@ class Display:
             self._connecting = None
             if not self._screen.asked():
                 self._say(self._unanswered())
-        if self._burst and now >= self._burst_due():
-            if now >= self._burst_over():
+        if self._burst and now >= self._burst.due():
+            if now >= self._burst.over():
                 self._end_burst()
             else:
                 self._show_burst()
-        if self._far.partial and not self._bar and now >= self._far_last + _QUIET:
+        if self._far.partial and not self._bar and now >= self._far_last + QUIET:
             self._far_lines(self._far.end())
 
     def _unanswered(self) -> str:
@@ -233,17 +227,6 @@ class Display:
         room = self._screen.room - len(said.format("")) if self._screen.room else 1000
         shown = min(max(room, _SHORTEST_COMMAND), _LONGEST_COMMAND)
         return said.format(beginning(self._connection, shown))
-
-    def _burst_due(self) -> float:
-        """When the burst has to be shown, as it is or for the last time."""
-        if self._screen.draws and self._drawn < self._burst_last:
-            return min(self._burst_over(), self._drawn + _REDRAW)
-        return self._burst_over()
-
-    def _burst_over(self) -> float:
-        if not self._screen.draws:
-            return self._drawn + _A_LINE
-        return min(self._burst_last + _QUIET, self._burst_began + _LONGEST_BURST)
 
     # -- reports ----------------------------------------------------------------------
 
@@ -285,11 +268,8 @@ class Display:
         if self._quiet:
             return
         now = self._clock()
-        if not self._burst:
-            self._burst_began = now - what["ms"] / 1000
-        self._burst_last = now
-        self._burst.add(what, (now - self._burst_began) * 1000)
-        if self._burst_due() <= now:
+        self._burst.add(what, now)
+        if self._burst.due() <= now:
             self._show_burst()
 
     def _hook(self, what: dict[str, Any]) -> None:
@@ -313,7 +293,7 @@ class Display:
             self._screen.say(text)
 
     def _show_burst(self) -> None:
-        self._drawn = self._clock()
+        self._burst.drawn = self._clock()
         if self._screen.draws:
             self._draw_bottom()
         else:
@@ -323,8 +303,7 @@ class Display:
         """Let what has come so far stay as a line."""
         if not self._burst:
             return
-        burst, self._burst = self._burst, Burst()
-        text = burst.line(self._screen.room, self._verbose)
+        text = self._burst.end(self._screen.room, self._verbose)
         self._draw_bottom()
         if text:
             self._screen.say(text)
