@@ -19,6 +19,13 @@ OWN = pytest.StashKey[str]()
 # Set by .ci/run, where every tool is installed and every test has to run.
 NO_SKIP = bool(os.environ.get("FILEREP_NO_SKIP"))
 
+# Where two processes share the files, a long one that comes last keeps one of them waiting.
+LONG_FIRST = (
+    *("test_wire", "test_converges", "test_packaging", "test_atomic", "test_restart"),
+    *("test_reconnect", "test_bench", "test_farends", "test_display", "test_recipes"),
+    *("test_run", "test_far_trouble", "test_ending", "test_watch", "test_waiting"),
+)
+
 
 def pytest_configure(config: pytest.Config) -> None:
     # git asks nobody and reads nobody's settings; messages come in one language; what the
@@ -27,6 +34,9 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ["GIT_CONFIG_GLOBAL"] = os.devnull
     os.environ.pop("LC_ALL", None)
     os.environ["LC_MESSAGES"] = "C"
+    # pytest-xdist would begin with the files of the most tests, which are the short ones.
+    if hasattr(config.option, "loadscopereorder"):
+        config.option.loadscopereorder = False
     own = config.stash[OWN] = tempfile.mkdtemp(prefix="fr-xdg-")
     for what in ("CACHE", "CONFIG", "DATA", "STATE"):
         os.environ[f"XDG_{what}_HOME"] = f"{own}/{what.lower()}"
@@ -44,6 +54,8 @@ def pytest_collection_modifyitems(
         hunts = [item for item in items if item.name.startswith("test_hunt")]
         config.hook.pytest_deselected(items=hunts)
         items[:] = [item for item in items if item not in hunts]
+    places = {name: place for place, name in enumerate(LONG_FIRST)}
+    items.sort(key=lambda item: places.get(item.path.stem, len(places)))
 
 
 @pytest.hookimpl(wrapper=True)

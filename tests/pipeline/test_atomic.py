@@ -80,7 +80,7 @@ ALL = [
 @pytest.mark.parametrize("name", ["bash+gnu", "busybox+busybox", "dash+bsdtar"])
 @pytest.mark.parametrize(
     "save, sizes, saves",
-    [(by_renaming, ALL, 120), (in_place, SMALL, 400)],
+    [(by_renaming, ALL, 40), (in_place, SMALL, 200)],
     ids=["renamed over, up to 20 MB", "in place, a page"],
 )
 def test_a_reader_sees_only_whole_versions(

@@ -172,7 +172,7 @@ SHELLS = [
 @pytest.mark.parametrize("seed", range(len(SHELLS)))
 def test_random_edits_arrive(pipelines: Callable[..., Pipeline], seed: int) -> None:
     shell, tar = SHELLS[seed]
-    try_seed(lambda: pipelines(shell, tar, tiny=seed % 2 == 1), seed, 25)
+    try_seed(lambda: pipelines(shell, tar, tiny=seed % 2 == 1), seed, 15)
 
 
 @pytest.mark.timeout(HUNT + 300)
