@@ -238,31 +238,11 @@ def parse(
     }
     if arrange:
         words = arrange(words, takes_value)
-    rest = iter(words)
-    typed: set[str] = set()
-    places = False
-    for word in rest:
-        if word == "--":
-            # docopt would take it for a word itself, and what follows for options.
-            behind = [f"./{one}" if one.startswith("-") else one for one in rest]
-            words = words[: len(words) - len(behind) - 1] + behind
-            break
-        if not word.startswith("-") or word == "-":
-            places = True
-            if arrange:
-                break
-            continue
-        name = word.partition("=")[0] if word.startswith("--") else word[:2]
-        if name not in takes_value and name != "-h":
-            hint = close_to(name, takes_value)
-            raise Stop(USAGE, f"unknown option {quote(name)}; {hint}")
-        if name in ("-h", "--help"):
-            return {"--help": True, "short": name == "-h"}
-        if name in ("-V", "--version"):
-            return {"--version": True}
-        if takes_value.get(name) and word == name:
-            next(rest, None)
-        typed |= {name, *(f"-{letter}" for letter in word[1:] if name != word)}
+    words, typed, places = _look_over(words, takes_value, arrange is not None)
+    if typed in ({"-h"}, {"--help"}):
+        return {"--help": True, "short": typed == {"-h"}}
+    if typed in ({"-V"}, {"--version"}):
+        return {"--version": True}
     try:
         args = docopt.docopt(
             _of_use(sections.usage_body, options, typed, places),
@@ -278,6 +258,40 @@ def parse(
         raise Stop(USAGE, f"{said}; see --help") from None
     names = dict.fromkeys(filter(str.isupper, sections.usage_body.split()))
     return {**names, **{one.name: one.value for one in options}, **args}
+
+
+def _look_over(
+    words: list[str], takes_value: dict[str, bool], options_first: bool
+) -> tuple[list[str], set[str], bool]:
+    """``words`` as docopt takes them, the options among them, and whether there are others.
+
+    One that asks for the help or the version is all, whatever stands behind it. Raises ``Stop``
+    for one that is no option.
+    """
+    rest = iter(words)
+    typed: set[str] = set()
+    places = False
+    for word in rest:
+        if word == "--":
+            # docopt would take it for a word itself, and what follows for options.
+            behind = [f"./{one}" if one.startswith("-") else one for one in rest]
+            words = words[: len(words) - len(behind) - 1] + behind
+            break
+        if not word.startswith("-") or word == "-":
+            places = True
+            if options_first:
+                break
+            continue
+        name = word.partition("=")[0] if word.startswith("--") else word[:2]
+        if name not in takes_value and name != "-h":
+            hint = close_to(name, takes_value)
+            raise Stop(USAGE, f"unknown option {quote(name)}; {hint}")
+        if name in ("-h", "--help", "-V", "--version"):
+            return words, {name}, places
+        if takes_value.get(name) and word == name:
+            next(rest, None)
+        typed |= {name, *(f"-{letter}" for letter in word[1:] if name != word)}
+    return words, typed, places
 
 
 def parse_plain(usage: str, words: list[str]) -> Mapping[str, Any] | None:
