@@ -1,8 +1,8 @@
 """One batch for the receiver: which members its archive has, and where in the stage they go.
 
-The script that puts them into place is in commit.py. What is decided here: each directory of the destination that
-gets something has a numbered directory in the stage, which holds its new files under their own
-names; a directory the destination lacks is staged whole and moved as one.
+The script that puts them into place is in commit.py. Each directory of the destination that gets
+something has a numbered directory in the stage, which holds its new files under their own names.
+A directory that the destination lacks is staged whole and moved as one.
 """
 
 from __future__ import annotations

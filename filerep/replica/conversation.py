@@ -1,8 +1,8 @@
 """fr-pack's side of the conversation in farend/PROTOCOL.md: the loop that joins its parts.
 
-What waits to be looked at is in the schedule, what is on its way in the flight; the filler
-takes from the one and makes batches for the other, the dispatch sends them, the hearing tells
-what came of them, and when nothing is left the settling takes its next step.
+A path waits in the schedule. The filler takes it from there into a batch, the dispatch sends the
+batch, and until it is answered it belongs to the flight. The hearing takes the answer. When
+nothing waits and nothing is on its way, the settling takes its next step.
 
 A batch that failed is doubted and its paths looked at again; when the connection is lost, the
 table goes with this process. What outlives it, the state file, is written on acknowledgement

@@ -1,9 +1,8 @@
 """How far the first copy has come, for who looks at it: told a few times a second.
 
-How much there is to send is found out while nothing else can be done, that is while the
-connection takes no more: the paths that wait are looked at from the last to the first, and
-the end is where those begin that were sent meanwhile. On a connection that never keeps
-anyone waiting nobody misses the number.
+How much there is to send is found out while the connection takes no more, as nothing else can
+be done then. The paths that wait are looked at from the last to the first, until that meets those
+that were sent meanwhile. On a connection that never keeps anyone waiting nobody misses the number.
 
 What was written may lie in the buffers of the way for long: a pipe of 1 MB is twenty seconds
 of a slow link. So what counts is what the far end has answered for. Of a file as large as a

@@ -1,4 +1,4 @@
-"""What was planned is taken back: the table, where a batch was not done as it was planned.
+"""The table is put right where a batch was not done as it was planned.
 
 The table says what the far end will have once all batches under way are done (see plan.py).
 Where one of them was not, what it changed there is doubted: such an entry equals nothing, so

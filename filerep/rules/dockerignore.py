@@ -8,7 +8,7 @@ ignorefile, which Docker, BuildKit and podman use.)
 Here pathspec does the matching: of one pattern after the other against a whole path, the
 last one first, it has the machinery, and a syntax is added by a class. For git's rules,
 which wildmatch.py tells, it is the wrong tool: it reads no directory, and differs from git
-in their corners. It is imported by who names such a file, for that takes 25 ms.
+in their corners. It is imported only where such a file is named, as that takes 25 ms.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ Level-triggered: an event says "this name in this directory is dirty, look", wha
 type and its place in the order. RENAME_EXCHANGE of a and b arrives as FROM a, TO b, FROM b,
 TO a; whoever takes FROM for "gone" unwatches the new b.
 
-Overflow: when the mark has been read, whatever was lost happened before, so taking the tree
+Overflow: when its event has been read, whatever was lost happened before, so taking the tree
 in again covers it. ctime could not narrow that down: what is below a renamed directory
 keeps its own.
 
@@ -260,7 +260,7 @@ class Inotify:
         if last & GONE and not self._links:
             # What came and went, as a file that takes another's name, is hardly known to
             # anybody, but may have been listed in between.
-            (self._pending.aside if event.first & CREATE else hint)(path)
+            (self._pending.defer if event.first & CREATE else hint)(path)
             return
         hint(path)
         # MOVED_TO too: what was written before the move had an event under a name that

@@ -66,12 +66,12 @@ class Pending:
         self._clock = clock
         self._ready: dict[bytes, None] = {}
         self._held = Holds(settle_seconds)
-        self._aside = Holds(ASIDE_SECONDS)
+        self._deferred = Holds(ASIDE_SECONDS)
 
     def now(self, path: bytes) -> None:
         """Name ``path`` as soon as the reader takes it."""
         self._held.forget(path)
-        self._aside.forget(path)
+        self._deferred.forget(path)
         self._ready[path] = None
 
     def later(self, path: bytes) -> None:
@@ -79,10 +79,10 @@ class Pending:
         if path not in self._ready:
             self._held.hold(path, self._clock())
 
-    def aside(self, path: bytes) -> None:
+    def defer(self, path: bytes) -> None:
         """Name ``path`` when what matters more is likely to be done."""
         if path not in self._ready:
-            self._aside.hold(path, self._clock())
+            self._deferred.hold(path, self._clock())
 
     def last(self, path: bytes) -> None:
         """Name everything, held or not, and ``path`` after it."""
@@ -91,11 +91,11 @@ class Pending:
         self._ready[path] = None
 
     def settle(self, now: float) -> None:
-        for path in self._held.release(now) + self._aside.release(now):
+        for path in self._held.release(now) + self._deferred.release(now):
             self._ready[path] = None
 
     def deadline(self) -> float | None:
-        due = [self._held.deadline(), self._aside.deadline()]
+        due = [self._held.deadline(), self._deferred.deadline()]
         return min((time for time in due if time is not None), default=None)
 
     def __bool__(self) -> bool:
@@ -123,7 +123,7 @@ class Pending:
     def revise(self, judge: Callable[[bytes], bytes | None]) -> None:
         """Put what ``judge`` says in place of each path; None drops it."""
         ready = [judge(path) for path in self._ready]
-        for holds in (self._held, self._aside):
+        for holds in (self._held, self._deferred):
             for path in holds:
                 other = judge(path)
                 if other != path:

@@ -1,4 +1,4 @@
-"""Names that were named, until a later look has shown that naming them once was enough.
+"""Names that polling names once more, until a later look has shown that once was enough.
 
 Between two looks of ours a file can come back, be sent by a reader who looks just then, and
 go again: both looks find it gone, and it would stay over there for good. Or a directory is

@@ -46,5 +46,4 @@ def test_a_word_that_is_explained_is_used(line: str) -> None:
 
 def test_no_word_is_explained_twice() -> None:
     words = [word.strip() for line in WORDS for word in line.split(",")]
-    twice = {word for word in words if words.count(word) > 1} - {"word"}
-    assert twice == {"aside"}  # an answer, and a hold: one of them wants another name
+    assert {word for word in words if words.count(word) > 1} <= {"word"}

@@ -1,13 +1,14 @@
-"""The net below the table: what is over there, came from here, and nobody knows of any more.
+"""What came from here, is at the far end, and is not in the table any more: it is found again.
 
-Answers to batches that were planned on top of each other can contradict each other in ways that
-nobody has thought of, and then the table may forget a path that is there. Nothing would ever
-remove it: what goes here and is not known is not removed there. The state file does not forget
-so: a path is in it before it is sent, and leaves it when its removal was acknowledged. So once
-there was trouble, and now and then, what the state file knows and the table does not, and is
-not here either, is looked for over there, and is ours if the listing shows it as it was sent.
+A batch is planned on top of those that are under way. Where some of them fail, their answers can
+contradict each other in ways that nobody has thought of, and the table may forget a path that is
+there. Then nothing would ever remove it, since only what is known is removed.
 
-Where both agree, as they nearly always do, nothing is asked of the far end.
+The state file does not forget so: a path is in it before it is sent, and leaves it when its
+removal was acknowledged. So after trouble, and now and then, the two are compared. A path that
+only the state file knows, and that is not here, is looked for at the far end; if the listing
+shows it as it was sent, it is ours again. Where both agree, as they nearly always do, nothing is
+asked of the far end.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a batch removes at the far end, where it is no other name of something that is here."""
+"""What a batch removes at the far end; what is only spelled otherwise here stays (spelling.py)."""
 
 from __future__ import annotations
 

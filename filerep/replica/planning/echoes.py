@@ -1,9 +1,9 @@
 """Files that come back as they were sent, from a run the other way.
 
 Two runs, one each way, would send a file to and fro for ever: each time it arrives it is a new
-file, with another inode and ctime. Such a one has its size, mode and mtime, and a program that
-sets the mtime back after an edit leaves it like that, too. So it is sent the first time; but
-then its digest is kept, and while it is the same again nothing is sent.
+file, with another inode and ctime. Its size, mode and mtime are those that were sent; but so they
+are where a program has edited a file and set its mtime back. So it is sent the first time, and
+its digest is kept: as long as that is the same, it is not sent again.
 """
 
 from __future__ import annotations

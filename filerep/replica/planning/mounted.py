@@ -1,4 +1,4 @@
-"""What was mounted below the source: with a mount, its files go, and nobody removed them.
+"""What was mounted below the source and is not now: its files have gone, but nobody removed them.
 
 Mount points are kept by name beside the state file, where there is one, so that what is not
 mounted when the next run starts is known too. What they held stays at the far end as long as

@@ -1,7 +1,7 @@
-"""What the far end has by another name that is the same there is called as it is here.
+"""What got another name here that is the same name at the far end is renamed there.
 
-Whichever of the two names is looked at first: the old one, which is gone here, or the new one.
-What was known by the old one is known by the new one from then on, and nothing is sent for it.
+Either name may be looked at first: the old one, which is gone here, or the new one. What was
+known by the old one is known by the new one from then on, and nothing is sent for it.
 """
 
 from __future__ import annotations

@@ -4,11 +4,13 @@
 of a hundred files or more go at once, a line says so, and they are removed only after a time in
 which they may come back, or the run be ended. All else that changes is sent meanwhile.
 
-How many go is known once they have stopped going, as one rm is seen in pieces, the first of a few
-files. So they wait for that, the longer the more they are. And once all that was named with them
-has been looked at: of a directory that got another name the new files are over there by then,
-and the old ones are no more than half of all. Nobody is surprised when git removes: it holds
-`index.lock` meanwhile, and when it is done its index does not name them any more.
+One rm is seen in pieces, the first of a few files. So how many go is known only when no more of
+them go, and they wait for that: the longer, the more they are. They also wait until all that was
+named with them has been looked at: when a directory gets another name, its files are over there
+under the new one by then, and the old ones are no more than half of all.
+
+Nobody is surprised when git removes: it holds `index.lock` meanwhile, and when it is done its
+index does not name them any more.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """How fast the far end takes what it is sent: how much goes into a batch, and what pays.
 
-Measured is what every batch shows: how long it took from its first byte to its answer.
+Every batch is a measurement: how long it took from its first byte to its answer.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ Which files do is decided in economy.py.
 
 The far end puts each behind those before, in a file of the stage, and the last one puts the
 whole into place. The file here must be the same from the first look to the last: if it is not,
-it begins anew. What is shown right in the end is the size, and over a slow link the digest.
+it begins anew. In the end the far end shows that the size is right, and over a slow link the digest.
 """
 
 from __future__ import annotations

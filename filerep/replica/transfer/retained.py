@@ -2,8 +2,8 @@
 
 Who switches a branch mostly switches back. So over a slow connection the far end links what
 is about to go into a directory of the stage (`retain` in reuse.sh), from where it is copied if the
-same content is wanted again. A link takes no time and no room, but for what nobody else has
-any more: that is bounded here, and given back when the disk over there is full.
+same content is wanted again. A link takes no time. It takes room where it is the last name of a
+file: how much is bounded here, and given back when the disk over there is full.
 
 Nothing depends on it: like all that is reused it is shown right by a digest, and what is not
 there after all is sent whole.

@@ -1,15 +1,15 @@
 """What is kept of a file that was sent, to find out later which parts of it are still the same.
 
-A signature is a fingerprint of 16 bytes for each block of the file: the six bytes it begins with, and
-twenty bits of a CRC for each quarter of it. The CRCs tell whether a block, or a quarter of it, is
-the same. What it begins with finds it again where something was put before it: searching for
-bytes is a hundred times as fast as a checksum at every place (rsync's rolling one is no way in
-Python).
+A signature has a fingerprint of 16 bytes for each block of the file: the six bytes that the block
+begins with, and twenty bits of a CRC for each quarter of it. The CRCs tell whether a block, or a
+quarter of it, is the same. Its first bytes find it again where something was put before it: to
+search for bytes is a hundred times as fast as a checksum at every place (rsync's rolling one is
+too slow in Python).
 
-A fingerprint can be wrong about a block, by chance or on purpose. So whatever is built by it is shown
-right, by a digest of the whole, before it is put into place; all that a wrong fingerprint costs is
-another sending. A block is such that the fingerprints take 0.1 % of what they stand for. All of it,
-with that digest, costs about one and a half thousandths of a second for each megabyte.
+A fingerprint can be wrong about a block, by chance or on purpose. So the far end shows by a digest
+of the whole that what it has built is right, before it is put into place; a wrong fingerprint
+costs another sending, and no more. A block is of a size that the fingerprints take 0.1 % of what
+they stand for. All of it, with that digest, costs about 1.5 ms for each megabyte.
 """
 
 from __future__ import annotations
