@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 RULE_FILE = b".gitignore"
 _LARGEST = 1 << 31
-_RUN = 512  # entries
+_BLOCK = 512  # entries
 
 _FILE = 0x81  # the first of a mode's last two bytes: a regular file
 _EXTENDED = 0x40  # in the first byte of an entry's flags
@@ -35,7 +35,7 @@ _LINK = 0xE0  # of a mode's two bytes, the first: a submodule
 _DIRECTORY = 0x40  # the same: a directory of a sparse index
 
 
-class Run:
+class Block:
     """Some entries in a row, as the file had them."""
 
     __slots__ = ("length", "key", "names", "odd")
@@ -66,7 +66,7 @@ class Index:
         #: Directories, with a last ``/``, that the index has as one entry: their objects.
         self.sparse: dict[bytes, bytes] = {}
         # What the next one is made of, as far as the files are the same then.
-        self.runs = part.runs
+        self.blocks = part.blocks
         self.base = base
         for at, (mode, skipped, blob) in part.odd:
             name = part.names[at]
@@ -92,10 +92,12 @@ class Index:
         """The names that only one of the two holds."""
         if self.base or before.base:
             return set(self.names) ^ set(before.names)
-        # The runs that were not read again are the same objects.
-        ours, theirs = ({id(run): run for run in one.runs} for one in (self, before))
-        new = [run.names for at, run in ours.items() if at not in theirs]
-        old = [run.names for at, run in theirs.items() if at not in ours]
+        # The blocks that were not read again are the same objects.
+        ours, theirs = (
+            {id(block): block for block in one.blocks} for one in (self, before)
+        )
+        new = [block.names for at, block in ours.items() if at not in theirs]
+        old = [block.names for at, block in theirs.items() if at not in ours]
         return set(chain.from_iterable(new)) ^ set(chain.from_iterable(old))
 
 
@@ -105,7 +107,7 @@ class Part:
     def __init__(self) -> None:
         self.names: list[bytes] = []
         self.odd: list[tuple[int, Odd]] = []
-        self.runs: list[Run] = []
+        self.blocks: list[Block] = []
         #: The extension of a split index, None for one that is whole.
         self.link: bytes | None = None
 
@@ -131,7 +133,7 @@ def load(path: bytes, width: int, before: Index | None = None) -> Index:
         data = _read(path)
         if data is None:
             return EMPTY
-        part = _parse(data, width, before.runs if before else [])
+        part = _parse(data, width, before.blocks if before else [])
         if part.link is None:
             return Index(part)
         base = before.base if before else None
@@ -174,8 +176,8 @@ def _read(path: bytes) -> bytes | None:
         raise Unreadable(os.strerror(error.errno or 0)) from None
 
 
-def _parse(data: bytes, width: int, before: list[Run]) -> Part:
-    """The index file ``data``, whose runs were once ``before``."""
+def _parse(data: bytes, width: int, before: list[Block]) -> Part:
+    """The index file ``data``, whose blocks were once ``before``."""
     part = Part()
     version = int.from_bytes(data[4:8], "big")
     if data[:4] != b"DIRC" or len(data) < 12 + width:
@@ -189,28 +191,28 @@ def _parse(data: bytes, width: int, before: list[Run]) -> Part:
     while len(part.names) < count:
         last = part.names[-1] if part.names and version == 4 else b""
         if turn < len(before):
-            run = before[turn]
-            if hash((version, last, data[at : at + run.length])) == run.key:
-                at = _add(part, run, at)
+            block = before[turn]
+            if hash((version, last, data[at : at + block.length])) == block.key:
+                at = _add(part, block, at)
                 turn += 1
                 continue
         until = before[turn + 1].names[0] if turn + 1 < len(before) else None
-        most = min(_RUN, count - len(part.names))
-        run, whole = _entries(data, at, version, width, most, last, until)
+        most = min(_BLOCK, count - len(part.names))
+        block, whole = _entries(data, at, version, width, most, last, until)
         turn += not whole
-        if run.names:
-            at = _add(part, run, at)
+        if block.names:
+            at = _add(part, block, at)
         if at > end:
             raise Unreadable("it is cut short")
     part.link = _link(data, at, end)
     return part
 
 
-def _add(part: Part, run: Run, at: int) -> int:
-    part.runs.append(run)
-    part.odd += [(len(part.names) + place, what) for place, what in run.odd]
-    part.names += run.names
-    return at + run.length
+def _add(part: Part, block: Block, at: int) -> int:
+    part.blocks.append(block)
+    part.odd += [(len(part.names) + place, what) for place, what in block.odd]
+    part.names += block.names
+    return at + block.length
 
 
 def _entries(
@@ -221,7 +223,7 @@ def _entries(
     most: int,
     last: bytes,
     until: bytes | None,
-) -> tuple[Run, bool]:
+) -> tuple[Block, bool]:
     """``most`` entries from ``first`` on; False if it ends where ``until`` would stand."""
     names: list[bytes] = []
     odd: list[tuple[int, Odd]] = []
@@ -269,7 +271,7 @@ def _entries(
         append(name)
         at = next_at
     key = hash((version, last, data[first:at]))
-    return Run(at - first, key, names, odd), whole
+    return Block(at - first, key, names, odd), whole
 
 
 def _link(data: bytes, at: int, end: int) -> bytes | None:

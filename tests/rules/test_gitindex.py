@@ -95,7 +95,7 @@ def test_names_of_every_length(version: str, words: tuple[str], tmp_path: Path) 
 def test_a_changed_index_is_read_by_what_has_changed(
     version: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gitindex, "_RUN", 16)
+    monkeypatch.setattr(gitindex, "_BLOCK", 16)
     work = Work(tmp_path)
     work.add(NAMES)
     work.git("update-index", "--index-version", version)
@@ -112,7 +112,9 @@ def test_a_changed_index_is_read_by_what_has_changed(
             work.git("update-index", "-z", "--index-info", stdin=lines.encode())
         new = work.load(known)
         assert new.names == work.listed()
-        reused = {id(run) for run in known.runs} & {id(run) for run in new.runs}
+        reused = {id(block) for block in known.blocks} & {
+            id(block) for block in new.blocks
+        }
         assert reused
         known = new
     work.git("read-tree", "--empty")

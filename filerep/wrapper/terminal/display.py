@@ -1,7 +1,7 @@
 """What file-replicator shows while it runs: lines on stderr, and on a terminal a bar.
 
 All that goes to stderr goes through here. On a terminal each line of ours has the time of day in
-front, and each of the far end's a mark (see fartext.py); a burst of batches is a count that runs
+front, and each of the far end's `| ` (see fartext.py); a burst of batches is a count that runs
 in the bottom line and stays as one line when it has been quiet for a moment. Elsewhere each
 line of ours names the program, a burst is a line a second, and the far end's bytes are as they are.
 One far end of many has its name in front of every line, its own too, and draws no bottom line.

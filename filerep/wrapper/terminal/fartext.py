@@ -3,7 +3,7 @@
 A file over there or the machine itself must not move the cursor about, name the window, hide
 what stands next, or write a line that looks like ours. So of what a terminal acts on only
 colours are left, and of these none that can hide text, which backgrounds, black and concealing
-can; colours end with their line; and a mark stands at the margin of each row, also where the
+can; colours end with their line; and `| ` stands at the margin of each row, also where the
 terminal would break a long one, which is why it is broken here.
 """
 
