@@ -182,6 +182,24 @@ def test_a_path_that_failed_is_tried_again_alone(pack: Pack) -> None:
     assert {b"f", b"g"} == pack.cut().keys()
 
 
+def test_what_fails_is_tried_again_though_it_was_asked_whether_it_has_gone(
+    pack: Pack,
+) -> None:
+    """Found by a hunt for faults: the question stood, and kept the file from being sent."""
+    (pack.source / "d").mkdir()
+    for name in ("d/f", "d/g", "h"):
+        (pack.source / name).write_text(name)
+    pack.name(b"d/f", b"d/g")
+    pack.batch()
+    pack.name(b"d/f/", b"h")
+    pack.batch()
+    pack.answer(b"bad 1 1 Input/output error")
+    pack.answer(b"ok 1")
+    pack.answer(b"ok 2")
+    got = pack.batch()
+    assert b"0/d/f\0" in got and b"0/d/g\0" in got
+
+
 def test_a_mode_that_was_in_a_batch_that_failed_is_sent_again(pack: Pack) -> None:
     """Found by a hunt that kills: the directory kept its old mode for good."""
     (pack.source / "d").mkdir(0o755)

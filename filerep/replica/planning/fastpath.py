@@ -36,7 +36,9 @@ class FastPath:
         reuse: Reuse,
         gone_only: set[bytes],
     ) -> None:
-        """``gone_only`` are to be looked at only to see whether they have gone."""
+        """``gone_only`` are to be looked at only to see whether they have gone. A look, whatever
+        came of it, is the answer to that; were the path to stay there, a later one, to have it
+        sent, would be taken for such a question."""
         self._source = source
         self._table = table
         self._complete = complete  # is what the table has not got not there?
@@ -54,6 +56,7 @@ class FastPath:
         """
         names = self._table.directories.get(directory)
         batch, failing, planned = sent.batch, self._failing, sent.planned
+        gone_only = self._gone_only
         staged = batch.staged
         if names is None:
             if directory not in staged:
@@ -80,6 +83,7 @@ class FastPath:
                 here = value is not None or path in planned or path in staged
                 if here or not self._unknown(path):
                     break
+                gone_only.discard(path)
                 done += 1
                 continue
             except OSError:
@@ -89,6 +93,8 @@ class FastPath:
                 and not checks
                 and same_file(self._table, names, name, path, value, status)
             ):
+                if gone_only:
+                    gone_only.discard(path)
                 done += 1
                 continue
             if (
@@ -99,7 +105,7 @@ class FastPath:
                 and (not status.st_size or entries.looks_like(value, status))
                 or path in planned
                 or path in failing
-                or path in self._gone_only
+                or path in gone_only
                 or path in staged
                 or name + b"/" in names
                 or self._source.is_own(path, status)
@@ -160,5 +166,7 @@ class FastPath:
                 self._table, names, name, path, value, status
             ):
                 altered.append(path)
+            else:
+                self._gone_only.discard(path)
         self._see(directory, fd)
         return altered
