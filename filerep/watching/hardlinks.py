@@ -61,18 +61,35 @@ class Links:
         self._inodes[path] = status.st_ino
         return names
 
+    def known(self, inode: int) -> list[bytes]:
+        """The names that are known of the file with that number, as far as they are its own."""
+        names = []
+        for name in self._paths.get(inode, b"").split(b"\0"):
+            try:
+                if name and os.lstat(os.path.join(self._root, name)).st_ino == inode:
+                    names.append(name)
+            except OSError:
+                pass
+        return names
+
 
 class OtherNames:
     """Answers which other names a file has, and has them looked for when it must.
 
     Most trees have no such file, and then nothing is remembered. Names not met before
     are looked for by one walk for all files that were met meanwhile: see ``complete``.
+    What is written by a name that does not count may have one that does. Builds make many
+    such files, of which nearly none has: so they are looked for only when somebody wants to
+    know that nothing is missing, see ``uncover``.
     """
 
     def __init__(self, root: bytes) -> None:
         self._root = root
         self._links: Links | None = None
         self._incomplete: list[bytes] = []
+        # The numbers of files met by names that do not count: to be looked for, found in vain.
+        self._hidden: set[int] = set()
+        self._vain: set[int] = set()
 
     def __bool__(self) -> bool:
         """Has any file had several names?"""
@@ -81,6 +98,7 @@ class OtherNames:
     def forget(self) -> None:
         """Other files count now; those that do are met again."""
         self._links = None
+        self._vain.clear()
 
     def of(self, path: bytes) -> list[bytes]:
         """The other names in the tree of the file at ``path``, now and when last seen."""
@@ -97,6 +115,37 @@ class OtherNames:
         if self._links.grown and 1 + len(names) < status.st_nlink:
             self._incomplete.append(path)
         return before + names
+
+    def behind(self, path: bytes) -> list[bytes]:
+        """The names that count, of the file at ``path``, which does not, as far as known."""
+        try:
+            status = os.lstat(b"%s/%s" % (self._root, path))
+        except OSError:
+            return []
+        inode = status.st_ino
+        if status.st_nlink < 2 or not stat.S_ISREG(status.st_mode):
+            return []
+        names = self._links.known(inode) if self._links else []
+        if 1 + len(names) < status.st_nlink and inode not in self._vain:
+            self._hidden.add(inode)
+        return names
+
+    def uncover(self, files: Callable[[], Iterable[bytes]]) -> list[bytes]:
+        """Names, among all ``files``, of those that were met by one that does not count."""
+        hidden, self._hidden = self._hidden, set()
+        if not hidden:
+            return []
+        if self._links is None:
+            self._links = Links(self._root)
+        for file in files():
+            self._links.add(file)
+        found: list[bytes] = []
+        for inode in hidden:
+            names = self._links.known(inode)
+            found += names
+            if not names:
+                self._vain.add(inode)
+        return found
 
     def made(self, path: bytes) -> None:
         """A file came up at ``path``, perhaps as another name of one."""

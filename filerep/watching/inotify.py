@@ -55,6 +55,8 @@ if TYPE_CHECKING:
     from filerep.watching.pending import Pending
     from filerep.watching.rootcheck import Root
 
+_WRITTEN = MODIFY | CLOSE_WRITE | ATTRIB | MOVED_TO
+
 
 class Inotify:
     """Turns the kernel's events into looks; what may have changed goes to ``pending``."""
@@ -164,6 +166,8 @@ class Inotify:
         self._tree.retry_all()
         self.rules.look_above()
         self.work()
+        for path in self._links.uncover(self._tree.files):
+            self._pending.now(path)
         return self.rules.rests() and b"" not in self._tree.unreadable
 
     def settled(self) -> bool:
@@ -246,7 +250,11 @@ class Inotify:
         if rule_file(name):
             self.rules.changed(node.join(name), last)
         is_dir = bool(mask & ISDIR)
+        hint = self._pending.now if last & AT_ONCE else self._pending.later
         if not node.rules.counts(name, is_dir):
+            if not is_dir and mask & (_WRITTEN | CREATE):
+                for other in self._links.behind(node.join(name)):
+                    hint(other)
             return
         path = node.join(name)
         if is_dir:
@@ -256,7 +264,6 @@ class Inotify:
             else:
                 self._tree.look(node, name, moved=not mask & CREATE)
             return
-        hint = self._pending.now if last & AT_ONCE else self._pending.later
         if last & GONE and not self._links:
             # What came and went, as a file that takes another's name, is hardly known to
             # anybody, but may have been listed in between.
@@ -265,7 +272,7 @@ class Inotify:
         hint(path)
         # MOVED_TO too: what was written before the move had an event under a name that
         # leads nowhere by now.
-        if mask & (MODIFY | CLOSE_WRITE | ATTRIB | MOVED_TO):
+        if mask & _WRITTEN:
             for other in self._links.of(path):
                 hint(other)
         elif mask & CREATE:

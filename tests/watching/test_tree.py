@@ -164,6 +164,27 @@ def test_the_other_names_of_a_file_are_named_with_it(source: Path) -> None:
         assert sorted(it.records()) == [b"a/f", b"b/g", b"c/h"]
 
 
+def test_what_is_written_by_a_name_that_does_not_count_has_one_that_does(
+    source: Path,
+) -> None:
+    (source / "a").mkdir()
+    (source / "a/f").write_text("1")
+    (source / ".gitignore").write_text("*.o\n")
+    with watched(source) as it:
+        os.link(source / "a/f", source / "f.o")
+        (source / "f.o").write_text("2")
+        assert it.records() == [b"a/f"]
+        (source / "f.o").write_text("3")
+        it.tracker.read()
+        assert it.pending  # by now it is known
+        assert it.records() == [b"a/f"]
+        os.link(source / "f.o", source.parent / "outside")
+        os.unlink(source / "a/f")
+        it.records()
+        (source / "f.o").write_text("4")
+        assert it.records() == []
+
+
 def test_an_overflow_names_everything_and_asks_for_what_is_gone(source: Path) -> None:
     (source / "d").mkdir()
     (source / "d/f").write_text("1")
