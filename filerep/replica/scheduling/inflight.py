@@ -38,7 +38,7 @@ class Sent:
         self.packed = False  # did they go compressed?
         self.packing = 0.0  # seconds that took
         self.wire = 0  # bytes that it then was
-        self.tallied = (0, 0)  # files and bytes, see tally.py
+        self.tallied = (0, 0)  # files and bytes, see progress.py
         self.trouble: list[tuple[str, int, str]] = (
             []
         )  # word, number, words of an answer
