@@ -97,7 +97,7 @@ if TYPE_CHECKING:
     from typing import Optional
 
     from filerep.rules.ignore import Rules
-    from filerep.rules.patterns import Rule
+    from filerep.rules.rulefile import Rule
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -20,7 +20,7 @@ import re
 from pathspec import PathSpec
 from pathspec.pattern import RegexPattern
 
-from filerep.rules.patterns import Rule
+from filerep.rules.rulefile import Rule
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

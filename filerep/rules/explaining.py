@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from filerep.rules.ignore import REPOSITORY
-from filerep.rules.patterns import Rule
+from filerep.rules.rulefile import Rule
 from filerep.rules.walking import OPEN_DIR
 
 TYPE_CHECKING = False

@@ -18,7 +18,7 @@ import time
 
 from filerep.rules import gitversion
 from filerep.rules.gitvalues import boolean, expand, settings_directory
-from filerep.rules.patterns import compiled, path_matches
+from filerep.rules.rulefile import compiled, path_matches
 from filerep.rules.untrustedfile import RECENT_NS, read
 
 TYPE_CHECKING = False

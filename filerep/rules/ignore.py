@@ -29,7 +29,7 @@ import os
 from filerep.command import NO_INPUT, Stop
 from filerep.pathstream import quote
 from filerep.rules import gitversion, repository
-from filerep.rules.patterns import HIDDEN, RuleFile, decide, enter, join, leaving
+from filerep.rules.rulefile import HIDDEN, RuleFile, decide, enter, join, leaving
 from filerep.rules.untrustedfile import OPEN_DIRECTORY, read
 from filerep.rules.userrules import BadFile, Own, gather
 from filerep.rules.worktree import WorkTree
@@ -39,8 +39,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
-    from filerep.rules.patterns import Level, Needles
     from filerep.rules.repository import Repository
+    from filerep.rules.rulefile import Level, Needles
     from filerep.rules.userrules import OwnHere
     from filerep.rules.worktree import OnNote
 

@@ -10,7 +10,7 @@ import time
 from itertools import groupby
 
 from filerep.pathstream import Records, normalize
-from filerep.rules.patterns import join
+from filerep.rules.rulefile import join
 from filerep.rules.untrustedfile import OPEN_DIRECTORY
 
 TYPE_CHECKING = False

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from filerep.pathstream import quote
-from filerep.rules.patterns import Rule, RuleFile, decide, join, lines
+from filerep.rules.rulefile import Rule, RuleFile, decide, join, lines
 from filerep.rules.untrustedfile import read
 from filerep.rules.wildmatch import DEEP
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from typing import Protocol
 
     from filerep.rules.dockerignore import DockerRules
-    from filerep.rules.patterns import Level
+    from filerep.rules.rulefile import Level
 
     class Place(Protocol):
         """A directory that knows its path from SRC."""

@@ -6,7 +6,7 @@ import errno
 import os
 from itertools import islice
 
-from filerep.rules.patterns import join
+from filerep.rules.rulefile import join
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

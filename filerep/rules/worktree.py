@@ -13,8 +13,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from filerep.rules.patterns import Level
     from filerep.rules.repository import Repository
+    from filerep.rules.rulefile import Level
     from filerep.rules.tracked import Tracked
 
     OnNote = Callable[[str], None]

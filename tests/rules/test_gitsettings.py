@@ -11,7 +11,7 @@ import pytest
 from ignoretrees import World, write
 from test_ignore import Said, found, git
 
-from filerep.rules import gitsettings, gitvalues, gitversion, patterns
+from filerep.rules import gitsettings, gitvalues, gitversion, rulefile
 
 
 @pytest.fixture
@@ -199,13 +199,13 @@ def test_a_repository_of_another_user_is_refused_as_by_git(world: World) -> None
 
 
 def test_paths_that_a_setting_matches() -> None:
-    assert patterns.path_matches(b"/a/**", b"/a/b/c")
-    assert patterns.path_matches(b"**/b", b"/a/b")
-    assert patterns.path_matches(b"a*", b"abc")
-    assert not patterns.path_matches(b"a*", b"a/b")
-    assert not patterns.path_matches(b"/a/*", b"/a/b/c")
-    assert patterns.path_matches(b"https://x/*", b"https://x/y")
-    assert patterns.path_matches(b"/a/b", b"/A/B", fold=True)
+    assert rulefile.path_matches(b"/a/**", b"/a/b/c")
+    assert rulefile.path_matches(b"**/b", b"/a/b")
+    assert rulefile.path_matches(b"a*", b"abc")
+    assert not rulefile.path_matches(b"a*", b"a/b")
+    assert not rulefile.path_matches(b"/a/*", b"/a/b/c")
+    assert rulefile.path_matches(b"https://x/*", b"https://x/y")
+    assert rulefile.path_matches(b"/a/b", b"/A/B", fold=True)
 
 
 STARS = [b"foobar", b"foox/bar", b"foox/y/bar", b"foo/bar", b"foo/x/bar", b"fooxbar"]
