@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import subprocess
 from pathlib import Path
 
@@ -233,6 +234,35 @@ def test_double_stars_behind_a_name_mean_what_the_git_here_says(
     world.fill(b"", {b".gitignore": b"/foo**\n"})
     expected = set() if version and version < "2.52" else set()
     assert found(world) - {b".gitignore"} == expected
+
+
+def test_random_double_stars_behind_a_name_are_those_of_git_2_52(world: World) -> None:
+    """A git of any version leaves the whole of a pattern that begins with ``[`` to wildmatch."""
+    chance = random.Random(52)
+    literals = [b"a", b"b", b"ab", b"a/b", b"/a", b"/b", b"ba", b"/f/a"]
+    rests = [b"**", b"**/", b"**/b", b"**b", b"**/*", b"**/a/b", b"***", b"**/**/a"]
+    rests += [b"*/**", b"**?", b"**[ab]", b"**/f/**"]
+    names = [b"a", b"b", b"ab", b"ba", b"aab", b"c"]
+    paths = [b"f/" + name for name in names]
+    paths += [
+        b"%s/%s/%s" % (x, y, z)
+        for x in names[:3]
+        for y in names
+        for z in b"ab f".split()
+    ]
+    plain: list[bytes] = []
+    for number in range(30):
+        plain.append(chance.choice(literals) + chance.choice(rests))
+        whole = re.sub(rb"^(/?)(.)", rb"\1[\2]", plain[-1])
+        world.fill(
+            b"%d" % number, {**dict.fromkeys(paths, b""), b".gitignore": whole + b"\n"}
+        )
+    expected = world.git()
+    for number, pattern in enumerate(plain):
+        world.fill(b"%d" % number, {b".gitignore": pattern + b"\n"})
+    assert found(world) == world.git()
+    world.environ[b"PATH"] = b"/nonexistent"
+    assert found(world) == expected
 
 
 def test_where_the_system_s_settings_are() -> None:
