@@ -14,7 +14,7 @@ from filerep.wrapper.endings import Lost, one_line
 from filerep.wrapper.overlap import (
     Destination,
     boot_id,
-    refuse_marked,
+    refuse_sentinel,
     refuse_overlap,
 )
 
@@ -76,15 +76,15 @@ class Bootstrap:
                 tools = " ".join(f"{name}={self._told.get(name, '')}" for name in names)
                 stage = os.fsdecode(self._stage)
                 if not self._job.args["--dry-run"]:  # its stage is elsewhere
-                    refuse_marked(self._job.source, self._stage, below=False)
+                    refuse_sentinel(self._job.source, self._stage, below=False)
                 way = time.monotonic() - self._answered_at
                 return (
                     f"{tools} {rest} stage={stage} way={way:.3f} marker={self._marker}"
                 )
-            if word == "marked":
-                refuse_marked(self._job.source, self._stage, below=True)
+            if word == "sentinel":
+                refuse_sentinel(self._job.source, self._stage, below=True)
                 self._write(b"go\n")
-            if word in ("marked", "working"):
+            if word in ("sentinel", "working"):
                 self._expect()
                 continue
             if word in ("real", "mount"):

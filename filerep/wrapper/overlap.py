@@ -126,18 +126,18 @@ class Destination:
                 pass  # its own name says nothing
 
 
-def refuse_marked(source: bytes, marker: bytes, below: bool) -> None:
-    """Raise ``Stop`` if ``marker``, just made in the destination, is to be seen in ``source`` or
+def refuse_sentinel(source: bytes, sentinel: bytes, below: bool) -> None:
+    """Raise ``Stop`` if ``sentinel``, just made in the destination, is to be seen in ``source`` or
     above; ``below`` it too, which takes as long as a walk."""
-    if os.path.lexists(os.path.join(source, marker)):
+    if os.path.lexists(os.path.join(source, sentinel)):
         raise Stop(command.USAGE, SAME)
     above = source
     while above != (above := os.path.dirname(above)):
-        if os.path.lexists(os.path.join(above, marker)):
+        if os.path.lexists(os.path.join(above, sentinel)):
             raise Stop(command.USAGE, AROUND)
     if below:
         for _, directories, files in os.walk(source):
-            if marker in files or marker in directories:
+            if sentinel in files or sentinel in directories:
                 raise Stop(command.USAGE, INSIDE)
 
 

@@ -40,7 +40,7 @@ working() {
 rest() { [ ! "$worker" ] || stop "$worker"; worker=''; }
 # mkdir -m would take the bit by which a directory hands its group down.
 make_stage() { umask 077; exec mkdir "$S"; }
-make_mark() { true >"$S"; }
+make_sentinel() { true >"$S"; }
 worker='' tmp=/tmp null=/dev/null
 case ${TMPDIR-} in /*) tmp=$TMPDIR ;; esac
 
@@ -71,8 +71,8 @@ cd -P "$dest" || exit
 if [ "$5" = clean ]; then
   [ "$(pwd -P)" != / ] || fail 'will not clean out /'
   # Is this the source, by a way that nothing has told? A file in the stage's place is looked for there.
-  try make_mark
-  say marked
+  try make_sentinel
+  say sentinel
   read -r line || leave
   [ "$line" = go ] || leave
   working
