@@ -14,8 +14,8 @@ from filerep.wrapper.endings import Lost, one_line
 from filerep.wrapper.overlap import (
     Destination,
     boot_id,
-    refuse_sentinel,
     refuse_overlap,
+    refuse_sentinel,
 )
 
 TYPE_CHECKING = False
