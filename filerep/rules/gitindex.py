@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import stat
+import struct
 from bisect import bisect_left
 from itertools import chain
 
@@ -33,6 +34,10 @@ _EXTENDED = 0x40  # in the first byte of an entry's flags
 _SKIP_WORKTREE = 0x40  # in the first byte of the further flags
 _LINK = 0xE0  # of a mode's two bytes, the first: a submodule
 _DIRECTORY = 0x40  # the same: a directory of a sparse index
+
+# Of an entry as nearly all are: a byte of the mode, the flags, of which the second is how
+# long the name is, and the name. To take all four by one call is what takes least time.
+_PLAIN = {width: struct.Struct(f"26xB{13 + width}xBB255s") for width in (20, 32)}
 
 
 class Block:
@@ -230,19 +235,21 @@ def _entries(
     flags = 40 + width
     fixed = flags + 2
     find, append = data.index, names.append
-    plain = version < 4 and until is None
+    plain = _PLAIN[width]
+    unpack, size = plain.unpack_from, fixed + 8
+    plain_until = len(data) - plain.size if version < 4 and until is None else 0
     at = first
     whole = True
     name = last
     for _ in range(most):
+        if at < plain_until:
+            mode, high, length, rest = unpack(data, at)
+            if mode == _FILE and not high:
+                append(rest[:length])
+                at += size + length & -8
+                continue
         start = at + fixed
         mode = data[at + 26]
-        if plain and mode == _FILE and not data[at + flags]:
-            # Nearly all there are: the second byte of the flags is how long the name is.
-            end = start + data[start - 1]
-            append(data[start:end])
-            at = end + 8 - (end - at & 7)
-            continue
         further = 0
         if data[at + flags] & _EXTENDED:
             further = data[start] & _SKIP_WORKTREE
