@@ -240,6 +240,7 @@ def test_one_that_never_answers_has_all_it_missed_looked_at_once(fleet: Fleet) -
         assert fleet.wait() == 0
         assert program.errors.count(b"left out 'fifo'") > 1
         assert fleet.arrived("d/new", "b") and not fleet.arrived("old", "b")
+        program.end(signal.SIGTERM)  # else the stages go while this looks through them
     for name in NAMES:
         assert not list(fleet.copy(name).rglob("*.secret"))
         assert (fleet.copy(name) / last).exists()
