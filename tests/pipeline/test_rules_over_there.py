@@ -83,6 +83,8 @@ class Line(Pipeline):
         # By the name that a file is written under before it takes another, git may list it for
         # a moment, in which it is not asked.
         there = {path for path in self.there() if not path.endswith(b".new")}
+        hides = self.project.hides_since_it_was_put
+        self.ever |= {path for path in there - self.ever if hides(path)}
         leaked = there - self.ever
         assert not leaked, f"git has never listed {leaked}"
 
@@ -92,6 +94,7 @@ class Line(Pipeline):
         for path in self.now:
             assert there.get(path) == here[path], f"{path!r} is not up to date"
         self.check()
+        self.project.put.clear()
 
 
 def steps(base: Path, seed: int, count: int, options: tuple[str, ...]) -> None:

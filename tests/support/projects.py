@@ -60,6 +60,7 @@ class Project:
         }
         self.environ.pop("XDG_CONFIG_HOME", None)
         self.serial = 0
+        self.put: set[str] = set()  # files of rules that were written lately
         self.git("init", "-q", "-b", "m", place=self.top)
         # Another repository, for submodules.
         other = base / "other"
@@ -119,6 +120,24 @@ class Project:
                 found.add(prefix + name)
         return found
 
+    def hides_since_it_was_put(self, path: bytes) -> bool:
+        """Is ``path`` ignored only for what one of ``put`` says?
+
+        Most are emptied or removed before they are written, and git lists it in that moment.
+        """
+        place = self.source / os.fsdecode(os.path.dirname(path))
+        words = (
+            "check-ignore",
+            "-v",
+            "--no-index",
+            os.fsdecode(os.path.basename(path)),
+        )
+        top = self.ask("rev-parse", "--show-toplevel", place=place) or b""
+        source = (self.ask(*words, place=place) or b"").partition(b":")[0]
+        return os.path.realpath(os.path.join(top.strip(), source)) in map(
+            os.fsencode, self.put
+        )
+
     # Steps. Each is a name and a seed, so that a list of them can be tried again.
 
     def draw(self, dice: random.Random) -> Step:
@@ -153,6 +172,7 @@ class Project:
 
     def _put(self, path: Path, text: str, dice: random.Random) -> None:
         """Write as this program or that would."""
+        self.put.add(os.path.realpath(path))
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.is_symlink() and dice.random() < 0.5:
             path.unlink()
