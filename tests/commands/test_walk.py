@@ -368,7 +368,7 @@ def test_help_and_version() -> None:
 
 
 def test_where_python_leaves_docstrings_out_the_usage_is_read_all_the_same() -> None:
-    env = {**os.environ, "PYTHONOPTIMIZE": "2"}
+    env = programs.environment(PYTHONOPTIMIZE="2")
     done = programs.run(["fr-walk", "--help"], env=env)
     assert done.stdout == run("--help").stdout
 

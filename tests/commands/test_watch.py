@@ -404,7 +404,7 @@ def test_by_sigusr2_all_that_is_there_is_named(
     (source / "d").mkdir()
     (source / "d/f").write_text("1")
     with watching(source, *options) as it:
-        assert it.sync() == []
+        it.sync()  # what is younger than the first look may be named
         it.program.signal(signal.SIGUSR2)
         it.until(b"d/f")
 

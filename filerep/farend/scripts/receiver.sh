@@ -127,7 +127,7 @@ at() {
   shift
   for D; do
     case $D/ in */../*) drop; exit 1 ;; esac
-    is_dir "$D" || { astray=$((n + 7)); tell "lost $n $i"; return 1; }
+    is_dir "$D" || { astray=$((n + 2)); tell "lost $n $i"; return 1; }
     i=$((i + 1))
   done
 }
@@ -169,8 +169,8 @@ put_one() {
   if is_dir "$p" && [ "$keep" ] && exists "$f"; then aside
   elif is_dir "$p" || [ -L "$f" ]; then rm -f "$f" 2>"$null"
   elif is_dir "$f" && ! rmdir "$f" 2>"$null"; then
-    # Ours are gone from it by now, unless something was not removed that was to be: as
-    # many batches as may be under way behind such a one may have been sent before. The rest was made here, and is kept.
+    # Ours are gone from it by now, unless something was not removed that was to be: the two
+    # batches behind such a one may have been sent before. The rest was made here, and is kept.
     if [ "$n" -le "$astray" ]; then words='Directory not empty'; bad "$D"; return; fi
     aside
   fi
@@ -187,7 +187,7 @@ del() {
   case "$*" in */../*) drop; exit 1 ;; esac
   rm -f "$@" 2>"$null" || each del_one "$@"
 }
-del_one() { is_dir "$p" || words=$(rm -f "$p" 2>&1) || { astray=$((n + 7)); bad "${p%/*}"; }; }
+del_one() { is_dir "$p" || words=$(rm -f "$p" 2>&1) || { astray=$((n + 2)); bad "${p%/*}"; }; }
 # rmd DIR...: remove directories, the inner ones first, unless something is left in them
 rmd() {
   case "$*" in */../*) drop; exit 1 ;; esac
@@ -266,7 +266,7 @@ while :; do
     [ ! "$over" ] || { drop; echo bye; ${run_then:+run_there "$nonce"}; exit 0; }
     echo "ok $n"
   else
-    astray=$((n + 7))
+    astray=$((n + 2))
     # Modes may be refused, as by FAT, and not all else; the next one is without them then.
     if [ $same = -p ] && { true >"$S/.Abé"; } 2>"$null" && ! chmod 700 "$S" 2>"$null"; then
       same=--no-same-permissions

@@ -40,9 +40,7 @@ _FADES = (
     0.9  # an old measurement, with each new one: other work on the machine only slows
 )
 _SURE = 2  # measurements
-# Batches under way, if all together are less than half of one as it may be. `astray` in receiver.sh
-# is about them.
-_MOST_SMALL = 8
+_MOST_BATCHES = 3  # under way; `astray` in receiver.sh is about them
 _ALL = 1 << 62
 
 # Below this rate, in bytes a second and what is allowed left out, it pays to look for what the
@@ -106,9 +104,7 @@ class Pace:
 
     def enough(self, flight: Flight) -> bool:
         """Are both ends busy with what is under way, also while an answer is on its long way?"""
-        if self.slow and flight.bytes() < self.limit // 2:
-            return len(flight) >= _MOST_SMALL
-        return len(flight) >= (3 if self.slow else 2)
+        return len(flight) >= (_MOST_BATCHES if self.slow else 2)
 
     @property
     def level(self) -> int:

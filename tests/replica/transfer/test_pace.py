@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from filerep.farend.batch import Batch
-from filerep.replica.scheduling.inflight import Flight, Sent
+from filerep.replica.scheduling.inflight import Sent
 from filerep.replica.transfer.pace import Pace
 
 WAY = {"pipe": 0.003, "busy machine": 0.015, "near": 0.001, "far": 0.08}
@@ -124,20 +124,6 @@ def test_batches_that_were_under_way_together_change_the_limit_once() -> None:
     for position, sent in enumerate(flight):
         pace.answered(sent, link.now + 0.8 + 0.1 * position)
     assert limit / 5 < pace.limit < limit / 2
-
-
-def test_over_a_slow_link_more_small_batches_are_under_way() -> None:
-    pace = Pace(0.1)
-    Link(pace, 2.5e6, 0.08).copy(5)
-    flight = Flight()
-    while not pace.enough(flight):
-        sent = Sent(Batch(b"stage"))
-        sent.batch.bytes = 1000
-        flight.add(sent)
-    assert len(flight) > 3
-    flight.under_way[0].batch.bytes = pace.limit
-    del flight.under_way[3:]
-    assert pace.enough(flight)
 
 
 @pytest.mark.parametrize("shrinks", [3, 8])
