@@ -12,7 +12,8 @@ A chain of ``Rules``, one for each directory on the way down, each made by its p
 * What lies in another repository inside SRC (a submodule, a clone) counts by that
   repository's rules alone, as if git listed it there. git itself names only the
   directory; to leave it out would lose a user's files. But where the repository around
-  it tracks files in there, git passes over the inner one, and so do we.
+  it tracks files in there, git passes over the inner one, and so do we. And of what lies
+  in the place of a submodule that is not checked out nothing counts.
 * Where rules above SRC ignore SRC itself, the rules of that repository above SRC do not
   apply, and a note says so.
 
@@ -276,7 +277,9 @@ class Rules:
             link.own = self.own.enter(name, self.ignored)
         if not origin.ruled:
             return link
-        link.ignored = origin.gitignore and self._leaves_out(name)
+        link.ignored = origin.gitignore and (
+            self._leaves_out(name) or self._is_bare_submodule(name, dir_fd, joined)
+        )
         if joined is not None and link._fold:
             joined = joined.lower()  # where `.gitignore` opens `.GITIGNORE`
         if joined is not None and joined.find(b"\0.git") < 0 and not _keeps(link.tree):
@@ -302,6 +305,19 @@ class Rules:
             return name in self._led
         kept = decide(self.chain, [name], join([name]), True).get(name, True)
         return self.ignored or not kept or self.is_repository(name)
+
+    def _is_bare_submodule(
+        self, name: bytes, dir_fd: int | None, joined: bytes | None
+    ) -> bool:
+        """Is it a submodule that is not checked out? git lists nothing in it then."""
+        tracked = self.tree.tracked if self.tree else None
+        if dir_fd is None or not tracked or not tracked.has_submodules:
+            return False
+        if not tracked.submodule(self.within(name)):
+            return False
+        if joined is None:
+            return not _look(REPOSITORY, dir_fd)
+        return b"\0.git\0" not in joined
 
     def _inner(self, link: Rules, name: bytes, dir_fd: int) -> Repository | None:
         """The repository that begins in ``name`` and is not passed over."""

@@ -74,6 +74,12 @@ class Tracked:
         """Is anything tracked below this directory, or it itself as a submodule?"""
         return self.below(path) or self.submodule(path)
 
+    @property
+    def has_submodules(self) -> bool:
+        """May it have any? Most have none, and each directory asks."""
+        found = self._loaded()
+        return bool(found.links or found.sparse)
+
     def submodule(self, path: bytes) -> bool:
         found = self._loaded()
         if path in found.links:

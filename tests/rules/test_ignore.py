@@ -515,6 +515,22 @@ def test_a_submodule_in_an_ignored_place(world: World) -> None:
     assert found(world) == {b".gitignore", b"lib/a", b"lib/.gitignore"}
 
 
+def test_what_lies_in_place_of_a_submodule_that_is_not_checked_out(
+    world: World,
+) -> None:
+    # Found by a hunt: what git lists at no time was sent.
+    git(world, "init", "-q", "lib")
+    world.fill(b"", {b"lib/a": b"", b"b": b""})
+    git(world, "add", ".", at=b"lib")
+    git(world, "commit", "-q", "-m", "x", at=b"lib")
+    git(world, "add", ".")
+    assert found(world) == {b"b", b"lib/a"}
+    os.rename(world.top + b"/lib/.git", world.home + b"/lib.git")
+    assert found(world) == {b"b"}
+    os.rename(world.home + b"/lib.git", world.top + b"/lib/.git")
+    assert found(world) == {b"b", b"lib/a"}
+
+
 def test_without_a_git_program_tracked_files_count_all_the_same(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
