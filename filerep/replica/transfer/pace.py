@@ -53,6 +53,7 @@ _SLOW_OPENING, _SLOW_WAY = 0.06, 0.03
 _LEVELS = ((4e6, 6), (7e6, 3), (_SLOW_RATE, 1))
 # From such a part of the time on, compressing may be all that holds a batch up.
 _MOST_PACKING = 0.75
+_FORGETS = 0.75  # with each new one
 _PROBE_EVERY = 24  # batches, one the other way
 
 # What was written may be in the buffers of a slow connection still, for which pipe, ssh and
@@ -73,7 +74,9 @@ class Pace:
         self._plain: Optional[float] = None
         self._packed: Optional[float] = None
         self._wire: Optional[float] = None  # what went of the compressed ones
-        self._packing = False  # was the last one held up by its being compressed?
+        # Seconds that the last ones were compressed for, and that they took: answers may come in
+        # pairs, and the second seems to have taken no time at all.
+        self._packing = self._packed_in = 0.0
         self._batches = 0
         # Bytes in a row that were taken as fast as the rate says: a link may have buffers, or
         # be let go for a moment by who limits it.
@@ -99,7 +102,8 @@ class Pace:
         if self.way < _SLOW_WAY:
             return False
         if self._wire is not None and self._batches >= _SURE:
-            return self._wire < _SLOW_RATE and not self._packing
+            held_up = self._packing > _MOST_PACKING * self._packed_in
+            return self._wire < _SLOW_RATE and not held_up
         return self._seems_slow
 
     def enough(self, flight: Flight) -> bool:
@@ -157,7 +161,8 @@ class Pace:
         if sent.archive >= _MOST_BYTES // 2 and took < 2 * _GOOD_TIME:
             self.proven = _ALL  # no buffer holds so much
         if sent.packed:
-            self._packing = sent.packing > _MOST_PACKING * all_of_it
+            self._packing = self._packing * _FORGETS + sent.packing
+            self._packed_in = self._packed_in * _FORGETS + all_of_it
             self._packed = max(rate, (self._packed or 0.0) * _FADES)
             # Nothing is allowed for here: of what shrinks to a tenth it would be all.
             wire = sent.wire / max(all_of_it, 0.0005)
