@@ -1,8 +1,9 @@
 """A batch as a gzip stream (RFC 1952) of whole blocks of 512 bytes, so that a dd can count them.
 
 Several members in a row are one stream to each gunzip. What does not shrink is stored: a
-sample of each piece tells, and a new member begins where that changes. The last one is empty,
-with an extra field as long as the last block has room for.
+sample of each piece tells, and a new member begins where that changes. Not so at the levels for
+the slowest links, where there is time: between pictures lie tar's headers, which do shrink. The
+last member is empty, with an extra field as long as the last block has room for.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ _EXTRA = b"\x1f\x8b\x08\x04\0\0\0\0\0\xff"
 _SAMPLE = 1 << 13
 _SHRINKS = 0.95  # to at most so much of it, or compressing is a waste of time
 _LEAST = 1 << 10  # bytes from which on that is asked
+_PATIENT = 6  # the level from which on nothing is stored
 
 
 class GzipStream:
@@ -40,7 +42,7 @@ class GzipStream:
             return
         began = time.perf_counter()
         stores = self._stores
-        if len(data) >= _LEAST:
+        if len(data) >= _LEAST and self._level < _PATIENT:
             stores = not self._shrinks(data)
         if self._zip is None or stores != self._stores:
             self._end_member()

@@ -25,16 +25,17 @@ CASES = {
 }
 
 
-def stream(pieces: list[bytes], level: int = 6) -> bytes:
+def stream(pieces: list[bytes], level: int = 3) -> bytes:
     packed = GzipStream(level)
     for piece in pieces:
         packed.add(piece)
     return packed.end()
 
 
+@pytest.mark.parametrize("level", [1, 6])
 @pytest.mark.parametrize("name", CASES)
-def test_it_is_whole_blocks_and_holds_what_was_added(name: str) -> None:
-    packed = stream(CASES[name])
+def test_it_is_whole_blocks_and_holds_what_was_added(name: str, level: int) -> None:
+    packed = stream(CASES[name], level)
     assert len(packed) % BLOCK == 0
     assert gzip.decompress(packed) == b"".join(CASES[name])
 
@@ -58,6 +59,13 @@ def test_text_shrinks_and_noise_does_not_grow() -> None:
     assert len(stream([TEXT])) < len(TEXT) / 50
     assert len(stream([NOISE])) < len(NOISE) + 1000
     assert len(stream([TEXT, NOISE])) < len(NOISE) + len(TEXT) / 50 + 1000
+
+
+def test_over_the_slowest_links_what_lies_between_pictures_shrinks() -> None:
+    # 3 kB of headers for each, which were stored with it.
+    archive = (bytes(3000) + NOISE[:30_000]) * 9
+    assert len(stream([archive], 3)) > len(archive)
+    assert len(stream([archive], 6)) < 9 * 31_000
 
 
 def test_a_memoryview_is_taken_as_it_is_then() -> None:

@@ -154,7 +154,9 @@ class Comparison:
             data += more
             ended = at + len(more) >= size or not more
             if ended and not base and size == self._old_size == len(data):
-                if self.signature == self._old_signature:  # as of a file that was touched
+                if (
+                    self.signature == self._old_signature
+                ):  # as of a file that was touched
                     self._add(0, 0, size)
                     return True
             done = self._compare(data, base, ended)
