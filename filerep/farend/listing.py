@@ -149,7 +149,7 @@ def _parse_find(data: bytes) -> Iterator[Listed]:
             seconds, _, fraction = time.partition(b".")
             # Before 1970 too: find writes -2.5 for a second and a half before it.
             mtime = _mtime(seconds, fraction)
-            yield name, letter, int(mode[-5:], 8) & 0o7777, _size(size), mtime, target
+            yield name, letter, _mode(mode[-5:], 8) & 0o7777, _size(size), mtime, target
         except ValueError:
             continue
 
@@ -162,7 +162,7 @@ def _parse_stat(form: str, data: bytes) -> Iterator[Listed]:
                 clock = time
             else:
                 raw, size, time, _, clock, _, path = record.split(b" ", 6)
-            mode = int(raw[-8:], 8 if form == "bsd" else 16)
+            mode = _mode(raw[-8:], 8 if form == "bsd" else 16)
             mtime = _mtime(time.partition(b".")[0], clock.partition(b".")[2])
             letter = _LETTERS.get(stat.S_IFMT(mode), b"?")
             target = _UNKNOWN_TARGET if letter == b"l" else b""
@@ -185,6 +185,13 @@ def _mtime(seconds: bytes, fraction: bytes) -> int:
     if not -_MOST <= whole <= _MOST:
         raise ValueError
     return whole * _SECOND + int(fraction[:9].ljust(9, b"0"))
+
+
+def _mode(text: bytes, base: int) -> int:
+    mode = int(text, base)
+    if mode < 0:
+        raise ValueError
+    return mode
 
 
 def _size(text: bytes) -> int:

@@ -87,6 +87,13 @@ def test_of_a_spoilt_listing_names_and_numbers_are_taken_or_nothing(form: str) -
     each_seed(500, one)
 
 
+def test_a_mode_below_nothing_is_no_entry() -> None:
+    """Found by a hunt: it was an internal error."""
+    body = b"-8180 0 9 1970-01-01 00:00:09.1 +0000 ./d/x//\n"
+    assert listing.parse("stat", body) == []
+    assert listing.parse("find", b"f -44 1 1.0 x\0\0") == []
+
+
 def test_a_list_of_what_is_there_cannot_name_what_is_outside() -> None:
     lines = [b"f 644 1 1.0 ./%s\0\0" % path for path in (b"../v", b"a/../../v", b"a/f")]
     assert set(listing.parse_find(b"".join(lines))) == {b"", b"a"}
