@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import stat
@@ -176,7 +177,9 @@ def tree(
     """What can be compared of the tree ``root``: a path and what is there.
 
     Directories count by existence and permission bits. ``without`` are first parts of
-    paths to leave out. A path that vanishes meanwhile is left out as well.
+    paths to leave out. A path that vanishes meanwhile, or becomes another kind of file
+    (``readlink`` of what is no symlink any more: ``EINVAL``), is left out as well; who
+    waits for two trees to be alike looks again.
     """
     base = os.fsencode(root)
     left_out = tuple(without)
@@ -188,7 +191,7 @@ def tree(
         mode = stat.S_IMODE(status.st_mode)
         nanoseconds = status.st_mtime_ns
         time = nanoseconds // 10**9 if whole_seconds else nanoseconds
-        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        with replaced_meanwhile():
             if stat.S_ISDIR(status.st_mode):
                 found[path] = ("directory", oct(mode) if directory_modes else "")
             elif stat.S_ISLNK(status.st_mode):
@@ -201,6 +204,18 @@ def tree(
             else:
                 found[path] = ("special", oct(status.st_mode))
     return found
+
+
+@contextlib.contextmanager
+def replaced_meanwhile() -> Iterator[None]:
+    """Pass over the errors of a path that is no longer what ``lstat`` said it is."""
+    try:
+        yield
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        pass
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
 
 
 def digest(path: bytes) -> str:
