@@ -153,7 +153,7 @@ class Conversation:
         if bulk.fd in ready:
             for directory, row in in_rows(bulk.read(), self._name):
                 self._refuse_stage(directory)
-                self._parts.settling.walked = True
+                self._parts.leftovers.walked = True
                 self._parts.schedule.bulk.add(directory, row)
             self._bulk_open = bulk.fd >= 0
 

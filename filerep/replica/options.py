@@ -15,37 +15,53 @@ if TYPE_CHECKING:
     from filerep.source import Source
 
 
-class Options:
-    """How fr-pack was asked to do it; seconds where not said otherwise."""
+class Removal:
+    """What is removed over there of what is not here."""
+
+    def __init__(self, delete: bool = True, hold: float = 5.0, mirror: int = 0) -> None:
+        self.delete = delete
+        self.hold = hold  # seconds: what is gone, if that is most of all
+        self.mirror = mirror  # 2: however much it removes
+
+
+class Transfer:
+    """How contents travel; None: by what the connection shows."""
 
     def __init__(
         self,
-        delete: bool = True,
-        hold: float = 5.0,
-        initial: bool = True,
-        dry_run: bool = False,
-        mirror: int = 0,
-        keepalive: float = 15.0,
-        on_sync: bytes = b"",
-        progress: bool = False,
         compress: Optional[bool] = None,
         whole_file: Optional[bool] = None,
         checksum: bool = False,
-        names: bool = False,
     ) -> None:
-        self.delete = delete
-        self.hold = hold  # what is gone, if that is most of all
-        self.initial = initial
-        self.dry_run = dry_run
-        self.mirror = mirror  # 2: however much it removes
-        self.keepalive = keepalive
-        self.on_sync = on_sync
-        self.progress = progress
-        # None: by what the connection shows.
         self.compress = compress
         self.whole_file = whole_file
         self.checksum = checksum
-        self.names = names  # of all files in the reports
+
+
+class Options:
+    """How fr-pack was asked to do it."""
+
+    def __init__(
+        self,
+        removal: Removal,
+        transfer: Transfer,
+        *,
+        initial: bool = True,
+        dry_run: bool = False,
+        keepalive: float = 15.0,
+        on_sync: bytes = b"",
+        progress: bool = False,
+        names: bool = False,
+    ) -> None:
+        """``keepalive`` in seconds; ``names``: of all files in the reports."""
+        self.removal = removal
+        self.transfer = transfer
+        self.initial = initial
+        self.dry_run = dry_run
+        self.keepalive = keepalive
+        self.on_sync = on_sync
+        self.progress = progress
+        self.names = names
 
 
 class Here:

@@ -14,7 +14,7 @@ from filerep.replica.conversation import Conversation
 from filerep.replica.known import entries, openstate
 from filerep.replica.known.staterows import Remembered
 from filerep.replica.known.table import Table
-from filerep.replica.options import Here, Options, Tell
+from filerep.replica.options import Here, Options, Removal, Tell, Transfer
 from filerep.replica.transfer.economy import Refused
 
 TYPE_CHECKING = False
@@ -35,7 +35,7 @@ def converse(run: Command, root: bytes, source: Source, state: Optional[State]) 
     report = _reporter(report_fd)
     # All that takes time is done before there is a far end to wait for.
     remembered, state = _remembered(run, state)
-    rules = _rules(run, root) if options.mirror else None
+    rules = _rules(run, root) if options.removal.mirror else None
     with open(_descriptor(run, "--wire"), "rb") as told:
         line = told.readline()
     if not line:
@@ -90,18 +90,24 @@ def _remembered(
 
 def _options(run: Command) -> Options:
     args = run.args
-    return Options(
+    removal = Removal(
         delete=not args["--no-delete"],
         hold=command.number(args["--hold"], "--hold"),
-        initial=not args["--no-initial"],
-        dry_run=args["--dry-run"],
         mirror=args["--mirror"],
-        keepalive=command.number(args["--keepalive"], "--keepalive"),
-        on_sync=os.fsencode(args["--on-sync"] or ""),
-        progress=args["--progress"],
+    )
+    transfer = Transfer(
         compress=_either(args, "compress"),
         whole_file=_either(args, "whole-file"),
         checksum=args["--checksum"],
+    )
+    return Options(
+        removal,
+        transfer,
+        initial=not args["--no-initial"],
+        dry_run=args["--dry-run"],
+        keepalive=command.number(args["--keepalive"], "--keepalive"),
+        on_sync=os.fsencode(args["--on-sync"] or ""),
+        progress=args["--progress"],
         names=args["--names"],
     )
 

@@ -14,15 +14,18 @@ from filerep.replica.known.forgotten import Forgotten
 from filerep.replica.known.inventory import Inventory
 from filerep.replica.known.statewriter import StateWriter
 from filerep.replica.known.unchanged import ticks
+from filerep.replica.leftovers import Leftovers
 from filerep.replica.members import Members
 from filerep.replica.onsync import OnSync
 from filerep.replica.planning.mounted import Mounted
 from filerep.replica.planning.plan import Plan
+from filerep.replica.planning.sides import Aside, Sides
 from filerep.replica.planning.twins import Twins
 from filerep.replica.repairs import Mender
 from filerep.replica.reporting import Reporter
 from filerep.replica.scheduling.failures import Failures
 from filerep.replica.scheduling.inflight import Flight
+from filerep.replica.scheduling.missing import Missing
 from filerep.replica.scheduling.removals import Removals
 from filerep.replica.scheduling.restless import Restless
 from filerep.replica.scheduling.schedule import Schedule
@@ -71,16 +74,17 @@ class Parts:
         if not far.keeps_modes:
             self._keep_no_modes()
         if far.empty:
-            self.settling.nothing_unseen()
+            self.leftovers.nothing_unseen()
 
     def _make_queues(self) -> None:
         """What waits, and what is on its way."""
         here, options, clock = self.here, self.options, time.monotonic
         root, pace = here.source.root, self.pace
+        at_once = options.dry_run or options.removal.mirror > 1
         self.restless = Restless(clock, self._mtime, lambda: pace.rate)
         removals = Removals(
             clock,
-            0.0 if options.dry_run or options.mirror > 1 else options.hold,
+            0.0 if at_once else options.removal.hold,
             here.table,
             self._tell.say,
             lambda: _is_locked(root),
@@ -106,7 +110,7 @@ class Parts:
             self.state_writer,
             self.inventory,
             time.monotonic,
-            enabled=self._can_list and options.delete and not options.dry_run,
+            enabled=self._can_list and options.removal.delete and not options.dry_run,
         )
 
     def _make_transfer(self) -> None:
@@ -139,43 +143,43 @@ class Parts:
         self._twins = None
         if far.folds:
             self._twins = Twins(here.source, far.fold, here.counting)
-        plan = self.filler.plan = Plan(
-            here.source,
-            here.table,
-            self.options.delete,
-            self._can_list,
-            self.failures.why,
-            self.unreadable.add,
-            self.schedule.look_later,
-            self.filler.put_off,
-            self.reuse,
-            self._twins,
-            self.inventory.distrust,
-        )
+        deletes = self.options.removal.delete
+        sides = Sides(here.source, here.table, deletes, complete=self._can_list)
+        aside = Aside(self.schedule.look_later, self.unreadable.add)
+        aside.failing = self.failures.why
+        aside.too_big = self.filler.put_off
+        aside.hold = self.filler.hold
         kept = here.state.path + b".mounts" if here.state else None
-        plan.gone.hold = self.filler.hold
-        plan.gone.away = Mounted(here.source.root, kept, self._tell.say).away
+        mounted = Mounted(here.source.root, kept, self._tell.say)
+        aside.mounted_away = mounted.away
+        distrust = self.inventory.distrust
+        self.filler.plan = Plan(sides, aside, self.reuse, self._twins, distrust)
 
     def _make_tellers(self) -> None:
         """What tells the wrapper, and takes the steps that are told of."""
-        options, root = self.options, self.here.source.root
+        options, here = self.options, self.here
         self.reporter = Reporter(
             self._tell.report, options.progress, options.dry_run, options.names
         )
-        locked = lambda: _is_locked(root)
+        locked = lambda: _is_locked(here.source.root)
         self.on_sync = OnSync(bool(options.on_sync), time.monotonic, locked)
-        self.settling = Settling(
-            self.here,
-            options,
+        self.leftovers = Leftovers(
+            here,
+            options.removal,
             self.schedule,
             self.inventory,
-            self.filler.plan,
-            self.failures,
-            self.unreadable,
+            self.forgotten,
+            self.filler.plan.gone,
+            self.failures.why,
+        )
+        self.settling = Settling(
+            options,
+            here.table,
+            self.schedule,
+            Missing(self.failures, self.unreadable, self.restless),
+            self.leftovers,
             self.reporter,
             self.on_sync,
-            self.restless,
-            self.forgotten,
         )
 
     def _make_ends(self, on_hook: Callable[[int], None]) -> None:

@@ -21,7 +21,7 @@ from filerep.farend.connection import Connection, Output
 from filerep.replica.conversation import Conversation
 from filerep.replica.known import entries
 from filerep.replica.known.table import Table
-from filerep.replica.options import Here, Options, Tell
+from filerep.replica.options import Here, Options, Removal, Tell, Transfer
 from filerep.source import Source
 
 HERE = [b"a", b"b", b"d/a", b"d/e/b"]
@@ -122,7 +122,7 @@ def converse(source: Source, status: os.stat_result, dice: random.Random) -> set
     talk = Conversation(
         Here(source, table, None, None),
         Connection(far, heard, out),
-        Options(keepalive=0.02),
+        Options(Removal(), Transfer(), keepalive=0.02),
         Tell(say, say, say),
     )
     try:

@@ -11,16 +11,15 @@ import stat
 from filerep.farend.batch import directory_mode
 from filerep.replica.known import entries
 from filerep.replica.known.inventory import STAGE_PREFIX
-from filerep.replica.known.table import Table
 from filerep.replica.known.unchanged import same_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container
+    from collections.abc import Callable
 
+    from filerep.replica.planning.sides import Aside, Sides
     from filerep.replica.scheduling.inflight import Sent
     from filerep.replica.transfer.reuse import Reuse
-    from filerep.source import Source
 
 
 class FastPath:
@@ -28,10 +27,8 @@ class FastPath:
 
     def __init__(
         self,
-        source: Source,
-        table: Table,
-        complete: bool,
-        failing: Container[bytes],
+        sides: Sides,
+        aside: Aside,
         claim: Callable[[bytes, Sent], None],
         reuse: Reuse,
         gone_only: set[bytes],
@@ -39,10 +36,10 @@ class FastPath:
         """``gone_only`` are to be looked at only to see whether they have gone. A look, whatever
         came of it, is the answer to that; were the path to stay there, a later one, to have it
         sent, would be taken for such a question."""
-        self._source = source
-        self._table = table
-        self._complete = complete  # is what the table has not got not there?
-        self._failing = failing
+        self._source = sides.source
+        self._table = sides.table
+        self._complete = sides.complete
+        self._failing = aside.failing
         self._claim = claim
         self._reuse = reuse
         self._gone_only = gone_only

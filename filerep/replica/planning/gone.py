@@ -9,17 +9,14 @@ from __future__ import annotations
 import stat
 
 from filerep.replica.known import entries
-from filerep.replica.known.table import Table
 from filerep.source import kind
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from filerep.replica.planning.deletions import Deletions
+    from filerep.replica.planning.sides import Aside, Sides
     from filerep.replica.scheduling.inflight import Sent
     from filerep.replica.scheduling.queues import Paths
-    from filerep.source import Source
 
 _STALE_WAIT = 0.01  # seconds
 
@@ -29,27 +26,20 @@ class Gone:
 
     def __init__(
         self,
-        source: Source,
-        table: Table,
-        deletes: bool,
-        complete: bool,
-        later: Callable[[bytes, float], None],
+        sides: Sides,
+        aside: Aside,
         deletions: Deletions,
     ) -> None:
-        self._source = source
-        self._table = table
-        self._deletes = deletes
-        self._complete = complete  # is what the table has not got not there?
-        self._later = later
+        self._source = sides.source
+        self._table = sides.table
+        self._deletes = sides.deletes
+        self._complete = sides.complete
+        self._aside = aside
         self._deletions = deletions
         #: To be looked at only to see whether they have gone.
         self.only: set[bytes] = set()
         # Were directories and are files now: what was in them goes.
         self._in_the_way: set[bytes] = set()
-        #: Has the path gone with something that was mounted here?
-        self.away: Callable[[bytes], bool] = lambda path: False
-        #: Is it not this path's turn, which is gone? Then it is looked at again.
-        self.hold: Callable[[bytes, Sent, Paths], bool] = lambda *_: False
 
     def verify(self, record: bytes, queue: Paths) -> None:
         """Look at what has gone of ours at or below ``record``, files before directories.
@@ -64,7 +54,7 @@ class Gone:
     def _verify(self, record: bytes, queue: Paths) -> list[bytes]:
         """As ``verify``; the directories among what is queued, and was not for another reason."""
         directory = b"" if record == b"./" else record[:-1]
-        if self.away(directory):
+        if self._aside.mounted_away(directory):
             return []
         inner = []
         for path, value in self._table.below(directory):
@@ -91,13 +81,13 @@ class Gone:
 
     def absent(self, path: bytes, sent: Sent, queue: Paths) -> None:
         """Nothing is at ``path``."""
-        if not self._deletes or self.away(path):
+        if not self._deletes or self._aside.mounted_away(path):
             return
         full = path in self._table.directories and self._ours_below(path)
         if full and path not in sent.emptied:
             self._empty(path, sent, queue)
             return
-        if self.hold(path, sent, queue):
+        if self._aside.hold(path, sent, queue):
             self.only.add(path)
             return
         if full:
@@ -120,7 +110,7 @@ class Gone:
         """
         if self._deletes and self._ours_below(path):
             self._in_the_way.add(path)
-            if path not in sent.emptied or not self.hold(path, sent, queue):
+            if path not in sent.emptied or not self._aside.hold(path, sent, queue):
                 self._empty(path, sent, queue)
             return True
         if self._deletes:
@@ -136,7 +126,7 @@ class Gone:
         as nothing else is read meanwhile; then it is looked at in a moment.
         """
         if path in sent.emptied:
-            self._later(path, _STALE_WAIT)
+            self._aside.later(path, _STALE_WAIT)
         else:
             sent.emptied.add(path)
             self._verify(path + b"/", queue)

@@ -11,21 +11,19 @@ import stat
 
 from filerep.farend.batch import directory_mode
 from filerep.replica.known import entries
-from filerep.replica.known.table import Table
 from filerep.replica.scheduling.inflight import NotInThisBatch
 from filerep.source import kind
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from typing import Optional
 
     from filerep.farend.ways import Way
     from filerep.replica.planning.deletions import Deletions
     from filerep.replica.planning.echoes import Echoes
+    from filerep.replica.planning.sides import Aside, Sides
     from filerep.replica.scheduling.inflight import Sent
     from filerep.replica.transfer.reuse import Reuse
-    from filerep.source import Source
 
 
 class Placing:
@@ -33,18 +31,16 @@ class Placing:
 
     def __init__(
         self,
-        source: Source,
-        table: Table,
-        deletes: bool,
-        on_error: Callable[[str, bytes, OSError], None],
+        sides: Sides,
+        aside: Aside,
         reuse: Reuse,
         echoes: Echoes,
         deletions: Deletions,
     ) -> None:
-        self._source = source
-        self._table = table
-        self._deletes = deletes
-        self._on_error = on_error
+        self._source = sides.source
+        self._table = sides.table
+        self._deletes = sides.deletes
+        self._aside = aside
         self._reuse = reuse
         self._echoes = echoes
         self._deletions = deletions
@@ -110,7 +106,7 @@ class Placing:
             try:
                 status = self._source.look(above)
             except OSError as error:
-                self._on_error("read", above, error)
+                self._aside.unreadable("read", above, error)
                 continue
             if value is not None and kind(status) == stat.S_IFDIR:
                 assert status is not None

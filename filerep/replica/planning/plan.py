@@ -19,7 +19,6 @@ import time
 
 from filerep.replica.known import entries
 from filerep.replica.known.inventory import STAGE_PREFIX
-from filerep.replica.known.table import Table
 from filerep.replica.known.unchanged import unchanged
 from filerep.replica.planning.deletions import Deletions
 from filerep.replica.planning.echoes import Echoes
@@ -34,14 +33,13 @@ from filerep.source import changed_meanwhile, kind
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterable
+    from collections.abc import Callable, Iterable
     from typing import Optional
 
-    from filerep.farend.ways import Way
+    from filerep.replica.planning.sides import Aside, Sides
     from filerep.replica.scheduling.inflight import Sent
     from filerep.replica.scheduling.queues import Paths
     from filerep.replica.transfer.reuse import Reuse
-    from filerep.source import Source
 
 # How long a file that was just emptied is given to be written, in seconds.
 EMPTIED_WAIT = 0.05
@@ -49,54 +47,37 @@ _JUST = 50_000_000  # the same in ns
 
 
 class Plan:
-    """Looks at paths and puts what follows into a batch.
-
-    ``failing`` are paths that have a time of their own to be tried. ``later(path, wait)``
-    has a path looked at again in ``wait`` seconds; ``too_big(path, status, way, sent, queue)``
-    may take a file away from this batch, or raise ``NotInThisBatch``.
-    """
+    """Looks at paths and puts what follows into a batch, or the path aside."""
 
     def __init__(
         self,
-        source: Source,
-        table: Table,
-        deletes: bool,
-        complete: bool,
-        failing: Container[bytes],
-        on_error: Callable[[str, bytes, OSError], None],
-        later: Callable[[bytes, float], None],
-        too_big: Callable[[bytes, os.stat_result, Optional[Way], Sent, Paths], bool],
+        sides: Sides,
+        aside: Aside,
         reuse: Reuse,
         twins: Optional[Twins] = None,
         on_spelled: Callable[[bytes], None] = lambda path: None,
     ) -> None:
-        """``complete``: what the table has not got is not there.
-
-        ``on_spelled`` is told of a directory that gets another name, as ``twins`` have it.
+        """``twins``: the far end folds names; ``on_spelled`` is told of a directory that
+        gets another name there.
         """
+        source, table = sides.source, sides.table
         self._source = source
         self._table = table
-        self._deletes = deletes
-        self._failing = failing
-        self._on_error = on_error
-        self._later = later
-        self._too_big = too_big
+        self._deletes = sides.deletes
+        self._aside = aside
         self._reuse = reuse
-        self._twins = twins  # where the far end folds names
+        self._twins = twins
         self._emptied: dict[bytes, int] = {}  # since when, in ns
         self._echoes = Echoes(source)
         self._spelling = (
-            Spelling(source, table, twins, later, on_spelled) if twins else None
+            Spelling(source, table, twins, aside.later, on_spelled) if twins else None
         )
-        deletions = Deletions(table, complete, reuse, self._spelling)
-        self.gone = Gone(source, table, deletes, complete, later, deletions)
-        self._placing = Placing(
-            source, table, deletes, on_error, reuse, self._echoes, deletions
-        )
+        deletions = Deletions(table, sides.complete, reuse, self._spelling)
+        self.gone = Gone(sides, aside, deletions)
+        self._placing = Placing(sides, aside, reuse, self._echoes, deletions)
         self.place = self._placing.file
-        self._fast = FastPath(
-            source, table, complete, failing, self._placing.claim, reuse, self.gone.only
-        )
+        claim, gone_only = self._placing.claim, self.gone.only
+        self._fast = FastPath(sides, aside, claim, reuse, gone_only)
         self.altered = self._fast.altered
 
     def named(self, path: bytes) -> None:
@@ -143,7 +124,7 @@ class Plan:
                 self.gone.hidden(path, sent, queue)
             elif is_file:
                 assert status is not None
-                if path in self._failing:
+                if path in self._aside.failing:
                     return True  # it has its own time
                 if self._source.is_own(path, status):
                     return True
@@ -164,9 +145,9 @@ class Plan:
             return False
         except OSError as error:
             if changed_meanwhile(error):
-                self._later(path, EMPTIED_WAIT)
+                self._aside.later(path, EMPTIED_WAIT)
             else:
-                self._on_error("read", path, error)
+                self._aside.unreadable("read", path, error)
         return True
 
     def _enter(self, path: bytes) -> None:
@@ -176,7 +157,7 @@ class Plan:
                 next(entries, None)
         except OSError as error:
             if not changed_meanwhile(error):
-                self._on_error(LIST, path, error)
+                self._aside.unreadable(LIST, path, error)
 
     def _plan_file(
         self,
@@ -202,7 +183,7 @@ class Plan:
             if self.gone.replaced(path, sent, queue):
                 return
         if not link and self._was_just_emptied(path, status):
-            self._later(path, EMPTIED_WAIT)
+            self._aside.later(path, EMPTIED_WAIT)
             return
         way = None if link else self._reuse.looks_same(path, status)
         value = self._table.get(path)
@@ -219,7 +200,7 @@ class Plan:
             # It is taken by a link. Both names would be one file, were the other one to stay.
             if not self._deletes or way.source in sent.planned:
                 way.verb = b"copy"
-        if not link and self._too_big(path, status, way, sent, queue):
+        if not link and self._aside.too_big(path, status, way, sent, queue):
             return
         self.place(path, status, target, sent, way)
 
@@ -246,5 +227,5 @@ class Plan:
         """Is ``path`` not to be sent, as another that is here has its one name over there?"""
         other = twins.before(path)
         if other is not None:
-            self._on_error("send", path, one_name(other))
+            self._aside.unreadable("send", path, one_name(other))
         return other is not None

@@ -46,7 +46,8 @@ class Economy:
     def __init__(
         self, options: Options, pace: Pace, say: Callable[[str], None]
     ) -> None:
-        self._options = options
+        self._transfer = options.transfer
+        self._dry_run = options.dry_run
         self._pace = pace
         self._say = say
         self.tools: Optional[Tools] = None
@@ -57,10 +58,10 @@ class Economy:
 
     def question(self) -> list[bytes]:
         """The lines that ask the far end for its tools, if that is to be done now."""
-        options = self._options
-        wanted = _TINY or options.compress or options.whole_file is False
+        asked = self._transfer
+        wanted = _TINY or asked.compress or asked.whole_file is False
         wanted = wanted or self._wanted
-        if options.checksum or not self._plain and (wanted or self._pace.slow):
+        if asked.checksum or not self._plain and (wanted or self._pace.slow):
             return self._ask()
         return []
 
@@ -70,13 +71,13 @@ class Economy:
 
         Over a slow link what they save is worth the time of one way there and back.
         """
-        wanted = self._options.checksum or self._pace.slow or self._wanted
+        wanted = self._transfer.checksum or self._pace.slow or self._wanted
         return wanted and self._asked and self.tools is None
 
     @property
     def _plain(self) -> bool:
         """Were both said: nothing but whole files, one behind the other?"""
-        return bool(self._options.whole_file) and self._options.compress is False
+        return bool(self._transfer.whole_file) and self._transfer.compress is False
 
     def want(self) -> bool:
         """Something needs the tools, whatever the connection is like; are they to come yet?"""
@@ -99,7 +100,7 @@ class Economy:
             return
         self.tools = Tools(words)
         self.taught = bool(words)
-        if self._options.checksum and not self.tools.digests:
+        if self._transfer.checksum and not self.tools.digests:
             raise Refused(
                 UNAVAILABLE, "--checksum needs sha1sum or md5sum at the far end"
             )
@@ -110,28 +111,28 @@ class Economy:
         if (
             self.tools is None
             or not self.tools.unzip
-            or self._options.compress is False
+            or self._transfer.compress is False
         ):
             return 0
-        if _TINY or self._options.compress:
+        if _TINY or self._transfer.compress:
             return self._pace.level or 1
         return self._pace.level
 
     @property
     def reuses(self) -> bool:
         """Is it looked for what the far end holds already?"""
-        if self.tools is None or not self.tools.digests or self._options.whole_file:
+        if self.tools is None or not self.tools.digests or self._transfer.whole_file:
             return False
-        return _TINY or self._options.whole_file is False or self._pace.slow
+        return _TINY or self._transfer.whole_file is False or self._pace.slow
 
     @property
     def will_check(self) -> bool:
-        return self._options.checksum
+        return self._transfer.checksum
 
     @property
     def checks(self) -> bool:
         """Are files that seem to be the same compared by their contents?"""
-        return self._options.checksum and self.tools is not None and self.tools.digests
+        return self._transfer.checksum and self.tools is not None and self.tools.digests
 
     def worth(self, size: int) -> bool:
         """Is a file of ``size`` bytes large enough for that?"""
@@ -143,7 +144,7 @@ class Economy:
             return False
         if _TINY:
             return self.tools is not None and size > _TINY_PIECE
-        if size <= self._pace.limit or self._options.dry_run or self._plain:
+        if size <= self._pace.limit or self._dry_run or self._plain:
             return False
         rate = self._pace.rate
         if size <= _TELLING:

@@ -20,8 +20,9 @@ from filerep.farend.tools import Tools
 from filerep.replica.known import entries
 from filerep.replica.known.table import Table
 from filerep.replica.members import Members
-from filerep.replica.options import Options
+from filerep.replica.options import Options, Removal, Transfer
 from filerep.replica.planning.plan import Plan
+from filerep.replica.planning.sides import Aside, Sides
 from filerep.replica.planning.twins import Twins
 from filerep.replica.scheduling.inflight import Sent
 from filerep.replica.scheduling.queues import Paths
@@ -51,17 +52,14 @@ class Case:
         self.source = Source(os.fsencode(self.root))
         self.later: list[bytes] = []
         self.errors: list[bytes] = []
-        self.options = Options()
+        self.options = Options(Removal(), Transfer())
         self.economy = Economy(self.options, Pace(), lambda text: None)
         self.plan = Plan(
-            self.source,
-            self.table,
-            deletes=True,
-            complete=True,
-            failing=(),
-            on_error=lambda action, path, error: self.errors.append(path),
-            later=lambda path, wait: self.later.append(path),
-            too_big=lambda *_: False,
+            Sides(self.source, self.table, deletes=True, complete=True),
+            Aside(
+                later=lambda path, wait: self.later.append(path),
+                unreadable=lambda action, path, error: self.errors.append(path),
+            ),
             reuse=Reuse(self.source, self.table, self.economy),
             twins=twins(self.source),
         )
@@ -204,7 +202,7 @@ def test_what_came_to_be_where_something_had_gone_is_not_sent_for_that(
 def test_what_is_taken_from_another_path_is_removed_there_at_once(case: Case) -> None:
     """It is taken by a link: until the other name goes, both would be one file."""
     case.economy.tools = Tools("sum=sha1sum")
-    case.options.whole_file = False
+    case.options.transfer.whole_file = False
     content = "a line\n" * 500
     for path in ("d/moved", "d/other"):
         (case.root / path).write_text(content)
