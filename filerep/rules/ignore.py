@@ -32,7 +32,7 @@ from filerep.pathstream import quote
 from filerep.rules import gitversion, repository
 from filerep.rules.rulefile import HIDDEN, RuleFile, decide, enter, join, leaving
 from filerep.rules.untrustedfile import OPEN_DIRECTORY, read
-from filerep.rules.userrules import BadFile, Own, gather
+from filerep.rules.userrules import Asked, BadFile, Own, gather
 from filerep.rules.worktree import WorkTree
 
 TYPE_CHECKING = False
@@ -432,13 +432,9 @@ def _look(path: bytes, dir_fd: int | None = None) -> os.stat_result | None:
 
 def load(
     root: bytes,
+    asked: Asked = Asked(),
     *,
     gitignore: bool = True,
-    exclude: Sequence[bytes] = (),
-    include: Sequence[bytes] = (),
-    exclude_from: Sequence[bytes] = (),
-    include_from: Sequence[bytes] = (),
-    editor_files: bool = True,
     on_error: OnError,
     on_note: OnNote = lambda text: None,
     environ: Mapping[bytes, bytes] = os.environb,
@@ -451,9 +447,7 @@ def load(
     origin = Origin(on_error, on_note, environ)
     origin.gitignore = gitignore
     origin.root = os.path.realpath(root)
-    origin.own = gather(
-        exclude, include, exclude_from, include_from, editor_files, origin.before_2_52
-    )
+    origin.own = gather(asked, origin.before_2_52)
     link = Rules(origin, None, b"")
     origin.ruled = gitignore or origin.own.editors is not None
     if origin.ruled:
@@ -470,18 +464,16 @@ def load_asked(
     def given(option: str) -> list[bytes]:
         return [os.fsencode(text) for text in args[option]]
 
+    asked = Asked(
+        exclude=given("--exclude"),
+        include=given("--include"),
+        exclude_from=given("--exclude-from"),
+        include_from=given("--include-from"),
+        editor_files=args["--editor-files"],
+    )
+    rules = not args["--no-gitignore"]
     try:
-        return load(
-            root,
-            gitignore=not args["--no-gitignore"],
-            exclude=given("--exclude"),
-            include=given("--include"),
-            exclude_from=given("--exclude-from"),
-            include_from=given("--include-from"),
-            editor_files=args["--editor-files"],
-            on_error=on_error,
-            on_note=on_note,
-        )
+        return load(root, asked, gitignore=rules, on_error=on_error, on_note=on_note)
     except BadFile as error:
         raise Stop(NO_INPUT, str(error)) from None
 

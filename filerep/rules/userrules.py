@@ -34,6 +34,25 @@ class BadFile(Exception):
     """A file of rules that the user named is of no use; the message says why."""
 
 
+class Asked:
+    """What the user's options say, in their words; nothing, as it stands."""
+
+    def __init__(
+        self,
+        exclude: Sequence[bytes] = (),
+        include: Sequence[bytes] = (),
+        exclude_from: Sequence[bytes] = (),
+        include_from: Sequence[bytes] = (),
+        editor_files: bool = True,
+    ) -> None:
+        """Patterns, and paths of files of them; do the files count that editors leave?"""
+        self.exclude = exclude
+        self.include = include
+        self.exclude_from = exclude_from
+        self.include_from = include_from
+        self.editor_files = editor_files
+
+
 class Own:
     """What the user says beside what git knows, as of one moment."""
 
@@ -152,14 +171,7 @@ class OwnHere:
         )
 
 
-def gather(
-    exclude: Sequence[bytes],
-    include: Sequence[bytes],
-    exclude_from: Sequence[bytes],
-    include_from: Sequence[bytes],
-    editor_files: bool,
-    before_2_52: Callable[[], bool],
-) -> Own:
+def gather(asked: Asked, before_2_52: Callable[[], bool]) -> Own:
     """Read all of it; raises ``BadFile``.
 
     What stands in a file is weaker than what is an option of its own, an earlier file
@@ -168,28 +180,28 @@ def gather(
     own = Own()
     excluding: list[Rule] = []
     including: list[Rule] = []
-    for path in exclude_from:
+    for path in asked.exclude_from:
         text = _text(path, own)
         if _is_docker(path):
             own.docker.append(_docker(path, text))
         else:
             excluding += _rules(path, text)
         _LAST[path] = text
-    for path in include_from:
+    for path in asked.include_from:
         if _is_docker(path):
             raise BadFile(
                 f"{quote(path)} says what is left out; it goes with --exclude-from"
             )
         _LAST[path] = _text(path, own)
         including += _rules(path, _LAST[path])
-    excluding += _options(EXCLUDE, exclude)
-    including += _options(INCLUDE, include)
+    excluding += _options(EXCLUDE, asked.exclude)
+    including += _options(INCLUDE, asked.include)
     own.exclude = _level(excluding, before_2_52)
     own.include = _level(including, before_2_52)
     if own.include:
         file = own.include.file
         own.reach = file.level(item for item in file.items if item[1][0] is not DEEP)
-    if not editor_files:
+    if not asked.editor_files:
         own.editors = RuleFile.read(EDITORS_SHOWN, _editors()).top()
     return own
 

@@ -24,6 +24,7 @@ from trees import plant
 from filerep import command, pack, walk, watch
 from filerep.rules import explaining, ignore, walking
 from filerep.rules.sieve import Sieve
+from filerep.rules.userrules import Asked
 from filerep.walk import in_words
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -314,7 +315,8 @@ def test_on_a_terminal_why_is_said_in_words_too(place: Path) -> None:
 def test_why_in_words(path: str, said: str, place: Path) -> None:
     plant(place, {".gitignore": b"*.o\n!b.o\n"})
     root = os.fsencode(place)
-    loaded = ignore.load(root, exclude=[b"x"], editor_files=False, on_error=fail)
+    asked = Asked(exclude=[b"x"], editor_files=False)
+    loaded = ignore.load(root, asked, on_error=fail)
     rule = explaining.explain(root, path.encode(), loaded)
     assert in_words(rule) == said
 

@@ -16,6 +16,7 @@ from ignoretrees import Tree, World, as_ordinary_user, fail, write
 from filerep import walk
 from filerep.rules import ignore, untrustedfile, walking, wildmatch
 from filerep.rules.inputs import inputs_of
+from filerep.rules.userrules import Asked
 
 
 @pytest.fixture
@@ -62,9 +63,8 @@ def found(
     said = said or Said()
     rules = ignore.load(
         os.path.join(world.top, below),
+        Asked(exclude, include),
         gitignore=gitignore,
-        exclude=exclude,
-        include=include,
         on_error=said.on_error,
         on_note=said.notes.append,
         environ=world.environ,
@@ -718,8 +718,7 @@ def test_why_of_the_user_s_own_patterns(world: World) -> None:
     def why(path: bytes, exclude: Sequence[bytes], include: Sequence[bytes]) -> bytes:
         rules = ignore.load(
             world.top,
-            exclude=exclude,
-            include=include,
+            Asked(exclude, include),
             on_error=fail,
             environ=world.environ,
         )

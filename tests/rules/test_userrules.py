@@ -12,6 +12,7 @@ from test_ignore import git
 from filerep.rules import dockerignore, ignore, userrules, walking
 from filerep.rules.explaining import why
 from filerep.rules.inputs import inputs_of
+from filerep.rules.userrules import Asked
 
 
 @pytest.fixture
@@ -22,8 +23,9 @@ def world(tmp_path: Path) -> World:
 
 
 def walked(world: World, gitignore: bool = True, **more: object) -> set[bytes]:
+    asked = Asked(**more)  # type: ignore[arg-type]
     rules = ignore.load(
-        world.top, gitignore=gitignore, on_error=fail, environ=world.environ, **more  # type: ignore[arg-type]
+        world.top, asked, gitignore=gitignore, on_error=fail, environ=world.environ
     )
     return set(walking.walk(world.top, rules, fail)) - {b".gitignore"}
 
@@ -50,13 +52,8 @@ def test_files_of_rules_are_weaker_than_options(world: World) -> None:
 
 def test_which_line_of_which_file_decides(world: World) -> None:
     write(world.home + b"/rules", b"x\n\n*.o\n")
-    rules = ignore.load(
-        world.top,
-        exclude_from=[world.home + b"/rules"],
-        exclude=[b"*.a"],
-        on_error=fail,
-        environ=world.environ,
-    )
+    asked = Asked(exclude_from=[world.home + b"/rules"], exclude=[b"*.a"])
+    rules = ignore.load(world.top, asked, on_error=fail, environ=world.environ)
     rule = why(rules, b"a.o", False)
     assert rule and (rule.source, rule.line) == (world.home + b"/rules", 3)
     rule = why(rules, b"a.a", False)
@@ -144,9 +141,8 @@ def test_a_dockerignore_by_its_own_rules(world: World) -> None:
     assert walked(world, exclude_from=[file], exclude=[b"README.md"]) == {
         *(b"d/x.o", b"secret/public/key")
     }
-    rules = ignore.load(
-        world.top, exclude_from=[file], on_error=fail, environ=world.environ
-    )
+    asked = Asked(exclude_from=[file])
+    rules = ignore.load(world.top, asked, on_error=fail, environ=world.environ)
     rule = why(rules, b"x.o", False)
     assert rule and (rule.line, rule.text) == (3, b"*.o")
 
@@ -185,8 +181,7 @@ def test_any_rule_is_stronger_than_those_for_editors(world: World) -> None:
     assert walked(world, editor_files=False) == {b"a~"}
     assert walked(world, editor_files=False, include=[b".#*"]) == {b"a~", b".#b"}
     assert walked(world, editor_files=False, exclude=[b"*~"]) == set()
-    rules = ignore.load(
-        world.top, editor_files=False, on_error=fail, environ=world.environ
-    )
+    asked = Asked(editor_files=False)
+    rules = ignore.load(world.top, asked, on_error=fail, environ=world.environ)
     rule = why(rules, b".#b", False)
     assert rule and rule.source.endswith(b"editors.gitignore") and rule.text == b".#*"

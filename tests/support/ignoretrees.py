@@ -17,6 +17,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 
 from filerep.rules import ignore, walking
+from filerep.rules.userrules import Asked
 
 Tree = dict[bytes, bytes]  # path to contents; a path that ends in "/" is a directory
 
@@ -199,7 +200,8 @@ class World:
 
     def ours(self, below: bytes = b"", exclude: Sequence[bytes] = ()) -> set[bytes]:
         place = os.path.join(self.top, below)
-        rules = ignore.load(place, on_error=fail, environ=self.environ, exclude=exclude)
+        asked = Asked(exclude=exclude)
+        rules = ignore.load(place, asked, on_error=fail, environ=self.environ)
         found = list(walking.walk(place, rules, fail))
         assert len(found) == len(set(found)), "a path came twice"
         return set(found)
