@@ -91,19 +91,14 @@ class Objects:
             if isinstance(base, int):
                 at = base
                 continue
+            # It is in the same pack. Elsewhere a search could go round in circles.
             found = pack.find(base)
             if found is None:
-                whole = self._get(base)
-                if whole is None:
-                    raise Damaged("a delta has no base")
-                name, data = whole
-                break
+                raise Damaged("a delta has no base")
             at = found
-        if kind in KINDS:
-            name = KINDS[kind]
         for delta in reversed(deltas):
             data = patch(data, delta)
-        return name, data
+        return KINDS[kind], data
 
 
 class Pack:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import subprocess
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -335,3 +336,19 @@ def test_objects_of_another_repository(tmp_path: Path) -> None:
     assert (
         gitobjects.Objects(os.fsencode(loop.parent.parent), 20).get(bytes(20)) is None
     )
+
+
+def test_packs_whose_deltas_stand_on_each_other_hold_nothing(tmp_path: Path) -> None:
+    """Nobody compares an object with its name, so those of a bad pack may go round in circles."""
+    (tmp_path / "pack").mkdir()
+    names = [b"\xaa" * 20, b"\xbb" * 20]
+    for name, base in (names, reversed(names)):
+        path = tmp_path / "pack" / name.hex()
+        fans = [int(first >= name[0]).to_bytes(4, "big") for first in range(256)]
+        index = [b"\xfftOc\0\0\0\2", *fans, name, bytes(4), (12).to_bytes(4, "big")]
+        path.with_suffix(".idx").write_bytes(b"".join(index) + bytes(40))
+        delta = bytes([5, 5, 0x90, 5])
+        entry = bytes([7 << 4 | len(delta)]) + base + zlib.compress(delta)
+        path.with_suffix(".pack").write_bytes(b"PACK" + bytes(8) + entry + bytes(20))
+    known = gitobjects.Objects(os.fsencode(tmp_path), 20)
+    assert known.get(names[0]) is None
