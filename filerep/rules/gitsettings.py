@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 
 #: How deep includes may lie in each other (config.c, MAX_INCLUDE_DEPTH).
 DEEPEST_INCLUDE = 10
+#: How many files in all. One that includes itself four times comes to a million before the depth
+#: ends that; git ends altogether at the first that is too deep.
+MOST_FILES = 100
 _ESCAPES = {0x74: b"\t", 0x62: b"\b", 0x6E: b"\n", 0x22: b'"', 0x5C: b"\\"}
 _SECTION = rb'\[([A-Za-z0-9.-]+)(?:[ \t]+"((?:[^"\\\n]|\\[^\n])*)")?\]'
 _NAME = rb"([A-Za-z][A-Za-z0-9-]*)[ \t]*"
@@ -194,6 +197,7 @@ class Reader:
         self._repo = repo
         self._on_note = on_note
         self._urls: list[bytes] | None = None
+        self._full = False
 
     def file(self, path: bytes, depth: int = 0) -> None:
         """Take in what stands in ``path``, if it is there."""
@@ -221,6 +225,13 @@ class Reader:
         else:
             return
         if not applies or not value or depth >= DEEPEST_INCLUDE:
+            return
+        if len(self.files) >= MOST_FILES:
+            if not self._full:
+                self._full = True
+                self._on_note(
+                    f"git's settings include more than {MOST_FILES} files; the rest does not apply"
+                )
             return
         other = expand(value, self._environ)
         if other and not other.startswith(b"/"):

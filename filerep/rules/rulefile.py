@@ -211,12 +211,22 @@ def path_matches(text: bytes, path: bytes, fold: bool = False) -> bool:
 
 
 def _fit(parts: Sequence[Glob], names: Sequence[bytes]) -> bool:
-    if not parts or not names:
-        return not parts and not names
-    if parts[0] is DEEP:
-        ends = range(len(names)) if len(parts) > 1 else ()
-        return len(parts) == 1 or any(_fit(parts[1:], names[at:]) for at in ends)
-    return bool(test(parts[0])(names[0])) and _fit(parts[1:], names[1:])
+    places = {0}  # of the names, those that the next part may have to match
+    for part in parts[:-1]:
+        if part is DEEP:
+            places = set(range(min(places), len(names)))
+        else:
+            places = _behind(part, names, places)
+        if not places:
+            return False
+    if parts[-1] is DEEP:
+        return min(places) < len(names)
+    return len(names) in _behind(parts[-1], names, places)
+
+
+def _behind(part: Glob, names: Sequence[bytes], places: Iterable[int]) -> set[int]:
+    fits = test(part)
+    return {at + 1 for at in places if at < len(names) and fits(names[at])}
 
 
 #: To make a regex takes as long as to look without one so many times.

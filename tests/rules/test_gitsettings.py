@@ -6,6 +6,7 @@ import os
 import random
 import re
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -142,6 +143,18 @@ def test_settings_that_include_themselves_end(world: World) -> None:
     assert found(world) == {b"a"}
 
 
+def test_settings_that_include_themselves_often_end_soon(world: World) -> None:
+    """Four times at each of ten depths would be a million."""
+    write(world.home + b"/.gitconfig", b"[include]\npath = .gitconfig\n" * 4)
+    world.fill(b"", {b"a": b""})
+    said = Said()
+    before = time.process_time()
+    assert found(world, said=said) == {b"a"}
+    assert time.process_time() - before < 5
+    (note,) = said.notes
+    assert "include more than 100 files" in note
+
+
 def test_a_bad_line_is_said(world: World) -> None:
     text = b"[core]\nexcludesFile = ~/mine\n nonsense here\n"
     write(world.home + b"/.gitconfig", text)
@@ -207,6 +220,15 @@ def test_paths_that_a_setting_matches() -> None:
     assert not rulefile.path_matches(b"/a/*", b"/a/b/c")
     assert rulefile.path_matches(b"https://x/*", b"https://x/y")
     assert rulefile.path_matches(b"/a/b", b"/A/B", fold=True)
+    assert rulefile.path_matches(b"a/**/b/**/c", b"a/x/b/y/b/z/c")
+    assert not rulefile.path_matches(b"a/**/b/**", b"a/x/b")
+
+
+def test_a_condition_of_many_double_stars_takes_no_time() -> None:
+    """An address may have thousands of parts, and to try each at each is without end."""
+    before = time.process_time()
+    assert not rulefile.path_matches(b"**/a/" * 30 + b"b", b"a/" * 3000)
+    assert time.process_time() - before < 5
 
 
 STARS = [b"foobar", b"foox/bar", b"foox/y/bar", b"foo/bar", b"foo/x/bar", b"fooxbar"]
