@@ -252,6 +252,7 @@ LARGE = {
     "many stars and brackets": b"*[ab]" * 300 + b"\n",
     "double stars": b"/foo" + b"**/" * 200 + b"a\n" + b"**/a/" * 200 + b"b\n",
     "parts": b"a/" * 3000 + b"\n" + b"*/" * 3000 + b"\n",
+    "a part that no name fits": b"/" + b"[ab]" * 60_000 + b"\n",
 }
 
 
