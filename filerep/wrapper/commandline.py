@@ -22,6 +22,8 @@ _OPPOSITES = (
     ("--checksum", "--no-initial-replication"),
     ("--compress", "--no-compress"),
     ("--dry-run", "--no-initial-replication"),
+    ("--dry-run", "--wait"),
+    ("--dry-run", "--wait-on-sync"),
     ("--gitignore", "--no-gitignore"),
     ("--mirror", "--no-delete"),
     ("--mirror", "--no-initial-replication"),
@@ -131,6 +133,11 @@ class Typed:
         names = typed.names()
         if not names.isdisjoint(_HELP):
             return typed.flat()
+        if "--save" not in names:
+            mistakes.command_first(typed.places)
+        for word, *_ in typed.options:
+            if f"-{word}" in takes_value:
+                mistakes.unknown_option(word, takes_value)
         for name in sorted(names):
             if name not in takes_value:
                 mistakes.unknown_option(name, takes_value)
@@ -163,9 +170,9 @@ class Typed:
             raise Stop(USAGE, f"{said}; for a directory of that name type ./@{asked}")
         found = profiles.find(asked or profiles.DEFAULT)
         if found is None:
-            if not asked:
+            if not typed.places:
                 return
-            raise Stop(USAGE, mistakes.no_profile(asked))
+            raise Stop(USAGE, mistakes.no_profile(asked or profiles.DEFAULT))
         kept = Words(profiles.read(found), takes_value)
         for name, *_ in kept.options:
             if name.startswith("--") and name.partition("=")[0] not in takes_value:

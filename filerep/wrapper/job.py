@@ -22,12 +22,13 @@ if TYPE_CHECKING:
 _STATE = "file-replicator"  # the directory below the user's own for state
 
 
-def _source(text: str) -> bytes:
+def _source(args: Mapping[str, Any]) -> bytes:
     """SRC_DIR, which is a directory; raises ``Stop``."""
+    text = args["SRC_DIR"]
     try:
         return command.source_root(text)
     except Stop as stop:
-        hint = mistakes.no_source(text)
+        hint = mistakes.no_source(text, args)
         raise Stop(stop.status, f"{stop}{hint}") from None
 
 
@@ -80,7 +81,7 @@ class Job:
 
     def __init__(self, args: Mapping[str, Any]) -> None:
         self.args = args
-        typed = _source(args["SRC_DIR"])
+        typed = _source(args)
         self.source = os.path.realpath(typed)
         # As it was typed: the stages see it when a link on the way leads elsewhere.
         self.way = _absolute(typed) or self.source

@@ -11,13 +11,14 @@ from filerep.wrapper import profiles
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
-    from typing import NoReturn, Optional
+    from collections.abc import Collection, Mapping, Sequence
+    from typing import Any, NoReturn, Optional
 
 _NAMES = ("SRC_DIR", "DEST_PARENT_DIR", "CONNECTION_COMMAND")
 # Which of our options does what another program's does.
 _ELSEWHERE = {"--delete": "--mirror", "--watch": "", "--follow": ""}
 _ENGINES = ("docker", "podman", "kubectl", "nerdctl")
+_WAYS = (*_ENGINES, "bash", "dash", "sh", "ssh", "sudo", "zsh")
 _TERMINALS = {"-t", "-it", "-ti", "--tty"}
 # Not compiled before they are needed: it takes a millisecond.
 _REMOTE = r"(?s)(?:(?P<user>[\w.+-]+)@)?(?P<host>[\w.-]+):(?P<path>.*)"
@@ -25,6 +26,14 @@ _URL = (
     r"(?s)(?:ssh|scp|sftp|rsync)://(?P<user>[^@/]+@)?(?P<host>[^:/]+)"
     r"(?::(?P<port>\d+))?(?P<path>/.*)?"
 )
+
+
+def command_first(places: Sequence[str]) -> None:
+    """Raise ``Stop`` if the command stands in front; its options would be taken for ours."""
+    if places and places[0] in _WAYS and not os.path.isdir(places[0]):
+        example = f"file-replicator my_project /home/code -- {places[0]} ..."
+        said = "SRC_DIR and DEST_PARENT_DIR stand in front of the command"
+        raise Stop(USAGE, f"{said}: {example}")
 
 
 def unknown_option(name: str, options: Collection[str]) -> None:
@@ -75,9 +84,14 @@ def missing(
         raise Stop(USAGE, "see -h, or --help for all options")
     if each and not places:
         each_before_places()
+    for name, word in zip(_NAMES, [*places, *connection[:1]]):
+        if not word:
+            raise Stop(USAGE, f"{name} is empty; is a variable not set?")
     source = places[0] if places else "my_project"
     if len(places) > 1:
         _refuse_remote(source, places[1], connection)
+        if not (saves or taken):
+            _refuse_way(source, places[1], connection)
     absent = [*_NAMES[len(places) : 2], *([] if connection else _NAMES[2:])]
     if not absent:
         return
@@ -126,12 +140,16 @@ def refuse_pattern(option: str, pattern: str) -> None:
         raise Stop(USAGE, f"{said}; write {quote(pattern[1:])}")
 
 
-def no_source(text: str) -> str:
-    """SRC_DIR cannot be used."""
+def no_source(text: str, args: Mapping[str, Any]) -> str:
+    """SRC_DIR cannot be used. A value among ``args`` may have been meant for it."""
     if _remote(text):
         return "; SRC_DIR is a directory here, copies go from here to there only"
     if text.startswith("~"):
         return "; without quotes the shell puts the home directory in for ~"
+    for option, value in args.items():
+        for one in value if isinstance(value, list) else [value]:
+            if option.startswith("--") and isinstance(one, str) and os.path.isdir(one):
+                return f"; is it {quote(one)}, which {option} has taken for its value?"
     return "; see -h" if text == "help" else ""
 
 
@@ -158,6 +176,23 @@ def _refuse_remote(source: str, there: str, connection: Sequence[str]) -> None:
         f"DEST_PARENT_DIR is a directory at the far end, and how to get there is a"
         f" command: {example}",
     )
+
+
+def _refuse_way(source: str, there: str, connection: Sequence[str]) -> None:
+    """The command begins where DEST_PARENT_DIR should stand: what follows is no command."""
+    if there not in _WAYS or connection and _is_command(connection[0]):
+        return
+    words = " ".join(map(shown, [there, *connection]))
+    example = f"file-replicator {shown(source)} /home/code -- {words}"
+    raise Stop(
+        USAGE, f"DEST_PARENT_DIR is missing in front of {quote(there)}: {example}"
+    )
+
+
+def _is_command(word: str) -> bool:
+    import shutil
+
+    return shutil.which(word) is not None
 
 
 def shown(word: str) -> str:

@@ -36,7 +36,10 @@ _PATIENCE = 5.0  # seconds
 _MOST = 500  # who may wait at once
 _SHUT_TIME = 1.0  # seconds
 MOST_ANSWER = 64  # bytes
-_NONE_RUNS = "no file-replicator is running with these arguments; start one first"
+_NONE_RUNS = (
+    "no file-replicator is running with these arguments; start one first (--status"
+    " shows what runs)"
+)
 
 
 class Asker:

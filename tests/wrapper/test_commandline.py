@@ -25,6 +25,7 @@ TAKES_VALUE = {
     "--mirror": False,
     "--no-gitignore": False,
     "--no-retry": False,
+    "--once": False,
     "--poll": True,
     "--quiet": False,
     "--retry": False,
@@ -85,6 +86,39 @@ def test_what_is_missing_is_named(typed: str, absent: str) -> None:
         arranged(*typed.split())
 
 
+@pytest.mark.parametrize(
+    "typed, meant",
+    [
+        ("s bash", "s /home/code -- bash"),
+        ("s docker exec -i box sh", "s /home/code -- docker exec -i box sh"),
+        ("s -- ssh no-such-host sh", "s /home/code -- ssh no-such-host sh"),
+    ],
+)
+def test_a_command_in_the_place_of_dest_parent_dir_is_moved(
+    typed: str, meant: str
+) -> None:
+    with pytest.raises(Stop, match="^DEST_PARENT_DIR is missing in front of ") as stop:
+        arranged(*typed.split())
+    assert str(stop.value).endswith(f": file-replicator {meant}")
+
+
+def test_a_directory_may_be_called_as_a_command_is() -> None:
+    assert arranged("s", "docker", "sh") == ["s", "docker", "sh"]
+
+
+@pytest.mark.parametrize(
+    "words, name",
+    [
+        (["", "/d", "sh"], "SRC_DIR"),
+        (["s", "", "ssh", "h", "sh"], "DEST_PARENT_DIR"),
+        (["s", "/d", ""], "CONNECTION_COMMAND"),
+    ],
+)
+def test_a_word_that_is_empty_is_named(words: list[str], name: str) -> None:
+    with pytest.raises(Stop, match=f"^{name} is empty; is a variable not set?"):
+        arranged(*words)
+
+
 @pytest.mark.parametrize("option", ["--as", "--exclude", "--save"])
 def test_an_option_that_stands_last_and_wants_a_value_is_named(option: str) -> None:
     for words in ([], ["src", "/code"]):
@@ -119,6 +153,7 @@ def test_a_directory_with_a_colon_is_one_if_it_says_so() -> None:
     [
         ("--excude", "did you mean --exclude? see --help"),
         ("--delete", "did you mean --mirror? see --help"),
+        ("-once", "did you mean --once? see --help"),
         ("-x", "see --help"),
         ("-nx", "see --help"),
         ("--hlep", "see --help"),
@@ -133,7 +168,13 @@ def test_an_unknown_option_is_named_with_one_that_is_known(
 
 
 @pytest.mark.parametrize(
-    "pair", ["--retry --no-retry", "--gitignore --no-gitignore", "--mirror --no-delete"]
+    "pair",
+    [
+        "--retry --no-retry",
+        "--gitignore --no-gitignore",
+        "--mirror --no-delete",
+        "--dry-run --wait",
+    ],
 )
 def test_options_that_contradict_each_other_are_refused(pair: str) -> None:
     with pytest.raises(Stop, match="^{} and {} contradict".format(*pair.split())):
@@ -192,6 +233,13 @@ def test_one_that_is_not_there_names_those_that_are() -> None:
     profile("web", "s\n/d\nsh\n")
     with pytest.raises(Stop, match="no .file-replicator/wbe here .* there is @web"):
         arranged("@wbe")
+
+
+def test_no_name_is_that_of_the_default() -> None:
+    with pytest.raises(Stop, match="there is no .file-replicator/default here"):
+        arranged("@")
+    profile("default", "s\n/d\nsh\n")
+    assert arranged("@") == ["s", "/d", "sh"]
 
 
 @pytest.mark.parametrize(

@@ -131,6 +131,23 @@ def test_an_option_that_has_taken_src_dir_is_named(pair: list[str]) -> None:
     assert f"CONNECTION_COMMAND is missing, as {took}: file-replicator" in line
 
 
+def test_an_option_that_has_taken_src_dir_before_a_command_is_named(
+    pair: list[str],
+) -> None:
+    line = said("--exclude", pair[0], "/no/such", "--", "ssh", "host", "sh")
+    assert line.endswith(
+        "cannot open '/no/such': No such file or directory"
+        f"; is it '{pair[0]}', which --exclude has taken for its value?"
+    )
+
+
+def test_a_command_in_front_of_src_dir_is_told_where_it_goes() -> None:
+    assert said("docker", "exec", "-i", "box", "sh", "src", "/home").endswith(
+        ": SRC_DIR and DEST_PARENT_DIR stand in front of the command:"
+        " file-replicator my_project /home/code -- docker ..."
+    )
+
+
 def test_what_is_missing_to_save_is_shown_with_a_name() -> None:
     line = said("--save", "src", "/srv", "bash")
     example = "file-replicator --save web /srv bash -- ssh host sh"
