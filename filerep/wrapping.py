@@ -55,6 +55,13 @@ def wrapped(text: str, width: int, indent: int) -> str:
     return "\n".join([*rows, row])
 
 
+def hanging(text: str, width: int) -> str:
+    """``text`` in rows that begin where it does, but for the first two columns further."""
+    rest = text.lstrip(" ")
+    lead = " " * (len(text) - len(rest))
+    return lead + wrapped(rest, width - len(lead), 2).replace("\n", "\n" + lead)
+
+
 def usage_in_rows(text: str, width: int) -> str:
     """A usage ``text`` in rows: what an option is about stays in the column it begins in."""
     rows = []

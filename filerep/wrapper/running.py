@@ -23,6 +23,7 @@ from filerep.wrapper.signals import Signalled, Signals
 from filerep.wrapper.stages import Stages
 from filerep.wrapper.terminal.display import Display
 from filerep.wrapper.waiting import STILL_WAITING, Waiters, ask, lock, wait
+from filerep.wrapping import hanging, is_terminal, terminal_width
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -174,7 +175,12 @@ def _look_after(run: Command) -> int:
     """--status and --forget: all runs, or those of the other words."""
     from filerep.wrapper import runs
 
-    say = lambda line: command.write_all(1, os.fsencode(line) + b"\n")
+    width = terminal_width(sys.stdout) if is_terminal(sys.stdout) else 0
+
+    def say(line: str) -> None:
+        rows = hanging(line, width) if width else line
+        command.write_all(1, os.fsencode(rows) + b"\n")
+
     act = runs.status if run.args["--status"] else runs.forget
     jobs = each.jobs(run.args) if run.args["SRC_DIR"] else {}
     try:

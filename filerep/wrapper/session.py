@@ -111,7 +111,7 @@ class Session:
             self._waiters.record.tell(CONNECTING)
             self._prune()
         far = self._await_ready(bootstrap)
-        self._display.connected(bootstrap.destination, far)
+        self._destination = bootstrap.destination
         self._tell_connected(bootstrap.destination, far)
         self._waiters.record.connected(bootstrap.destination)
         return self._rehearsed_clean_out(far)
@@ -187,6 +187,7 @@ class Session:
 
     def replicate(self, far: str) -> None:
         """Run the stages until the far end has said bye; raises ``Lost`` or ``Stop``."""
+        self._display.connected(self._destination, far)
         if self._job.run is None:
             self._processes.close(self._to_far, self._from_far)
         stages = self._stages

@@ -8,6 +8,7 @@ import signal
 import subprocess
 from pathlib import Path
 
+import keyboard
 import pytest
 from programs import ROOT, environment, run, running
 
@@ -52,6 +53,19 @@ def test_status_says_what_runs_and_how_it_is(it: Place, place: Path) -> None:
         assert it.ask("--status", *it.words[:-1], "dash").returncode == 69
         program.end(signal.SIGINT)
     assert it.ask("--status").returncode == 69
+
+
+def test_status_fits_a_terminal(it: Place) -> None:
+    with running(REPLICATOR, *it.words, env=it.env) as program:
+        program.says("in sync")
+        with keyboard.bash(50, XDG_STATE_HOME=it.env["XDG_STATE_HOME"]) as typed:
+            typed.type("file-replicator --status; echo do''ne\n")
+            typed.shows("done")
+        *_, text = typed.text().partition("\n")
+        rows = text[: text.index("done")].splitlines()
+        assert all(len(row) < 50 for row in rows if "/" not in row)
+        assert rows[-2].startswith("  process ") and rows[-1].startswith("    ")
+        assert rows[-1].endswith(" 1 file at the start")
 
 
 def test_status_says_what_fails(it: Place, place: Path) -> None:

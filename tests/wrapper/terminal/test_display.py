@@ -774,6 +774,19 @@ def test_a_lost_connection_is_one_line_and_its_return_another(
         assert "nothing to send" in lines[3]
 
 
+def test_what_the_far_end_has_is_told_once_it_is_connected_again(
+    source: Path, place: Path
+) -> None:
+    pid = place / "pid"
+    shell = ["bash", "-c", f"echo $$ >{pid}; exec bash"]
+    with running(REPLICATOR, "-v", str(source), str(place / "d"), *shell) as program:
+        program.says("in sync")
+        os.kill(int(pid.read_text()), signal.SIGKILL)
+        wait_for(lambda: program.errors.count(b"in sync") == 2, process=program.process)
+    _, _, after = program.errors.partition(b"connected again")
+    assert b"listings come from" in after
+
+
 def test_why_it_cannot_connect_again_is_told_once(source: Path, place: Path) -> None:
     pid, gone = place / "pid", place / "gone"
     script = place / "shell"
