@@ -14,12 +14,7 @@ is judged once more.
 An input that is being written says something else than it will: an ignore file between
 truncation and writing is empty, and everything counts. So nothing at all is named from its
 first event until it is closed or replaced, or has been quiet for a moment. That moment is
-bounded, as a file may never come to rest: what is named then goes by the rules as they were
-read last, a moment ago, and not by what a file holds that is being written.
-
-To read an input takes place after its event, and it may be written again meanwhile: git does
-so with each commit of a rebase. So once rules have been made anew, the events that came
-meanwhile are read before anything is named.
+bounded, as a file may never come to rest.
 """
 
 from __future__ import annotations
@@ -101,7 +96,9 @@ class Following:
         if not self.settled():
             if self._waiting_since is None:
                 self._waiting_since = now
-            return now >= self._waiting_since + _MOST_SECONDS
+            if now < self._waiting_since + _MOST_SECONDS:
+                return False
+            self.work(float("inf"))
         self._waiting_since = None
         return True
 
@@ -116,19 +113,17 @@ class Following:
             if file == self._tree.root.path:
                 self._tree.root.check()  # a link on the way to it may lead elsewhere now
             else:
-                self._changed(file, event)
+                self._changed(file, event.last)
 
-    def changed(self, path: bytes, event: Event) -> None:
+    def changed(self, path: bytes, mask: int) -> None:
         """A rule file in the tree was edited, or is being edited."""
-        self._changed(os.path.join(self._root, path), event)
+        self._changed(os.path.join(self._root, path), mask)
 
-    def _changed(self, file: bytes, event: Event) -> None:
-        if event.mask & inotifyevents.AT_ONCE:
+    def _changed(self, file: bytes, mask: int) -> None:
+        if mask & inotifyevents.AT_ONCE:
             self._edited.forget(file)
-        if event.last & inotifyevents.AT_ONCE:
             self._dirty.add(file)
-        else:
-            self._dirty.discard(file)  # it was whole, and is being edited again
+        elif file not in self._dirty:
             self._edited.hold(file, self._clock())
 
     def look_above(self) -> None:
