@@ -106,7 +106,7 @@ def split(
     except Never:
         return []
     marked = _deep(tokens, literal if before_2_52 else 0)
-    alternatives = (_collapse(parts) for parts in _cut(marked, 0, (), ()))
+    alternatives = (_collapse(parts) for parts in _cut(marked, 0, [], []))
     return [
         parts
         for parts in alternatives
@@ -139,32 +139,32 @@ def _deep(tokens: Sequence[Token], literal: int) -> list[Token]:
 
 
 def _cut(
-    tokens: Sequence[Token], at: int, done: tuple[Glob, ...], part: Glob
+    tokens: Sequence[Token], at: int, done: list[Glob], part: list[Token]
 ) -> Iterator[tuple[Glob, ...]]:
     """The alternatives that ``tokens[at:]`` adds behind ``done`` and a begun ``part``."""
     while at < len(tokens):
         token = tokens[at]
         at += 1
         if token is SLASH or token is ESCAPED_SLASH:
-            done += (part or EMPTY,)
-            part = ()
+            done.append(tuple(part) or EMPTY)
+            part = []
         elif token is STARS:
             if at == len(tokens):
                 if part:
                     yield (*done, (*part, STAR))
-                    done += ((*part, STAR),)
+                    done.append((*part, STAR))
                 yield (*done, DEEP)
                 return
             if tokens[at] is SLASH and part:
-                yield from _cut(tokens, at + 1, done, part)
+                yield from _cut(tokens, at + 1, [*done], [*part])
             if part or tokens[at] is ESCAPED_SLASH:
-                done += ((*part, STAR),)
-            done += (DEEP,)
-            part = ()
+                done.append((*part, STAR))
+            done.append(DEEP)
+            part = []
             at += 1
         else:
-            part += (token,)
-    yield (*done, part or EMPTY)
+            part.append(token)
+    yield (*done, tuple(part) or EMPTY)
 
 
 def scan(text: bytes, fold: bool) -> tuple[list[Token], int]:
