@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from typing import Optional
 
 PIPE_BYTES = 1 << 20
+_TIDYING, _LEAST = 5.0, 0.1  # seconds
 _FEWEST, _USUAL = 100, 256  # descriptors: fr-pack keeps 64 directories open
 
 
@@ -175,12 +176,16 @@ class Processes:
             child = self._children.get(name)
             if child is None:
                 continue
-            # SIGTERM before SIGKILL: a local receiver tidies up on it.
-            for end in (child.terminate, child.kill, None):
+            left = deadline - time.monotonic()
+            # SIGTERM before SIGKILL: a local receiver tidies up on it, which takes a busy
+            # machine its time; ssh and its like end at once.
+            tidies = _TIDYING if name == "connection" else _LEAST
+            for patience, end in ((left, child.terminate), (tidies, child.kill)):
                 try:
-                    child.wait(max(0.1, deadline - time.monotonic()))
+                    child.wait(max(_LEAST, patience))
                     break
                 except subprocess.TimeoutExpired:
-                    if end is not None:
-                        end()
+                    end()
+            else:
+                child.wait()
         self.close(*list(self._fds))

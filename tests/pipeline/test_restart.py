@@ -586,6 +586,26 @@ def watching(again: Again, *options: str) -> Iterator[Running]:
         yield program
 
 
+def test_who_tidies_up_slowly_is_given_the_time(again: Again, place: Path) -> None:
+    """Ctrl-C while its tar is at work: a shell acts on SIGTERM when that has ended.
+
+    SIGKILL came a tenth of a second later, and the stage stayed.
+    """
+    slow, begun = place / "slow", place / "begun"
+    lags = f"[ ! -e {slow} ] || {{ echo >{begun}; sleep 1.5; }}"
+    (place / "tar").write_text(f'#!/bin/sh\n{lags}\nexec /bin/tar "$@"\n')
+    (place / "tar").chmod(0o755)
+    command = ["/usr/bin/env", f"PATH={place}:{farends.SYSTEM_PATH}", "bash"]
+    again.far = with_command(again.far, command)
+    small_tree(again.source)
+    with watching(again) as program:
+        slow.touch()  # for the one that waits for what comes after the next save
+        (again.source / "d1/f1").write_text("changed")
+        wait_for(begun.exists)
+        assert program.end(signal.SIGINT) == INTERRUPTED
+    wait_for(lambda: not list(again.destination.glob(".filerep-*")))
+
+
 def shells(program: Running) -> list[int]:
     found = []
     for pid in program.family():
