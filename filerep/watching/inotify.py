@@ -94,6 +94,8 @@ class Inotify:
         self.rules = Following(self._tree, load, clock)
         self.audit = Audit(self._tree, audit_seconds, clock)
         self._overflowed = False
+        # Of the rules, when what is to be judged came up.
+        self._generation: int | None = None
 
     # What the loop calls.
 
@@ -179,12 +181,15 @@ class Inotify:
 
         What changed the rules before a path came up had its event before.
         """
-        generation = self.rules.generation
+        if self._generation is None:
+            self._generation = self.rules.generation
         self.read(mounted=False)
         self.rules.look_above()
-        self.rules.work(self._clock())
+        if self.rules.work(self._clock()):
+            self.read(mounted=False)
         if self._overflowed or not self.rules.rests():
             return None
+        generation, self._generation = self._generation, None
         if self.rules.generation != generation:
             paths = [other for path in paths if (other := self.rules.revised(path))]
         self.audit.named(paths)
@@ -248,7 +253,7 @@ class Inotify:
     def _changed(self, node: Directory, event: Event) -> None:
         name, mask, last = event.name, event.mask, event.last
         if rule_file(name):
-            self.rules.changed(node.join(name), last)
+            self.rules.changed(node.join(name), event)
         is_dir = bool(mask & ISDIR)
         hint = self._pending.now if last & AT_ONCE else self._pending.later
         if not node.rules.counts(name, is_dir):

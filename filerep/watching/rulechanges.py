@@ -14,7 +14,12 @@ is judged once more.
 An input that is being written says something else than it will: an ignore file between
 truncation and writing is empty, and everything counts. So nothing at all is named from its
 first event until it is closed or replaced, or has been quiet for a moment. That moment is
-bounded, as a file may never come to rest.
+bounded, as a file may never come to rest: what is named then goes by the rules as they were
+read last, a moment ago, and not by what a file holds that is being written.
+
+To read an input takes place after its event, and it may be written again meanwhile: git does
+so with each commit of a rebase. So once inputs have been read, the events that came meanwhile
+are read, too, before anything is named.
 """
 
 from __future__ import annotations
@@ -96,9 +101,7 @@ class Following:
         if not self.settled():
             if self._waiting_since is None:
                 self._waiting_since = now
-            if now < self._waiting_since + _MOST_SECONDS:
-                return False
-            self.work(float("inf"))
+            return now >= self._waiting_since + _MOST_SECONDS
         self._waiting_since = None
         return True
 
@@ -113,17 +116,19 @@ class Following:
             if file == self._tree.root.path:
                 self._tree.root.check()  # a link on the way to it may lead elsewhere now
             else:
-                self._changed(file, event.last)
+                self._changed(file, event)
 
-    def changed(self, path: bytes, mask: int) -> None:
+    def changed(self, path: bytes, event: Event) -> None:
         """A rule file in the tree was edited, or is being edited."""
-        self._changed(os.path.join(self._root, path), mask)
+        self._changed(os.path.join(self._root, path), event)
 
-    def _changed(self, file: bytes, mask: int) -> None:
-        if mask & inotifyevents.AT_ONCE:
+    def _changed(self, file: bytes, event: Event) -> None:
+        if event.mask & inotifyevents.AT_ONCE:
             self._edited.forget(file)
+        if event.last & inotifyevents.AT_ONCE:
             self._dirty.add(file)
-        elif file not in self._dirty:
+        else:
+            self._dirty.discard(file)  # it was whole, and is being edited again
             self._edited.hold(file, self._clock())
 
     def look_above(self) -> None:
@@ -132,10 +137,13 @@ class Following:
             if os.access(file, os.F_OK):
                 self._dirty.add(file)
 
-    def work(self, now: float) -> None:
-        """Make the rules anew of what was edited until ``now``, and is not being edited."""
+    def work(self, now: float) -> bool:
+        """Make the rules anew of what was edited until ``now``, and is not being edited.
+
+        Was there anything of the kind?
+        """
         self._dirty.update(self._edited.release(now))
-        for _ in range(_ROUNDS):
+        for turn in range(_ROUNDS):
             if not self._dirty and self._inputs.keys() == self._expected():
                 break
             since_ns, self._since_ns = self._since_ns, self._wall_ns()
@@ -143,6 +151,7 @@ class Following:
             self._take(dirty)
             self._follow(since_ns)
         self._since_ns = self._wall_ns()
+        return turn > 0
 
     def _expected(self) -> set[bytes]:
         return {b"", *self._tree.repositories}

@@ -21,7 +21,9 @@ from sink import tree
 from watched import Watched, watched
 
 from filerep.pathstream import encode
+from filerep.rules import ignore
 from filerep.rules.walking import walk
+from filerep.watching.inotify import Inotify
 
 HUNT = float(os.environ.get("FILEREP_HUNT") or 0)
 
@@ -84,6 +86,60 @@ class Trial:
         here = tree(os.fsencode(self.project.source))
         for path in self.now:
             assert it.sink.table.get(path) == here[path], f"{path!r} is not up to date"
+
+
+def test_a_rule_file_that_is_replaced_again_as_it_is_read(tmp_path: Path) -> None:
+    rules = tmp_path / ".gitignore"
+    rules.write_text("secret\n")
+    (tmp_path / "secret").write_text("")
+    with watched(tmp_path) as it:
+        assert isinstance(it.tracker, Inotify)
+        load = it.load
+
+        def as_it_is_replaced() -> ignore.Rules:
+            rules.unlink()
+            return load()
+
+        it.tracker.rules._load = as_it_is_replaced
+        for _ in range(2):
+            rules.write_text("secret\n")
+            assert b"secret" not in it.judged(4096)
+        it.tracker.rules._load = load
+        rules.write_text("secret\n")
+        assert b"secret" not in it.records()
+
+
+def test_a_rule_file_that_has_gone_again_when_it_is_to_be_read(tmp_path: Path) -> None:
+    rules = tmp_path / ".gitignore"
+    rules.write_text("secret\n")
+    (tmp_path / "secret").write_text("")
+    with watched(tmp_path) as it:
+        rules.write_text("secret\n# more\n")
+        (tmp_path / "d").mkdir()  # what was before it is not merged with what is after
+        rules.unlink()
+        it.tracker.read()
+        it.tracker.work()
+        it.pending.settle(float("inf"))
+        assert b"secret" not in it.judged(4096)
+        rules.write_text("secret\n")
+        assert b"secret" not in it.records()
+
+
+def test_what_is_hidden_while_another_rule_file_is_being_written(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d/.gitignore").write_text("")
+    (tmp_path / "secret").write_text("")
+    with watched(tmp_path) as it:
+        (tmp_path / "secret").write_text("saved")
+        it.tracker.read()
+        with (tmp_path / "d/.gitignore").open("a") as file:
+            file.write("#\n")
+            file.flush()
+            (tmp_path / ".gitignore").write_text("secret\n")
+            assert it.judged(4096) == []
+        assert b"secret" not in it.records()
 
 
 def steps_of(seed: int, count: int, polling: bool) -> None:
