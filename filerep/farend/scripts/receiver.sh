@@ -50,6 +50,7 @@ leave() {
   trap '' HUP INT TERM PIPE
   exec >"$null" 2>&1
   rest
+  rmdir "$S/.parts" # if none is
   if is_dir "$S/.parts" && mkdir -m 700 "$S-" 2>"$null"; then mv "$S/.parts" "$S-/"; fi
   drop
   exit 1
