@@ -7,7 +7,7 @@ answers name it.
 from __future__ import annotations
 
 from filerep.farend.batch import Operation
-from filerep.farend.shell import in_calls, script_text, shell_quote
+from filerep.farend.shell import CALL_BYTES, in_calls, script_text, shell_quote
 from filerep.pathstream import quote
 
 TYPE_CHECKING = False
@@ -59,6 +59,7 @@ class Commit:
         lines += [b"rm -rf " + b" ".join(some) for some in in_calls(released)]
         if batch.retained or batch.reused:
             lines.append(b'[ "$reuses" ] || exit')
+            lines.append(b"sums=")
         for directory, (number, paths) in batch.retained.items():
             lines += self._retaining(number, directory, paths)
         given = list(self._reusing(lines)) if batch.reused else []
@@ -142,8 +143,8 @@ class Commit:
         for member in self._batch.reused:
             if member.path in self._unfit or member.way is None:
                 continue
-            way, source = member.way, member.way.source or member.path
-            directory, _, old = source.rpartition(b"/")
+            way = member.way
+            directory, _, old = _source(member).rpartition(b"/")
             if way.verb in (b"piece", b"last"):
                 directory = b""  # nothing of it is looked at there
             staged = member.name.rpartition(b"/")[0]
@@ -153,9 +154,20 @@ class Commit:
             elif old != member.path.rpartition(b"/")[2]:
                 key += (old, member.path)  # alone, as it gets another name
             alike.setdefault(key, []).append(member)
+        digested: list[tuple[bytes, bytes, list[Member]]] = []
+        paths = 0  # bytes
         for (verb, directory, *_), members in alike.items():
             for some in _few(members):
-                lines.append(self._reuse(verb, directory, some))
+                if verb not in _MANY:
+                    lines.append(self._reuse(verb, directory, some))
+                    continue
+                more = sum(len(_source(member)) + 40 for member in some)
+                if digested and paths + more > CALL_BYTES:
+                    lines += self._digested(digested)
+                    digested, paths = [], 0
+                digested.append((verb, directory, some))
+                paths += more
+        lines += self._digested(digested)
         placed: dict[Group, list[Member]] = {}
         for member in self._batch.reused:
             fit = member.path not in self._unfit and not member.in_new_directory
@@ -169,6 +181,24 @@ class Commit:
                     [member.path for member in some],
                     [self._staged(member) for member in some],
                 )
+
+    def _digested(
+        self, operations: list[tuple[bytes, bytes, list[Member]]]
+    ) -> Iterator[bytes]:
+        """Operations of `_MANY`, in each another directory, behind one digest of all they name.
+
+        A process for each directory is most of what they take, over there.
+        """
+        if len(operations) > 1:
+            directories = {one for _, above, _ in operations for one in _chain(above)}
+            words = [
+                shell_quote(b"./" + _source(member))
+                for _, _, members in operations
+                for member in members
+            ]
+            yield self._operation(b"sums", sorted(directories), [], words)
+        for verb, directory, members in operations:
+            yield self._reuse(verb, directory, members)
 
     def _retaining(
         self, number: int, directory: bytes, paths: list[bytes]
@@ -207,7 +237,7 @@ class Commit:
             words = []
             for member in members:
                 assert member.way is not None
-                old = (member.way.source or member.path).rpartition(b"/")[2]
+                old = _source(member).rpartition(b"/")[2]
                 new = member.path.rpartition(b"/")[2]
                 mode = b"%o" % (member.status.st_mode & 0o777)
                 words += [member.way.digest.encode(), mode]
@@ -273,6 +303,11 @@ class Commit:
             del fit[: len(some)]
             chain = self._chain(group.directory)
             yield self._operation(b"put", chain, paths, map(shell_quote, some))
+
+
+def _source(member: Member) -> bytes:
+    """What over there it is made of."""
+    return member.way and member.way.source or member.path
 
 
 def _few(members: list[Member]) -> Iterator[list[Member]]:

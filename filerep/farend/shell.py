@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 # The words of one call stay far below the 128 KiB that POSIX systems allow them in all.
-_CALL_BYTES = 48_000
+CALL_BYTES = 48_000
 _CALL_NAMES = 1_000
 
 
@@ -34,7 +34,7 @@ def in_calls(paths: list[bytes]) -> Iterator[list[bytes]]:
     some: list[bytes] = []
     length = 0
     for path in paths:
-        if some and (length + len(path) > _CALL_BYTES or len(some) >= _CALL_NAMES):
+        if some and (length + len(path) > CALL_BYTES or len(some) >= _CALL_NAMES):
             yield some
             some, length = [], 0
         some.append(path)

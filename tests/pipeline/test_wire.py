@@ -226,6 +226,28 @@ def test_a_source_made_anew_between_two_runs_is_right(name: str, line: Line) -> 
         line.once()
 
 
+def test_of_many_directories_the_digests_are_made_at_once(
+    far_end: Callable[[str], FarEnd], place: Path
+) -> None:
+    """A process for each directory would take longer than the way there and back."""
+    calls = place / "calls"
+    digest = place / "bin/sha1sum"
+    script = f'#!/bin/sh\necho >>{calls}\nexec /usr/bin/sha1sum "$@"\n'
+    plant(digest.parent, {"sha1sum": script})
+    digest.chmod(0o755)
+    tools = f"PATH={digest.parent}:{os.environ['PATH']}"
+    command = ["/usr/bin/env", tools, "/bin/bash"]
+    line = Line(with_command(far_end("bash+gnu"), command), place)
+    for number in range(60):
+        plant(line.source, {f"d{number // 2}/f{number}": text(500, number)})
+    line.once()
+    for path in line.source.rglob("f*"):
+        path.touch()
+    calls.unlink()
+    line.once()
+    assert len(calls.read_bytes()) < 10
+
+
 # --- a far end that is not as remembered -------------------------------------------------
 
 
