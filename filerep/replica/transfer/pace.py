@@ -6,6 +6,7 @@ Every batch is a measurement: how long it took from its first byte to its answer
 from __future__ import annotations
 
 import time
+from collections import deque
 
 from filerep.command import UNAVAILABLE, Stop
 from filerep.farend.answers import silent
@@ -43,6 +44,10 @@ _SURE = 2  # measurements
 _MOST_BATCHES = 3  # under way; `astray` in receiver.sh is about them
 _ALL = 1 << 62
 
+# Of so many batches it is found out what each costs whatever its size, if they are as unlike as this
+# part of their size; and how much of that is believed, in seconds.
+_WINDOW, _TELLING_BATCHES, _UNLIKE, _MOST_OVERHEAD = 8, 4, 0.3, 1.0
+
 # Below this rate, in bytes a second and what is allowed left out, it pays to look for what the
 # far end holds already. Where none is known yet, so it is taken to be where the way there and
 # back takes so many seconds: the opening's, which has much to do, and a batch's.
@@ -60,6 +65,32 @@ _PROBE_EVERY = 24  # batches, one the other way
 # sockets have some megabytes.
 _BUFFERED = 4 << 20
 _SLOWEST = 32_768  # bytes a second
+
+
+class Overhead:
+    """What each batch costs whatever its size: some processes over there, on a busy machine.
+
+    To make batches smaller does not help against it: so it is told apart from what their bytes
+    take, by the line that fits the last ones best.
+    """
+
+    def __init__(self) -> None:
+        self._last: deque[tuple[int, float]] = deque(maxlen=_WINDOW)
+        self.seconds = 0.0
+
+    def answered(self, size: int, took: float) -> None:
+        """A batch of ``size`` bytes took so many seconds, those of others left out."""
+        self._last.append((size, took))
+        count = len(self._last)
+        size_mean = sum(size for size, _ in self._last) / count
+        took_mean = sum(took for _, took in self._last) / count
+        spread = sum((size - size_mean) ** 2 for size, _ in self._last)
+        if count >= _TELLING_BATCHES and spread > count * (size_mean * _UNLIKE) ** 2:
+            slope = sum(
+                (size - size_mean) * (took - took_mean) for size, took in self._last
+            )
+            self.seconds = took_mean - max(0.0, slope / spread) * size_mean
+        self.seconds = max(0.0, min(self.seconds, took_mean, _MOST_OVERHEAD))
 
 
 class Pace:
@@ -82,6 +113,8 @@ class Pace:
         # be let go for a moment by who limits it.
         self.proven = 0
         self._answered_at = 0.0
+        self._answers: deque[float] = deque(maxlen=_MOST_BATCHES)  # when they came
+        self._overhead = Overhead()
 
     @property
     def quick(self) -> bool:
@@ -130,30 +163,42 @@ class Pace:
         took = now - sent.started
         self.way = min(self.way, took)
         self._measure(sent, now)
+        if not (sent.batch.read or sent.batch.commands):  # they take time of their own
+            self._overhead.answered(sent.wire, self._alone(sent, now))
+        self._answers.append(now)
         self._answered_at = now
         # What follows is about its own size: those behind it on the way have it, too, and each
         # of them would change the limit once more.
         size = sent.batch.bytes
         if size < self.limit // 2:
             return
-        good = _GOOD_TIME + (self.way if self.slow else 0.0)
-        if took < good:
+        overhead = self._overhead.seconds
+        good = max(_GOOD_TIME, overhead) + (self.way if self.slow else 0.0)
+        # Those that were answered since it began each had theirs.
+        bytes_took = took - overhead * sum(at > sent.started for at in self._answers)
+        if bytes_took < good:
             # Eight times as much would still take a good time.
-            times = 8 if took < good / 8 else 2 if took < good / 2 else 1
+            times = 8 if took < good / 8 else 2 if bytes_took < good / 2 else 1
             self.limit = max(self.limit, min(size * times, _MOST_BYTES))
-        elif took > 1.5 * good:
-            self.limit = max(min(self.limit, int(size * good / took)), _LEAST_BYTES)
+        elif bytes_took > 1.5 * good:
+            smaller = int(size * good / bytes_took)
+            self.limit = max(min(self.limit, smaller), _LEAST_BYTES)
+
+    def _alone(self, sent: Sent, now: float) -> float:
+        """Seconds that both ends had for ``sent`` alone."""
+        # The way there and back counts only where nothing was under way before.
+        began = max(sent.started, self._answered_at)
+        all_of_it = now - began
+        if began == sent.started and self.way < all_of_it:
+            all_of_it -= self.way
+        return all_of_it
 
     def _measure(self, sent: Sent, now: float) -> None:
         small = sent.archive < _TELLING_BYTES and now - sent.started < self.way + _LONG
         if small or sent.archive < _LEAST_TELLING:
             return
         self._batches += 1
-        # The way there and back counts only where nothing was under way before.
-        began = max(sent.started, self._answered_at)
-        all_of_it = now - began
-        if began == sent.started and self.way < all_of_it:
-            all_of_it -= self.way
+        all_of_it = self._alone(sent, now)
         took = all_of_it - sent.archive / _ALLOWED
         rate = sent.archive / max(took, 0.0005)
         good = self.rate is None or rate > self.rate / 4

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from filerep.farend.batch import Batch
-from filerep.replica.scheduling.inflight import Sent
+from filerep.replica.scheduling.inflight import Flight, Sent
 from filerep.replica.transfer.pace import Pace
 
 WAY = {"pipe": 0.003, "busy machine": 0.015, "near": 0.001, "far": 0.08}
@@ -21,17 +21,25 @@ class Link:
         self.now = 100.0
         self.shrinks = 3  # times
         self.packs = 1e12  # bytes a second that are compressed
+        self.overhead = 0.0  # seconds of each batch, whatever its size
 
     def send(self, size: int) -> float:
         """How long it took."""
+        return self.answer(self.begin(size))
+
+    def begin(self, size: int) -> Sent:
         sent = Sent(Batch(b"stage", self.pace.limit))
         sent.packed = self.pace.level > 0
         sent.batch.bytes = sent.archive = size
         sent.started = self.now
+        return sent
+
+    def answer(self, sent: Sent) -> float:
+        size = sent.archive
         on_the_wire = sent.wire = size // self.shrinks if sent.packed else size
         self.now += self.way + on_the_wire / self.rate + size / self.work
         sent.packing = size / self.packs if sent.packed else 0.0
-        self.now += sent.packing
+        self.now += sent.packing + self.overhead
         self.pace.answered(sent, self.now)
         return self.now - sent.started
 
@@ -41,6 +49,16 @@ class Link:
             size = min(self.pace.limit, left)
             self.send(size)
             left -= size
+
+    def stream(self, megabytes: int) -> float:
+        """Copy as a whole run does, with others on the way; how long it took."""
+        left, flight, began = megabytes * 1_000_000, Flight(), self.now
+        while left > 0 or flight:
+            while left > 0 and not self.pace.enough(flight):
+                flight.add(self.begin(min(self.pace.limit, left)))
+                left -= flight.under_way[-1].archive
+            self.answer(flight.land())
+        return self.now - began
 
 
 def test_nothing_is_slow_before_it_was_measured() -> None:
@@ -79,6 +97,31 @@ def test_a_save_never_waits_long_for_what_is_under_way(rate: float) -> None:
     link = Link(pace, rate, 0.08)
     link.copy(5)
     assert link.send(pace.limit) < 0.6
+
+
+def test_where_each_batch_takes_long_there_are_few() -> None:
+    # Some processes over there, on a busy machine: 8 MB took 40 s, in batches of 64 kB.
+    pace = Pace(0.3)
+    link = Link(pace, 1e9, 0.003)
+    link.overhead = 0.3
+    assert link.stream(8) < 12
+    link.overhead = 0.002  # and once it is not busy any more
+    link.stream(60)
+    assert pace.limit == 1 << 24
+
+
+def test_what_took_long_for_other_reasons_makes_no_batch_large() -> None:
+    pace = Pace(0.1)
+    link = Link(pace, 1e6, 0.08)
+    link.copy(5)
+    link.overhead = 0.3
+    for _ in range(10):
+        link.send(2000)
+    link.overhead = 0.0
+    for shrinks in (3, 1, 3, 1):
+        link.shrinks = shrinks
+        for _ in range(10):
+            assert link.send(pace.limit) < 1
 
 
 def test_on_a_fast_link_batches_grow_as_far_as_they_may() -> None:
