@@ -10,7 +10,10 @@ if TYPE_CHECKING:
 
     from filerep.wrapper.terminal.screen import Screen
 
-QUIET = 0.33  # seconds without a change after which a burst is over
+# Seconds without a change after which a burst is over: this, or what its last batch took, as
+# over a slow connection the next one is seen no sooner.
+QUIET = 0.33
+_SLOWEST = 3.0
 _LONGEST = 60.0
 _REDRAW = 0.1
 _A_LINE = 1.0  # so often, where lines cannot be drawn over
@@ -23,6 +26,7 @@ class TimedBurst:
         self._screen = screen
         self._burst = Burst()
         self._began = self._last = 0.0
+        self._quiet = QUIET
         self.drawn = -1.0  # when it was shown last
 
     def __bool__(self) -> bool:
@@ -33,6 +37,7 @@ class TimedBurst:
         if not self._burst:
             self._began = now - what["ms"] / 1000
         self._last = now
+        self._quiet = max(QUIET, min(what["ms"] / 1000, _SLOWEST))
         self._burst.add(what, (now - self._began) * 1000)
 
     def due(self) -> float:
@@ -44,7 +49,7 @@ class TimedBurst:
     def over(self) -> float:
         if not self._screen.draws:
             return self.drawn + _A_LINE
-        return min(self._last + QUIET, self._began + _LONGEST)
+        return min(self._last + self._quiet, self._began + _LONGEST)
 
     def line(self, width: int, how: bool) -> str:
         """See `Burst.line`."""

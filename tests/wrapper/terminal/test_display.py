@@ -17,6 +17,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -26,6 +27,7 @@ from slowlink import slow_shell
 from filerep import wrapping
 from filerep.pathstream import gathered
 from filerep.wrapper.terminal import formatting
+from filerep.wrapper.terminal.bursts import TimedBurst
 from filerep.wrapper.terminal.display import Display
 from filerep.wrapper.terminal.fartext import FarText, marked
 from filerep.wrapper.terminal.firstcopy import FirstCopy
@@ -214,6 +216,16 @@ def test_a_burst_of_many_and_one_of_a_long_name_tells_how_many() -> None:
     gone = f"a/very/long/way/to/{'x' * 40}/session.svg"
     told = burst(batch(" ".join(many), gone, bytes=1_200_000))
     assert told.line(48) == "sent 180 files, 1.2 MB; removed 1 file, 4.2 ms"
+
+
+@pytest.mark.parametrize("took, over", [(4.2, 0.33), (900, 0.9), (6000, 3.0)])
+def test_a_burst_is_over_when_it_is_quiet_for_as_long_as_its_batches_take(
+    took: float, over: float
+) -> None:
+    screen: Any = SimpleNamespace(draws=True)
+    timed = TimedBurst(screen)
+    timed.add({**batch("a"), "ms": took}, 100.0)
+    assert timed.over() == pytest.approx(100.0 + over)
 
 
 @pytest.mark.parametrize("width", range(40, 140, 5))
