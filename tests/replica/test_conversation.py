@@ -14,7 +14,6 @@ import subprocess
 import sys
 import tarfile
 import termios
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,7 +21,6 @@ import pytest
 from programs import ROOT, environment, read_until, wait_for
 
 from filerep.replica.known import entries, statefile, staterows
-from filerep.replica.scheduling import failures
 
 FAR = "stage=.filerep-x tar=gnu list=find empty=1"
 
@@ -259,20 +257,6 @@ def test_a_mark_waits_for_what_failed_for_want_of_room(pack: Pack) -> None:
         again = pack.batch()
         number += 1
         pack.answer(b"ok %d" % number)
-    assert pack.sync_point() == 0
-
-
-def test_a_mark_is_patient_from_when_all_else_is_done(pack: Pack) -> None:
-    """Found by a hunt that kills, on a machine that was too busy: `--wait` ended with 69."""
-    (pack.source / "f").write_text("f")
-    pack.name(b"f", b".")
-    pack.batch()
-    time.sleep(
-        failures.SYNC_POINT_PATIENCE + 0.1
-    )  # what a far end may take for one batch
-    pack.answer(b"failed 1 137 Killed")
-    pack.batch()
-    pack.answer(b"ok 2")
     assert pack.sync_point() == 0
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 # All in seconds.
 _RETRY_WAIT = (0.5, 30.0)
 _RETRY_PAUSE = 4.0  # times what the failure took, before the next retry is tried
-SYNC_POINT_PATIENCE = 3.0
+_SYNC_POINT_PATIENCE = 3.0
 
 DISK_FULL = "its disk is full"
 # Room is there, but not for this user: with it all goes as with a full disk.
@@ -51,9 +51,11 @@ class Failures:
         self,
         say: Callable[[str], None],
         failing: Callable[[list[bytes], str], None] = lambda paths, why: None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """``failing`` is told of each path that fails, ``say`` of each reason."""
         self._failing = failing
+        self._clock = clock
         self.why: dict[bytes, str] = {}  # by path
         self._say = say
         self._said: set[str] = set()  # why, as far as the user was told
@@ -90,11 +92,11 @@ class Failures:
         self._push(wait, Retry(paths, wait, words, mixed))
 
     def _push(self, wait: float, retry: Retry) -> None:
-        heapq.heappush(self._retries, (time.monotonic() + wait, retry))
+        heapq.heappush(self._retries, (self._clock() + wait, retry))
 
     def pause(self, took: float) -> None:
         """What failed took so many seconds, in which nothing else went through."""
-        self._next = time.monotonic() + _RETRY_PAUSE * took
+        self._next = self._clock() + _RETRY_PAUSE * took
 
     def all_well(self) -> None:
         """What fails from now on is told again."""
@@ -137,7 +139,7 @@ class Failures:
 
     def sync_point(self) -> None:
         """Somebody waits for what was named before now: each retry is tried once more."""
-        self._last_sync_point = self._next = time.monotonic()
+        self._last_sync_point = self._next = self._clock()
         self._patient_until = None
         self._make_due(retry for _, retry in self._retries)
 
@@ -156,9 +158,9 @@ class Failures:
         The cause may be mended, or have passed, and the bad ones among what failed together
         are to be found.
         """
-        now = time.monotonic()
+        now = self._clock()
         if self._patient_until is None:
-            self._patient_until = now + SYNC_POINT_PATIENCE
+            self._patient_until = now + _SYNC_POINT_PATIENCE
         if now > self._patient_until:
             return False
         return (
@@ -173,7 +175,7 @@ class Failures:
             retry for _, retry in self._retries if retry.mixed and not self._full(retry)
         ]
         if mixed:
-            self._next = time.monotonic()
+            self._next = self._clock()
             self._make_due(mixed)
         return bool(mixed)
 

@@ -23,3 +23,15 @@ def test_once_there_is_room_again_all_that_had_none_is_tried_together(
         sizes.append(len(retry.paths))
         failures.tried(retry)
     assert max(sizes) > 1, sizes
+
+
+def test_a_sync_point_is_patient_from_when_all_else_is_done() -> None:
+    """Found by a hunt that kills, on a machine that was too busy: `--wait` ended with 69."""
+    now = 0.0
+    failures = Failures(lambda text: None, clock=lambda: now)
+    failures.sync_point()
+    now = 100.0  # what a far end may take for one batch
+    failures.add([b"f"], "Killed", "write", None, mixed=True)
+    assert failures.before_sync_point()
+    now = 200.0
+    assert not failures.before_sync_point()
