@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+from filerep.command import reason
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -100,6 +102,11 @@ class Tell:
         self.report = report
 
     def failing(self, paths: list[bytes], why: str) -> None:
-        """``paths`` could not be written or removed, or read."""
+        """``paths`` could not be written or removed."""
         names = [os.fsdecode(path) for path in paths]
         self.report({"is": "failing", "paths": names, "why": why})
+
+    def unreadable(self, path: bytes, error: OSError) -> None:
+        """``path`` could not be read here."""
+        name, why = os.fsdecode(path), reason(error)
+        self.report({"is": "unreadable", "path": name, "why": why})

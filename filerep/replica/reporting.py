@@ -6,6 +6,7 @@
   --on-sync command will have seen it when ``hooks`` have ended.
 * ``sync``: ``failing`` paths are out of step; 0 for none.
 * ``failing``: which paths have just failed, and why.
+* ``unreadable``: a path that cannot be read here, and why.
 * ``left``: the end was asked for, and so many ``paths`` have not arrived; the last one counts.
 * ``tools``: what the far end has for a slow connection. ``hook``: the --on-sync command has ended.
 """
@@ -143,7 +144,8 @@ class Reporter:
         """
         names = [quote(path) for path in paths[:_NAMES]]
         told = {"is": "left", "paths": len(paths), "names": names, "gone": gone}
-        self._report(told)
+        every = [os.fsdecode(path) for path in paths] if self._names else []
+        self._report({**told, "all": every})
 
     def tools(self, words: str, reuses: bool, packs: bool) -> None:
         """The connection is slow: what the far end has for saving it, and what is done so."""

@@ -92,7 +92,11 @@ class Parts:
         )
         self.schedule = Schedule(clock, self.restless, removals)
         self.unreadable = Unreadable(
-            here.source, here.counting, self._tell.on_error, clock
+            here.source,
+            here.counting,
+            self._tell.on_error,
+            self._tell.unreadable,
+            clock,
         )
         self.flight = Flight()
         self.silence = Silence(options.keepalive, self.flight)

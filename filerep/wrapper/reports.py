@@ -80,6 +80,10 @@ class Reports:
             tell("would", do=what["do"], path=what["name"], **told)
         elif kind == "failing":
             tell("failing", paths=what["paths"], why=what["why"])
+        elif kind == "unreadable":
+            tell("unreadable", path=what["path"], why=what["why"])
+        elif kind == "left":
+            tell("outstanding", paths=what["all"])
         elif kind == "sync" and what["failing"]:
             tell("out_of_sync", failing=what["failing"])
         elif kind == "sync":

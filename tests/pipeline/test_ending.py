@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import signal
@@ -87,7 +88,8 @@ def test_ctrl_c_ends_the_loop_around_it_and_the_prompt_has_its_own_line(
 
 def test_what_was_saved_and_has_not_arrived_is_named_at_the_end(place: Path) -> None:
     trees.plant(place / "src", {"f": b"x", "old": b"x"})
-    with programs.running(*kept_waiting(place)) as run:
+    program, *words = kept_waiting(place)
+    with programs.running(program, "--events", place / "events", *words) as run:
         run.says("watching")
         os.kill(int((place / "pid").read_text()), signal.SIGSTOP)
         pack = stage(run, "pack")
@@ -109,6 +111,9 @@ def test_what_was_saved_and_has_not_arrived_is_named_at_the_end(place: Path) -> 
             "file-replicator: interrupted: 'old', 'new', 'c' and 1 more"
             " have not arrived; the next start catches up"
         )
+    events = map(json.loads, (place / "events").read_text().splitlines())
+    *_, told = (event for event in events if event["event"] == "outstanding")
+    assert told["paths"] == ["old", "new", "c", "d"]
 
 
 def test_what_a_full_connection_does_not_take_is_named_at_the_end(place: Path) -> None:

@@ -122,6 +122,26 @@ def test_what_fails_is_named_and_why(place: Path, words: list[str]) -> None:
     assert named(checked(log.read_bytes()), "out_of_sync")[0]["failing"] == 1
 
 
+def test_what_cannot_be_read_is_named_until_it_could_be(
+    place: Path, words: list[str]
+) -> None:
+    (place / "src/f").chmod(0)
+    (place / "src/d").mkdir(mode=0)
+    log = place / "events"
+    program = [*farends.without_rights(), REPLICATOR, "--events", str(log), *words]
+    with running(*program) as it:
+        it.says("watching")
+        (place / "src/f").chmod(0o644)
+        it.says("sent 'f'")
+        (place / "src/f").chmod(0)
+        wait_for(lambda: log.read_bytes().count(b'"unreadable"') == 3)
+        (place / "src/d").chmod(0o755)
+        it.end(signal.SIGTERM)
+    unreadable = named(checked(log.read_bytes()), "unreadable")
+    assert sorted(event["path"] for event in unreadable) == ["d", "f", "f"]
+    assert {event["why"] for event in unreadable} == {"Permission denied"}
+
+
 def test_a_lost_connection_is_an_event(place: Path, words: list[str]) -> None:
     pid = place / "pid"
     shell = ["--", "bash", "-c", f"echo $$ >{pid}; exec bash"]

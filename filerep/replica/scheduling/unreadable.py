@@ -32,12 +32,17 @@ class Unreadable:
         source: Source,
         counting: Callable[[list[bytes]], list[bytes]],
         on_error: Callable[[str, bytes, OSError], None],
+        tell: Callable[[bytes, OSError], None],
         clock: Callable[[], float],
     ) -> None:
-        """``counting`` gives those of some paths that the rules let be sent."""
+        """``counting`` gives those of some paths that the rules let be sent.
+
+        ``tell`` is told of each, ``on_error`` of what the user has not heard of yet.
+        """
         self._source = source
         self._counting = counting
         self._on_error = on_error
+        self._tell = tell
         self._clock = clock
         self._paths: set[bytes] = set()
         self._doubted = False  # may some of them be gone, or not count any more?
@@ -55,9 +60,11 @@ class Unreadable:
             self._wait = _WAIT[0]
             self._due = self._clock() + self._wait
         self._paths.add(path)
-        # Of a directory those have told who went to list it.
-        if action != LIST and path not in self._said:
-            self._said.add(path)
+        if path in self._said:
+            return
+        self._said.add(path)
+        self._tell(path, error)
+        if action != LIST:  # of a directory those have told who went to list it
             self._on_error(action, path, error)
 
     def named(self, path: bytes) -> list[bytes]:
