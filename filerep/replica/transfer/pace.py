@@ -173,9 +173,11 @@ class Pace:
         if size < self.limit // 2:
             return
         overhead = self._overhead.seconds
-        good = max(_GOOD_TIME, overhead) + (self.way if self.slow else 0.0)
+        way = self.way if self.slow else 0.0
+        good = max(_GOOD_TIME, overhead) + way / 2
         # Those that were answered since it began each had theirs.
-        bytes_took = took - overhead * sum(at > sent.started for at in self._answers)
+        overheads = sum(at > sent.started for at in self._answers)
+        bytes_took = took - way - overhead * overheads
         if bytes_took < good:
             # Eight times as much would still take a good time.
             times = 8 if took < good / 8 else 2 if bytes_took < good / 2 else 1

@@ -99,6 +99,18 @@ def test_a_save_never_waits_long_for_what_is_under_way(rate: float) -> None:
     assert link.send(pace.limit) < 0.6
 
 
+def test_over_a_long_way_batches_grow_until_the_link_is_busy() -> None:
+    # Each took longer than was good, as its answer alone did; and the link had nothing to carry.
+    pace = Pace(0.4)
+    link = Link(pace, 200e3, 0.3)
+    link.shrinks = 1
+    link.copy(2)  # batches become small
+    link.shrinks = 4
+    link.copy(2)
+    under_way = 3 * pace.limit / link.shrinks
+    assert under_way > 2 * link.rate * link.way
+
+
 def test_where_each_batch_takes_long_there_are_few() -> None:
     # Some processes over there, on a busy machine: 8 MB took 40 s, in batches of 64 kB.
     pace = Pace(0.3)
