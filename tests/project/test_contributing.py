@@ -1,8 +1,10 @@
-"""CONTRIBUTING.md leads to files that are there, and leaves no room out."""
+"""What pages and comments name is there, and CONTRIBUTING.md leaves no room out."""
 
 from __future__ import annotations
 
+import os
 import re
+from pathlib import Path
 
 import pytest
 from programs import ROOT
@@ -14,6 +16,15 @@ HOUSE = sorted(
     for path in (ROOT / "filerep").rglob("*")
     if path.suffix in (".py", ".sh") and not path.name.startswith("__")
 )
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "filerep/farend/PROTOCOL.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+]
+EXAMPLES = ("generated.py", "main.py")
+OTHERS = [*ROOT.glob("tests/**/*.py"), *ROOT.glob("release/*.py")]
+THERE = "".join(f"{path}\n" for path in [*HOUSE, *PAGES, *OTHERS])
 WORDS = re.findall(r"^\| ([a-z][^|]*?) \|", PAGE.split("\n## Words\n")[1], re.MULTILINE)
 
 
@@ -22,17 +33,11 @@ def test_the_picture_shows_every_module() -> None:
     assert not [name for name in names if not re.search(rf"\b{name}", PICTURE)]
 
 
-def test_what_the_page_names_is_there() -> None:
-    modules = set(re.findall(r"[\w/]*\w\.(?:py|sh)\b", PAGE))
-    others = [*ROOT.glob("tests/**/*.py"), *ROOT.glob("release/*.py")]
-    there = [str(path.relative_to(ROOT)) for path in others]
-    there += [str(path.relative_to(ROOT)) for path in HOUSE]
-    missing = {
-        name
-        for name in modules
-        if not any(f"/{path}".endswith(f"/{name}") for path in there)
-    }
-    assert not missing
+@pytest.mark.parametrize("path", [*HOUSE, *PAGES], ids=lambda path: path.name)
+def test_each_file_of_ours_that_is_named_is_there(path: Path) -> None:
+    named = re.findall(r"(?<![\w/])[\w/]*\w\.(?:py|sh|md)\b", path.read_text())
+    ours = {name for name in named if os.path.basename(name) not in EXAMPLES}
+    assert not {name for name in ours if f"/{name}\n" not in THERE}
 
 
 @pytest.mark.parametrize("line", [line for line in WORDS if line != "word"])
