@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import struct
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -234,3 +235,27 @@ def test_what_arrives_has_the_group_that_the_destination_hands_down(
     )
     for path in ("f", "other/f"):
         assert (there / path).stat().st_gid == 4321
+
+
+@pytest.mark.parametrize("shell", ["dash", "busybox"])
+def test_a_default_acl_opens_the_stage_to_nobody(
+    shell: str, base: Path, source: Path
+) -> None:
+    """Whoever can write there has what we run over there in his hands."""
+    far = local_shell(shell, "busybox" if shell == "busybox" else "gnu", base).fresh()
+    (far.here / "src").mkdir()
+    entries = [(1, 7), (2, 7, 4321), (4, 7), (0x10, 7), (0x20, 7)]
+    acl = b"".join(
+        struct.pack("<HHI", tag, bits, who[0] if who else 0xFFFFFFFF)
+        for tag, bits, *who in entries
+    )
+    name = "system.posix_acl_default"
+    os.setxattr(far.here / "src", name, struct.pack("<I", 2) + acl)
+    (source / "f").write_text("1")
+    (source / "f").chmod(0o640)
+    with running("file-replicator", source, far.parent, *far.command) as program:
+        said = program.says("in sync")
+        (stage,) = (far.here / "src").glob(".filerep-*")
+        assert stage.stat().st_mode & 0o7777 == 0o700
+        assert "permission bits" not in said
+    assert (far.here / "src/f").stat().st_mode & 0o7777 == 0o640

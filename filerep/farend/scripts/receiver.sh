@@ -38,8 +38,13 @@ working() {
   worker=$!
 }
 rest() { [ ! "$worker" ] || stop "$worker"; worker=''; }
-# mkdir -m would take the bit by which a directory hands its group down.
-make_stage() { umask 077; exec mkdir "$S"; }
+# mkdir -m would take the bit by which a directory hands its group down. Where a default ACL is
+# handed down no umask counts; chmod sees to both, and FAT refuses it.
+make_stage() {
+  umask 077
+  mkdir "$S" || exit
+  chmod u+rwx,go-rwx "$S" 2>&- || :
+}
 make_sentinel() { true >"$S"; }
 worker='' tmp=/tmp null=/dev/null
 case ${TMPDIR-} in /*) tmp=$TMPDIR ;; esac
