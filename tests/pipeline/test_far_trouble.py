@@ -74,6 +74,19 @@ def test_many_files_that_kill_tar_hold_up_nothing_and_are_what_is_said_last(
     assert b"killed by signal %d;" % signal.SIGXFSZ in done.stderr
 
 
+@pytest.mark.parametrize("most", [7, 11, 12])
+def test_too_few_descriptors_over_there_are_an_end_and_not_a_wait(
+    most: int, base: Path, source: Path
+) -> None:
+    far = local_shell("dash", "gnu", base).fresh()
+    far = with_command(
+        far, ["sh", "-c", f'ulimit -n {most}; exec "$@"', "sh", *far.command]
+    )
+    done = run(start(far, source, "--once"), timeout=30)
+    assert done.returncode == 69
+    assert done.stderr.count(b"\n") == 1 and b"exited with" in done.stderr
+
+
 @pytest.mark.parametrize("shell", ["bash", "dash", "busybox", "mksh", "zsh", "ksh93"])
 @pytest.mark.parametrize("how", ["removed", "replaced", "parent"])
 def test_a_destination_that_is_another_directory_by_now_is_noticed(

@@ -241,7 +241,7 @@ for f in "$S/.parts"/*; do
 done
 
 hears
-say ready "empty=$empty mover=$mover folds=$folds modes=$modes parts=$parts"
+say ready "empty=$empty mover=$mover folds=$folds modes=$modes parts=$parts" || leave
 n=0 blocks=20 astray=0 over='' reuses=''
 while :; do
   n=$((n + 1)) dirty='' shut='' keep='' line='' whole=''
