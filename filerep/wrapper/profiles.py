@@ -122,6 +122,6 @@ def save(name: str, words: list[str]) -> str:
 
 
 def _check(name: str) -> None:
-    if not name or "/" in name or name.startswith(".") or "\0" in name:
+    if not name or "/" in name or name.startswith(".") or not name.isprintable():
         said = f"a profile cannot be called {quote(name)}"
         raise Stop(USAGE, f"{said}: it is a file in {FOLDER}, and not a hidden one")

@@ -52,7 +52,7 @@ def main(run: Command, typed: Typed) -> int:
     if run.args["--status"] or run.args["--forget"]:
         return _look_after(run)
     jobs = each.jobs(run.args)
-    if run.args["--save"]:
+    if run.args["--save"] is not None:
         path = profiles.save(run.args["--save"], typed.to_save)
         run.say(f"saved {path}; start it by `file-replicator @{run.args['--save']}`")
         return command.OK

@@ -315,6 +315,15 @@ def test_a_word_that_has_no_line_is_not_saved(project: Path) -> None:
     assert not (project / ".file-replicator").exists()
 
 
+@pytest.mark.parametrize("name", ["", "../x", "a\nb", "\033[8m"])
+def test_what_is_no_name_is_saved_nowhere(name: str, project: Path) -> None:
+    done = run([REPLICATOR, "--save", name, ".", "/dev/null", "sh"], cwd=project)
+    assert done.returncode == command.USAGE
+    assert b"a profile cannot be called" in done.stderr
+    assert b"\033" not in done.stderr and done.stderr.count(b"\n") == 1
+    assert not os.listdir(project)
+
+
 def test_the_folder_is_not_copied(project: Path, place: Path) -> None:
     profile("default", f"--once\n--no-gitignore\n.\n{place}\nbash\n")
     (project / "f").write_text("x")
