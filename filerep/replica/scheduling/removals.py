@@ -155,7 +155,8 @@ class Removals:
 
     def _announce(self) -> None:
         gone, all_files = self._counts()
+        which = f"the last {self._files():,}" if self._passed else "they"
         self._say(
-            f"{gone:,} of {all_files:,} files are gone here; they are removed at the far end in"
+            f"{gone:,} of {all_files:,} files are gone here; {which} are removed at the far end in"
             f" {self.seconds:g} s, unless they come back (Ctrl-C keeps them there until the next start)"
         )

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from filerep.wrapper.terminal.progressbar import Bar
 
 _CONNECTING = 1.0
-_SHORTEST_COMMAND, _LONGEST_COMMAND = 12, 60  # columns
+_SHORTEST_COMMAND, _LONGEST_COMMAND = 25, 60  # columns
 _BUG = "internal error"
 _FAILURES = ("cannot ", "not in sync", _BUG, "the connection was lost")
 _IN_SYNC = "in sync"

@@ -103,6 +103,16 @@ def test_more_than_half_are_held_and_said_once(case: Case) -> None:
     assert len(case.said) == 1 and case.said[0].startswith("101 of 200 files are gone")
 
 
+def test_what_has_been_removed_already_is_not_said_to_wait(case: Case) -> None:
+    paths = case.have(200)
+    case.gone(paths[:90])
+    case.waits(1)
+    case.gone(paths[90:120])
+    assert case.waits(6) > 5
+    (said,) = case.said
+    assert said.startswith("120 of 200 files are gone here; the last 30 are removed")
+
+
 def test_fewer_than_a_hundred_files_may_all_go(case: Case) -> None:
     others = case.have(1)
     case.table.put_directory(b"d", case.table.get(others[0]) or b"")
