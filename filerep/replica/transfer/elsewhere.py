@@ -28,6 +28,42 @@ def is_odd(path: bytes) -> bool:
     return any(odd in path for odd in _ODD)
 
 
+class Alike:
+    """Paths of files of one size, to be found by what else they may have in common.
+
+    There may be thousands, all moved at once: none of them is to be compared with each other.
+    """
+
+    def __init__(self) -> None:
+        self.paths: list[bytes] = []
+        self._having: Optional[dict[object, list[bytes]]] = None
+
+    def nearest(self, path: bytes, status: os.stat_result, table: Table) -> list[bytes]:
+        """A few of them but ``path``, those that seem to be the same file first."""
+        if self._having is None:
+            self._having = {}
+            for one in self.paths:
+                value = table.get(one)
+                if value is not None:
+                    inode, mtime_ns = entries.inode_of(value), entries.mtime_of(value)
+                    for key in _keys(one, inode, mtime_ns):
+                        having = self._having.setdefault(key, [])
+                        if len(having) <= _CANDIDATES:
+                            having.append(one)
+        found: dict[bytes, None] = {}
+        for key in _keys(path, status.st_ino, status.st_mtime_ns):
+            found.update(dict.fromkeys(self._having.get(key, ())))
+        found.update(dict.fromkeys(self.paths[: _CANDIDATES + 1]))
+        found.pop(path, None)
+        return list(found)[:_CANDIDATES]
+
+
+def _keys(path: bytes, inode: int, mtime_ns: int) -> tuple[object, ...]:
+    """What two files may have in common, what tells most first."""
+    name = path.rpartition(b"/")[2]
+    return ("inode", inode), (mtime_ns, name), mtime_ns, name
+
+
 class Elsewhere:
     """Finds the files of the table by their size."""
 
@@ -38,7 +74,7 @@ class Elsewhere:
         self._table = table
         self._economy = economy
         self._signing = signing
-        self._by_size: Optional[dict[int, list[bytes]]] = None
+        self._by_size: Optional[dict[int, Alike]] = None
 
     def forget(self) -> None:
         """Nothing is to be sent for now."""
@@ -80,30 +116,16 @@ class Elsewhere:
         return None
 
     def _candidates(self, path: bytes, status: os.stat_result) -> list[bytes]:
-        """Paths of files of the same size, those that seem to be the same file first."""
+        """A few paths of files of the same size, those that seem to be the same file first."""
         if self._by_size is None:
             self._by_size = {}
             for one, value in self._table.below(b""):
                 if not one.endswith(b"/") and stat.S_ISREG(entries.mode_of(value)):
                     size = entries.size_of(value)
-                    if self._economy.worth(size):
-                        self._by_size.setdefault(size, []).append(one)
-        name = path.rpartition(b"/")[2]
-
-        def unlike(other: bytes) -> tuple[bool, bool, bool]:
-            value = self._table.get(other)
-            return (
-                value is None or entries.inode_of(value) != status.st_ino,
-                value is None or entries.mtime_of(value) != status.st_mtime_ns,
-                other.rpartition(b"/")[2] != name,
-            )
-
-        found = [
-            other
-            for other in self._by_size.get(status.st_size, ())
-            if other != path and not is_odd(other)
-        ]
-        return sorted(found, key=unlike)[:_CANDIDATES]
+                    if self._economy.worth(size) and not is_odd(one):
+                        self._by_size.setdefault(size, Alike()).paths.append(one)
+        alike = self._by_size.get(status.st_size)
+        return alike.nearest(path, status, self._table) if alike is not None else []
 
     def _look(self, path: bytes) -> Optional[os.stat_result]:
         try:
