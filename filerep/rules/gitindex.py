@@ -35,9 +35,9 @@ _SKIP_WORKTREE = 0x40  # in the first byte of the further flags
 _LINK = 0xE0  # of a mode's two bytes, the first: a submodule
 _DIRECTORY = 0x40  # the same: a directory of a sparse index
 
-# Of an entry as nearly all are: a byte of the mode, the flags, of which the second is how
-# long the name is, and the name. To take all four by one call is what takes least time.
-_PLAIN = {width: struct.Struct(f"26xB{13 + width}xBB255s") for width in (20, 32)}
+# Of an entry as nearly all are: a byte of the mode, one of the flags, and the name, whose
+# length is in the byte before it. To take all three by one call is what takes least time.
+_PLAIN = {width: struct.Struct(f"26xB{13 + width}xB256p") for width in (20, 32)}
 
 
 class Block:
@@ -243,10 +243,10 @@ def _entries(
     name = last
     for _ in range(most):
         if at < plain_until:
-            mode, high, length, rest = unpack(data, at)
+            mode, high, name = unpack(data, at)
             if mode == _FILE and not high:
-                append(rest[:length])
-                at += size + length & -8
+                append(name)
+                at += size + len(name) & -8
                 continue
         start = at + fixed
         mode = data[at + 26]
