@@ -218,10 +218,13 @@ class Descent:
         try:
             for files, dirs, others in scan(place.fd):
                 if first and place is not self._root:
-                    # A first slice that is not full is the whole directory.
-                    whole = files.count(b"\0") + dirs.count(b"\0") < SLICE
-                    joined = files + dirs + others if whole else None
-                    place.rules = above.enter(place.name, place.fd, joined)
+                    # A first slice that is not full is the whole directory. A name
+                    # takes two bytes, so there are few in which they are counted.
+                    joined = files + dirs + others
+                    whole = len(joined) < 2 * SLICE or joined.count(b"\0") < SLICE
+                    place.rules = above.enter(
+                        place.name, place.fd, joined if whole else None
+                    )
                 first = False
                 files, dirs, others = counted(place.rules, files, dirs, others)
                 if dirs:

@@ -165,6 +165,16 @@ def test_a_directory_of_more_entries_than_a_slice(
     assert len(found) == len(set(found)) == 3 + 90 + 10 + 1
 
 
+def test_the_rules_of_a_directory_of_many_entries_that_are_no_files(
+    tree: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(walking, "SLICE", 7)
+    write(tree + b"/d/e/.gitignore", b"c\n")
+    for number in range(60):
+        os.mkfifo(tree + b"/d/e/%d" % number)
+    assert sorted(paths(tree)) == [b"a", b"d/b", b"d/e/.gitignore"]
+
+
 def test_what_vanishes_meanwhile_is_no_error(tree: bytes) -> None:
     going = walking.walk(tree, rules(tree), fail)
     assert next(going) == b"a"
