@@ -39,15 +39,16 @@ def scan(dir_fd: int) -> Iterator[tuple[bytes, bytes, bytes]]:
         while True:
             found = list(islice(entries, SLICE))
             files = [e.name for e in found if e.is_file(follow_symlinks=False)]
-            dirs: list[str] = []
-            others: list[str] = []
-            if len(files) < len(found):
+            if len(files) == len(found):
+                yield encode(files), b"", b""
+            else:
                 dirs = [e.name for e in found if e.is_dir(follow_symlinks=False)]
+                others: list[str] = []
                 if len(files) + len(dirs) < len(found):
                     files += [e.name for e in found if e.is_symlink()]
                     known = {*files, *dirs}
                     others = [e.name for e in found if e.name not in known]
-            yield encode(files), encode(dirs), encode(others)
+                yield encode(files), encode(dirs), encode(others)
             if len(found) < SLICE:
                 return
 
