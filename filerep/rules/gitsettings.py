@@ -228,9 +228,12 @@ class Reader:
             return
         if len(self.files) >= MOST_FILES:
             if not self._full:
+                from filerep.pathstream import quote
+
                 self._full = True
                 self._on_note(
-                    f"git's settings include more than {MOST_FILES} files; the rest does not apply"
+                    f"more than {MOST_FILES} files of git's settings are included;"
+                    f" the next in {quote(path)} do not apply"
                 )
             return
         other = expand(value, self._environ)
