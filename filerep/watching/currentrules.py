@@ -46,6 +46,7 @@ class Judge:
         self._wall_ns = wall_ns
         self._rules: Rules | None = None
         self._stamps: dict[bytes, tuple[int, ...]] = {}
+        self._known: set[bytes] = set()  # files that were there once
         self._waiting_since: float | None = None
         self.due = 0.0
 
@@ -85,12 +86,19 @@ class Judge:
         return self._clock() >= self.due
 
     def rests(self, directories: Iterable[bytes]) -> bool:
-        """Is no rule file in ``directories`` being written, as far as stamps tell?"""
+        """Is no rule file in ``directories`` being written, as far as stamps tell?
+
+        One that has gone may be there again in a moment: so git replaces it.
+        """
         now = self._wall_ns()
         files = {os.path.join(self._root.path, d, RULE_FILE) for d in directories}
         if self._rules:
             files.update(self._files(self._rules))
-        changes = _changes(_stamps(files))
+        stamps = _stamps(files)
+        there = {file for file, stamp in stamps.items() if stamp}
+        self._known |= there
+        gone = self._known.intersection(stamps) - there
+        changes = [*_changes(stamps), *_written({os.path.dirname(f) for f in gone})]
         if all(abs(now - changed) > _SETTLE_NS for changed in changes):
             self._waiting_since = None
             return True
@@ -191,6 +199,15 @@ def _stamps(files: Iterable[bytes]) -> dict[bytes, tuple[int, ...]]:
 def _changes(stamps: dict[bytes, tuple[int, ...]]) -> Iterator[int]:
     """When those changed that are files."""
     return (stamp[-1] for stamp in stamps.values() if len(stamp) > 1)
+
+
+def _written(directories: Iterable[bytes]) -> Iterator[int]:
+    """When something last came into ``directories``, or went."""
+    for directory in directories:
+        try:
+            yield os.stat(directory).st_mtime_ns
+        except OSError:
+            pass
 
 
 def recent(now: int, ctime_ns: int) -> bool:

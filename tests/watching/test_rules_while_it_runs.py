@@ -24,6 +24,7 @@ from filerep.pathstream import encode
 from filerep.rules import ignore
 from filerep.rules.walking import walk
 from filerep.watching.inotify import Inotify
+from filerep.watching.polling import Snapshots
 
 HUNT = float(os.environ.get("FILEREP_HUNT") or 0)
 
@@ -139,6 +140,25 @@ def test_what_is_hidden_while_another_rule_file_is_being_written(
             file.flush()
             (tmp_path / ".gitignore").write_text("secret\n")
             assert it.judged(4096) == []
+        assert b"secret" not in it.records()
+
+
+def test_a_rule_file_that_has_just_gone_is_waited_for_by_polling(
+    tmp_path: Path,
+) -> None:
+    rules = tmp_path / ".gitignore"
+    rules.write_text("secret\n")
+    (tmp_path / "secret").write_text("")
+    with watched(tmp_path, polling=True) as it:
+        assert isinstance(it.tracker, Snapshots)
+        it.records()
+        wall_ns = it.tracker._judge._wall_ns
+        it.tracker._judge._wall_ns = lambda: tmp_path.stat().st_mtime_ns
+        rules.unlink()
+        it.tracker.sync()
+        assert b"secret" not in it.judged(4096)
+        rules.write_text("secret\n")
+        it.tracker._judge._wall_ns = wall_ns
         assert b"secret" not in it.records()
 
 
