@@ -23,6 +23,15 @@ int chmod(const char *p, mode_t m) { errno = EPERM; return -1; }
 int fchmod(int f, mode_t m) { errno = EPERM; return -1; }
 int fchmodat(int d, const char *p, mode_t m, int f) { errno = EPERM; return -1; }
 """
+# And directories have the mode that FAT gives them.
+ONE_MODE = """
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+int mkdirat(int d, const char *p, mode_t m) { return syscall(SYS_mkdirat, d, p, 0755); }
+int mkdir(const char *p, mode_t m) { return mkdirat(AT_FDCWD, p, m); }
+"""
 
 
 @pytest.fixture
@@ -139,6 +148,28 @@ def test_where_modes_are_refused_files_arrive_all_the_same(
     before = (far.here / "src/d/b").stat().st_ino
     assert run(words).returncode == 0
     assert (far.here / "src/d/b").stat().st_ino == before
+
+
+@pytest.mark.parametrize("tar", ["gnu", "bsdtar"])
+def test_where_directories_keep_no_modes_files_in_them_arrive(
+    tar: str, base: Path, place: Path, source: Path
+) -> None:
+    library = place / "refuse.so"
+    (compiler,) = farends.need("gcc")
+    build = [compiler, "-shared", "-fPIC", "-xc", "-", "-o", library]
+    subprocess.run(build, input=(ONE_MODE + NO_CHMOD).encode(), check=True)
+    far = local_shell("dash", tar, base).fresh()
+    far = with_command(far, ["env", f"LD_PRELOAD={library}", *far.command])
+    (source / "d/e").mkdir(parents=True)
+    for name in ("a", "d/b", "d/e/c"):
+        (source / name).write_text(name)
+    (source / "d/e").chmod(0o770)
+    (source / "d").chmod(0o700)
+    words = ["file-replicator", ONCE, source, far.parent, *far.command]
+    done = run(words)
+    assert done.returncode == 0, done.stderr
+    assert b"cannot" not in done.stderr
+    assert files(far.here / "src") == ["a", "d/b", "d/e/c"]
 
 
 @pytest.mark.parametrize("step", [100, 1000, 10_000_000, 1_000_000_000])

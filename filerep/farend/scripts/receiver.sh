@@ -252,6 +252,13 @@ while :; do
   # busybox tar ends with 0 where it could not make a directory, or a link; some other file may
   # have made the directory then, with any mode.
   case $form$code$words in other0*"can't "*) code=1 ;; esac
+  # GNU tar cannot be told to leave the modes of directories alone.
+  if [ $code$same = 2--no-same-permissions ]; then
+    line='/: Cannot change mode to [-rwxsStT]*: [^:]*$/d;/^tar: Exiting with failure status/d'
+    line=$(printf '%s\n' "$words" | sed "$line" 2>"$null") || line=$words
+    [ "$line" ] || code=0
+    line=''
+  fi
   # GNU tar, if it was killed, has left the rest of the archive; others do not read themselves.
   if [ $code -le 128 ] || [ "$form" != gnu ]; then read -r line || break; fi
   if [ "${line% *}" != "batch $n" ]; then
