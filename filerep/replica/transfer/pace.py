@@ -76,12 +76,17 @@ class Overhead:
 
     def __init__(self) -> None:
         self._last: deque[tuple[int, float]] = deque(maxlen=_WINDOW)
-        self.seconds = 0.0
+        self._seconds = 0.0
 
     def answered(self, size: int, took: float) -> None:
         """A batch of ``size`` bytes took so many seconds, those of others left out."""
         self._last.append((size, took))
+
+    def seconds(self) -> float:
+        """What it is by now; asked for by few, as most batches are saves."""
         count = len(self._last)
+        if not count:
+            return 0.0
         size_mean = sum(size for size, _ in self._last) / count
         took_mean = sum(took for _, took in self._last) / count
         spread = sum((size - size_mean) ** 2 for size, _ in self._last)
@@ -89,8 +94,9 @@ class Overhead:
             slope = sum(
                 (size - size_mean) * (took - took_mean) for size, took in self._last
             )
-            self.seconds = took_mean - max(0.0, slope / spread) * size_mean
-        self.seconds = max(0.0, min(self.seconds, took_mean, _MOST_OVERHEAD))
+            self._seconds = took_mean - max(0.0, slope / spread) * size_mean
+        self._seconds = max(0.0, min(self._seconds, took_mean, _MOST_OVERHEAD))
+        return self._seconds
 
 
 class Pace:
@@ -172,7 +178,7 @@ class Pace:
         size = sent.batch.bytes
         if size < self.limit // 2:
             return
-        overhead = self._overhead.seconds
+        overhead = self._overhead.seconds()
         way = self.way if self.slow else 0.0
         good = max(_GOOD_TIME, overhead) + way / 2
         # Those that were answered since it began each had theirs.
