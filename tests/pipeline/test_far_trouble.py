@@ -14,7 +14,7 @@ import farends
 import pytest
 from farends import FarEnd, local_shell, with_command
 from pipelines import name_of
-from programs import Running, run, running
+from programs import Running, run, running, wait_for
 
 ONCE = "--no-replicate-on-change"
 
@@ -180,11 +180,14 @@ def test_what_hangs_before_it_is_ready_is_not_waited_for(
     if what == "link":
         far = with_command(far, [sys.executable, str(program), *far.command])
     else:
-        path = f"PATH={place}/bin:{farends.SYSTEM_PATH}"
-        far = with_command(far, ["env", path, "dash"])
+        (place / "tmp").mkdir()
+        words = [f"TMPDIR={place}/tmp", f"PATH={place}/bin:{farends.SYSTEM_PATH}"]
+        far = with_command(far, ["env", *words, "dash"])
     done = run(start(far, source, ONCE, "--connect-timeout", "1"), timeout=15)
     assert done.returncode == 69
     assert b"fell silent, before it was ready" in done.stderr
+    if what == "perl":  # nor is what it would have removed left
+        wait_for(lambda: not os.listdir(place / "tmp"))
 
 
 @pytest.mark.parametrize("says", [":", "echo >&2"])

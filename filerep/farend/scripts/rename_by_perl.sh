@@ -4,15 +4,15 @@
 # out why, and an empty one. Its descriptors are 7 and 8; nothing that outlives a batch may have
 # them, or it would not see the end. RACE: as for `at`. Names are bytes, whatever the user's
 # settings for perl are.
-mover='' perl=''
+mover='' perl='' pipes=$S/.
 start_mover() {
   command -v perl >"$null" || return
   # Not in the destination if that can be: whoever reads all that is there would wait in them.
-  for p in "$tmp/${S#./}" "$S/."; do
-    if mkfifo -m 600 "$p-to" "$p-from" 2>"$null"; then break; fi
-    rm -f "$p-to" "$p-from"
+  for pipes in "$tmp/${S#./}" "$S/."; do
+    if mkfifo -m 600 "$pipes-to" "$pipes-from" 2>"$null"; then break; fi
+    rm -f "$pipes-to" "$pipes-from"
   done
-  if [ -p "$p-to" ]; then
+  if [ -p "$pipes-to" ]; then
     PERL5OPT='' PERLIO='' perl -C0 -e '
       sub word {
         my $word = shift;
@@ -60,12 +60,16 @@ start_mover() {
           flush();
         }
         print "\n";
-      }' "$S" "$p-to" "$p-from" <"$p-to" >"$p-from" 2>"$null" &
+      }' "$S" "$pipes-to" "$pipes-from" <"$pipes-to" >"$pipes-from" 2>"$null" &
     perl=$!
-    exec 7>"$p-to" 8<"$p-from"
+    exec 7>"$pipes-to" 8<"$pipes-from"
     read -r mover modes <&8 # it may have ended at once
-    [ ! -p "$p-to" ] || rm -f "$p-to" "$p-from"
+    unname
   fi
+}
+# unname: as the perl does; it may have been stopped before, or between the two
+unname() {
+  if [ -p "$pipes-to" ] || [ -p "$pipes-from" ]; then rm -f "$pipes-to" "$pipes-from"; fi
 }
 moved() {
   echo >&7
@@ -81,4 +85,5 @@ stop_mover() {
     exec 7>&- 8<&-
     stop "$perl"
   fi
+  unname
 }
