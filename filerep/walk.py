@@ -150,7 +150,9 @@ def _sift(run: command.Command, root: bytes, rules: Rules) -> int:
 def _tell_why(run: command.Command, root: bytes, text: bytes, rules: Rules) -> int:
     command.write_all(1, _why(root, text, rules))
     if os.isatty(1):  # for a person the same in words
-        run.say(f"{quote(text)} {in_words(_deciding(root, text, rules))}")
+        there = os.path.lexists(os.path.join(root, text))
+        absent = "" if there else f"; it is not in {quote(root)} now"
+        run.say(f"{quote(text)} {in_words(_deciding(root, text, rules))}{absent}")
     return run.status
 
 

@@ -305,10 +305,12 @@ def test_options(tree: bytes) -> None:
 
 
 def test_on_a_terminal_why_is_said_in_words_too(place: Path) -> None:
-    plant(place, {".gitignore": b"*.o\n"})
+    plant(place, {".gitignore": b"*.o\n", "a.o": b""})
     with keyboard.bash(200) as typed:
         typed.type(f"cd {place}; fr-walk --why a.o .\n")
         typed.shows("fr-walk: 'a.o' is left out by line 1 of '.gitignore': '*.o'\r\n")
+        typed.type("fr-walk --why src/f .\n")
+        typed.shows("'src/f' is printed: no rule names it; it is not in '.' now\r\n")
     assert "\n.gitignore:1:*.o" in typed.text()
 
 
