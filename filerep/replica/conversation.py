@@ -148,6 +148,7 @@ class Conversation:
     def _read(self, bulk: Records, urgent: Records, ready: set[int]) -> None:
         """Take in the paths that are there."""
         if urgent.fd in ready:
+            self._outstanding.forget()
             for record in urgent.read():
                 self._name(record)
         if bulk.fd in ready:

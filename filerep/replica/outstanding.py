@@ -29,6 +29,10 @@ class Outstanding:
         self._waiting: Optional[list[bytes]] = None
         self._told = -1  # how many
 
+    def forget(self) -> None:
+        """More was named."""
+        self._waiting = None
+
     def tell(self) -> None:
         parts = self._parts
         if parts.options.dry_run or not parts.settling.initial_done:

@@ -309,6 +309,7 @@ class Session:
     def hear_last(self) -> None:
         """The end is asked for: hear what has not arrived."""
         self._end_by = time.monotonic() + _END_GRACE
+        self._stages.name_last()
         self._processes.signal("fr-pack", signal.SIGTERM)
         poll = select.poll()
         poll.register(self._stages.reports, select.POLLIN)

@@ -76,6 +76,11 @@ class Stages:
     def ask_sync_point(self) -> None:
         self._processes.signal("fr-watch", signal.SIGUSR1)
 
+    def name_last(self) -> None:
+        """The end is asked for: have fr-watch name at once what it still holds."""
+        if self.watching:
+            self.ask_sync_point()
+
     def name_all(self) -> None:
         """Have fr-watch name all that there is."""
         self._processes.signal("fr-watch", signal.SIGUSR2)

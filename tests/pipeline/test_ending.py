@@ -132,6 +132,25 @@ def test_what_a_full_connection_does_not_take_is_named_at_the_end(place: Path) -
         assert b"interrupted: 'large' has not arrived; the next start" in run.errors
 
 
+def test_what_was_saved_a_moment_before_the_end_is_named(place: Path) -> None:
+    trees.plant(place / "src", {"f": b"x"})
+    with programs.running(*kept_waiting(place)) as run:
+        run.says("watching")
+        os.kill(int((place / "pid").read_text()), signal.SIGSTOP)
+        pack = stage(run, "pack")
+        for name in "ab":  # as many as are sent before the first is answered
+            written = counted(pack, "wchar")
+            trees.plant(place / "src", {name: b"x"})
+            run.wait_for(lambda: counted(pack, "wchar") > written)
+        # It is still open, so fr-watch holds it for a moment.
+        with open(place / "src/new", "w") as file:
+            file.write("x")
+            file.flush()
+            run.signal(signal.SIGINT)
+            assert run.process.wait(10) == -signal.SIGINT
+        assert b"interrupted: 'a', 'b' and 'new' have not arrived" in run.errors
+
+
 def counted(pid: int, what: str) -> int:
     """Bytes that a process has read (`rchar`) or written: proc(5)."""
     found = re.search(rf"{what}: (\d+)", Path(f"/proc/{pid}/io").read_text())

@@ -77,5 +77,8 @@ class FedStages(Stages):
     def start_sources(self) -> None:
         self._processes.close(self._errors)
 
+    def name_last(self) -> None:
+        pass  # the parent ends as well
+
     def ask_sync_point(self) -> None:
         self._parent.tell(SYNC_POINT)
