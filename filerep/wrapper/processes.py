@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from typing import Optional
 
 PIPE_BYTES = 1 << 20
-_TIDYING, _LEAST = 5.0, 0.1  # seconds
+_TIDYING, _LEAST = 2.0, 0.1  # seconds; of --each all of it must fit in parent.py's grace
 _FEWEST, _USUAL = 100, 256  # descriptors: fr-pack keeps 64 directories open
 
 
