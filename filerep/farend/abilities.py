@@ -29,7 +29,7 @@ class Far:
 
     def __init__(self, words: str) -> None:
         found = heard(words)
-        self.stage = os.fsencode(found["stage"])
+        self.staging = os.fsencode(found["staging"])
         self.tar = found["tar"]
         self.list = found["list"]
         self.marker = os.fsencode(found.get("marker", ""))  # see Output.again

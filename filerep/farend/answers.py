@@ -111,7 +111,7 @@ class Answers:
         self.fd = fd
         self.ended = False
         self._form = far.list
-        self._hook = b"filerep-" + far.stage.rpartition(b"-")[2] + b" "
+        self._hook = b"filerep-" + far.staging.rpartition(b"-")[2] + b" "
         self._aside: list[bytes] = []
         self._data = bytearray()
         self._listing = False

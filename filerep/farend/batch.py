@@ -1,8 +1,8 @@
-"""One batch for the receiver: which members its archive has, and where in the stage they go.
+"""One batch for the receiver: which members its archive has, and where they are staged.
 
 The script that puts them into place is in commit.py. Each directory of the destination that gets
-something has a numbered directory in the stage, which holds its new files under their own names.
-A directory that the destination lacks is staged whole and moved as one.
+something has a numbered one in the staging directory, which holds its new files under their own
+names. A directory that the destination lacks is staged whole and moved as one.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _OWNER_BITS = 0o700
 # batch is full, so that the far end can begin while the next ones are read here.
 _MOST_READ = 1 << 22
 
-LINKED = b"t"  # in the stage: what `link` puts into place
+LINKED = b"t"  # in the staging directory: what `link` puts into place
 
 # So many directories are filled by one mv each before that takes longer than one cp.
 _MOST_MOVES = 8
@@ -95,7 +95,7 @@ class Group:
         self.number = number
         self.paths: list[bytes] = []
         self.inner: list[bytes] = []  # their names in it
-        self.prefix = b""  # where in the stage they are
+        self.prefix = b""  # where in the staging directory they are
 
     def fit(self, unfit: set[bytes]) -> list[tuple[bytes, bytes]]:
         """Paths and names, without those in ``unfit``."""
@@ -103,7 +103,7 @@ class Group:
 
 
 class Shelf:
-    """The place in the stage of what goes into one directory."""
+    """The place in the staging directory of what goes into one directory."""
 
     __slots__ = ("_batch", "_group", "_above")
 
@@ -156,10 +156,12 @@ class Operation:
 class Batch:
     """What is sent, removed and changed together, and acknowledged as ``ok NUMBER``."""
 
-    def __init__(self, stage: bytes, limit: int = 1 << 62, most: int = 1 << 62) -> None:
+    def __init__(
+        self, staging: bytes, limit: int = 1 << 62, most: int = 1 << 62
+    ) -> None:
         """``limit`` bytes or ``most`` files are enough for it."""
         self.number = 0  # given when it is sent
-        self.stage = stage
+        self.staging = staging
         self.limit = limit
         self.most = most
         self.members: list[Member] = []
@@ -176,12 +178,11 @@ class Batch:
         # Of paths that are to be renamed there, as one name is another's: the names they have.
         self.spelled: list[tuple[bytes, bytes]] = []
         self.keeps = False  # whatever is in the way of a new directory
-        self.files: list[tuple[bytes, bytes]] = (
-            []
-        )  # for these: names in the stage, data
+        # For these: names in the staging directory, data.
+        self.files: list[tuple[bytes, bytes]] = []
         # What goes from a directory and is retained, with the number of where.
         self.retained: dict[bytes, tuple[int, list[bytes]]] = {}
-        self.released: list[bytes] = []  # in the stage: what is of no use any more
+        self.released: list[bytes] = []  # what is retained and of no use any more
         self.groups: dict[bytes, Group] = {}
         self.reused: list[Member] = []  # those of ``members`` that have a way
         self._times: list[int] = []  # the mtimes of ``directories``, in ns

@@ -39,8 +39,8 @@ class Commit:
     """Writes the script of one batch, which is arranged, and numbers what it is about."""
 
     def __init__(self, batch: Batch, unfit: set[bytes]) -> None:
-        """``unfit`` are paths that changed while they were read. Those stay in the stage (or,
-        in a new directory, are removed there first), and the stage is cleared.
+        """``unfit`` are paths that changed while they were read. Those stay in the
+        staging directory (in a new directory they are removed there first), which is cleared.
         """
         self._batch = batch
         self._unfit = unfit
@@ -54,7 +54,7 @@ class Commit:
         lines: list[bytes] = [b"# %d" % batch.number, *batch.lessons]
         lines += self._spelling()
         released = [
-            shell_quote(b"./%s/%s" % (batch.stage, one)) for one in batch.released
+            shell_quote(b"./%s/%s" % (batch.staging, one)) for one in batch.released
         ]
         lines += [b"rm -rf " + b" ".join(some) for some in in_calls(released)]
         if batch.retained or batch.reused:
@@ -68,7 +68,7 @@ class Commit:
         lines += self._removing(b"rmd", sorted(batch.removals, reverse=True))
         lines += self._changing()
         torn = [
-            shell_quote(b"./" + batch.stage + b"/" + member.name)
+            shell_quote(b"./" + batch.staging + b"/" + member.name)
             for member in batch.members
             if member.path in unfit and (batch.linked or member.in_new_directory)
         ]
@@ -189,13 +189,11 @@ class Commit:
 
         A process for each directory is most of what they take, over there.
         """
-        if len(operations) > 1:
+        sources = [_source(one) for _, _, members in operations for one in members]
+        # busybox prints a newline in a name as it is: what follows could pass for another's line.
+        if len(operations) > 1 and not any(b"\n" in source for source in sources):
             directories = {one for _, above, _ in operations for one in _chain(above)}
-            words = [
-                shell_quote(b"./" + _source(member))
-                for _, _, members in operations
-                for member in members
-            ]
+            words = [shell_quote(b"./" + source) for source in sources]
             yield self._operation(b"sums", sorted(directories), [], words)
         for verb, directory, members in operations:
             yield self._reuse(verb, directory, members)
@@ -210,7 +208,7 @@ class Commit:
             yield self._operation(b"retain", self._chain(directory), now, words)
 
     def _staged(self, member: Member) -> bytes:
-        return shell_quote(b"./%s/%s" % (self._batch.stage, member.name))
+        return shell_quote(b"./%s/%s" % (self._batch.staging, member.name))
 
     def _reuse(self, verb: bytes, directory: bytes, members: list[Member]) -> bytes:
         """The operation of some members alike, in which ``directory`` holds what they are made of."""
@@ -232,7 +230,7 @@ class Commit:
             above = first.name.rpartition(b"/")[0]
             verb = b"all %s %s" % (
                 verb,
-                shell_quote(b"./%s/%s" % (self._batch.stage, above)),
+                shell_quote(b"./%s/%s" % (self._batch.staging, above)),
             )
             words = []
             for member in members:
@@ -297,8 +295,8 @@ class Commit:
 
     def _putting(self, group: Group) -> Iterator[bytes]:
         fit = group.fit(self._unfit)
-        stage = b"./%s/%s" % (self._batch.stage, group.prefix)
-        for some in in_calls([stage + inner for _, inner in fit]):
+        staging = b"./%s/%s" % (self._batch.staging, group.prefix)
+        for some in in_calls([staging + inner for _, inner in fit]):
             paths = [path for path, _ in fit[: len(some)]]
             del fit[: len(some)]
             chain = self._chain(group.directory)

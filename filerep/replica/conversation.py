@@ -49,8 +49,8 @@ class Conversation:
         parts = Parts(here, connection, options, tell, self._hooked)
         self._parts = parts
         # Seen in the source, it tells that the destination is in there.
-        stage = connection.far.stage
-        self._stage = b"/" + stage if stage and not options.dry_run else b"\0"
+        staging = connection.far.staging
+        self._staging = b"/" + staging if staging and not options.dry_run else b"\0"
         self._dispatch = Dispatch(parts)
         self._outstanding = Outstanding(parts)
         self._bulk_open = True
@@ -153,7 +153,7 @@ class Conversation:
                 self._name(record)
         if bulk.fd in ready:
             for directory, row in in_rows(bulk.read(), self._name):
-                self._refuse_stage(directory)
+                self._refuse_staging(directory)
                 self._parts.leftovers.walked = True
                 self._parts.schedule.bulk.add(directory, row)
             self._bulk_open = bulk.fd >= 0
@@ -165,16 +165,16 @@ class Conversation:
         if path is None:
             self._say(f"not a path below the source: {quote(record)}")
         else:
-            self._refuse_stage(path)
+            self._refuse_staging(path)
             for inside in self._parts.unreadable.named(path):
                 self._parts.schedule.name(inside)
             self._parts.filler.plan.named(path)
             self._parts.schedule.name(path)
 
-    def _refuse_stage(self, path: bytes) -> None:
-        """Raise ``Refused`` if ``path`` is in the stage, so that each batch would cause the next."""
-        if self._stage in path:
-            where = quote(path.partition(self._stage)[0])
+    def _refuse_staging(self, path: bytes) -> None:
+        """Raise ``Refused`` if ``path`` is staged: so each batch would cause the next."""
+        if self._staging in path:
+            where = quote(path.partition(self._staging)[0])
             raise Refused(UNAVAILABLE, f"the destination is inside SRC_DIR, at {where}")
 
     def _measure(self, tally: Tally) -> None:

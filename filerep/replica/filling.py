@@ -33,7 +33,7 @@ class Filler:
 
     def __init__(
         self,
-        stage: bytes,
+        staging: bytes,
         schedule: Schedule,
         flight: Flight,
         inventory: Inventory,
@@ -41,7 +41,7 @@ class Filler:
         economy: Economy,
         on_sync_point: Callable[[], None],
     ) -> None:
-        self._stage = stage
+        self._staging = staging
         self._schedule = schedule
         self._flight = flight
         self._inventory = inventory
@@ -58,7 +58,7 @@ class Filler:
         return sent
 
     def _new(self, retry: Retry | None = None) -> Sent:
-        return Sent(Batch(self._stage, self._pace.limit, MOST_PATHS), retry)
+        return Sent(Batch(self._staging, self._pace.limit, MOST_PATHS), retry)
 
     def from_queue(self, queue: Queue) -> Sent:
         sent = self._new()

@@ -2,7 +2,7 @@
 
 What matters here is that no torn file is put in place: a file counts as read whole if, behind
 the last byte, its status is still what it was when it was looked at. One that is not stays
-in the stage, or is taken back from the buffer, and is looked at again in a moment.
+in the staging directory, or is taken back from the buffer, and is looked at again in a moment.
 """
 
 from __future__ import annotations

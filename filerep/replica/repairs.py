@@ -116,7 +116,7 @@ class Mender:
         None of the operation was done. What it was to remove below ``path`` is gone with it.
         """
         unapplied = set(operation.paths)
-        if path.startswith(sent.batch.stage + b"/"):
+        if path.startswith(sent.batch.staging + b"/"):
             # The batch that was to retain it there has failed.
             for one in operation.paths:
                 self._distrust(one)

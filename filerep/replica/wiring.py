@@ -135,7 +135,7 @@ class Parts:
         """What looks at paths, and what fills batches with what follows."""
         here, far = self.here, self.connection.far
         self.filler = Filler(
-            far.stage,
+            far.staging,
             self.schedule,
             self.flight,
             self.inventory,

@@ -78,9 +78,7 @@ class Bootstrap:
                 if not self._job.args["--dry-run"]:  # its stage is elsewhere
                     refuse_sentinel(self._job.source, self._stage, below=False)
                 way = time.monotonic() - self._answered_at
-                return (
-                    f"{tools} {rest} stage={stage} way={way:.3f} marker={self._marker}"
-                )
+                return f"{tools} {rest} staging={stage} way={way:.3f} marker={self._marker}"
             if word == "sentinel":
                 refuse_sentinel(self._job.source, self._stage, below=True)
                 self._write(b"go\n")

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from typing import Optional
 
 PIPE_BYTES = 1 << 20
-_TIDYING, _LEAST = 2.0, 0.1  # seconds; of --each all of it must fit in parent.py's grace
+# Seconds. All that an end may take must fit in the grace that parent.py gives for --each.
+_TIDYING, _LEAST = 2.0, 0.1
 _FEWEST, _USUAL = 100, 256  # descriptors: fr-pack keeps 64 directories open
 
 

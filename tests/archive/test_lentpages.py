@@ -17,7 +17,7 @@ from filerep.farend.abilities import Far
 from filerep.farend.answers import Answers
 from filerep.farend.connection import Output
 
-FAR = Far("stage=.filerep-x tar=gnu list=find")
+FAR = Far("staging=.filerep-x tar=gnu list=find")
 
 # A small one between two that are large enough.
 BATCHES = [os.urandom(11 << 20), os.urandom(1000), os.urandom((11 << 20) + 1)]

@@ -47,7 +47,7 @@ def test_modes_of_a_deep_tree_make_no_script_that_grows_with_its_cube() -> None:
     for _ in range(DEEP):
         batch.modes.append((path, 0o755))
         path += b"/d"
-    batch.arrange(Far("stage=x tar=gnu"))
+    batch.arrange(Far("staging=x tar=gnu"))
     commit = Commit(batch, set())
     ((_, script),) = commit.members()
     assert len(script) < 4 * DEEP * DEEP

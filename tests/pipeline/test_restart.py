@@ -474,8 +474,8 @@ class Chaos(Pipeline):
         ended = self.replicator.process.poll()
         assert done.returncode == OK, f"{done.stderr!r}, {ended}, it said: {said}"
 
-    def stages_left(self) -> list[str]:
-        """The stages that are there."""
+    def staging_left(self) -> list[str]:
+        """The staging directories that are there."""
         with contextlib.suppress(FileNotFoundError):
             names = os.listdir(self.destination)
             return [name for name in names if name.startswith(".filerep-")]
@@ -501,8 +501,8 @@ def ruin(line: Chaos, seed: object, rounds: int) -> int:
                 killed += 1
         line.settle()
         said = line.wrong()
-        if not said and len(line.stages_left()) > 1:
-            said = f"left: {line.stages_left()}"
+        if not said and len(line.staging_left()) > 1:
+            said = f"left: {line.staging_left()}"
         if said:
             keep(line, seed, [done], said)
             shown = "\n".join(map(repr, done[-60:]))
@@ -520,7 +520,7 @@ def end(line: Chaos) -> None:
     assert "Traceback" not in errors and "internal error" not in errors
     wait_for(lambda: not [p for p in family if os.path.exists(f"/proc/{p}/exe")])
     assert not marked(line.replicator.mark)
-    wait_for(lambda: not line.stages_left())
+    wait_for(lambda: not line.staging_left())
     assert not line.wrong()
 
 
@@ -589,7 +589,7 @@ def watching(again: Again, *options: str) -> Iterator[Running]:
 def test_who_tidies_up_slowly_is_given_the_time(again: Again, place: Path) -> None:
     """Ctrl-C while its tar is at work: a shell acts on SIGTERM when that has ended.
 
-    SIGKILL came a tenth of a second later, and the stage stayed.
+    SIGKILL came a tenth of a second later, and the staging directory stayed.
     """
     slow, begun = place / "slow", place / "begun"
     lags = f"[ ! -e {slow} ] || {{ echo >{begun}; sleep 1.5; }}"

@@ -22,7 +22,7 @@ from programs import ROOT, environment, read_until, wait_for
 
 from filerep.replica.known import entries, statefile, staterows
 
-FAR = "stage=.filerep-x tar=gnu list=find empty=1"
+FAR = "staging=.filerep-x tar=gnu list=find empty=1"
 
 
 class Pack:

@@ -111,7 +111,7 @@ def converse(source: Source, status: os.stat_result, dice: random.Random) -> set
     table = Table()
     for path in HERE + GONE:
         table.put(path, entries.entry(status, entries.OURS | entries.UNSEEN))
-    far = Far("stage=.filerep-x-1 tar=gnu list=find empty=%d" % (dice.random() < 0.2))
+    far = Far("staging=.filerep-x-1 tar=gnu list=find empty=%d" % (dice.random() < 0.2))
     answer, into = os.pipe()
     urgent, names = os.pipe()
     heard = Answers(answer, far)
@@ -180,7 +180,7 @@ def test_a_line_that_is_no_answer_is_passed_over() -> None:
     ],
 )
 def test_what_has_no_end_is_not_kept(said: bytes, why: str) -> None:
-    heard = Answers(os.open("/dev/null", os.O_RDONLY), Far("stage=.filerep-x-1"))
+    heard = Answers(os.open("/dev/null", os.O_RDONLY), Far("staging=.filerep-x-1"))
     reader, writer = os.pipe()
     heard.fd = reader
     os.set_blocking(writer, False)
@@ -210,7 +210,7 @@ def test_who_reads_no_more_may_have_said_why(said: bytes, ends: bool, why: str) 
     os.write(writer, said)
     if ends:
         os.close(writer)
-    output = Output(out, Answers(reader, Far("stage=.filerep-x-1")), 0)
+    output = Output(out, Answers(reader, Far("staging=.filerep-x-1")), 0)
     with pytest.raises((Stop, OutputError), match=why):
         output.write(b"batch")
     os.close(reader)
@@ -225,7 +225,7 @@ def test_a_listing_has_a_bound_that_grows_with_the_tree(
     row = b"f 644 1 1.0 name\0\0"
     for known, size, good in ((0, 1500, True), (0, 3000, False), (10, 3000, True)):
         reader, writer = os.pipe()
-        heard = Answers(reader, Far("stage=.filerep-x-1 list=find"))
+        heard = Answers(reader, Far("staging=.filerep-x-1 list=find"))
         heard.expect_listing(known)
         os.write(writer, b"listing\n" + row * (size // len(row)))
         try:
@@ -245,5 +245,5 @@ def test_a_ready_line_that_says_nothing_sensible_is_one_of_a_plain_far_end(
 ) -> None:
     found = heard(words)
     assert (found["tar"], found["list"], found["full"]) == ("other", "none", "")
-    far = Far(f"stage=x way=inf {words}")
+    far = Far(f"staging=x way=inf {words}")
     assert far.counted and not far.precise and far.way == 0

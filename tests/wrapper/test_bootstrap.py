@@ -66,7 +66,7 @@ def test_what_a_login_prints_is_passed_over(tmp_path: Path) -> None:
     assert b"mv -f" in far.read[1]  # the receiver
     told = far.say(b"ready empty=1 mover=")
     assert told is not None and told.startswith(
-        "tar=gnu list=find shell=dash empty=1 mover= stage="
+        "tar=gnu list=find shell=dash empty=1 mover= staging="
     )
 
 

@@ -9,8 +9,8 @@
 # directory and through a symlink that stands at NAME. When it fails, what is in the way is
 # looked at.
 #
-# $1 nonce  $2 directory the destination is in  $3 its name  $4 the stage's name, less nonce
-# $5 clean, dry or nothing; $form and $full are what probe.sh has found
+# $1 nonce  $2 directory the destination is in  $3 its name
+# $4 the staging directory's name, less nonce  $5 clean, dry or nothing; $form and $full are what probe.sh has found
 nl='
 '
 nonce=$1 dest=${2%/}/$3 S=./$4-$1
@@ -28,8 +28,8 @@ hears() { true 2>&- 3<&0 || fail 'its shell could not make a pipe; are too many 
 exists() { [ -e "$1" ] || [ -L "$1" ]; }
 closed() { [ -e "$1" ] && [ ! -w "$1" ]; }
 is_dir() { [ -d "$1" ] && [ ! -L "$1" ]; }
-# staged: the stage is the one that was made. Who can write in the destination could put another one
-# there, or a link, for us to unpack into, clear, or run.
+# staged: the staging directory is the one that was made. Who can write in the destination could put
+# another one there, or a link, for us to unpack into, clear, or run.
 staged() { is_dir "$S" && { [ ! "$owned" ] || [ -O "$S" ]; }; }
 drop() { [ ! -e "$S/.hook" ] || kill "$job"; stop_mover; rm -rf "$S"; }
 # What takes its time is heard of meanwhile. It may be done at once.
@@ -40,7 +40,7 @@ working() {
 rest() { [ ! "$worker" ] || stop "$worker"; worker=''; }
 # mkdir -m would take the bit by which a directory hands its group down. Where a default ACL is
 # handed down no umask counts; chmod sees to both, and FAT refuses it.
-make_stage() {
+make_staging() {
   umask 077
   mkdir "$S" || exit
   chmod u+rwx,go-rwx "$S" 2>&- || :
@@ -67,7 +67,7 @@ for f in "$tmp/$4"-*; do # what a killed --dry-run has left, or one killed while
 done
 if [ "$5" = dry ]; then # nothing is touched but a directory of our own, elsewhere
   S=$tmp/$4-$nonce
-  try make_stage
+  try make_staging
   [ -d "$dest" ] || dest=$S
 else
   [ -d "$dest" ] || try mkdir -p "$dest"
@@ -76,7 +76,8 @@ try cd -P "$dest"
 cd -P "$dest" || exit
 if [ "$5" = clean ]; then
   [ "$(pwd -P)" != / ] || fail 'will not clean out /'
-  # Is this the source, by a way that nothing has told? A file in the stage's place is looked for there.
+  # Is this the source, by a way that nothing has told? A file of the staging directory's name is
+  # looked for there.
   try make_sentinel
   say sentinel
   read -r line || leave
@@ -85,7 +86,7 @@ if [ "$5" = clean ]; then
   try find . ! -name . -prune -exec rm -rf {} +
 fi
 if [ "$5" != dry ]; then
-  try make_stage
+  try make_staging
   for f in "./$4"-*; do # what a cut run left, but for the pieces of a large file
     if [ "$f" = "$S" ] || ! exists "$f"; then continue; fi
     [ "$worker" ] || working
@@ -137,7 +138,7 @@ at() {
     i=$((i + 1))
   done
 }
-# tell WORD...: answer for one path; something may be left in the stage
+# tell WORD...: answer for one path; something may be left in the staging directory
 tell() { dirty=1; printf '%s\n' "$*"; }
 # bad DIR: what was said of a path in DIR ($words, kept off a disk that may be full), without the
 # names in front; or who owns a DIR that is closed to us, asked once for all that goes there

@@ -25,7 +25,8 @@ tools() {
   echo "tools $n sum=$sum unzip=${unzip% *} attributes=$attributes"
 }
 
-# packed: the next archive into the stage, where this is run, if it is a gzip stream. dd counts its blocks of 512.
+# packed: the next archive into the staging directory, where this is run, if it is a gzip stream. dd
+# counts its blocks of 512.
 packed() {
   umask 0
   {
@@ -43,8 +44,8 @@ stale() { tell "stale $n $i"; }
 digest() { $sum <"$1" 2>/dev/null; }
 
 # all VERB DIR {HEX MODE OLD NEW}...: do it for all of them at once, or, if one is not as thought,
-# for one after the other. DIR is in the stage. OLD is a file of $D that should have the digest HEX;
-# it is NEW in DIR, or will be.
+# for one after the other. DIR is in the staging directory. OLD is a file of $D that should have the
+# digest HEX; it is NEW in DIR, or will be.
 all() {
   verb=$1 x=$2
   shift 2
@@ -107,7 +108,7 @@ copy() { holds "$@" && bring cp "$@" && dress "$x" "$S/.in" "$@" && into "$x" "$
 # take: so has another that is about to go, and it has the same time and mode. A link takes no
 # time; the other name is removed by an operation of its own.
 take() { holds "$@" && { bring 'ln -f' "$@" || bring 'cp -p' "$@"; } && into "$x" "$@"; }
-# bring COMMAND {HEX MODE OLD NEW}...: files of $D into a directory of the stage
+# bring COMMAND {HEX MODE OLD NEW}...: files of $D into one that is staged
 bring() {
   how=$1
   shift

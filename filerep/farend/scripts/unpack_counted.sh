@@ -1,7 +1,7 @@
 # shellcheck shell=sh disable=SC2154,SC2317 # it is part of the receiver, which follows
-# unpack: the next archive into the stage. A tar that is not GNU's reads on behind the archive, so
-# dd hands over just as many records as the line in front says; one byte at a time where it cannot
-# tell how much it got ($full).
+# unpack: the next archive into the staging directory. A tar that is not GNU's reads on behind the
+# archive, so dd hands over just as many records as the line in front says; one byte at a time where
+# it cannot tell how much it got ($full).
 unpack() {
   umask 0
   cd -P "$S" || exit # -C would be looked up when the archive comes

@@ -1,5 +1,6 @@
 # shellcheck shell=sh disable=SC2154,SC2317 # it is part of the receiver, which follows
-# unpack: the next archive into the stage. GNU tar stops reading where the archive's last record ends.
+# unpack: the next archive into the staging directory. GNU tar stops reading where the archive's last
+# record ends.
 unpack() {
   umask 0
   cd -P "$S" || exit # -C would be looked up when the archive comes

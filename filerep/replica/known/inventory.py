@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from filerep.farend.abilities import Far
     from filerep.replica.known.table import Table
 
-STAGE_PREFIX = b".filerep-"
+STAGING_PREFIX = b".filerep-"
 
 
 class _Waiting:
@@ -156,7 +156,7 @@ class Inventory:
             return True
         listed = listing.parse(self._far.list, body)
         if not directory:
-            listed = [one for one in listed if not one[0].startswith(STAGE_PREFIX)]
+            listed = [one for one in listed if not one[0].startswith(STAGING_PREFIX)]
         same = merge_listing(self._table, directory, listed)
         remembered = not (self._doubted or directory in self._again)
         if same and directory and remembered:

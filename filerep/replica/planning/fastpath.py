@@ -10,7 +10,7 @@ import stat
 
 from filerep.farend.batch import directory_mode
 from filerep.replica.known import entries
-from filerep.replica.known.inventory import STAGE_PREFIX
+from filerep.replica.known.inventory import STAGING_PREFIX
 from filerep.replica.known.unchanged import same_file
 
 TYPE_CHECKING = False
@@ -107,7 +107,7 @@ class FastPath:
                 or name + b"/" in names
                 or self._source.is_own(path, status)
                 or not directory
-                and name.startswith(STAGE_PREFIX)
+                and name.startswith(STAGING_PREFIX)
             ):
                 break
             if shelf is None:

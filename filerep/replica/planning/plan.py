@@ -18,7 +18,7 @@ import stat
 import time
 
 from filerep.replica.known import entries
-from filerep.replica.known.inventory import STAGE_PREFIX
+from filerep.replica.known.inventory import STAGING_PREFIX
 from filerep.replica.known.unchanged import unchanged
 from filerep.replica.planning.deletions import Deletions
 from filerep.replica.planning.echoes import Echoes
@@ -111,7 +111,7 @@ class Plan:
         One batch has one plan for a path. Were there two, what came of them could not be
         told apart: one torn, say, and one whole.
         """
-        if b"/" not in path and path.startswith(STAGE_PREFIX):
+        if b"/" not in path and path.startswith(STAGING_PREFIX):
             return True
         if path in sent.planned or path in sent.batch.staged:
             return False

@@ -2,9 +2,10 @@
 
 Which files do is decided in economy.py.
 
-The far end puts each behind those before, in a file of the stage, and the last one puts the
-whole into place. The file here must be the same from the first look to the last: if it is not,
-it begins anew. In the end the far end shows that the size is right, and over a slow link the digest.
+The far end puts each behind those before, in a file of the staging directory, and the last one
+puts the whole into place. The file here must be the same from the first look to the last: if it
+is not, it begins anew. In the end the far end shows that the size is right, and over a slow link
+the digest.
 """
 
 from __future__ import annotations
@@ -59,8 +60,8 @@ class Transfer:
         look = (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
         words = b" ".join(way.words) if way is not None else b""
         self.name = digest(path + repr(look).encode() + words).hex()
-        # The pieces are put together in the stage, where nobody else writes; a digest of all is
-        # for a link on which there is time for it.
+        # The pieces are put together where nobody else writes; a digest of all is for a link on
+        # which there is time for it.
         tools = economy.tools if economy.reuses and shown else None
         self._digest: Any = tools.digest() if tools else None
         self._signer = Signer(economy.block) if economy.reuses else None
@@ -141,8 +142,8 @@ class Pieces:
         there: dict[str, int],
     ) -> None:
         """``waiting`` are large files, some of which go in pieces; ``torn`` has one that has
-        changed looked at again; ``leave`` is told what in the stage is of no use any more;
-        ``there`` says how much of which file a cut run has sent.
+        changed looked at again; ``leave`` is told what is staged and of no use any
+        more; ``there`` says how much of which file a cut run has sent.
         """
         self._source = source
         self._economy = economy
@@ -249,5 +250,5 @@ class Pieces:
 
 
 def _part(name: str) -> bytes:
-    """Where in the stage the pieces of a transfer are put together."""
+    """Where in the staging directory the pieces of a transfer are put together."""
     return b".parts/" + name.encode()

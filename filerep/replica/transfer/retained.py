@@ -1,7 +1,7 @@
 """What the far end retains for a while of what was replaced or removed there.
 
 Who switches a branch mostly switches back. So over a slow connection the far end links what
-is about to go into a directory of the stage (`retain` in reuse.sh), from where it is copied if the
+is about to go into the staging directory (`retain` in reuse.sh), from where it is copied if the
 same content is wanted again. A link takes no time. It takes room where it is the last name of a
 file: how much is bounded here, and given back when the disk over there is full.
 
@@ -26,7 +26,7 @@ _MOST_BYTES = 64 << 20
 _MOST_FILES = 10_000
 _FILE_BYTES = _MOST_BYTES >> 3  # larger ones are not retained
 
-DIRECTORY = b".retained"  # in the stage
+DIRECTORY = b".retained"  # in the staging directory
 
 if TYPE_CHECKING:
     _Content = tuple[int, bytes]  # a file's size and its signature
@@ -39,11 +39,11 @@ class Retained:
     def __init__(self) -> None:
         self._where: dict[_Content, bytes] = {}
         self._sizes: dict[int, int] = {}  # how many of them have that size
-        self._shelves: _Shelves = OrderedDict()  # a directory of the stage each
+        self._shelves: _Shelves = OrderedDict()  # a staged directory each
         self._bytes = 0
         self._files = 0
         self._number = 0
-        self._left: list[bytes] = []  # in the stage, and of no use any more
+        self._left: list[bytes] = []  # staged, and of no use any more
         self.hinders = False  # is room wanted over there that it takes?
         self._offered: dict[bytes, _Content] = {}  # by the path that it was offered for
 
@@ -68,7 +68,7 @@ class Retained:
             self._number += 1
         paths.append(path)
         self._shelves.setdefault(number, []).append(content)
-        self._where[content] = b"%s/%s/%d/%s" % (batch.stage, DIRECTORY, number, name)
+        self._where[content] = b"%s/%s/%d/%s" % (batch.staging, DIRECTORY, number, name)
         self._sizes[content[0]] = self._sizes.get(content[0], 0) + 1
         self._bytes += content[0]
         self._files += 1
@@ -79,11 +79,11 @@ class Retained:
         self.leave([b"%s/%d" % (DIRECTORY, number)])
 
     def leave(self, paths: Iterable[bytes]) -> None:
-        """These of the stage are of no use any more."""
+        """These of the staging directory are of no use any more."""
         self._left += paths
 
     def left(self) -> list[bytes]:
-        """What is to be removed from the stage by the next batch."""
+        """What is to be removed from the staging directory by the next batch."""
         left, self._left = self._left, []
         self.hinders = False
         return left

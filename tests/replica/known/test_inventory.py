@@ -12,7 +12,7 @@ def test_of_what_is_listed_twice_only_the_first_can_be_what_is_remembered() -> N
     """The second is what the first has shown, with files of the far end's own."""
     table = Table()
     table.put_directory(b"d", entries.directory_entry(0o755, entries.OURS))
-    inventory = Inventory(Far("stage=.filerep-x list=find"), table, True)
+    inventory = Inventory(Far("staging=.filerep-x list=find"), table, True)
     for _ in range(2):
         inventory.ask(b"d")
         inventory.request()

@@ -163,7 +163,7 @@ def test_what_is_planned_while_a_batch_is_sent_has_the_last_word(case: Case) -> 
                 path.unlink()
                 assert case.plan.look(b"came", ahead, Paths())
 
-    far = Far("stage=.filerep-x tar=gnu list=find")
+    far = Far("staging=.filerep-x tar=gnu list=find")
     restless = Restless(time.monotonic, lambda path: 0.0, lambda: None)
     with open(os.devnull, "r+b") as nowhere:
         out = Out(nowhere.fileno(), Answers(nowhere.fileno(), far), 0)

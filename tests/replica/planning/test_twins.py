@@ -15,7 +15,7 @@ from filerep.source import Source
 
 
 def fold(words: str) -> Far:
-    return Far(f"stage=.filerep-x folds={words}")
+    return Far(f"staging=.filerep-x folds={words}")
 
 
 def twins(root: Path, words: str = "case") -> Twins:
