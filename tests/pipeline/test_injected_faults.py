@@ -208,7 +208,7 @@ class Run:
         (self.source / "large").write_bytes(self.dice.randbytes(300_000))
         self.edit(60)
         once = [] if self.watches else ["--once"]
-        options = ["--connect-timeout", "5", "--keepalive", "2", "--audit", "1"]
+        options = ["--connect-timeout", "15", "--keepalive", "2", "--audit", "1"]
         self.words = [*once, *options, "--editor-files", str(self.source), far.parent]
         self.words += ["sh", "-c", GATE, str(self.gate), *far.command]
         self.env = environment(
