@@ -83,8 +83,13 @@ def test_too_few_descriptors_over_there_are_an_end_and_not_a_wait(
         far, ["sh", "-c", f'ulimit -n {most}; exec "$@"', "sh", *far.command]
     )
     done = run(start(far, source, "--once"), timeout=30)
-    assert done.returncode == 69
-    assert done.stderr.count(b"\n") == 1 and b"exited with" in done.stderr
+    # How many are in use before depends on who starts it: some of these may be enough.
+    if done.returncode == 0:
+        assert (far.here / "src").is_dir() and b"in sync" in done.stderr
+    else:
+        assert done.returncode == 69 and b"exited with" in done.stderr
+    assert done.stderr.count(b"\n") == 1
+    assert most > 7 or done.returncode
 
 
 @pytest.mark.parametrize("shell", ["bash", "dash", "busybox", "mksh", "zsh", "ksh93"])
