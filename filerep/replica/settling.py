@@ -88,7 +88,7 @@ class Settling:
         """Nothing is left to do: take the next step. Is it the last?"""
         if self._leftovers.queue(bool(self._sync_points) or inputs_ended):
             return False
-        self._missing.restless.settle()
+        self._missing.restless.settle(bool(self._sync_points))
         if (inputs_ended or not self.initial_done) and not self._owe():
             return False
         if not self.initial_done:

@@ -37,11 +37,12 @@ _LOOK_EVERY = 0.5
 class _File:
     """One of them."""
 
-    __slots__ = ("wait", "until", "torn_since", "named")
+    __slots__ = ("wait", "until", "torn", "torn_since", "named")
 
     def __init__(self) -> None:
         self.wait = 0.0  # seconds, the last time
         self.until = 0.0  # by the monotonic clock
+        self.torn = False  # was it, and is the last that was to be sent of it not over there?
         self.torn_since: Optional[float] = None
         self.named = False  # is there anything to send?
 
@@ -78,9 +79,20 @@ class Restless:
         """Is any owed a sending?"""
         return bool(self._owed)
 
-    def settle(self) -> None:
-        """All that was to be looked at has been: owed are those that were torn again."""
+    def settle(self, asked: bool) -> None:
+        """All that was to be looked at has been: owed are those that were torn again.
+
+        ``asked``: somebody waits for what was named before. What was torn since may be of that,
+        and is looked at again at once.
+        """
         self._owed = {path for path in self._owed if self._files[path].named}
+        if not asked:
+            return
+        soon = self._clock() + _TORN_WAIT[0]
+        for path, file in self._files.items():
+            if file.torn and file.named and path not in self._owed:
+                self._owed.add(path)
+                file.until = min(file.until, soon)
 
     def holds(self, path: bytes) -> bool:
         """``path`` was named: is it to rest first? Then it is known here."""
@@ -105,14 +117,14 @@ class Restless:
         if file is None:
             file = self._files[path] = _File()
         self._again(file, rest)
-        file.torn_since = None
+        file.torn, file.torn_since = False, None
 
     def sent_torn(self, path: bytes, size: int) -> None:
         """It was sent though it changed meanwhile, after all this time."""
         self._owed.discard(path)
         file = self._files.setdefault(path, _File())
         self._again(file, self._rest(size))
-        file.named = True
+        file.torn, file.named = False, True
 
     def torn(self, path: bytes, size: int) -> None:
         """It changed while it was read, and was not sent."""
@@ -124,7 +136,7 @@ class Restless:
             file.wait = min(2 * file.wait, _TORN_WAIT[1])
         rest = 0.0 if path in self._owed else min(self._rest(size), _PATIENCE)
         file.until = now + max(file.wait, rest)
-        file.named = True
+        file.torn = file.named = True
 
     def patient(self, path: bytes) -> bool:
         """Was ``path`` torn again and again, so that it is to be sent as it is read?

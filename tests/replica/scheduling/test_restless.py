@@ -111,7 +111,7 @@ def test_what_is_torn_again_stays_owed_and_what_is_gone_does_not(
         restless.torn(path, MB)
     assert sorted(restless.owe()) == [b"gone", b"torn"]
     restless.torn(b"torn", MB)
-    restless.settle()
+    restless.settle(True)
     assert restless.owed
     assert not restless.owe()
     while not restless.patient(b"torn"):
@@ -119,6 +119,22 @@ def test_what_is_torn_again_stays_owed_and_what_is_gone_does_not(
     assert clock.now - 1000 < 4
     restless.sent_torn(b"torn", MB)
     assert not restless.owed
+
+
+def test_what_is_torn_while_somebody_waits_is_owed_to_him(
+    restless: Restless, clock: Clock
+) -> None:
+    """It was named before he came, and begun before: of what was saved nothing is there."""
+    restless.torn(b"log", 100 * MB)
+    restless.settle(False)
+    assert not restless.owed
+    restless.settle(True)
+    assert restless.owed
+    clock.now += 0.1
+    assert restless.wake() == [b"log"]
+    restless.sent_torn(b"log", 100 * MB)
+    restless.settle(True)
+    assert restless and not restless.owed  # it had its turn, and never rests
 
 
 def test_other_paths_go_on_while_one_rests(restless: Restless, clock: Clock) -> None:
