@@ -147,9 +147,11 @@ class Filler:
         """
         size = status.st_size if way is None else way.size
         schedule = self._schedule
-        self.pieces.abandon(path)
         if sent.retry:
+            self.pieces.abandon(path)
             return False
+        if self.pieces.takes(path, status):
+            return True
         if self._economy.in_pieces(size):
             if queue is not schedule.big:
                 schedule.big[path] = None

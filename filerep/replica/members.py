@@ -90,7 +90,7 @@ class Members:
                 if patient and unchanged and not whole:
                     # A size that is no promise, as below /sys: it will never be whole.
                     raise OSError(errno.EIO, os.strerror(errno.EIO))
-                if whole and unchanged and signer is not None:
+                if whole and signer is not None:
                     self.signature = signer.signature()
                 self._torn = whole and not unchanged
                 return took, whole and (patient or unchanged)
@@ -115,7 +115,10 @@ class Members:
         try:
             fd = self._source.open(member.path)
             try:
-                if not same(os.fstat(fd), status):
+                before = os.fstat(fd)
+                # Pieces are those of one file, however it changes meanwhile.
+                patient = before.st_ino == status.st_ino and self._patient(member, way)
+                if not (patient or same(before, status)):
                     return 0, False
                 padding = tarstream.padding(member.size)
                 took = len(header) + member.size + len(padding)
@@ -129,7 +132,9 @@ class Members:
                 finally:
                     out.seen = None
                     out.add(padding)
-                whole = whole and same(os.fstat(fd), status)
+                unchanged = same(os.fstat(fd), status)
+                self._torn = whole and not unchanged
+                whole = whole and (patient or unchanged)
                 way.end()
                 self.signature = way.signature if whole else None
                 return took, whole
@@ -138,6 +143,11 @@ class Members:
         except OSError as error:
             self._unread(member.path, error)
             return took, False
+
+    def _patient(self, member: Member, way: Way) -> bool:
+        """Is what changes meanwhile sent all the same? Not what is built of what was compared."""
+        goes_on = way.verb in (b"piece", b"last")
+        return goes_on and self._restless.patient(member.path)
 
     def _unread(self, path: bytes, error: OSError) -> None:
         """What cannot be read is told; what is only held by somebody is looked at again.

@@ -126,7 +126,7 @@ class Parts:
             here.source,
             self.economy,
             self.schedule.big,
-            self.restless.torn,
+            self.restless,
             self.reuse.retained.leave,
             self.connection.far.parts,
         )

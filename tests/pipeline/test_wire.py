@@ -767,6 +767,34 @@ def test_of_much_that_is_new_in_a_large_file_the_pieces_are_no_more_than_that(
         assert counts(place / "count")[0] - before < 1_500_000
 
 
+LOG = """
+import sys, time
+with open(sys.argv[1], "ab", buffering=0) as log:
+    for number in range(5000):
+        log.write(b"line %d\\n" % number)
+        time.sleep(0.02)
+"""
+
+
+def test_a_large_log_that_never_rests_arrives_over_a_slow_connection(
+    far_end: Callable[[str], FarEnd], place: Path
+) -> None:
+    """It began anew with each line: the first copy never came to its end, nor did --wait."""
+    line = Line(slow(far_end("bash+gnu"), 500_000, place / "count"), place, tiny=False)
+    log = line.source / "log"
+    log.write_bytes(noise(1_500_000))
+    with running(sys.executable, "-c", LOG, log) as writer:
+        with running(*line.words(), env=line.environment()) as program:
+            program.says("in sync", 60)
+            before, sent = log.read_bytes(), counts(place / "count")[0]
+            done = run(line.words("--wait"), env=line.environment(), timeout=30)
+            assert done.returncode == OK, done.stderr
+            assert (line.there / "log").read_bytes().startswith(before)
+            assert counts(place / "count")[0] < sent + 500_000  # of the rest not all
+            writer.close()
+            program.end(signal.SIGINT)
+
+
 def test_an_end_amid_a_large_file_leaves_only_what_has_arrived_of_it(
     far_end: Callable[[str], FarEnd], place: Path
 ) -> None:

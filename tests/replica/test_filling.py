@@ -41,8 +41,8 @@ def test_a_file_whose_turn_it_is_to_go_in_pieces_is_looked_at_once() -> None:
         def __bool__(self) -> bool:
             return bool(begun)
 
-        def abandon(self, path: bytes) -> None:
-            pass
+        def takes(self, path: bytes, status: object) -> bool:
+            return False
 
         def begin(self, path: bytes, *way: object) -> None:
             begun.append(path)

@@ -4,8 +4,9 @@ Which files do is decided in economy.py.
 
 The far end puts each behind those before, in a file of the staging directory, and the last one
 puts the whole into place. The file here must be the same from the first look to the last: if it
-is not, it begins anew. In the end the far end shows that the size is right, and over a slow link
-the digest.
+is not, it begins anew. One that never rests would do so for ever: after a while it is sent as it
+is read, as restless.py has it. In the end the far end shows that the size is right, and over a
+slow link the digest.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from filerep.replica.scheduling.inflight import Sent
     from filerep.replica.scheduling.queues import Paths
+    from filerep.replica.scheduling.restless import Restless
     from filerep.replica.transfer.economy import Economy
     from filerep.source import Source
 
@@ -137,18 +139,18 @@ class Pieces:
         source: Source,
         economy: Economy,
         waiting: Paths,
-        torn: Callable[[bytes, int], None],
+        restless: Restless,
         leave: Callable[[list[bytes]], None],
         there: dict[str, int],
     ) -> None:
-        """``waiting`` are large files, some of which go in pieces; ``torn`` has one that has
-        changed looked at again; ``leave`` is told what is staged and of no use any
-        more; ``there`` says how much of which file a cut run has sent.
+        """``waiting`` are large files, some of which go in pieces; ``restless`` has one that has
+        changed looked at again; ``leave`` is told what is staged and of no use any more;
+        ``there`` says how much of which file a cut run has sent.
         """
         self._source = source
         self._economy = economy
         self._waiting = waiting
-        self._torn = torn
+        self._restless = restless
         self._leave = leave
         self._there = dict(there)
         self.current: Optional[Transfer] = None
@@ -221,10 +223,7 @@ class Pieces:
         transfer = self.current
         assert transfer is not None
         path, size = transfer.path, transfer.size
-        status = self._look(path)
-        if status is None or not same(status, transfer.status):
-            self._abandon(transfer)
-            self._torn(path, transfer.status.st_size)
+        if not self._goes_on(transfer, self._look(path)):
             return
         sooner = transfer.sent * _LITTLE < size and not self._economy.in_pieces(size)
         if sooner and (transfer.sent or not self._economy.taught):
@@ -238,6 +237,26 @@ class Pieces:
             place(path, transfer.status, b"", sent, piece)
         else:
             sent.batch.piece(path, transfer.status, piece)
+
+    def takes(self, path: bytes, status: os.stat_result) -> bool:
+        """``path`` was looked at: is it on its way, and goes on or rests now, if it changed?"""
+        if self.current is None or self.current.path != path:
+            return False
+        self._goes_on(self.current, status)
+        return True
+
+    def _goes_on(self, transfer: Transfer, status: Optional[os.stat_result]) -> bool:
+        """Is it the same still, or to be sent all the same? If not, it rests and begins anew."""
+        path, begun = transfer.path, transfer.status
+        if status is not None:
+            if same(status, begun):
+                return True
+            is_it = status.st_ino == begun.st_ino and status.st_size >= begun.st_size
+            if is_it and self._restless.patient(path):
+                return True
+        self._abandon(transfer)
+        self._restless.torn(path, begun.st_size)
+        return False
 
     def _look(self, path: bytes) -> Optional[os.stat_result]:
         try:
