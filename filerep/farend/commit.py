@@ -190,8 +190,7 @@ class Commit:
         A process for each directory is most of what they take, over there.
         """
         sources = [_source(one) for _, _, members in operations for one in members]
-        # busybox prints a newline in a name as it is: what follows could pass for another's line.
-        if len(operations) > 1 and not any(b"\n" in source for source in sources):
+        if len(operations) > 1:
             directories = {one for _, above, _ in operations for one in _chain(above)}
             words = [shell_quote(b"./" + source) for source in sources]
             yield self._operation(b"sums", sorted(directories), [], words)

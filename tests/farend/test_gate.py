@@ -19,10 +19,8 @@ from memory import at_most
 from programs import read_until
 
 from filerep.farend import listing
-from filerep.farend.abilities import Far
 from filerep.farend.batch import Batch
 from filerep.farend.commit import Commit
-from filerep.farend.ways import Way
 from filerep.pathstream import inside
 from filerep.replica.known.merging import merge_listing
 from filerep.replica.known.table import Table
@@ -172,18 +170,6 @@ def test_a_receiver_that_was_never_taught_to_reuse_acknowledges_none_of_it(
     (place / "copy").mkdir()
     far = Receiver(local_shell("dash", "gnu", base).command, place)
     assert b"ok 1\n" not in far.apply(commit.decode())
-
-
-@pytest.mark.parametrize("name, at_once", [(b"d", True), (b"d\n0123  .", False)])
-def test_no_name_passes_for_a_digest(name: bytes, at_once: bool) -> None:
-    """busybox prints a newline in a name as it is: a line behind it could tell a lie."""
-    batch = Batch(b".filerep-x")
-    for path in (name + b"/e/f", b"e/f"):
-        way = Way(b"keep", "0123")
-        batch.add(path, os.stat(__file__), b"", [], way)
-    batch.arrange(Far("staging=x tar=gnu"))
-    (_, script), *_ = Commit(batch, set()).members()
-    assert (b" && sums " in script) == at_once
 
 
 FAILS = [None, "at 0 './lost' && del './lost/f'", "at 0 './d' && del './d/stuck'"]
