@@ -17,6 +17,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from filerep.replica.planning.gone import Gone
     from filerep.replica.planning.sides import Aside, Sides
     from filerep.replica.scheduling.inflight import Sent
     from filerep.replica.transfer.reuse import Reuse
@@ -31,9 +32,9 @@ class FastPath:
         aside: Aside,
         claim: Callable[[bytes, Sent], None],
         reuse: Reuse,
-        gone_only: set[bytes],
+        gone: Gone,
     ) -> None:
-        """``gone_only`` are to be looked at only to see whether they have gone. A look, whatever
+        """Of ``gone``: what is to be looked at only to see whether it has gone. A look, whatever
         came of it, is the answer to that; were the path to stay there, a later one, to have it
         sent, would be taken for such a question."""
         self._source = sides.source
@@ -42,7 +43,8 @@ class FastPath:
         self._failing = aside.failing
         self._claim = claim
         self._reuse = reuse
-        self._gone_only = gone_only
+        self._gone_only = gone.only
+        self._named = gone.named
 
     def look(self, directory: bytes, paths: list[bytes], start: int, sent: Sent) -> int:
         """Look at ``paths`` from ``start`` on while they are plain; where that ends.
@@ -53,7 +55,7 @@ class FastPath:
         """
         names = self._table.directories.get(directory)
         batch, failing, planned = sent.batch, self._failing, sent.planned
-        gone_only = self._gone_only
+        gone_only, named = self._gone_only, self._named
         staged = batch.staged
         if names is None:
             if directory not in staged:
@@ -72,6 +74,8 @@ class FastPath:
         done, end = start, len(paths)
         while done < end:
             path = paths[done]
+            if path in named:
+                break
             name = path[begin:]
             value = names.get(name)
             try:

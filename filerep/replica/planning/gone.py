@@ -38,6 +38,9 @@ class Gone:
         self._deletions = deletions
         #: To be looked at only to see whether they have gone.
         self.only: set[bytes] = set()
+        #: Named, and not looked at since, where the far end has a directory. Such a path may wait
+        #: for a listing when what has gone is asked for: its next look is not for that only.
+        self.named: set[bytes] = set()
         # Were directories and are files now: what was in them goes.
         self._in_the_way: set[bytes] = set()
 
@@ -71,12 +74,20 @@ class Gone:
             queue[path] = None
         return [path for path in inner if path not in waiting | self._in_the_way]
 
+    def name(self, path: bytes) -> None:
+        """``path`` is to be looked at whatever is there."""
+        self.only.discard(path)
+        if path in self._table.directories:
+            self.named.add(path)
+
     def looked_at(self, path: bytes) -> bool:
         """``path`` is looked at now; was that only to see whether it has gone?"""
         self._in_the_way.discard(path)
+        named = path in self.named
+        self.named.discard(path)
         if path in self.only:
             self.only.remove(path)
-            return True
+            return not named
         return False
 
     def absent(self, path: bytes, sent: Sent, queue: Paths) -> None:

@@ -76,13 +76,12 @@ class Plan:
         self.gone = Gone(sides, aside, deletions)
         self._placing = Placing(sides, aside, reuse, self._echoes, deletions)
         self.place = self._placing.file
-        claim, gone_only = self._placing.claim, self.gone.only
-        self._fast = FastPath(sides, aside, claim, reuse, gone_only)
+        self._fast = FastPath(sides, aside, self._placing.claim, reuse, self.gone)
         self.altered = self._fast.altered
 
     def named(self, path: bytes) -> None:
         """``path`` is to be looked at whatever is there."""
-        self.gone.only.discard(path)
+        self.gone.name(path)
 
     def arrived(self, sent: Sent, paths: Iterable[bytes]) -> None:
         """These ``paths`` of ``sent`` are over there as they were sent."""

@@ -99,6 +99,33 @@ def test_a_directory_that_goes_between_two_looks_is_looked_at_later(case: Case) 
     assert case.look(b"d").removals == [b"d"]
 
 
+def test_a_file_in_a_directorys_place_is_sent_though_it_is_seen_if_that_has_gone(
+    case: Case,
+) -> None:
+    """A hunt found it, at a start: the file's name waited for a listing, and each look at it
+    was taken for the one that is to show whether the directory has gone.
+    """
+    os.rename(case.root / "d", case.root.parent / "away")
+    (case.root / "d").write_text("a file")
+    case.plan.named(b"d")
+    queue = OrderedDict[bytes, None]()
+    case.plan.gone.verify(b"d/", queue)
+    batch = case.look(*queue)
+    assert sorted(batch.deletions) == [b"d/x", b"d/y"]
+    assert [member.path for member in batch.members] == [b"d"]
+
+
+def test_a_file_that_nobody_named_in_a_directorys_place_is_not_sent(case: Case) -> None:
+    """The rules ignore it, for all that is known."""
+    os.rename(case.root / "d", case.root.parent / "away")
+    (case.root / "d").write_text("a secret")
+    queue = OrderedDict[bytes, None]()
+    case.plan.gone.verify(b"d/", queue)
+    batch = case.look(*queue)
+    assert sorted(batch.deletions) == [b"d/x", b"d/y"]
+    assert not batch.members
+
+
 def test_a_directory_that_became_a_file_between_two_looks(case: Case) -> None:
     case.look(b"d/x")
     os.rename(case.root / "d", case.root.parent / "away")
