@@ -177,7 +177,7 @@ def test_over_what_lies_between(
     (place / "src/bytes").write_bytes(EVERY_BYTE)
     words = [place / "src", far.parent, *far.command]
     script = (
-        "cat bytes; echo err >&2; trap 'echo caught; exit 7' INT; sleep 1000 & wait"
+        "cat bytes; trap 'echo caught; exit 7' INT; echo err >&2; sleep 1000 & wait"
     )
     for beside in (False, True):
         with contextlib.ExitStack() as stack:
