@@ -40,7 +40,7 @@ class Bootstrap:
         self._job = job
         self._write = write
         self.nonce = os.urandom(8).hex()
-        self._stage = f".filerep-{job.key[:8]}-{self.nonce}".encode()
+        self._staging = f".filerep-{job.key[:8]}-{self.nonce}".encode()
         self._marker = os.urandom(8).hex()  # see `again` in receiver.sh
         self._said = b""
         self._heard = 0  # bytes
@@ -74,13 +74,13 @@ class Bootstrap:
             if word == "ready":
                 names = ("tar", "list", "shell")
                 tools = " ".join(f"{name}={self._told.get(name, '')}" for name in names)
-                stage = os.fsdecode(self._stage)
-                if not self._job.args["--dry-run"]:  # its stage is elsewhere
-                    refuse_sentinel(self._job.source, self._stage, below=False)
+                staging = os.fsdecode(self._staging)
+                if not self._job.args["--dry-run"]:  # it is elsewhere
+                    refuse_sentinel(self._job.source, self._staging, below=False)
                 way = time.monotonic() - self._answered_at
-                return f"{tools} {rest} staging={stage} way={way:.3f} marker={self._marker}"
+                return f"{tools} {rest} staging={staging} way={way:.3f} marker={self._marker}"
             if word == "sentinel":
-                refuse_sentinel(self._job.source, self._stage, below=True)
+                refuse_sentinel(self._job.source, self._staging, below=True)
                 self._write(b"go\n")
             if word in ("sentinel", "working"):
                 self._expect()

@@ -11,7 +11,7 @@ Nothing has been made or cleaned out when this is asked.
 
 Where two machines share a file system (NFS, a folder of a virtual machine), or one is stacked on
 another (overlay), none of that tells. So before anything is cleaned out the far end makes a
-file of a name that nobody else has, and else its stage has such a name. If that is to be
+file of a name that nobody else has, and else its staging directory has one. If that is to be
 seen here as well, in SRC_DIR or above or below, the one is in the other.
 """
 

@@ -42,9 +42,7 @@ class _File:
     def __init__(self) -> None:
         self.wait = 0.0  # seconds, the last time
         self.until = 0.0  # by the monotonic clock
-        self.torn = (
-            False  # was it, and is the last that was to be sent of it not over there?
-        )
+        self.torn = False  # since it was sent last
         self.torn_since: Optional[float] = None
         self.named = False  # is there anything to send?
 
