@@ -151,13 +151,8 @@ class Processes:
         return self._children[name].wait()
 
     def stop(self, name: str, grace: float) -> int:
-        """The status of one that is asked to end if it has not ended within ``grace``."""
-        child = self._children[name]
-        try:
-            return child.wait(grace)
-        except subprocess.TimeoutExpired:
-            child.terminate()
-            return child.wait()
+        """The status of one that is made to end if it has not ended within ``grace``."""
+        return _stop(self._children[name], grace, _tidying(name))
 
     def signal(self, name: str, number: int) -> None:
         child = self._children.get(name)
@@ -177,16 +172,24 @@ class Processes:
             child = self._children.get(name)
             if child is None:
                 continue
-            left = deadline - time.monotonic()
-            # SIGTERM before SIGKILL: a local receiver tidies up on it, which takes a busy
-            # machine its time; ssh and its like end at once.
-            tidies = _TIDYING if name == "connection" else _LEAST
-            for patience, end in ((left, child.terminate), (tidies, child.kill)):
-                try:
-                    child.wait(max(_LEAST, patience))
-                    break
-                except subprocess.TimeoutExpired:
-                    end()
-            else:
-                child.wait()
+            _stop(child, deadline - time.monotonic(), _tidying(name))
         self.close(*list(self._fds))
+
+
+def _tidying(name: str) -> float:
+    """Seconds between SIGTERM and SIGKILL.
+
+    A local receiver tidies up on the first, which takes a busy machine its time; ssh and its
+    like end at once.
+    """
+    return _TIDYING if name == "connection" else _LEAST
+
+
+def _stop(child: subprocess.Popen[bytes] | Stage, grace: float, tidies: float) -> int:
+    """The status of ``child``: it is asked to end after ``grace``, and killed after ``tidies``."""
+    for patience, end in ((grace, child.terminate), (tidies, child.kill)):
+        try:
+            return child.wait(max(_LEAST, patience))
+        except subprocess.TimeoutExpired:
+            end()
+    return child.wait()

@@ -180,6 +180,27 @@ def test_an_end_amid_a_lost_connection_says_so(place: Path) -> None:
         assert "interrupted while the connection was lost: what has not arrived" in last
 
 
+@pytest.mark.parametrize(
+    ("words", "begins"),
+    [
+        (["--once"], ""),
+        (["--once"], "IFS= read -r line; "),
+        (["--run", "true"], ""),
+    ],
+)
+def test_a_connection_that_answers_no_more_and_does_not_end_is_killed(
+    words: list[str], begins: str, place: Path
+) -> None:
+    # It was asked to end, and waited for without end: a shell heeds no SIGTERM before the
+    # command that it waits for has ended.
+    trees.plant(place / "src", {"f": b"x"})
+    script = f"trap '' TERM; {begins}exec >&- 2>&-; exec sleep 300"
+    words = [*words, str(place / "src"), str(place / "far"), "--", "bash", "-c", script]
+    with programs.running(REPLICATE, *words) as run:
+        assert run.end(timeout=15) == 69
+        programs.wait_for(lambda: not [p for p in run.family() if programs.alive(p)], 5)
+
+
 def kept_waiting(place: Path) -> list[programs.Word]:
     """A run whose far end is in `pid`, and cannot be had again once there is `gone`."""
     script = f"[ ! -e {place}/gone ] || exit 3; echo $$ >{place}/pid; exec bash"
