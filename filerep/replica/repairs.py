@@ -51,7 +51,8 @@ class Mender:
         self._again = again
         self._distrust = distrust
         self._retained = retained
-        self._modes_told = False  # that some directories' cannot be changed
+        self._refused: set[bytes] = set()  # directories whose modes were not changed
+        self._modes_told = False  # that some cannot be
 
     def mend(self, sent: Sent) -> set[bytes]:
         """Act on what the far end could not do; the paths of the batch that are unapplied."""
@@ -107,8 +108,7 @@ class Mender:
             self._fails(sorted(paths.intersection(sent.paths)), words, sent, mixed)
             unapplied |= paths
         self._keep(kept)
-        self._keep_modes(modes)
-        return unapplied
+        return unapplied | self._keep_modes(sent, modes)
 
     def _lost(self, sent: Sent, operation: Operation, path: bytes) -> set[bytes]:
         """No directory is at ``path``, or a symlink: nothing below it is what was sent.
@@ -167,15 +167,25 @@ class Mender:
                     f"{quote(path)} stays at the far end: it holds files made there"
                 )
 
-    def _keep_modes(self, directories: list[bytes]) -> None:
-        """Said once, and not held to be out of step: it is no file, and would never end."""
-        if directories and not self._modes_told:
+    def _keep_modes(self, sent: Sent, directories: list[bytes]) -> set[bytes]:
+        """Those whose modes are tried once more, as whatever it was may have passed.
+
+        The second time it is said, once, and they are not held to be out of step: that is no
+        file, and would never end.
+        """
+        anew = set(directories) - self._refused
+        kept = [path for path in directories if path in self._refused]
+        self._refused |= anew
+        self._undo.doubt(sent, anew)
+        self._again(sorted(anew))
+        if kept and not self._modes_told:
             self._modes_told = True
-            more = f" and {len(directories) - 1} more" if len(directories) > 1 else ""
+            more = f" and {len(kept) - 1} more" if len(kept) > 1 else ""
             self._say(
-                f"cannot change the mode of directory {quote(directories[0])}{more} at the"
+                f"cannot change the mode of directory {quote(kept[0])}{more} at the"
                 " far end, which belongs to somebody else there: such keep theirs"
             )
+        return anew
 
     def failed(self, sent: Sent, status: int, words: str) -> None:
         """All of a batch failed: tried again in parts, until the bad ones are alone.

@@ -71,6 +71,19 @@ def test_a_wrong_guess_in_a_new_directory_is_forgotten_alone(value: bytes) -> No
     assert guessed and entries.marks(guessed) & entries.UNSURE
 
 
+def test_a_mode_that_was_refused_is_tried_once_more() -> None:
+    # By a system that had no descriptor left for a moment, say: the mode stayed wrong for good.
+    case = Case()
+    mender = case.mender()
+    case.sent.batch.modes = [(b"d", 0o755)]
+    case.sent.batch.numbered = [(Operation(b"mod", [b"d"]), b"d")]
+    case.sent.trouble = [("mode", 0, "")]
+    assert mender.mend(case.sent) == {b"d"} and case.again == [b"d"]
+    unsure = case.table.get_directory(b"d")
+    assert unsure and entries.marks(unsure) & entries.UNSURE
+    assert mender.mend(case.sent) == set() and case.again == [b"d"]
+
+
 def test_what_is_not_retained_after_all_is_not_looked_for_again(value: bytes) -> None:
     # A link in a directory's place over there: nothing could be retained from it, and the
     # file was to be made of that for ever.
