@@ -153,4 +153,4 @@ class Economy:
 
     def piece(self, size: int) -> int:
         """How many bytes the next piece of a file of ``size`` has."""
-        return max(_TINY_PIECE, size // 5) if _TINY else self._pace.limit
+        return max(_TINY_PIECE, size // 5) if _TINY else self._pace.piece

@@ -37,10 +37,12 @@ _LONG = 0.1
 # at some hundred megabytes a second; here is what is allowed for them on a busy machine, where
 # everything else would make a pipe look slow, and compressing slower still.
 _ALLOWED = 20e6
-_FADES = (
-    0.9  # an old measurement, with each new one: other work on the machine only slows
-)
+# An old measurement fades with each new one: other work on the machine only slows. Faster, if
+# the new one is far below it: who limits a link may have let the old one go at once, as what
+# was saved up while nothing went.
+_FADES, _FADES_FAR, _FAR = 0.9, 0.5, 4
 _SURE = 2  # measurements
+_PROVEN_PIECES = 4
 _MOST_BATCHES = 3  # under way; `astray` in receiver.sh is about them
 _ALL = 1 << 62
 
@@ -128,6 +130,11 @@ class Pace:
         return self.limit >= _MOST_BYTES // 8
 
     @property
+    def piece(self) -> int:
+        """Bytes of a large file that go at once, and a save waits for: a part of what is proven."""
+        return min(self.limit, max(FIRST_BYTES, self.proven // _PROVEN_PIECES))
+
+    @property
     def rate(self) -> Optional[float]:
         """Bytes a second on the wire, None if that is not known."""
         return self._wire if self._plain is None else self._plain
@@ -176,7 +183,7 @@ class Pace:
         # What follows is about its own size: those behind it on the way have it, too, and each
         # of them would change the limit once more.
         size = sent.batch.bytes
-        if size < self.limit // 2:
+        if size < self.piece // 2:
             return
         overhead = self._overhead.seconds()
         way = self.way if self.slow else 0.0
@@ -185,9 +192,11 @@ class Pace:
         overheads = sum(at > sent.started for at in self._answers)
         bytes_took = took - way - overhead * overheads
         if bytes_took < good:
-            # Eight times as much would still take a good time.
+            # Eight times as much would still take a good time; unless the link let go at once
+            # what it had saved up, which is no sign of how much more it takes so.
             times = 8 if took < good / 8 else 2 if bytes_took < good / 2 else 1
-            self.limit = max(self.limit, min(size * times, _MOST_BYTES))
+            most = min(2 * max(size, self.proven), _MOST_BYTES)
+            self.limit = max(self.limit, min(size * times, most))
         elif bytes_took > 1.5 * good:
             smaller = int(size * good / bytes_took)
             self.limit = max(min(self.limit, smaller), _LEAST_BYTES)
@@ -209,19 +218,23 @@ class Pace:
         all_of_it = self._alone(sent, now)
         took = all_of_it - sent.archive / _ALLOWED
         rate = sent.archive / max(took, 0.0005)
-        good = self.rate is None or rate > self.rate / 4
-        self.proven = self.proven + sent.archive if good else 0
+        good = self.rate is None or rate > self.rate / _FAR
+        fades = _FADES if good else _FADES_FAR
+        if self.proven < _ALL:
+            self.proven = self.proven + sent.archive if good else 0
         if sent.archive >= _MOST_BYTES // 2 and took < 2 * _GOOD_TIME:
-            self.proven = _ALL  # no buffer holds so much
+            self.proven = (
+                _ALL  # no buffer holds so much; other work may slow it all the same
+            )
         if sent.packed:
             self._packing = self._packing * _FORGETS + sent.packing
             self._packed_in = self._packed_in * _FORGETS + all_of_it
-            self._packed = max(rate, (self._packed or 0.0) * _FADES)
+            self._packed = max(rate, (self._packed or 0.0) * fades)
             # Nothing is allowed for here: of what shrinks to a tenth it would be all.
             wire = sent.wire / max(all_of_it, 0.0005)
-            self._wire = max(wire, (self._wire or 0.0) * _FADES)
+            self._wire = max(wire, (self._wire or 0.0) * fades)
         else:
-            self._plain = max(rate, (self._plain or 0.0) * _FADES)
+            self._plain = max(rate, (self._plain or 0.0) * fades)
 
 
 class Silence:

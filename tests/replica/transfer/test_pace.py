@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
 from filerep.farend.batch import Batch
@@ -22,6 +24,7 @@ class Link:
         self.shrinks = 3  # times
         self.packs = 1e12  # bytes a second that are compressed
         self.overhead = 0.0  # seconds of each batch, whatever its size
+        self.saved_up = 0  # bytes that go at once
 
     def send(self, size: int) -> float:
         """How long it took."""
@@ -37,7 +40,9 @@ class Link:
     def answer(self, sent: Sent) -> float:
         size = sent.archive
         on_the_wire = sent.wire = size // self.shrinks if sent.packed else size
-        self.now += self.way + on_the_wire / self.rate + size / self.work
+        at_once = min(self.saved_up, on_the_wire)
+        self.saved_up -= at_once
+        self.now += self.way + (on_the_wire - at_once) / self.rate + size / self.work
         sent.packing = size / self.packs if sent.packed else 0.0
         self.now += sent.packing + self.overhead
         self.pace.answered(sent, self.now)
@@ -52,13 +57,20 @@ class Link:
 
     def stream(self, megabytes: int) -> float:
         """Copy as a whole run does, with others on the way; how long it took."""
-        left, flight, began = megabytes * 1_000_000, Flight(), self.now
+        began = self.now
+        for _ in self.answers(megabytes):
+            pass
+        return self.now - began
+
+    def answers(self, megabytes: int, pieces: bool = False) -> Iterator[float]:
+        """How long each batch of such a copy took, or of one file in pieces."""
+        left, flight = megabytes * 1_000_000, Flight()
         while left > 0 or flight:
             while left > 0 and not self.pace.enough(flight):
-                flight.add(self.begin(min(self.pace.limit, left)))
+                most = self.pace.piece if pieces else self.pace.limit
+                flight.add(self.begin(min(most, left)))
                 left -= flight.under_way[-1].archive
-            self.answer(flight.land())
-        return self.now - began
+            yield self.answer(flight.land())
 
 
 def test_nothing_is_slow_before_it_was_measured() -> None:
@@ -97,6 +109,29 @@ def test_a_save_never_waits_long_for_what_is_under_way(rate: float) -> None:
     link = Link(pace, rate, 0.08)
     link.copy(5)
     assert link.send(pace.limit) < 0.6
+
+
+@pytest.mark.parametrize("saved_up", [300_000, 600_000, 1_000_000])
+def test_what_a_link_has_saved_up_says_nothing_of_its_rate(saved_up: int) -> None:
+    # Of 300 kB that went at once two pieces of 2 MB followed, and the link was taken for fast
+    # for 40 more: a save waited for 1.5 s.
+    pace = Pace()
+    link = Link(pace, 1e6, 0.003)
+    link.saved_up = saved_up
+    assert max(link.answers(4, pieces=True)) < 1
+    assert pace.slow
+    assert max(link.answers(8, pieces=True)) < 0.7
+
+
+def test_a_link_that_has_carried_much_is_not_slow_for_one_bad_moment() -> None:
+    pace = Pace()
+    link = Link(pace, 1e9, 0.003)
+    link.copy(60)
+    link.overhead = 0.5
+    link.send(pace.limit)
+    link.overhead = 0.0
+    link.send(pace.limit)
+    assert not pace.slow and pace.piece == pace.limit > 1 << 20
 
 
 def test_over_a_long_way_batches_grow_until_the_link_is_busy() -> None:
