@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from filerep.replica.options import Here, Removal
     from filerep.replica.planning.gone import Gone
     from filerep.replica.scheduling.schedule import Schedule
+    from filerep.rules.ignore import Rules
 
 _MANY_FILES = 100
 
@@ -41,7 +42,7 @@ class Leftovers:
         """``failing`` are paths that could not be written there."""
         self._source = here.source
         self._table = here.table
-        self._rules = here.rules
+        self._load_rules = here.rules
         self._removal = removal
         self._schedule = schedule
         self._inventory = inventory
@@ -68,7 +69,7 @@ class Leftovers:
             self._queue_unseen()
             if self._schedule.bulk:
                 return True
-        if self._rules is not None and self._mirror():
+        if self._load_rules is not None and self._mirror(self._load_rules()):
             return True
         if self._forgotten.due(asked) and self._forgotten.look():
             self._unseen_queued = False  # what the listing will show is looked at so
@@ -103,10 +104,9 @@ class Leftovers:
             if path.endswith(b"/"):
                 bulk.add(place(path)[0], [path[:-1]])
 
-    def _mirror(self) -> bool:
+    def _mirror(self, rules: Rules) -> bool:
         """Queue what only the far end has, or ask for more listings; is there any of it?"""
-        rules, inventory = self._rules, self._inventory
-        assert rules is not None
+        inventory = self._inventory
         if not inventory.needed and inventory.impossible:
             raise Refused(UNAVAILABLE, "--mirror needs find or stat at the far end")
         links = mirror.links(self._table, rules, self._source)
@@ -115,7 +115,7 @@ class Leftovers:
                 inventory.ask(directory)
         if inventory.wanted:
             return True
-        self._rules = None
+        self._load_rules = None
         paths, count, files = mirror.victims(self._table, links, self._source)
         many = files >= _MANY_FILES and count > files / 2
         if self._removal.mirror < 2 and many:

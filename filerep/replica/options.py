@@ -74,10 +74,10 @@ class Here:
         source: Source,
         table: Table,
         state: Optional[State] = None,
-        rules: Optional[Rules] = None,
+        rules: Optional[Callable[[], Rules]] = None,
         counting: Callable[[list[bytes]], list[bytes]] = lambda paths: paths,
     ) -> None:
-        """``rules`` are what --mirror leaves alone, None without it.
+        """``rules`` reads what --mirror leaves alone, None without it.
 
         ``counting`` gives those of some paths that count now.
         """

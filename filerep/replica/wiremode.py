@@ -36,6 +36,8 @@ def converse(run: Command, root: bytes, source: Source, state: Optional[State]) 
     # All that takes time is done before there is a far end to wait for.
     remembered, state = _remembered(run, state)
     rules = _rules(run, root) if options.removal.mirror else None
+    if rules:
+        rules()  # a file that is of no use is said before anything begins
     with open(_descriptor(run, "--wire"), "rb") as told:
         line = told.readline()
     if not line:
@@ -119,26 +121,24 @@ def _either(args: Mapping[str, Any], name: str) -> Optional[bool]:
     return True if args[f"--{name}"] else None
 
 
-def _rules(run: Command, root: bytes) -> Rules:
-    """What --mirror leaves alone at the far end, by the same rules as fr-walk."""
+def _rules(run: Command, root: bytes) -> Callable[[], Rules]:
+    """Reads the rules as they are by then, the same as fr-walk's."""
     from filerep.rules import ignore
 
-    return ignore.load_asked(root, run.args, run.on_error, run.say)
+    return lambda: ignore.load_asked(root, run.args, _nobody, _nobody)
+
+
+def _nobody(*_: object) -> None:
+    """Who reads the rules to send by them has told what is wrong."""
 
 
 def _counting(run: Command, root: bytes, paths: list[bytes]) -> list[bytes]:
     """Those of ``paths`` that fr-walk would name by now; all, where that cannot be told."""
-    from filerep.rules import ignore
     from filerep.rules.sieve import Sieve
 
-    def nobody(*_: object) -> None:
-        """Who reads the rules to send by them has told what is wrong."""
-
-    def load() -> Rules:
-        return ignore.load_asked(root, run.args, nobody, nobody)
-
+    load = _rules(run, root)
     try:
-        sieve = Sieve(root, load(), load, nobody, nobody)
+        sieve = Sieve(root, load(), load, _nobody, _nobody)
         try:
             return sieve.sift(paths, False)
         finally:

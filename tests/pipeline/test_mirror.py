@@ -28,6 +28,23 @@ def test_a_directory_in_the_way_of_a_file_does_not_stay_under_another_name(
     trees.assert_same(place / "src", far.here / "src", whole_seconds=True)
 
 
+def test_a_rule_that_is_written_while_the_first_copy_goes_on_holds(place: Path) -> None:
+    trees.plant(place / "src", {"f": b"content"})
+    trees.plant(place / "far/src", {"logs/theirs": b"2"})
+    tar = place / "bin/tar"
+    trees.plant(place, {"bin/tar": b""})
+    rule = f"grep -rqs content '{place}/far' && echo /logs/ >'{place}/src/.gitignore'"
+    tar.write_text(
+        f'#!/bin/sh\n{shutil.which("tar")} "$@"; code=$?; {rule}; exit $code'
+    )
+    tar.chmod(0o755)
+    far = f"PATH='{place}/bin':$PATH exec bash"
+    done = run([*MIRROR, place / "src", place / "far", "bash", "-c", far])
+    assert done.returncode == 0, done.stderr
+    assert (place / "far/src/f").exists()
+    assert (place / "far/src/logs/theirs").exists()
+
+
 def test_hundreds_of_repositories_need_no_hundreds_of_descriptors(place: Path) -> None:
     trees.plant(place / "one", {"f": b"1"})
     for words in (["init", "-q"], ["add", "f"]):
