@@ -49,6 +49,7 @@ class Settling:
         self.initial_done = False
         self._sync_points = 0
         self._awaited: Optional[float] = None  # since when `step` is waited for
+        self._owed: set[bytes] = set()  # for the first "in sync", or for the end
 
     def changed(self, paths: Iterable[bytes]) -> None:
         """``paths`` were changed at the far end."""
@@ -109,6 +110,7 @@ class Settling:
 
     def _finish_first_copy(self) -> None:
         self.initial_done = self._leftovers.walked = True
+        self._owed.clear()
         ignored = self._leftovers.ignored
         self._reporter.first(
             self._options.initial,
@@ -121,7 +123,9 @@ class Settling:
             self._on_sync.copied()
 
     def _owe(self) -> bool:
-        """Have those sent that rest; is there none left?"""
+        """Have those sent that rest, each once; is there none left?"""
         restless = self._missing.restless
-        self._schedule.again(restless.owe())
+        owed = restless.owe(self._owed)
+        self._owed.update(owed)
+        self._schedule.again(owed)
         return not restless.owed

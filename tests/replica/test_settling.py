@@ -5,6 +5,8 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
+
 from filerep.replica.known.table import Table
 from filerep.replica.options import Options, Removal, Transfer
 from filerep.replica.scheduling.failures import Failures
@@ -13,39 +15,82 @@ from filerep.replica.scheduling.restless import Restless
 from filerep.replica.settling import Settling
 
 
+class World:
+    """All that is asked before, and what was told."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+        self.looked_at: list[bytes] = []
+        self.answered: list[tuple[int, int]] = []
+        self.in_sync = 0  # how often the first copy was told to be done
+        self.restless = Restless(lambda: self.now, lambda path: 0.0, lambda: None)
+        nothing: Any = SimpleNamespace(take=lambda: [], count=lambda: 0)
+        schedule: Any = SimpleNamespace(
+            again=self.looked_at.extend, removals=SimpleNamespace(seconds=0.0)
+        )
+        leftovers: Any = SimpleNamespace(
+            queue=lambda asked: False, walked=False, ignored=0
+        )
+        reporter: Any = SimpleNamespace(
+            first=self._first,
+            sync=lambda failing: None,
+            sync_point=lambda *told: self.answered.append(told),
+        )
+        on_sync: Any = SimpleNamespace(
+            ready=lambda ended: False,
+            due=False,
+            runs=False,
+            to_end=0,
+            copied=lambda: None,
+        )
+        self.settling = Settling(
+            Options(Removal(), Transfer()),
+            Table(),
+            schedule,
+            Missing(Failures(print), nothing, self.restless),
+            leftovers,
+            reporter,
+            on_sync,
+        )
+
+    def _first(self, *told: object) -> None:
+        self.in_sync += 1
+
+    def step(self, inputs_ended: bool = False) -> bool:
+        return self.settling.step(lambda: None, inputs_ended)
+
+
 def test_who_waits_is_not_answered_before_what_was_torn_meanwhile_is_there() -> None:
     """A hunt found it: a file in pieces was linked on its way, and began anew after a while.
 
     It had been named before somebody came to wait, but was on nobody's list when he did.
     """
-    now, looked_at, answered = [100.0], [], []
-    restless = Restless(lambda: now[0], lambda path: 0.0, lambda: None)
-    nothing: Any = SimpleNamespace(take=lambda: [], count=lambda: 0)
-    schedule: Any = SimpleNamespace(again=looked_at.extend)
-    leftovers: Any = SimpleNamespace(queue=lambda asked: False)
-    reporter: Any = SimpleNamespace(
-        sync=lambda failing: None, sync_point=lambda *told: answered.append(told)
-    )
-    on_sync: Any = SimpleNamespace(
-        ready=lambda ended: False, due=False, runs=False, to_end=0
-    )
-    settling = Settling(
-        Options(Removal(), Transfer()),
-        Table(),
-        schedule,
-        Missing(Failures(print), nothing, restless),
-        leftovers,
-        reporter,
-        on_sync,
-    )
-    settling.initial_done = True
+    world = World()
+    world.settling.initial_done = True
+    world.settling.sync_point()
+    world.restless.torn(b"large", 100_000_000)
+    world.step()
+    assert not world.answered
+    world.now += 0.1  # and not as long as it would rest otherwise
+    assert world.restless.wake() == [b"large"]
+    world.restless.sent(b"large", 100_000_000)
+    world.step()
+    assert world.answered == [(0, 0)]
 
-    settling.sync_point()
-    restless.torn(b"large", 100_000_000)
-    settling.step(lambda: None, False)
-    assert not answered
-    now[0] += 0.1  # and not as long as it would rest otherwise
-    assert restless.wake() == [b"large"]
-    restless.sent(b"large", 100_000_000)
-    settling.step(lambda: None, False)
-    assert answered == [(0, 0)]
+
+@pytest.mark.parametrize("once", [True, False])
+def test_the_first_copy_ends_though_a_file_changes_with_each_sending(
+    once: bool,
+) -> None:
+    """A log with 200 lines a second was sent 7 times a second, and "in sync" never came."""
+    world = World()
+    world.restless.torn(b"log", 40_000_000)
+    assert not world.step(once)
+    assert world.looked_at == [b"log"] and not world.in_sync
+    world.restless.sent_torn(b"log", 40_000_000)
+    assert world.step(once) == once
+    assert world.looked_at == [b"log"] and world.in_sync == 1
+    if not once:  # at the end it is owed one again
+        assert not world.step(True)
+        world.restless.sent_torn(b"log", 40_000_000)
+        assert world.step(True) and world.looked_at == [b"log"] * 2

@@ -18,7 +18,7 @@ import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
     from typing import Optional
 
 # Bytes a second: what sending costs, unless the connection is slower, and what reading does.
@@ -186,12 +186,15 @@ class Restless:
     def _rested(self, path: bytes) -> bool:
         return time.time() - self._mtime(path) > _RESTED
 
-    def owe(self) -> list[bytes]:
-        """Each of those that rest is to be sent once more, at once, if it is not yet; these."""
+    def owe(self, had: Collection[bytes] = ()) -> list[bytes]:
+        """Each of those that rest is to be sent once more, at once, if it is not yet; these.
+
+        ``had``: but not those that had their turn. One that never rests waits again then.
+        """
         waiting = [
             path
             for path, file in self._files.items()
-            if file.named and path not in self._owed
+            if file.named and path not in self._owed and path not in had
         ]
         self._owed.update(waiting)
         for path in waiting:
