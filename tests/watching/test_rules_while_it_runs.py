@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import random
+import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -141,6 +142,22 @@ def test_what_is_hidden_while_another_rule_file_is_being_written(
             (tmp_path / ".gitignore").write_text("secret\n")
             assert it.judged(4096) == []
         assert b"secret" not in it.records()
+
+
+@pytest.mark.parametrize("polling", [False, True], ids=["inotify", "polling"])
+def test_case_comes_to_count_while_it_runs(tmp_path: Path, polling: bool) -> None:
+    def git(*words: str) -> None:
+        subprocess.run(["git", "-C", tmp_path, *words], check=True)
+
+    git("init", "-q")
+    git("config", "core.ignoreCase", "true")
+    (tmp_path / "README").write_text("")
+    git("add", "README")
+    (tmp_path / "readme").write_text("")
+    with watched(tmp_path, polling) as it:
+        it.records()
+        git("config", "core.ignoreCase", "false")
+        assert b"readme" in it.records()
 
 
 def test_a_rule_file_that_has_just_gone_is_waited_for_by_polling(
