@@ -83,6 +83,7 @@ Examples:
 from __future__ import annotations
 
 import os
+import time
 
 from filerep import command
 from filerep.pathstream import encode, normalize, quote
@@ -93,11 +94,17 @@ from filerep.rules.walking import directories
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from typing import Optional
 
-    from filerep.rules.ignore import Rules
+    from filerep.rules.ignore import OnError, Rules
     from filerep.rules.rulefile import Rule
+    from filerep.rules.walking import Place, Renew
+    from filerep.rules.worktree import OnNote
+    from filerep.watching.currentrules import Judge
+
+# A walk that takes longer looks whether the rules are others by now.
+_FRESH_SECONDS = 0.05
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -106,7 +113,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _body(run: command.Command) -> int:
     root = command.source_root(run.args["SRC"])
-    rules = ignore.load_asked(root, run.args, run.on_error, run.say)
+    since_ns = time.time_ns()
+    on_error, on_note = _once(run)
+
+    def load() -> Rules:
+        return ignore.load_asked(root, run.args, on_error, on_note)
+
+    rules = load()
     if run.args["--stdin"]:
         return _sift(run, root, rules)
     if run.args["--invert"]:
@@ -118,8 +131,66 @@ def _body(run: command.Command) -> int:
         run.say(f"left out {quote(path)}: not a file, directory or symbolic link")
 
     other = on_other if run.args["--verbose"] else None
-    write(1, directories(root, rules, run.on_error, other))
+    renew = _renewing(root, load, rules, since_ns)
+    write(1, directories(root, rules, run.on_error, other, renew))
     return run.status
+
+
+def _once(run: command.Command) -> tuple[OnError, OnNote]:
+    """Say what is wrong with the rules, once however often they are read."""
+    said: set[object] = set()
+
+    def on_error(action: str, path: bytes, error: OSError) -> None:
+        if (action, path) not in said:
+            said.add((action, path))
+            run.on_error(action, path, error)
+
+    def on_note(text: str) -> None:
+        if text not in said:
+            said.add(text)
+            run.say(text)
+
+    return on_error, on_note
+
+
+def _renewing(
+    root: bytes, load: Callable[[], Rules], rules: Rules, since_ns: int
+) -> Renew:
+    """What gives a walk the rules of ``root`` as they are by then, now and then.
+
+    It begins with ``rules``, which were read after ``since_ns``.
+    """
+    judge: Optional[Judge] = None
+    due = time.monotonic() + _FRESH_SECONDS
+
+    def renew(way: Sequence[Place]) -> Optional[Rules]:
+        nonlocal judge, due
+        if time.monotonic() < due:
+            return None
+        try:
+            if not os.path.samestat(os.stat(root), os.fstat(way[0].fd)):
+                return None  # it is not there any more: no rules are there, either
+            judge = judge or _judge(root, load, rules, since_ns)
+            while not judge.rests([place.prefix for place in way]):
+                time.sleep(max(0.0, judge.due - time.monotonic()))
+            return judge.top()
+        except OSError:
+            return None
+        finally:
+            due = time.monotonic() + _FRESH_SECONDS
+
+    return renew
+
+
+def _judge(
+    root: bytes, load: Callable[[], Rules], rules: Rules, since_ns: int
+) -> Judge:
+    from filerep.watching.currentrules import Judge  # most walks do not take so long
+    from filerep.watching.rootcheck import Root
+
+    judge = Judge(Root(root), load, time.monotonic, time.time_ns)
+    judge.begin(rules, since_ns)
+    return judge
 
 
 def _sift(run: command.Command, root: bytes, rules: Rules) -> int:

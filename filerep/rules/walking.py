@@ -1,4 +1,9 @@
-"""The way down a tree by its rules: every path that counts."""
+"""The way down a tree by its rules: every path that counts.
+
+A walk whose reader is slow takes minutes, and a rule that is written meanwhile is written for a
+file that comes next. So the rules on the way down are made anew now and then, from the top, and
+what was still to be entered is judged by them once more.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +15,15 @@ from filerep.rules.rulefile import join
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
+    from typing import Optional
 
     from filerep.rules.ignore import OnError, Rules
 
     OnOther = Callable[[bytes], None]
+    # Given the directories on the way down: the rules of the first, None where it is too early
+    # to look for others.
+    Renew = Callable[[Sequence["Place"]], Optional[Rules]]
 
 OPEN_DIR = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -112,6 +121,7 @@ def directories(
     rules: Rules,
     on_error: OnError,
     on_other: OnOther | None = None,
+    renew: Renew | None = None,
 ) -> Iterator[tuple[bytes, bytes]]:
     """As ``walk``, by directory: its path with a last ``/``, and names in it, joined."""
     try:
@@ -120,7 +130,8 @@ def directories(
         on_error("open", b".", error)
         return
     try:
-        yield from Descent(Place(b"", b"", rules, root_fd), on_error, on_other)
+        place = Place(b"", b"", rules, root_fd)
+        yield from Descent(place, on_error, on_other, renew)
     finally:
         os.close(root_fd)
 
@@ -137,17 +148,26 @@ class Place:
         self.fd = fd
         self.dirs: list[bytes] = []
 
+    def judge_again(self) -> None:
+        """Its rules are others: enter only what counts by them."""
+        self.dirs = self.rules.pick(self.dirs, join(self.dirs), True)
+
 
 class Descent:
     """Goes through a tree depth first, each directory opened from the one above it."""
 
     def __init__(
-        self, root: Place, on_error: OnError, on_other: OnOther | None
+        self,
+        root: Place,
+        on_error: OnError,
+        on_other: OnOther | None,
+        renew: Renew | None = None,
     ) -> None:
         """``root`` is open, and stays so."""
         self._root = root
         self._on_error = on_error
         self._on_other = on_other
+        self._renew = renew
         self._stack: list[Place] = []
 
     def __iter__(self) -> Iterator[tuple[bytes, bytes]]:
@@ -155,6 +175,7 @@ class Descent:
             self._stack.append(self._root)
             yield from self._list(self._root)
             while self._stack:
+                self._renewed()
                 above = self._stack[-1]
                 if not above.dirs:
                     self._leave()
@@ -212,6 +233,40 @@ class Descent:
             else:
                 passing = fd
 
+    def _renewed(self) -> None:
+        """Have the rules on the way down be those that are written down now, if it is time."""
+        top = self._renew(self._stack) if self._renew else None
+        if top is None:
+            return
+        above, fd = self._root, self._root.fd
+        above.rules = top
+        above.judge_again()
+        for at, place in enumerate(self._stack[1:], 1):
+            new = self._opened_again(above, place, fd)
+            if above.fd < 0:
+                os.close(fd)
+            if new < 0:
+                while len(self._stack) > at:
+                    self._leave()
+                return
+            place.rules = _entered(above, place, new)
+            place.judge_again()
+            # What is read next is what is there by now, as these rules are.
+            if place.fd >= 0:
+                os.close(place.fd)
+                place.fd = new
+            above, fd = place, new
+
+    def _opened_again(self, above: Place, place: Place, fd: int) -> int:
+        """A descriptor of ``place`` in ``above``, open as ``fd``; -1 if it has gone, or does not count."""
+        if above.rules.counts(place.name, True):
+            try:
+                return os.open(place.name, OPEN_DIR, dir_fd=fd)
+            except OSError as error:
+                if error.errno not in GONE:
+                    self._on_error("open", place.prefix[:-1], error)
+        return -1
+
     def _list(self, place: Place) -> Iterator[tuple[bytes, bytes]]:
         """Yield the files of ``place``, remember its directories, make its rules."""
         above = place.rules
@@ -226,6 +281,10 @@ class Descent:
                     place.rules = above.enter(
                         place.name, place.fd, joined if whole else None
                     )
+                elif not first:
+                    self._renewed()
+                    if self._stack[-1] is not place:
+                        return
                 first = False
                 files, dirs, others = counted(place.rules, files, dirs, others)
                 if dirs:
@@ -238,3 +297,16 @@ class Descent:
         except OSError as error:
             self._on_error("read", place.prefix[:-1] or b".", error)
         place.dirs.reverse()
+
+
+def _entered(above: Place, place: Place, fd: int) -> Rules:
+    """The rules of ``place`` in ``above``, open as ``fd``, made anew."""
+    from filerep.rules.inputs import alike, reload_tracked  # few walks take so long
+
+    rules = above.rules.enter(place.name, fd)
+    if rules.begins and alike(rules, place.rules) and rules.tree and place.rules.tree:
+        # To read a large index again would take long.
+        if rules.tree.tracked and place.rules.tree.tracked:
+            reload_tracked(place.rules)
+            rules.tree = place.rules.tree
+    return rules

@@ -50,6 +50,12 @@ class Judge:
         self._waiting_since: float | None = None
         self.due = 0.0
 
+    def begin(self, rules: Rules, since_ns: int) -> None:
+        """Begin with ``rules``, which were read after ``since_ns``, if they still hold."""
+        stamps = _stamps(self._files(rules))
+        if all(at < since_ns - _STEP_OF_SECONDS_NS for at in _changes(stamps)):
+            self._rules, self._stamps = rules, stamps
+
     def top(self) -> Rules:
         """The root's rules, made anew or brought up to date if one of their inputs changed."""
         if self._rules and self._stamps == _stamps(self._stamps):

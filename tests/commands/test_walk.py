@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -208,6 +208,76 @@ def test_the_listing_of_one_directory(tree: bytes) -> None:
     files, dirs = walking.listing(fd, b".", rules(tree), fail)
     os.close(fd)
     assert (sorted(files), dirs) == ([b".gitignore", b"a"], [b"d"])
+
+
+def walked_on(tree: bytes, change: Callable[[], object]) -> set[bytes]:
+    """What a walk names that has come to d/1, where ``change`` is made meanwhile."""
+    load = lambda: rules(tree)
+    renew = walk._renewing(tree, load, load(), time.time_ns())
+    going = iter(walking.directories(tree, load(), fail, None, renew))
+    prefix = b""
+    while not prefix.startswith(b"d/1/"):
+        prefix, _ = next(going)
+    change()
+    return {prefix + name for prefix, names in going for name in walking.split(names)}
+
+
+@pytest.mark.parametrize("place", [b"", b"d/", b"d/1/"])
+def test_a_rule_that_is_written_during_a_walk_holds_for_what_comes(
+    place: bytes, tree: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(walk, "_FRESH_SECONDS", 0.0)
+    deep = b"d/1/" + b"e/" * (walking.KEPT_OPEN + 10)
+    os.makedirs(tree + b"/" + deep)
+    os.makedirs(tree + b"/d/1/gone")
+    for name in (b"d/1/f", deep + b"f", b"d/1/gone/f"):
+        write(tree + b"/" + name, b"")
+
+    def change() -> None:
+        write(tree + b"/" + place + b".gitignore", b"*.secret\n")
+        for name in (deep, b"d/1/e/", b"d/1/gone/"):
+            write(tree + b"/" + name + b"k.secret", b"")
+
+    found = walked_on(tree, change)
+    assert deep + b"f" in found
+    assert not [name for name in found if name.endswith(b".secret")]
+
+
+def test_a_directory_that_comes_to_be_ignored_during_a_walk_is_left(
+    tree: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(walk, "_FRESH_SECONDS", 0.0)
+    os.makedirs(tree + b"/d/1/2")
+    for name in (b"/d/1/f", b"/d/1/2/f"):
+        write(tree + name, b"")
+    change = lambda: write(tree + b"/.gitignore", b"/d/\n")
+    before = len(os.listdir("/proc/self/fd"))
+    assert not {name for name in walked_on(tree, change) if name.startswith(b"d/")}
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_what_is_tracked_no_more_is_not_named_by_a_walk_that_goes_on(
+    tree: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(walk, "_FRESH_SECONDS", 0.0)
+    places = (tree, tree + b"/d/1/inner")
+
+    def git(place: bytes, *words: str) -> None:
+        subprocess.run(["git", "-C", place, *words], check=True)
+
+    for place in places:
+        os.makedirs(place + b"/d/1/s")
+        write(place + b"/.gitignore", b"*.secret\n")
+        write(place + b"/d/1/f", b"")
+        write(place + b"/d/1/s/k.secret", b"")
+        git(place, "init", "-q")
+        git(place, "add", "-f", "d/1/s/k.secret")
+    change = lambda: [
+        git(place, "rm", "-q", "--cached", "d/1/s/k.secret") for place in places
+    ]
+    found = walked_on(tree, change)
+    assert b"d/1/inner/d/1/f" in found
+    assert not [name for name in found if name.endswith(b".secret")]
 
 
 # -- the program
