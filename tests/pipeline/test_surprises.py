@@ -148,6 +148,26 @@ def test_one_name_the_far_tar_refuses_costs_the_others_nothing(place: Path) -> N
     assert sorted(os.listdir(place / "far/src")) == sorted(names[:-1])
 
 
+@pytest.mark.parametrize("shell", ["bash", "busybox sh", "ksh93", "mksh", "zsh"])
+def test_fifos_that_cannot_be_opened_over_there_are_done_without(
+    shell: str, place: Path
+) -> None:
+    # The shell ended at that, and a perl that waited in the other one stayed for good.
+    farends.need(shell.split()[0], "perl")
+    trees.plant(place / "src", {"f": b"x"})
+    tools, real = place / "tools", shutil.which("mkfifo")
+    tools.mkdir()
+    (tools / "mkfifo").write_text(
+        f'#!/bin/sh\n{real} "$1" "$2" "$3" && ln -s /nowhere/at/all "$4"\n'
+    )
+    (tools / "mkfifo").chmod(0o755)
+    far = ["env", f"PATH={tools}:{os.environ['PATH']}", *shell.split()]
+    with programs.running(*ONCE, place / "src", place / "far", *far) as run:
+        assert run.end(timeout=10) == 0
+        assert not [pid for pid in run.family() if programs.alive(pid)]
+    assert os.listdir(place / "far/src") == ["f"]
+
+
 def test_a_state_file_that_cannot_be_opened_is_said_and_done_without(
     place: Path,
 ) -> None:

@@ -4,15 +4,24 @@
 # out why, and an empty one. Its descriptors are 7 and 8; nothing that outlives a batch may have
 # them, or it would not see the end. RACE: as for `at`. Names are bytes, whatever the user's
 # settings for perl are.
-mover='' perl='' pipes=$S/.
+mover='' perl=''
+# open_pipes: for both directions first, which waits for nobody, then each end alone, so that who
+# holds one sees the end of the other. The perl opens none by name. An `exec` that fails would end
+# this shell, but for `command`.
+open_pipes() {
+  mkfifo -m 600 "$pipes-to" "$pipes-from" && command exec 7<>"$pipes-to" 9<>"$pipes-from" &&
+    command exec 6<"$pipes-to" 5>"$pipes-from" 8<"$pipes-from"
+} 2>"$null"
 start_mover() {
   command -v perl >"$null" || return
+  opened=''
   # Not in the destination if that can be: whoever reads all that is there would wait in them.
   for pipes in "$tmp/${S#./}" "$S/."; do
-    if mkfifo -m 600 "$pipes-to" "$pipes-from" 2>"$null"; then break; fi
+    if open_pipes; then opened=1; fi
     rm -f "$pipes-to" "$pipes-from"
+    [ ! "$opened" ] || break
   done
-  if [ -p "$pipes-to" ]; then
+  if [ "$opened" ]; then
     PERL5OPT='' PERLIO='' perl -C0 -e '
       sub word {
         my $word = shift;
@@ -28,8 +37,6 @@ start_mover() {
       }
       $| = 1;
       binmode $_ for *STDIN, *STDOUT;
-      # Whoever opened them is here by now, so no name is needed any more.
-      unlink @ARGV[1, 2];
       print "perl ", ((stat $ARGV[0])[2] & 0777) == 0700 ? 1 : 0, "\n";
       while (<STDIN>) {
         open LIST, "<", "$ARGV[0]/moves" or exit;
@@ -60,16 +67,13 @@ start_mover() {
           flush();
         }
         print "\n";
-      }' "$S" "$pipes-to" "$pipes-from" <"$pipes-to" >"$pipes-from" 2>"$null" &
+      }' "$S" <&6 >&5 2>"$null" 5>&- 6<&- 7>&- 8<&- 9>&- &
     perl=$!
-    exec 7>"$pipes-to" 8<"$pipes-from"
+    exec 5>&- 6<&- 9>&-
     read -r mover modes <&8 # it may have ended at once
-    unname
+  else
+    exec 5>&- 6<&- 7>&- 8<&- 9>&-
   fi
-}
-# unname: as the perl does; it may have been stopped before, or between the two
-unname() {
-  if [ -p "$pipes-to" ] || [ -p "$pipes-from" ]; then rm -f "$pipes-to" "$pipes-from"; fi
 }
 moved() {
   echo >&7
@@ -85,5 +89,4 @@ stop_mover() {
     exec 7>&- 8<&-
     stop "$perl"
   fi
-  unname
 }
