@@ -32,6 +32,19 @@ ONE_MODE = """
 int mkdirat(int d, const char *p, mode_t m) { return syscall(SYS_mkdirat, d, p, 0755); }
 int mkdir(const char *p, mode_t m) { return mkdirat(AT_FDCWD, p, m); }
 """
+# A time is set only together with the other one, as on the older FUSE.
+BOTH_TIMES = """
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+int utimensat(int d, const char *p, const struct timespec t[2], int f) {
+    if (t && (t[0].tv_nsec == UTIME_OMIT || t[1].tv_nsec == UTIME_OMIT)) return 0;
+    return syscall(SYS_utimensat, d, p, t, f);
+}
+int futimens(int d, const struct timespec t[2]) { return utimensat(d, 0, t, 0); }
+"""
 
 
 @pytest.fixture
@@ -187,6 +200,31 @@ def test_coarse_times_are_known_for_what_they_are(
         os.utime(path, ns=(mtime, mtime // step * step))
     before = [path.stat().st_ctime_ns for path in there]
     assert run(words).returncode == 0
+    assert [path.stat().st_ctime_ns for path in there] == before
+
+
+@pytest.mark.parametrize("more", [[], ["--compress"]])
+def test_times_are_kept_where_one_alone_cannot_be_set(
+    more: list[str], base: Path, place: Path, source: Path
+) -> None:
+    library = place / "both.so"
+    (compiler,) = farends.need("gcc")
+    build = [compiler, "-shared", "-fPIC", "-xc", "-", "-o", library]
+    subprocess.run(build, input=BOTH_TIMES.encode(), check=True)
+    far = local_shell("dash", "gnu", base).fresh()
+    far = with_command(far, ["env", f"LD_PRELOAD={library}", *far.command])
+    for number in range(3):
+        (source / f"f{number}").write_text(100 * str(number))
+        os.utime(source / f"f{number}", ns=(0, 10**18 + number))
+    (source / "link").symlink_to("f0")
+    words = ["file-replicator", ONCE, *more, source, far.parent, *far.command]
+    assert run(words).returncode == 0
+    there = [far.here / "src" / f"f{number}" for number in range(3)]
+    times = [path.stat().st_mtime_ns for path in there]
+    assert times == [10**18 + number for number in range(3)]
+    before = [path.stat().st_ctime_ns for path in there]
+    done = run(words)
+    assert done.returncode == 0 and b"nothing to send" in done.stderr
     assert [path.stat().st_ctime_ns for path in there] == before
 
 

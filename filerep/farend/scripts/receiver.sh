@@ -229,11 +229,15 @@ again() {
 }
 
 # What the file system of the destination can do. Some say that they keep modes, and do not.
-folds='' same=-p
+folds='' same=-p both=''
 if [ "$5" != dry ] && { true >"$S/.Abé"; } 2>"$null"; then
   if [ -e "$S/.aBé" ]; then folds=case; fi
   if [ -e "$S/.Abé" ]; then folds=$folds,form; fi
   [ "$modes" ] || case $(ls -ld "$S" 2>"$null") in drwx--[-S]---* | '') ;; *) modes=0 ;; esac
+  # The older FUSE sets a time only together with the other; -G has GNU tar tell both.
+  if [ "$form" = gnu ] && touch -m -t 200001010000 "$S/.Abé" 2>"$null"; then
+    [ "$S/.Abé" -ot "$S/.pid" ] || both=-G
+  fi
 fi
 
 parts=''

@@ -33,7 +33,7 @@ packed() {
     read -r count || exit
     exec dd bs=512 "count=$count" iflag=fullblock 2>/dev/null
   } | $unzip 2>/dev/null | {
-    tar -xpof -
+    case $form in gnu) tar "$same" ${both:+"$both"} -xof - ;; *) tar -xpof - ;; esac
     code=$?
     cat >/dev/null
     exit $code

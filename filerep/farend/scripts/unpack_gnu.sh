@@ -6,5 +6,5 @@ unpack() {
   cd -P "$S" || exit # -C would be looked up when the archive comes
   unset TAR_OPTIONS POSIXLY_CORRECT
   if [ "$blocks" = 0 ]; then packed; exit; fi # see reuse.sh
-  exec tar -b "$blocks" "$same" -xof -
+  exec tar -b "$blocks" "$same" ${both:+"$both"} -xof -
 }
