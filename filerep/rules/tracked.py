@@ -161,9 +161,10 @@ class Tracked:
         self.keeps = bool(after.rule_files or after.sparse)
         self._folded = self._sorted = None
         self._trees = {}
-        paths = after.differing(before)
-        paths |= before.links ^ after.links
-        places = {
+        # In place of a submodule, files count only where it is checked out.
+        places = before.links ^ after.links
+        paths = after.differing(before) | places
+        places |= {
             os.path.dirname(path)
             for path in _changed(before.rule_files, after.rule_files)
         }
