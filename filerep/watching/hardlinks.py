@@ -96,8 +96,9 @@ class OtherNames:
         return self._links is not None
 
     def forget(self) -> None:
-        """Other files count now; those that do are met again."""
-        self._links = None
+        """Other files count now; those that do are looked for again."""
+        if self._links is not None:
+            self._links = Links(self._root)
         self._vain.clear()
 
     def of(self, path: bytes) -> list[bytes]:

@@ -159,8 +159,14 @@ class Inotify:
         self.audit.work()
         if self._tree.unreadable.due():
             self._tree.retry_all()
-        for path in self._links.complete(self._tree.files):
+        self._written(self._links.complete(self._tree.files))
+
+    def _written(self, paths: list[bytes]) -> None:
+        """``paths`` are other names of files that were written."""
+        for path in paths:
             self._pending.now(path)
+            if rule_file(os.path.basename(path)):
+                self.rules.stale(path)
 
     def sync(self) -> bool:
         """Bring everything that has changed until now to ``pending``, if that can be told."""
@@ -168,8 +174,7 @@ class Inotify:
         self._tree.retry_all()
         self.rules.look_above()
         self.work()
-        for path in self._links.uncover(self._tree.files):
-            self._pending.now(path)
+        self._written(self._links.uncover(self._tree.files))
         return self.rules.rests() and b"" not in self._tree.unreadable
 
     def settled(self) -> bool:
@@ -185,6 +190,10 @@ class Inotify:
             self._generation = self.rules.generation
         self.read(mounted=False)
         self.rules.look_above()
+        if (
+            not self.rules.settled()
+        ):  # what was edited may be a rule file elsewhere, too
+            self._written(self._links.complete(self._tree.files))
         if self.rules.work(self._clock()):
             self.read(mounted=False)
         if self._overflowed or not self.rules.rests():
@@ -280,5 +289,7 @@ class Inotify:
         if mask & _WRITTEN:
             for other in self._links.of(path):
                 hint(other)
+                if rule_file(os.path.basename(other)):
+                    self.rules.changed(other, event)
         elif mask & CREATE:
             self._links.made(path)

@@ -122,6 +122,10 @@ class Following:
         """A rule file in the tree was edited, or is being edited."""
         self._changed(os.path.join(self._root, path), event)
 
+    def stale(self, path: bytes) -> None:
+        """A rule file in the tree was edited by another name that it has."""
+        self._dirty.add(os.path.join(self._root, path))
+
     def _changed(self, file: bytes, event: Event) -> None:
         if event.mask & inotifyevents.AT_ONCE:
             self._edited.forget(file)

@@ -28,6 +28,7 @@ from filerep.watching.inotify import Inotify
 from filerep.watching.polling import Snapshots
 
 HUNT = float(os.environ.get("FILEREP_HUNT") or 0)
+BOTH = pytest.mark.parametrize("polling", [False, True], ids=["inotify", "polling"])
 
 
 @pytest.fixture(autouse=True)
@@ -144,7 +145,61 @@ def test_what_is_hidden_while_another_rule_file_is_being_written(
         assert b"secret" not in it.records()
 
 
-@pytest.mark.parametrize("polling", [False, True], ids=["inotify", "polling"])
+@BOTH
+def test_a_place_that_comes_to_be_a_submodules(tmp_path: Path, polling: bool) -> None:
+    def git(*words: str) -> None:
+        subprocess.run(["git", "-C", tmp_path, *words], check=True)
+
+    git("init", "-q")
+    for name in ("sub/a", "out/sub/a"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_text("")
+    with watched(tmp_path, polling) as it:
+        it.records()
+        for name in ("sub", "out/sub"):
+            git("update-index", "--add", "--cacheinfo", f"160000,{'1' * 40},{name}")
+        it.records()
+        (tmp_path / "sub/b").write_text("")
+        (tmp_path / "out/sub/b").write_text("")
+        assert not {b"sub/b", b"out/sub/b"}.intersection(it.records())
+        git("rm", "-q", "-f", "--cached", "sub", "out/sub")
+        assert {b"sub/b", b"out/sub/b"} <= set(it.records())
+
+
+@BOTH
+def test_a_rule_file_that_is_written_by_another_name(
+    tmp_path: Path, polling: bool
+) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "one/.gitignore").write_text("")
+    os.link(tmp_path / "one/.gitignore", tmp_path / "two/.gitignore")
+    with watched(tmp_path, polling) as it:
+        it.records()
+        (tmp_path / "one/.gitignore").write_text("*.secret\n")
+        (tmp_path / "two/k.secret").write_text("")
+        if not polling:
+            it.tracker.read()
+            assert b"two/k.secret" not in it.judged(4096)
+        records = it.records()
+        assert b"two/.gitignore" in records
+        assert b"two/k.secret" not in records
+
+
+@BOTH
+def test_other_names_of_a_file_are_found_where_the_rules_change_too(
+    tmp_path: Path, polling: bool
+) -> None:
+    (tmp_path / "a").write_text("")
+    os.link(tmp_path / "a", tmp_path / "b")
+    with watched(tmp_path, polling) as it:
+        it.records()
+        (tmp_path / ".gitignore").write_text("*.secret\n")
+        (tmp_path / "a").write_text("saved")
+        assert b"b" in it.records()
+
+
+@BOTH
 def test_case_comes_to_count_while_it_runs(tmp_path: Path, polling: bool) -> None:
     def git(*words: str) -> None:
         subprocess.run(["git", "-C", tmp_path, *words], check=True)
@@ -185,9 +240,6 @@ def steps_of(seed: int, count: int, polling: bool) -> None:
         trial = Trial(Path(os.path.realpath(name)), polling, dice.random() < 0.4)
         steps = [trial.project.draw(dice) for _ in range(count)]
         trial.run(steps, dice)
-
-
-BOTH = pytest.mark.parametrize("polling", [False, True], ids=["inotify", "polling"])
 
 
 @BOTH
