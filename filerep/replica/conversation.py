@@ -252,7 +252,7 @@ class Conversation:
         if self._bulk_open or self._parts.schedule.bulk:
             self._parts.settling.in_the_first_copy()
             return False
-        return self._parts.settling.holds_back()
+        return self._parts.settling.holds_back(self._parts.pieces.paths())
 
     def _settle(self, inputs_ended: bool) -> None:
         """Nothing to do: look at what only earlier runs knew, say so, end if asked."""

@@ -11,7 +11,7 @@ import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
     from typing import Optional
 
     from filerep.replica.known.table import Table
@@ -49,6 +49,7 @@ class Settling:
         self.initial_done = False
         self._sync_points = 0
         self._awaited: Optional[float] = None  # since when `step` is waited for
+        self._large: Optional[bytes] = None  # the last large file of then
         self._owed: set[bytes] = set()  # for the first "in sync", or for the end
 
     def changed(self, paths: Iterable[bytes]) -> None:
@@ -61,12 +62,13 @@ class Settling:
         self._sync_points += 1
         self._schedule.again(self._missing.sync_point())
 
-    def holds_back(self) -> bool:
+    def holds_back(self, in_pieces: Sequence[bytes]) -> bool:
         """Is it time to take no more changes until all named so far is acknowledged?
 
         In a tree that never rests one is always under way, and who waits for the moment when
         none is would wait for ever. What fr-watch cannot hand over it merges, so nothing is
-        lost and little delayed.
+        lost and little delayed. The large files of then, one of which goes ``in_pieces``, take
+        their time, in which saves go on; those named later may be without end.
         """
         if not (self._sync_points or self._on_sync.presses() or not self.initial_done):
             self._awaited = None
@@ -76,8 +78,11 @@ class Settling:
             return False  # they are what is waited for, and may come back
         if self._missing.restless.owed and not self._on_sync.presses():
             return False  # the moment has come, and it is them who are waited for
-        now = time.monotonic()
+        now, big = time.monotonic(), self._schedule.big
         if self._awaited is None:
+            self._awaited = now
+            self._large = next(reversed(big or in_pieces), None)
+        if self._large in big or self._large in in_pieces:
             self._awaited = now
         return now - self._awaited > _QUIET_WAIT
 

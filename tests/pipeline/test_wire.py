@@ -776,6 +776,22 @@ with open(sys.argv[1], "ab", buffering=0) as log:
 """
 
 
+def test_a_save_waits_for_no_large_file_of_the_first_copy(
+    far_end: Callable[[str], FarEnd], place: Path
+) -> None:
+    """Once nothing but large files was left, saves were held back until all were there."""
+    line = Line(slow(far_end("bash+gnu"), 500_000, place / "count"), place, tiny=False)
+    plant(line.source, {"small": "1"})
+    (line.source / "large").write_bytes(noise(4_000_000))
+    with running(*line.words(), env=line.environment()) as program:
+        wait_for(lambda: (line.there / "small").exists())
+        wait_for(lambda: counts(place / "count")[0] > 1_000_000)
+        save(line.source / "small", b"2")
+        wait_for(lambda: (line.there / "small").read_text() == "2")
+        assert not (line.there / "large").exists()
+        program.end(signal.SIGINT)
+
+
 def test_a_large_log_that_never_rests_arrives_over_a_slow_connection(
     far_end: Callable[[str], FarEnd], place: Path
 ) -> None:

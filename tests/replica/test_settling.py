@@ -11,6 +11,7 @@ from filerep.replica.known.table import Table
 from filerep.replica.options import Options, Removal, Transfer
 from filerep.replica.scheduling.failures import Failures
 from filerep.replica.scheduling.missing import Missing
+from filerep.replica.scheduling.queues import Paths
 from filerep.replica.scheduling.restless import Restless
 from filerep.replica.settling import Settling
 
@@ -22,11 +23,14 @@ class World:
         self.now = 100.0
         self.looked_at: list[bytes] = []
         self.answered: list[tuple[int, int]] = []
+        self.big = Paths()
         self.in_sync = 0  # how often the first copy was told to be done
         self.restless = Restless(lambda: self.now, lambda path: 0.0, lambda: None)
         nothing: Any = SimpleNamespace(take=lambda: [], count=lambda: 0)
         schedule: Any = SimpleNamespace(
-            again=self.looked_at.extend, removals=SimpleNamespace(seconds=0.0)
+            again=self.looked_at.extend,
+            removals=SimpleNamespace(seconds=0.0, held=False),
+            big=self.big,
         )
         leftovers: Any = SimpleNamespace(
             queue=lambda asked: False, walked=False, ignored=0
@@ -37,6 +41,7 @@ class World:
             sync_point=lambda *told: self.answered.append(told),
         )
         on_sync: Any = SimpleNamespace(
+            presses=lambda: False,
             ready=lambda ended: False,
             due=False,
             runs=False,
@@ -94,3 +99,21 @@ def test_the_first_copy_ends_though_a_file_changes_with_each_sending(
         assert not world.step(True)
         world.restless.sent_torn(b"log", 40_000_000)
         assert world.step(True) and world.looked_at == [b"log"] * 2
+
+
+def test_saves_go_on_until_the_large_files_of_then_are_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = World()
+    clock = SimpleNamespace(monotonic=lambda: world.now)
+    monkeypatch.setattr("filerep.replica.settling.time", clock)
+    world.settling.initial_done = True
+    world.settling.sync_point()
+    world.big.update({b"first": None, b"second": None})
+    assert not world.settling.holds_back([b"before"])
+    world.now += 30.0
+    world.big.clear()
+    world.big[b"later"] = None  # there may always be one more
+    assert not world.settling.holds_back([b"second"])
+    world.now += 1.0
+    assert world.settling.holds_back([b"later"])
