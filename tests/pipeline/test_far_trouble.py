@@ -74,15 +74,48 @@ def test_many_files_that_kill_tar_hold_up_nothing_and_are_what_is_said_last(
     assert b"killed by signal %d;" % signal.SIGXFSZ in done.stderr
 
 
-@pytest.mark.parametrize("most", [7, 11, 12])
-def test_too_few_descriptors_over_there_are_an_end_and_not_a_wait(
-    most: int, base: Path, source: Path
+def limited(limit: str, far: FarEnd) -> FarEnd:
+    """``far`` under a limit of the shell's, such as ``-n 7``."""
+    words = ["sh", "-c", f'ulimit {limit}; exec "$@"', "sh", *far.command]
+    return with_command(far, words)
+
+
+def left(far: FarEnd) -> list[str]:
+    """What is there that no file of ours is."""
+    return [name for name in os.listdir(far.here / "src") if ".filerep-" in name]
+
+
+def test_of_a_large_file_that_kills_what_puts_it_together_it_is_said(
+    base: Path, source: Path
 ) -> None:
-    far = local_shell("dash", "gnu", base).fresh()
-    far = with_command(
-        far, ["sh", "-c", f'ulimit -n {most}; exec "$@"', "sh", *far.command]
-    )
+    far = limited("-f 1000", local_shell("dash", "gnu", base).fresh())
+    (source / "big").write_bytes(os.urandom(3 << 20))
+    done = run(start(far, source, "--once"))
+    assert done.returncode == 69
+    assert b"cannot write 'big' at the far end: one of its programs" in done.stderr
+
+
+@pytest.mark.parametrize("shell", ["bash", "bash-dash", "dash", "busybox", "mksh"])
+def test_where_no_file_may_have_a_byte_nothing_stays(
+    shell: str, base: Path, source: Path
+) -> None:
+    tar = "busybox" if shell == "busybox" else "gnu"
+    far = limited("-f 0", local_shell(shell, tar, base).fresh())
     done = run(start(far, source, "--once"), timeout=30)
+    assert done.returncode == 69 and done.stderr.startswith(b"file-replicator: ")
+    assert not left(far)
+
+
+@pytest.mark.parametrize(
+    "shell, most", [("bash", 4), ("dash", 7), ("dash", 11), ("dash", 12)]
+)
+def test_too_few_descriptors_over_there_are_an_end_and_not_a_wait(
+    shell: str, most: int, base: Path, source: Path
+) -> None:
+    far = limited(f"-n {most}", local_shell(shell, "gnu", base).fresh())
+    done = run(start(far, source, "--once"), timeout=30)
+    (far.here / "src").mkdir(exist_ok=True)
+    assert not left(far)
     # How many are in use before depends on who starts it: some of these may be enough.
     if done.returncode == 0:
         assert (far.here / "src").is_dir() and b"in sync" in done.stderr

@@ -24,7 +24,7 @@ fail() { rest; say error "$1"; leave; }
 stop() { kill -9 "$1"; wait "$1"; } 2>"$null"
 try() { words=$("$@" 2>&1) || fail "${words%%"$nl"*}"; }
 # See probe.sh.
-hears() { true 2>&- 3<&0 || fail 'its shell could not make a pipe; are too many files open?'; }
+hears() { true 3<&0 || fail 'its shell could not make a pipe; are too many files open?'; }
 exists() { [ -e "$1" ] || [ -L "$1" ]; }
 closed() { [ -e "$1" ] && [ ! -w "$1" ]; }
 is_dir() { [ -d "$1" ] && [ ! -L "$1" ]; }
@@ -51,16 +51,20 @@ case ${TMPDIR-} in /*) tmp=$TMPDIR ;; esac
 
 # leave: a large file that was under way goes on from here with the next connection.
 leave() {
+  trap - EXIT
   # Where nobody hears any more dash tries its last words again and again, and each is a SIGPIPE.
   trap '' HUP INT TERM PIPE
-  exec >"$null" 2>&1
+  command exec >"$null" 2>&1 # it would end here where it can open nothing
   rest
   rmdir "$S/.parts" # if none is
   if is_dir "$S/.parts" && mkdir -m 700 "$S-" 2>"$null"; then mv "$S/.parts" "$S-/"; fi
   drop
   exit 1
 }
-trap leave HUP INT TERM PIPE
+# EXIT too: a shell ends where it may open no more files, or a limit is met.
+trap leave EXIT HUP INT TERM PIPE
+# shellcheck disable=SC3049 # what has no such signals says so
+command trap leave XCPU XFSZ 2>&-
 
 for f in "$tmp/$4"-*; do # what a killed --dry-run has left, or one killed while its mover started
   if [ -O "$f" ] && { is_dir "$f" || [ -p "$f" ]; }; then rm -rf "$f"; fi
@@ -133,7 +137,7 @@ at() {
   i=$1
   shift
   for D; do
-    case $D/ in */../*) drop; exit 1 ;; esac
+    case $D/ in */../*) exit 1 ;; esac
     is_dir "$D" || { astray=$((n + 2)); tell "lost $n $i"; return 1; }
     i=$((i + 1))
   done
@@ -143,6 +147,7 @@ tell() { dirty=1; printf '%s\n' "$*"; }
 # bad DIR: what was said of a path in DIR ($words, kept off a disk that may be full), without the
 # names in front; or who owns a DIR that is closed to us, asked once for all that goes there
 bad() {
+  words=${words:-one of its programs was killed}
   words=${words##*: }
   if closed "$1"; then
     [ "$1" = "$shut" ] || shut=$1 who="$(id -un 2>"$null"), $(ls -ld "$1" 2>"$null")"
@@ -191,13 +196,13 @@ aside() {
 }
 # del PATH...: remove files; a directory that stands there by now is none of ours
 del() {
-  case "$*" in */../*) drop; exit 1 ;; esac
+  case "$*" in */../*) exit 1 ;; esac
   rm -f "$@" 2>"$null" || each del_one "$@"
 }
 del_one() { is_dir "$p" || words=$(rm -f "$p" 2>&1) || { astray=$((n + 2)); bad "${p%/*}"; }; }
 # rmd DIR...: remove directories, the inner ones first, unless something is left in them
 rmd() {
-  case "$*" in */../*) drop; exit 1 ;; esac
+  case "$*" in */../*) exit 1 ;; esac
   rmdir "$@" 2>"$null" || each rmd_one "$@"
 }
 rmd_one() { ! is_dir "$p" || rmdir "$p" 2>"$null" || tell "kept $n $i"; }
@@ -281,7 +286,7 @@ while :; do
   if [ $code = 0 ] && [ -s "$S/commit" ]; then
     . "$S/commit" <"$null"
     [ "$whole" ] || break # the disk has not given it to its end
-    [ ! "$over" ] || { drop; echo bye; ${run_then:+run_there "$nonce"}; exit 0; }
+    [ ! "$over" ] || { trap - EXIT; drop; echo bye; ${run_then:+run_there "$nonce"}; exit 0; }
     echo "ok $n"
   else
     astray=$((n + 2))

@@ -81,12 +81,12 @@ moved() {
     [ "$trouble" ] || return 0
     eval "$trouble"
   done
-  drop
   exit 1
 }
 stop_mover() {
   if [ "$perl" ]; then
-    exec 7>&- 8<&-
+    exec 7>&-
+    exec 8<&-
     stop "$perl"
   fi
 }
