@@ -24,8 +24,9 @@ class Root:
     def __init__(self, path: bytes) -> None:
         """Raises OSError. A symlink to a directory is followed, here and later."""
         # Not normalized: behind a symlink, `link/..` is not where it seems to be. Made
-        # absolute, as `.` stays the same directory wherever it is moved.
-        self.path = os.path.join(os.getcwdb(), path)
+        # absolute, as `.` stays the same directory wherever it is moved. If it is absolute
+        # the current directory may be gone.
+        self.path = path if os.path.isabs(path) else os.path.join(os.getcwdb(), path)
         status = os.stat(self.path)
         self._identity = (status.st_dev, status.st_ino)
         self.mode = stat.S_IMODE(status.st_mode)

@@ -153,3 +153,16 @@ def test_a_second_source_of_one_name_is_refused(there: There, place: Path) -> No
     assert {"one", "later"} <= set(os.listdir(place / "far/app"))
     # It was killed: nothing of it is at work any more.
     copied(place / "other/app", *words)
+
+
+@pytest.mark.parametrize("more", [[], ["--poll", "1"]])
+def test_the_current_directory_may_be_gone(
+    more: list[str], place: Path, source: Path
+) -> None:
+    (place / "gone").mkdir()
+    words = [REPLICATOR, *more, str(source), str(place / "far"), "bash"]
+    away = f'cd {place}/gone && rmdir ../gone && exec "$@"'
+    with running("sh", "-c", away, "sh", *words) as program:
+        program.says("in sync")
+        (source / "f").write_text("y")
+        program.wait_for(lambda: (place / "far/my-service/f").read_text() == "y")
