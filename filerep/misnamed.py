@@ -1,7 +1,7 @@
 """Records that are no paths of the path stream, as they are piped in by mistake.
 
 A record that names nothing is no error: what is gone is named too. So nothing is said without
-evidence: read in another way, the record names something that is there.
+evidence: read in another way, the record names something that is there, or is one of an archive.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from filerep.source import Source
 
 _STATUS = re.compile(rb"[ MTADRCU?!]{2} (.+)", re.DOTALL)
+# What a header of tar has a NUL before, and what compressed files begin with.
+_ARCHIVES = (b"ustar", b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd", b"PK\3\4")
 _MOST_LINES = 20
 _ENOUGH = 100  # records that are looked at so
 
@@ -34,10 +36,23 @@ class Misnamed:
         if self._left <= 0:
             return None
         self._left -= 1
-        found = self._lines(record, ended) or self._status(record) or self._here(record)
+        found = (
+            self._archive(record)
+            or self._lines(record, ended)
+            or self._status(record)
+            or self._here(record)
+        )
         if found:
             self._left = 0
         return found
+
+    def _archive(self, record: bytes) -> Optional[str]:
+        if not record.startswith(_ARCHIVES):
+            return None
+        return (
+            "what is piped in is an archive; it is to be a list of paths, each ended by a"
+            " NUL, of which fr-pack makes one (fr-walk, find -print0)"
+        )
 
     def _lines(self, record: bytes, ended: bool) -> Optional[str]:
         lines = record.split(b"\n")[:_MOST_LINES]

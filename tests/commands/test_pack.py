@@ -477,6 +477,8 @@ def test_an_archive_begins_with_a_member_as_docker_wants_it(
         ("find src -type f", b"ends in a newline"),
         ("git -C src status -sz", b"is no path but a line of git status"),
         ("find src -type f -print0", b"paths are relative to SRC"),
+        ("tar c src", b"is an archive"),
+        ("printf a | gzip", b"is an archive"),
         ("printf 'gone\\0gone too\\0'", None),
         ("printf '?? gone\\0'", None),
     ],
