@@ -227,6 +227,7 @@ class Acknowledging:
                 pair for pair in entries if pair[0].rstrip(b"/") not in unapplied
             ]
             removed = [path for path in removed if path.rstrip(b"/") not in unapplied]
+        self._mender.placed(entries)
         if self._state:
             self._remember(sent, entries, removed, unapplied)
         if sent.tainted:

@@ -107,8 +107,7 @@ class Mender:
             self._undo.doubt(sent, paths)
             self._fails(sorted(paths.intersection(sent.paths)), words, sent, mixed)
             unapplied |= paths
-        self._keep(kept)
-        return unapplied | self._keep_modes(sent, modes)
+        return unapplied | self._keep(kept) | self._keep_modes(sent, modes)
 
     def _lost(self, sent: Sent, operation: Operation, path: bytes) -> set[bytes]:
         """No directory is at ``path``, or a symlink: nothing below it is what was sent.
@@ -146,26 +145,37 @@ class Mender:
         self._again(inside)
         return inside
 
+    def placed(self, entries: Iterable[tuple[bytes, bytes]]) -> None:
+        """See `Undo.placed`."""
+        self._undo.placed(entries)
+
     def restore(self, sent: Sent, gone: set[bytes]) -> list[bytes]:
         """See `Undo.restore`."""
         return self._undo.restore(sent, gone)
 
-    def _keep(self, directories: list[bytes]) -> None:
-        """Directories that were not empty over there: still ours if something failed in
-        them, else they hold what was made at the far end.
+    def _keep(self, directories: list[bytes]) -> set[bytes]:
+        """Directories that were not empty over there: those that are still ours, as something
+        failed in them; else they hold what was made at the far end.
 
         Not if the table has it again: an earlier batch did not do what it was to remove.
         """
+        ours = set()
         for path in directories:
+            ours.add(path)
             if any(one.startswith(path + b"/") for one in self._failures.why):
                 entry = entries.directory_entry(0, entries.OURS | entries.UNSURE)
                 self._table.put_directory(path, entry)
             elif path in self._table.directories:
                 self._again([path])
-            elif path.rpartition(b"/")[0] not in directories:
-                self._say(
-                    f"{quote(path)} stays at the far end: it holds files made there"
-                )
+            elif self._undo.hides(path):
+                pass  # the file that is to take its place is answered for next
+            else:
+                ours.discard(path)
+                if path.rpartition(b"/")[0] not in directories:
+                    self._say(
+                        f"{quote(path)} stays at the far end: it holds files made there"
+                    )
+        return ours
 
     def _keep_modes(self, sent: Sent, directories: list[bytes]) -> set[bytes]:
         """Those whose modes are tried once more, as whatever it was may have passed.

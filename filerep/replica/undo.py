@@ -22,6 +22,8 @@ class Undo:
 
     def __init__(self, table: Table) -> None:
         self._table = table
+        # By a file that was sent to take a directory's place: what of ours may still be in that.
+        self._hidden: dict[bytes, set[bytes]] = {}
 
     def doubt(self, sent: Sent, unapplied: set[bytes]) -> None:
         """Doubt what was thought to be there, or gone, since this batch was sent."""
@@ -49,6 +51,22 @@ class Undo:
                 continue
             if self._make_directories(path, own) and not path.endswith(b"/"):
                 self._table.doubt(path)
+        for path in self._hidden.keys() & unapplied:
+            self._table.put_back(path, None)
+            self.may_be_there(self._hidden.pop(path))
+
+    def placed(self, entries: Iterable[tuple[bytes, bytes]]) -> None:
+        """What was sent of these is in its place, where no directory can be."""
+        if self._hidden:
+            for path, _ in entries:
+                self._hidden.pop(path, None)
+
+    def hides(self, directory: bytes) -> bool:
+        """Is anything of ours in it, for all that is known, and not in the table?"""
+        start = directory + b"/"
+        return any(
+            path.startswith(start) for paths in self._hidden.values() for path in paths
+        )
 
     def restore(self, sent: Sent, unapplied: set[bytes]) -> list[bytes]:
         """Doubt what ``sent`` has put in place and the table has lost since; those paths.
@@ -78,10 +96,12 @@ class Undo:
         """The far end has the directories above ``path``, and they are ours.
 
         Unless a file takes the place of one that is not of the same batch, ``own``, but was
-        sent since.
+        sent since: whether it did will be heard.
         """
         for above in directories_above(path):
             if above not in own and self._table.get(above) is not None:
+                if not path.endswith(b"/"):
+                    self._hidden.setdefault(above, set()).add(path)
                 return False
         entry = entries.directory_entry(0, entries.OURS | entries.UNSURE)
         for above in directories_above(path):

@@ -71,6 +71,48 @@ def test_a_wrong_guess_in_a_new_directory_is_forgotten_alone(value: bytes) -> No
     assert guessed and entries.marks(guessed) & entries.UNSURE
 
 
+def test_a_directory_that_stays_for_what_failed_in_it_is_still_ours(
+    value: bytes,
+) -> None:
+    # It was forgotten in the state file: after another start nobody removed it any more.
+    case = Case()
+    case.sent.removed = [b"d/f", b"d/"]
+    case.sent.batch.deletions, case.sent.batch.removals = [b"d/f"], [b"d"]
+    dels, dirs = Operation(b"del", [b"d/f"]), Operation(b"rmd", [b"d"])
+    case.sent.batch.numbered = [(dels, b"d/f"), (dirs, b"d")]
+    case.sent.trouble = [("bad", 0, "Input/output error"), ("kept", 1, "")]
+    assert case.mender().mend(case.sent) == {b"d/f", b"d"}
+    case.sent.trouble = [("kept", 1, "")]  # it holds what was made there
+    case.failures.why.clear()
+    case.table.remove(b"d")
+    assert case.mender().mend(case.sent) == set()
+
+
+def test_what_a_file_did_not_take_the_place_of_is_not_forgotten(value: bytes) -> None:
+    # Its removal was void, and so was the file's way into the place of the directory it is in.
+    # It was moved aside then as what somebody else had made, and stayed.
+    case = Case()
+    mender = case.mender()
+    case.table.put(b"d", value)  # by a batch that is not answered
+    case.sent.removed = [b"d/e/f", b"d/e/", b"d/"]
+    numbered = [(Operation(b"del", [b"lost/f", b"d/e/f"]), b"lost")]
+    numbered += [
+        (Operation(b"rmd", [b"d/e"]), b"d/e"),
+        (Operation(b"rmd", [b"d"]), b"d"),
+    ]
+    case.sent.batch.numbered = numbered
+    case.sent.trouble = [("lost", 0, ""), ("kept", 1, ""), ("kept", 2, "")]
+    mender.mend(case.sent)
+    sent = Sent(Batch(b".filerep-x"))
+    sent.entries = [(b"d", value)]
+    sent.batch.add(b"d", os.lstat(__file__), b"", [])
+    sent.batch.numbered = [(Operation(b"put", [b"d"]), b"d")]
+    sent.trouble = [("bad", 0, "Directory not empty")]
+    mender.mend(sent)
+    left = case.table.get(b"d/e/f")
+    assert left and entries.marks(left) & entries.OURS and case.table.get(b"d") is None
+
+
 def test_a_mode_that_was_refused_is_tried_once_more() -> None:
     # By a system that had no descriptor left for a moment, say: the mode stayed wrong for good.
     case = Case()
