@@ -55,6 +55,7 @@ class Judge:
         stamps = _stamps(self._files(rules))
         if all(at < since_ns - _STEP_OF_SECONDS_NS for at in _changes(stamps)):
             self._rules, self._stamps = rules, stamps
+        self._known |= {file for file, stamp in stamps.items() if stamp}
 
     def top(self) -> Rules:
         """The root's rules, made anew or brought up to date if one of their inputs changed."""
