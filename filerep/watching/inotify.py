@@ -19,7 +19,7 @@ import stat
 import time
 
 from filerep.pathstream import WHOLE_TREE
-from filerep.rules.ignore import rule_file
+from filerep.rules.ignore import REPOSITORY, rule_file
 from filerep.source import RootGone
 from filerep.watching.audit import Audit
 from filerep.watching.hardlinks import OtherNames
@@ -253,6 +253,7 @@ class Inotify:
 
     def _root_changed(self) -> None:
         mode = stat.S_IMODE(self._root.check().st_mode)
+        self.rules.stale(REPOSITORY)  # of whose owner git takes notice
         if mode != self._root.mode:
             self._root.mode = mode
             # Not `.`, which is the answer to a request for a sync point.

@@ -123,7 +123,7 @@ class Following:
         self._changed(os.path.join(self._root, path), event)
 
     def stale(self, path: bytes) -> None:
-        """A rule file in the tree was edited by another name that it has."""
+        """A rule file in the tree may say something else, of which there is no event."""
         self._dirty.add(os.path.join(self._root, path))
 
     def _changed(self, file: bytes, event: Event) -> None:

@@ -24,8 +24,10 @@ from watched import Watched, watched
 from filerep.pathstream import encode
 from filerep.rules import ignore
 from filerep.rules.walking import walk
+from filerep.watching.currentrules import Judge
 from filerep.watching.inotify import Inotify
 from filerep.watching.polling import Snapshots
+from filerep.watching.rootcheck import Root
 
 HUNT = float(os.environ.get("FILEREP_HUNT") or 0)
 BOTH = pytest.mark.parametrize("polling", [False, True], ids=["inotify", "polling"])
@@ -145,6 +147,19 @@ def test_what_is_hidden_while_another_rule_file_is_being_written(
         assert b"secret" not in it.records()
 
 
+def test_a_rule_file_that_is_gone_as_a_walk_looks_again_is_waited_for(
+    tmp_path: Path,
+) -> None:
+    rules = tmp_path / ".gitignore"
+    rules.write_text("secret\n")
+    root = Root(os.fsencode(tmp_path))
+    load = lambda: ignore.load(root.path, on_error=lambda *_: None)
+    judge = Judge(root, load, time.monotonic, lambda: tmp_path.stat().st_mtime_ns)
+    judge.begin(load(), time.time_ns())
+    rules.unlink()
+    assert not judge.rests([b""])
+
+
 @BOTH
 def test_a_place_that_comes_to_be_a_submodules(tmp_path: Path, polling: bool) -> None:
     def git(*words: str) -> None:
@@ -197,6 +212,23 @@ def test_other_names_of_a_file_are_found_where_the_rules_change_too(
         (tmp_path / ".gitignore").write_text("*.secret\n")
         (tmp_path / "a").write_text("saved")
         assert b"b" in it.records()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files away")
+@pytest.mark.parametrize("place", [".", ".git", "inner", "inner/.git"])
+def test_a_repository_comes_to_be_ones_own(tmp_path: Path, place: str) -> None:
+    for top in (tmp_path, tmp_path / "inner"):
+        top.mkdir(exist_ok=True)
+        (top / ".gitignore").write_text("*.log\n")
+        (top / "k.log").write_text("")
+        for words in (["init", "-q"], ["add", "-f", "k.log"]):
+            subprocess.run(["git", "-C", top, *words], check=True)
+    os.chown(tmp_path / place, 65534, 65534)
+    with watched(tmp_path) as it:
+        it.records()
+        os.chown(tmp_path / place, 0, 0)
+        log = b"inner/k.log" if place.startswith("inner") else b"k.log"
+        assert log in it.records()
 
 
 @BOTH
