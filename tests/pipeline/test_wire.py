@@ -353,10 +353,10 @@ def test_without_a_true_digest_all_the_same_all_is_right(
         plant(line.source, {file: text(3000, file)})
     with line.watching() as program:
         for what in ("appended", "inserted", "in many places", "halves swapped"):
+            alter(line.there / "c", b"altered", lie=True)
             for file in ("a", "b", "c"):
                 path = line.source / file
                 save(path, CHANGES[what](path.read_bytes()))
-            alter(line.there / "c", b"altered", lie=True)
             line.settle(program)
         alter(line.there / "a", b"altered", lie=True)
         (line.source / "a").rename(line.source / "moved")
