@@ -107,7 +107,7 @@ class Pace:
     def __init__(self, way: float = 0.0) -> None:
         """``way``: seconds there and back, as far as it is known; 0 if it is not."""
         self.limit = FIRST_BYTES
-        self.way = way or 60.0
+        self.way = way or _SLOW_OPENING
         self._seems_slow = way > _SLOW_OPENING
         # Bytes of archive a second, uncompressed and compressed; the best of late.
         self._plain: Optional[float] = None
@@ -186,11 +186,10 @@ class Pace:
         if size < self.piece // 2:
             return
         overhead = self._overhead.seconds()
-        way = self.way if self.slow else 0.0
-        good = max(_GOOD_TIME, overhead) + way / 2
+        good = max(_GOOD_TIME, overhead) + self.way / 2
         # Those that were answered since it began each had theirs.
         overheads = sum(at > sent.started for at in self._answers)
-        bytes_took = took - way - overhead * overheads
+        bytes_took = took - self.way - overhead * overheads
         if bytes_took < good:
             # Eight times as much would still take a good time; unless the link let go at once
             # what it had saved up, which is no sign of how much more it takes so.
@@ -202,13 +201,11 @@ class Pace:
             self.limit = max(min(self.limit, smaller), _LEAST_BYTES)
 
     def _alone(self, sent: Sent, now: float) -> float:
-        """Seconds that both ends had for ``sent`` alone."""
-        # The way there and back counts only where nothing was under way before.
-        began = max(sent.started, self._answered_at)
-        all_of_it = now - began
-        if began == sent.started and self.way < all_of_it:
-            all_of_it -= self.way
-        return all_of_it
+        """Seconds that both ends had for ``sent`` alone.
+
+        It was on its way while the answer before it was.
+        """
+        return now - max(sent.started + self.way, self._answered_at)
 
     def _measure(self, sent: Sent, now: float) -> None:
         small = sent.archive < _TELLING_BYTES and now - sent.started < self.way + _LONG
@@ -218,7 +215,8 @@ class Pace:
         all_of_it = self._alone(sent, now)
         took = all_of_it - sent.archive / _ALLOWED
         rate = sent.archive / max(took, 0.0005)
-        good = self.rate is None or rate > self.rate / _FAR
+        # What is faster than slow is no less good for having been faster still once.
+        good = self.rate is None or rate > min(self.rate / _FAR, _SLOW_RATE)
         fades = _FADES if good else _FADES_FAR
         if self.proven < _ALL:
             self.proven = self.proven + sent.archive if good else 0

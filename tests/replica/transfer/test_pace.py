@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 from collections.abc import Iterator
 
 import pytest
@@ -146,6 +147,32 @@ def test_over_a_long_way_batches_grow_until_the_link_is_busy() -> None:
     assert under_way > 2 * link.rate * link.way
 
 
+@pytest.mark.parametrize("pieces", [False, True], ids=["files", "pieces"])
+@pytest.mark.parametrize("way", [0.04, 0.2, 0.5])
+@pytest.mark.parametrize("rate", [15e6, 100e6])
+def test_over_a_long_way_a_fast_link_is_not_left_idle(
+    rate: float, way: float, pieces: bool
+) -> None:
+    # The way was counted as if the bytes had taken it: at 100 MB/s and 500 ms batches became the
+    # smallest, 64 kB, and 100 MB took 197 s. Where a large file went in pieces, each second one
+    # seemed to be slow, so that none was of more than 256 kB.
+    pace, flight, due = Pace(way + 0.03), Flight(), collections.deque[float]()
+    link = Link(pace, rate, way)
+    link.send(2000)
+    left, began, free = 2 * rate, link.now, link.now
+    while left > 0 or flight:
+        while left > 0 and not pace.enough(flight):
+            sent = link.begin(int(min(pace.piece if pieces else pace.limit, left)))
+            flight.add(sent)
+            left -= sent.archive
+            sent.wire = sent.archive // (link.shrinks if sent.packed else 1)
+            free = max(free, link.now) + sent.wire / rate
+            due.append(free + 0.002 + way)
+        link.now = due.popleft()
+        pace.answered(flight.land(), link.now)
+    assert link.now - began < 2.5 + 15 * way
+
+
 def test_where_each_batch_takes_long_there_are_few() -> None:
     # Some processes over there, on a busy machine: 8 MB took 40 s, in batches of 64 kB.
     pace = Pace(0.3)
@@ -209,7 +236,7 @@ def test_batches_that_were_under_way_together_change_the_limit_once() -> None:
     limit = pace.limit
     flight = [Sent(Batch(b"stage", limit)) for _ in range(3)]
     for sent in flight:
-        sent.batch.bytes = sent.archive = limit
+        sent.batch.bytes = sent.archive = sent.wire = limit
         sent.started = link.now
     for position, sent in enumerate(flight):
         pace.answered(sent, link.now + 0.8 + 0.1 * position)
@@ -223,6 +250,7 @@ def test_what_shrinks_to_little_makes_no_link_fast(shrinks: int) -> None:
     pace = Pace(0.1)
     link = Link(pace, 2.5e6, 0.08)
     link.shrinks, link.packs = shrinks, 60e6
+    link.send(2000)
     plain = 0
     for _ in range(100):
         plain += not pace.level
