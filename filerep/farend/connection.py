@@ -51,6 +51,7 @@ class Output(OutBuffer):
         self.stopped: Callable[[], object] = bool
         # To give back to the pool what was answered meanwhile, if anything was.
         self.reclaim: Callable[[], object] = bool
+        self.heard: Callable[[], object] = bool  # an answer may be there
         super().__init__(self.write)
         self._own = self._memory
         self._pool: Optional[Pool] = None
@@ -149,6 +150,7 @@ class Output(OutBuffer):
     def write(self, data: bytes | memoryview) -> None:
         if self._gzip is not None:
             self._gzip.add(data)
+            self.heard()  # that took its time
             return
         view = memoryview(data)
         while view:
@@ -187,6 +189,7 @@ class Output(OutBuffer):
         for fd, _ in ready:
             if fd == self._answers.fd:
                 self._answers.fill()
+                self.heard()
             elif fd == self.stop_fd:
                 self.stop_fd = -1
                 self.stopped()

@@ -166,6 +166,12 @@ class Hearing:
         if sent.batch.commands[-1:] == [b"tools"]:
             self._on_tools("")  # if it did not answer, it has none
 
+    def note(self) -> None:
+        """Answers have come while a batch is written. They are taken later, but came now."""
+        for sent in self._flight.under_way:
+            if not sent.answered and self._answers.told(sent.batch.number):
+                sent.answered = time.monotonic()
+
     def reclaim(self) -> bool:
         """Give back what batches were sent from whose answer is there, to be heard later."""
         landed = [
@@ -237,7 +243,7 @@ class Acknowledging:
             self._failures.tried(sent.retry)
             # A directory may have stayed only for the sake of what is removed now.
             self._schedule.again(_directories_of(removed))
-        now = time.monotonic()
+        now = sent.answered or time.monotonic()
         self._filler.answered(sent, now)
         if sent.echoes:
             self._filler.plan.arrived(sent, [path for path, _ in entries])

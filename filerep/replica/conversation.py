@@ -59,6 +59,7 @@ class Conversation:
         self._signing = False  # what was there before, while nothing is to be done
         connection.out.meanwhile = self._dispatch.meanwhile
         connection.out.reclaim = parts.hearing.reclaim
+        connection.out.heard = parts.hearing.note
         if parts.reporter.tally:
             connection.out.written = parts.reporter.tally.written
 

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tarfile
 import termios
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -441,6 +442,26 @@ def test_what_is_answered_while_more_is_sent_is_lent_again_once(
     three = large_file(pack, "three")
     assert unpacked(pack.large_batch(), "0/three") == three
     assert unpacked(begun + os.read(carrier[0], held) + rest, "0/two") == two
+
+
+def test_what_is_answered_while_more_is_sent_has_taken_no_longer(whole: Pack) -> None:
+    """Over a slow link it was counted until all of the next batch had gone."""
+    (whole.source / "one").write_text("1")
+    whole.name(b"one")
+    whole.batch()
+    large_file(whole, "two")
+    assert whole.process.stdout
+    os.read(whole.process.stdout.fileno(), 1 << 16)
+    whole.answer(b"ok 1")
+    whole.reads()
+    answered = time.monotonic()
+    select.select([], [], [], 1)  # as long as the link takes no more
+    slow = time.monotonic() - answered
+    whole.large_batch()
+    told = b""
+    while not (found := re.search(rb'"is": "batch".*"ms": ([0-9.]+)', told)):
+        told += read_until(whole.reports, b"\n")
+    assert float(found[1]) < 1000 * slow
 
 
 def number(batch: bytes, verb: bytes) -> int:

@@ -34,6 +34,7 @@ class Sent:
         self.echoes: dict[bytes, bytes] = {}  # digests, see echoes.py
         self.lent: list[int] = []  # memory it is sent from, see lentpages.py
         self.started = 0.0  # monotonic seconds
+        self.answered = 0.0  # the same, if that was while another was written
         self.archive = 0  # bytes of it, as they are unpacked
         self.packed = False  # did they go compressed?
         self.packing = 0.0  # seconds that took
