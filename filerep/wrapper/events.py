@@ -140,7 +140,10 @@ def open_events(where: Optional[str], say: Callable[[str], None]) -> Events:
     try:
         if where.isascii() and where.isdigit():
             fd = int(where)
-            os.fstat(fd)
+            # What was opened here is closed when another program is run; what came from the
+            # caller is not, or it would not be here.
+            if not os.get_inheritable(fd):
+                raise OSError(errno.EBADF, os.strerror(errno.EBADF))
         else:
             # A fifo, which may have no reader yet, is opened for both, or it would be waited for.
             is_fifo = os.path.exists(where) and stat.S_ISFIFO(os.stat(where).st_mode)
