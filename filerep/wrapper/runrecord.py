@@ -67,5 +67,5 @@ def read(data: bytes) -> tuple[int, dict[str, Any]]:
     try:
         about = json.loads(rest.partition(b"\n")[0] or b"{}")
         return int(first), about if isinstance(about, dict) else {}
-    except ValueError:
+    except (ValueError, RecursionError):
         return 0, {}

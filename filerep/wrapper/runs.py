@@ -83,7 +83,10 @@ class Run:
 
 
 def _moment(seconds: float) -> str:
-    when = time.localtime(seconds)
+    try:
+        when = time.localtime(seconds)
+    except (ValueError, OverflowError, OSError):
+        return "no time that there is"
     return time.strftime("%H:%M" if time.time() - seconds < _DAY else "%b %d", when)
 
 

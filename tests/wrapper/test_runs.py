@@ -138,8 +138,20 @@ def test_a_state_file_says_what_it_is_of(it: Place, place: Path) -> None:
 def test_odd_words_in_a_lock_file_do_no_harm(it: Place) -> None:
     it.copy()
     (lock,) = it.kept.glob("*.lock")
-    for text in ("", "x", "1\n[]\n", '1\n{"source": 5, "state": []}\n', "1\n{\n"):
+    odd = ["", "x", "1\n[]\n", '1\n{"source": 5, "state": []}\n', "1\n{\n"]
+    for text in (*odd, "1\n" + 50_000 * "[" + "\n"):
         lock.write_text(text)
         assert it.ask("--status").returncode == 69
         assert it.ask("--forget").returncode == 0
         it.copy()
+
+
+@pytest.mark.parametrize("time", ["1e300", "-1e300", "Infinity", "NaN"])
+def test_a_time_that_is_none_is_said_to_be_none(time: str, it: Place) -> None:
+    with running(REPLICATOR, *it.words, env=it.env) as program:
+        program.says("in sync")
+        (lock,) = it.kept.glob("*.lock")
+        about = f'{{"source": "{it.source}", "since": {time}}}'
+        lock.write_text(f"{program.process.pid}\n{about}\n")
+        told = it.ask("--status")
+        assert told.returncode == 1 and b"since no time" in told.stdout
