@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import time
 
+from filerep.rules.ignore import RULE_FILE
 from filerep.watching.rootcheck import ABSENT, Descent
 
 TYPE_CHECKING = False
@@ -37,9 +38,14 @@ class Audit:
         seconds: float | None,
         clock: Callable[[], float],
         wall_ns: Callable[[], int] = time.time_ns,
+        on_rules: Callable[[bytes], None] = lambda path: None,
     ) -> None:
-        """``seconds`` 0 is no audit, None one of less than 1 % of a core."""
+        """``seconds`` 0 is no audit, None one of less than 1 % of a core.
+
+        ``on_rules`` is told of rule files that have changed.
+        """
         self._tree = tree
+        self._on_rules = on_rules
         self._seconds = seconds
         self._clock = clock
         self._wall_ns = wall_ns
@@ -131,6 +137,7 @@ class Audit:
                 self._tree.verify(node.path)
                 self._tree.take_in(node, True, descent)
                 return
+            self._look_at_rules(node, since, fd)
             files, dirs = self._tree.contents(fd, node)
             for name in files + dirs:
                 status = os.stat(name, dir_fd=fd, follow_symlinks=False)
@@ -144,3 +151,11 @@ class Audit:
             # What is changing right now has events of its own.
             if error.errno not in ABSENT:
                 self._tree.unread(node, error)
+
+    def _look_at_rules(self, node: Directory, since: int, fd: int) -> None:
+        try:
+            status = os.stat(RULE_FILE, dir_fd=fd, follow_symlinks=False)
+        except OSError:
+            return
+        if status.st_ctime_ns >= since:
+            self._on_rules(node.join(RULE_FILE))

@@ -92,7 +92,8 @@ class Inotify:
             root, load(), self._watches, self._links, pending, on_error, clock
         )
         self.rules = Following(self._tree, load, clock)
-        self.audit = Audit(self._tree, audit_seconds, clock)
+        stale = self.rules.stale
+        self.audit = Audit(self._tree, audit_seconds, clock, on_rules=stale)
         self._overflowed = False
         # Of the rules, when what is to be judged came up.
         self._generation: int | None = None

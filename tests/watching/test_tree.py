@@ -344,6 +344,22 @@ def test_the_audit_finds_a_write_through_a_link_outside(source: Path) -> None:
         assert not it.sink.differences()
 
 
+def test_the_audit_finds_rules_that_were_written_through_a_link_outside(
+    source: Path,
+) -> None:
+    (source / ".gitignore").write_text("")
+    (source / "d").mkdir()
+    os.link(source / ".gitignore", source.parent / "outside")
+    with watched(source) as it:
+        (source.parent / "outside").write_text(".gitignore\nsecret\n")
+        assert isinstance(it.tracker, Inotify)
+        it.tracker.audit.begin()
+        while it.tracker.audit.deadline():
+            it.tracker.work()
+        (source / "d/secret").write_text("")
+        assert b"d/secret" not in it.records()
+
+
 def test_an_audit_takes_a_tenth_of_a_processor_however_often_it_is_asked_for(
     source: Path,
 ) -> None:
