@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
-import stat
 
+from filerep.wrapper.ownoutput import own_files
 from filerep.wrapper.processes import PIPE_BYTES
 
 TYPE_CHECKING = False
@@ -160,19 +160,6 @@ def pack_options(job: Job, mirrors: bool) -> list[str]:
         options += ["--mirror"] * args["--mirror"]
     if args["--on-sync"]:
         options += ["--on-sync", args["--on-sync"]]
-    own = _own_files(1, 2)
-    options += ["--own", own] if own else []
+    own = own_files(1, 2)
+    options += ["--own", ",".join(f"{dev}:{ino}" for dev, ino in own)] if own else []
     return options
-
-
-def _own_files(*fds: int) -> str:
-    """Device and inode of each of ``fds`` that is a file, as fr-pack takes them."""
-    found = []
-    for fd in fds:
-        try:
-            status = os.fstat(fd)
-        except OSError:
-            continue  # it is closed
-        if stat.S_ISREG(status.st_mode):
-            found.append(f"{status.st_dev}:{status.st_ino}")
-    return ",".join(found)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 from pathlib import Path
 
@@ -13,11 +14,15 @@ import trees
 POLLS = pytest.mark.parametrize("how", [[], ["--poll", "0.2"]], ids=["inotify", "poll"])
 
 
+@pytest.mark.parametrize("way", ["file", "pipe"])
 @POLLS
 def test_state_and_messages_in_the_source_are_left_out_and_set_off_nothing(
-    how: list[str], place: Path
+    how: list[str], way: str, place: Path
 ) -> None:
-    """As with `nohup file-replicator ~ ...`; the name of the directory is a pattern, too."""
+    """As with `nohup file-replicator ~ ...`; the name of the directory is a pattern, too.
+
+    So with `file-replicator ... | tee log`.
+    """
     home = place / "home [x] *"
     trees.plant(home, {"project/f": b"1", "state/file-replicator/x": b"another run's"})
     (home / "state/file-replicator").chmod(0o700)
@@ -25,9 +30,15 @@ def test_state_and_messages_in_the_source_are_left_out_and_set_off_nothing(
     words = ["file-replicator", *how, str(home), str(place / "far"), "bash"]
     env = programs.environment(XDG_STATE_HOME=str(home / "state"))
     wait = [words[0], "--wait", *words[1 + len(how) :]]
+    shell = ["sh", "-c", '"$@" 2>&1 | tee "$0" >/dev/null', str(said)]
     with said.open("wb") as messages:
         process = subprocess.Popen(
-            words, stdin=subprocess.DEVNULL, stdout=messages, stderr=messages, env=env
+            words if way == "file" else shell + words,
+            stdin=subprocess.DEVNULL,
+            stdout=messages,
+            stderr=messages,
+            env=env,
+            start_new_session=True,
         )
     try:
         programs.wait_for(lambda: b"in sync" in said.read_bytes())
@@ -44,12 +55,12 @@ def test_state_and_messages_in_the_source_are_left_out_and_set_off_nothing(
         programs.wait_for(is_quiet)
         words_ = said.read_bytes().splitlines()
     finally:
-        process.terminate()
+        os.killpg(process.pid, signal.SIGTERM)
         process.wait()
     assert sum(b"nohup.out" in line for line in words_) == 1
     assert not any(b"state" in line for line in words_)
     copy = place / "far" / home.name
-    assert sorted(os.listdir(copy)) == ["project"]
+    programs.wait_for(lambda: sorted(os.listdir(copy)) == ["project"])
     assert (copy / "project/f").read_text() == "2 more"
 
 

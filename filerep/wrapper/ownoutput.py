@@ -1,0 +1,60 @@
+"""The files that what we say goes to: where one is in SRC_DIR, each save would cause the next.
+
+It may go there by a pipe: `file-replicator ... | tee log`. What reads it was started beside us,
+by the same shell, and has the file open. Others are not looked for: a program that has started
+us and hears what we say may have much else open.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+def own_files(*fds: int) -> set[tuple[int, int]]:
+    """Device and inode of each file that what is written to ``fds`` goes to."""
+    found = set()
+    for fd in fds:
+        try:
+            status = os.fstat(fd)
+        except OSError:
+            continue  # it is closed
+        if stat.S_ISREG(status.st_mode):
+            found.add((status.st_dev, status.st_ino))
+        elif stat.S_ISFIFO(status.st_mode):
+            found.update(_behind(status))
+    return found
+
+
+def _behind(pipe: os.stat_result) -> Iterator[tuple[int, int]]:
+    """What those who read ``pipe`` write to."""
+    for pid in _beside():
+        reads = False
+        written = []
+        try:
+            for link in os.scandir(f"/proc/{pid}/fd"):
+                mode, status = link.stat(follow_symlinks=False).st_mode, link.stat()
+                reads |= bool(mode & stat.S_IRUSR) and os.path.samestat(status, pipe)
+                if mode & stat.S_IWUSR and stat.S_ISREG(status.st_mode):
+                    written.append((status.st_dev, status.st_ino))
+        except OSError:
+            continue  # it has ended, or is somebody else's
+        if reads:
+            yield from written
+
+
+def _beside() -> Iterator[str]:
+    """The children of each process above this one: with --each, the shell is not the next."""
+    above = str(os.getpid())
+    try:
+        while True:
+            with open(f"/proc/{above}/stat", "rb") as file:
+                above = file.read().rpartition(b")")[2].split()[1].decode()
+            with open(f"/proc/{above}/task/{above}/children") as children:
+                yield from children.read().split()
+    except (OSError, ValueError, IndexError):
+        pass  # there is none above, or no such table
