@@ -216,20 +216,22 @@ class Pace:
         took = all_of_it - sent.archive / _ALLOWED
         rate = sent.archive / max(took, 0.0005)
         # What is faster than slow is no less good for having been faster still once.
-        good = self.rate is None or rate > min(self.rate / _FAR, _SLOW_RATE)
+        known = self.rate
+        good = known is None or rate > min(known / _FAR, _SLOW_RATE)
         fades = _FADES if good else _FADES_FAR
+        # Nothing is allowed for here: of what shrinks to a tenth it would be all.
+        wire = sent.wire / max(all_of_it, 0.0005) if sent.packed else rate
+        if known is not None and known < min(wire / _FAR, _SLOW_RATE):
+            self.proven = 0  # what went slowly does not show that it is fast now
         if self.proven < _ALL:
             self.proven = self.proven + sent.archive if good else 0
-        if sent.archive >= _MOST_BYTES // 2 and took < 2 * _GOOD_TIME:
-            self.proven = (
-                _ALL  # no buffer holds so much; other work may slow it all the same
-            )
+        if self.proven >= _MOST_BYTES // 2 and wire > _SLOW_RATE:
+            # No buffer holds so much; other work may slow it all the same.
+            self.proven = _ALL
         if sent.packed:
             self._packing = self._packing * _FORGETS + sent.packing
             self._packed_in = self._packed_in * _FORGETS + all_of_it
             self._packed = max(rate, (self._packed or 0.0) * fades)
-            # Nothing is allowed for here: of what shrinks to a tenth it would be all.
-            wire = sent.wire / max(all_of_it, 0.0005)
             self._wire = max(wire, (self._wire or 0.0) * fades)
         else:
             self._plain = max(rate, (self._plain or 0.0) * fades)

@@ -124,6 +124,27 @@ def test_what_a_link_has_saved_up_says_nothing_of_its_rate(saved_up: int) -> Non
     assert max(link.answers(8, pieces=True)) < 0.7
 
 
+def test_what_was_carried_slowly_does_not_show_that_a_link_is_fast_at_last() -> None:
+    # It had rested for some seconds, and let go at once what was saved up: pieces grew to 2 MB.
+    pace = Pace()
+    link = Link(pace, 1e6, 0.003)
+    link.shrinks = 1
+    link.copy(30)
+    link.saved_up = 4_000_000
+    assert max(link.answers(20, pieces=True)) < 1.5
+
+
+def test_a_large_file_goes_whole_once_its_first_megabytes_went_fast() -> None:
+    # Else it is put together over there once more: 400 MB went all in pieces through a pipe.
+    pace = Pace()
+    link = Link(pace, 1e9, 0.003)
+    went = 0
+    while pace.proven < 200_000_000:
+        went += pace.piece
+        link.send(pace.piece)
+    assert went < 400_000_000 / 16
+
+
 def test_a_link_that_has_carried_much_is_not_slow_for_one_bad_moment() -> None:
     pace = Pace()
     link = Link(pace, 1e9, 0.003)
