@@ -29,7 +29,8 @@ class Repository:
         self.git_dir = os.path.join(top, git_dir)
         self.common = os.path.join(top, common)
         #: As git names it in what it prints.
-        self.shown_exclude_file = os.path.join(common, b"info/exclude")
+        shared = common if common == git_dir else os.path.realpath(self.common)
+        self.shown_exclude_file = os.path.join(shared, b"info/exclude")
 
     @property
     def exclude_file(self) -> bytes:

@@ -205,6 +205,17 @@ def test_why_is_said_as_git_says_it() -> None:
         shutil.rmtree(place)
 
 
+def test_why_in_another_work_tree_of_a_repository(world: World) -> None:
+    git(world, "commit", "-q", "--allow-empty", "-m", "x")
+    git(world, "worktree", "add", "-q", "--detach", "w")
+    write(world.top + b"/.git/info/exclude", b"*.o\n")
+    place = world.top + b"/w"
+    argv = [b"git", b"-C", place, b"check-ignore", b"-v", b"-n", b"a.o"]
+    said = subprocess.run(argv, env=world.environ, capture_output=True).stdout
+    rules = ignore.load(place, on_error=fail, environ=world.environ)
+    assert walk._why(place, b"a.o", rules) == said
+
+
 def whys(made: Random, source: bytes) -> None:
     names = ignoretrees_paths(source)
     places = {os.path.dirname(name) for name in names}
