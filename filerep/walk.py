@@ -119,9 +119,9 @@ def _body(run: command.Command) -> int:
     def load() -> Rules:
         return ignore.load_asked(root, run.args, on_error, on_note)
 
-    rules = load()
     if run.args["--stdin"]:
-        return _sift(run, root, rules)
+        return _sift(run, root, load)
+    rules = load()
     if run.args["--invert"]:
         raise command.Stop(command.USAGE, "--invert goes with --stdin; see --help")
     if run.args["--why"] is not None:
@@ -193,17 +193,14 @@ def _judge(
     return judge
 
 
-def _sift(run: command.Command, root: bytes, rules: Rules) -> int:
+def _sift(run: command.Command, root: bytes, load: Callable[[], Rules]) -> int:
     """Standard input's paths, those that count, until it ends or the reader has gone."""
     from filerep.rules.sieve import Sieve, arriving  # which the walk need not wait for
-
-    def load() -> Rules:
-        return ignore.load_asked(root, run.args, run.on_error, run.say)
 
     def on_outside(record: bytes) -> None:
         run.on_bad(f"{quote(record)} is not in {quote(root)}")
 
-    sieve = Sieve(root, rules, load, run.on_error, on_outside)
+    sieve = Sieve(root, load(), load, run.on_error, on_outside)
     try:
         for some in arriving(0, 1, sieve.forget):
             kept = sieve.sift(some, run.args["--invert"])

@@ -563,6 +563,30 @@ def test_each_path_is_answered_before_the_next_one_comes(tree: bytes) -> None:
         assert process.returncode == 0
 
 
+def test_what_is_wrong_with_the_rules_is_said_once_however_often_they_are_read(
+    tree: bytes,
+) -> None:
+    os.symlink(b"x", tree + b"/d/.gitignore")
+    env = {**os.environ, "PYTHONPATH": os.fspath(ROOT)}
+    argv: list[str | bytes | Path] = [*FR_WALK, "--stdin", tree]
+    with subprocess.Popen(argv, stdin=-1, stdout=-1, stderr=-1, env=env) as process:
+        assert process.stdin and process.stdout and process.stderr
+        for name in (b"new.o", b"new.p", b"new.q"):
+            write(tree + b"/.gitignore", name + b"\n")
+
+            def counts_no_more() -> bool:
+                assert process.stdin and process.stdout
+                os.write(process.stdin.fileno(), name + b"\0d/b\0")
+                answer = b""
+                while not answer.endswith(b"d/b\0"):
+                    answer += os.read(process.stdout.fileno(), 100)
+                return answer == b"d/b\0"
+
+            programs.wait_for(counts_no_more)
+        process.stdin.close()
+        assert process.stderr.read().count(b"is a symbolic link") == 1
+
+
 def test_paths_that_are_not_in_the_source(tree: bytes) -> None:
     os.symlink(b"d", tree + b"/link")
     done = run("--stdin", tree, input=b"../x\0/etc/passwd\0a\0")
