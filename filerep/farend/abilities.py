@@ -39,10 +39,24 @@ class Far:
         # How much of each large file a cut run has left there, by its name there.
         self.parts = _sizes(found.get("parts", ""))
         self.counted = self.tar != "gnu"
+        self._file_system(found)
+        self.precise = self.tar in ("gnu", "bsd")
+
+    def _file_system(self, found: dict[str, str]) -> None:
         self.keeps_modes = found.get("modes") != "0"
         # What is one name there: `case`, `form` (of Unicode, composed or not), or both.
         self.folds = frozenset(found.get("folds", "").split(",")) & {"case", "form"}
-        self.precise = self.tar in ("gnu", "bsd")
+
+    @property
+    def tried(self) -> bytes:
+        """What was found out by writing there, where it is not as usual."""
+        words = ["folds=" + ",".join(sorted(self.folds))] if self.folds else []
+        words += [] if self.keeps_modes else ["modes=0"]
+        return " ".join(words).encode()
+
+    def recall(self, tried: bytes) -> None:
+        """Take it from an earlier run, as this one writes nothing."""
+        self._file_system(heard(tried.decode("ascii", "replace")))
 
     def fold(self, name: bytes) -> bytes:
         """The same for all names that are one over there."""

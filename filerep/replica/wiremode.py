@@ -43,12 +43,15 @@ def converse(run: Command, root: bytes, source: Source, state: Optional[State]) 
     if not line:
         return command.UNAVAILABLE  # the wrapper says why
     far = Far(os.fsdecode(line))
+    if options.dry_run:
+        far.recall(remembered.far)
     answers = Answers(_descriptor(run, "--answers-fd"), far)
     out = Output(1, answers, 3 * options.keepalive)
     table = _table(remembered, state, far, options.initial)
     if state is not None:
         try:
-            state.name(os.fsencode(run.args["--about"] or ""), remembered)
+            about = os.fsencode(run.args["--about"] or "")
+            state.name(about, far.tried, remembered)
         except OSError as error:
             openstate.say_forgotten(run, error)
             state = None

@@ -32,6 +32,18 @@ ONE_MODE = """
 int mkdirat(int d, const char *p, mode_t m) { return syscall(SYS_mkdirat, d, p, 0755); }
 int mkdir(const char *p, mode_t m) { return mkdirat(AT_FDCWD, p, m); }
 """
+# The same, whatever the umask is.
+FIXED_MODE = """
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+int mkdirat(int d, const char *p, mode_t m) {
+    int made = syscall(SYS_mkdirat, d, p, 0755);
+    return made ? made : syscall(SYS_fchmodat, d, p, 0755);
+}
+int mkdir(const char *p, mode_t m) { return mkdirat(AT_FDCWD, p, m); }
+"""
 # A time is set only together with the other one, as on the older FUSE.
 BOTH_TIMES = """
 #define _GNU_SOURCE
@@ -183,6 +195,25 @@ def test_where_directories_keep_no_modes_files_in_them_arrive(
     assert done.returncode == 0, done.stderr
     assert b"cannot" not in done.stderr
     assert files(far.here / "src") == ["a", "d/b", "d/e/c"]
+
+
+def test_a_dry_run_knows_what_was_found_out_by_writing(
+    base: Path, place: Path, source: Path
+) -> None:
+    library = place / "refuse.so"
+    (compiler,) = farends.need("gcc")
+    build = [compiler, "-shared", "-fPIC", "-xc", "-", "-o", library]
+    subprocess.run(build, input=(FIXED_MODE + NO_CHMOD).encode(), check=True)
+    far = local_shell("dash", "gnu", base).fresh()
+    far = with_command(far, ["env", f"LD_PRELOAD={library}", *far.command])
+    (source / "a").write_text("a")
+    words = ["file-replicator", ONCE, source, far.parent, *far.command]
+    assert run(words).returncode == 0
+    (far.here / "src/a").chmod(0o777)  # which is what NTFS gives it
+    for _ in range(2):
+        done = run([words[0], "--dry-run", *words[1:]])
+        assert done.returncode == 0 and b"nothing to do" in done.stderr, done.stderr
+        assert run(words).returncode == 0  # and again, with a state file that was kept
 
 
 @pytest.mark.parametrize("step", [100, 1000, 10_000_000, 1_000_000_000])

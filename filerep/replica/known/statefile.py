@@ -21,6 +21,7 @@ ends in ``/``, and paths have NUL in between:
   what is remembered of the directory at this point of the file, no less and no more. It is
   obsolete once a later frame changes that, and saves reading that listing word by word.
 * ABOUT: a line for a person, what the file is of.
+* FAR: what was found out of the file system over there by writing to it, for --dry-run.
 * ROWS: some directories and all that is in them (or a part, where that is long), so that a
   start costs little for each file: a width; how many there are; how long their paths are;
   then for each a count and a digest, or zeros; their paths; all entries; all names. The file
@@ -176,10 +177,12 @@ class State:
         except OSError:
             self.give_up()
 
-    def name(self, about: bytes, kept: Remembered) -> None:
-        """Have the file say what it is of, if it has not ``kept`` that; raises OSError."""
-        if about != kept.about or self._end == stateframes.BEGIN:
-            self._write([(staterows.ABOUT, about)])
+    def name(self, about: bytes, far: bytes, kept: Remembered) -> None:
+        """Have the file say what it is of, and what the far end is like, if it has not
+        ``kept`` that; raises OSError."""
+        found = [(staterows.ABOUT, about, kept.about), (staterows.FAR, far, kept.far)]
+        begins = self._end == stateframes.BEGIN
+        self._write([(kind, now) for kind, now, then in found if begins or now != then])
 
     def intend(self, paths: Sequence[bytes]) -> None:
         """Remember that ``paths`` are about to be sent, a directory's ending in ``/``."""

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 PUT, REMOVED, INTENDED, SHOWN, ROWS = b"+", b"-", b"?", b"#", b"="
-ABOUT = b"@"
+ABOUT, FAR = b"@", b"~"
 
 _PUT_HEAD = struct.Struct("<BI")  # width of an entry, entries
 _ROWS_HEAD = struct.Struct("<BII")  # width, rows, bytes of their directories
@@ -62,6 +62,7 @@ class Remembered:
         self.rows: dict[bytes, dict[bytes, bytes]] = {}
         self.digests: dict[bytes, bytes] = {}
         self.about = b""  # what all of it is of, for a person
+        self.far = b""  # what the file system over there is like
         self.form = "empty"  # or "ours", "other version", "foreign"
         self.old = False  # may it be wrong by now?
         self.damaged = 0  # how much of it was left out, or more than nothing
@@ -73,9 +74,10 @@ class Remembered:
         """A state file that says the same, in pieces; then ``count`` is that of its frames."""
         yield stateframes.HEADER + stateframes.flag(stateframes.OPEN, 0)
         self.count = 0
-        if self.about:
-            self.count = 1
-            yield stateframes.frame(ABOUT, self.about, 0)
+        for kind, data in ((ABOUT, self.about), (FAR, self.far)):
+            if data:
+                yield stateframes.frame(kind, data, self.count)
+                self.count += 1
         for width in entries.WIDTHS:
             some: list[tuple[bytes, list[bytes]]] = []
             waiting = 0
@@ -149,7 +151,7 @@ def _read(size: int, source: stateframes.Read) -> Remembered:
     reader = _Reader(kept)
     for kind, data in found:
         reader.frame(kind, data)
-        if kind not in (ROWS, ABOUT):
+        if kind not in (ROWS, ABOUT, FAR):
             kept.logged += stateframes.FRAME_BYTES + len(data)
     kept.count, kept.end = found.count, found.end
     kept.damaged += found.damaged
@@ -182,6 +184,8 @@ class _Reader:
                 self._shown(data)
             elif kind == ABOUT:
                 self._kept.about = data
+            elif kind == FAR:
+                self._kept.far = data
         except (struct.error, ValueError):
             self._kept.damaged += len(data)  # checked, and yet nothing that we write
 
