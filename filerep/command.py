@@ -228,6 +228,9 @@ def parse(
     """
     import docopt
 
+    if not hasattr(docopt, "parse_docstring_sections"):
+        said = "what Python finds as docopt is another package: pip install docopt-ng"
+        raise Stop(OS_ERROR, said)
     sections = docopt.parse_docstring_sections(usage)
     options = docopt.parse_options(sections.after_usage)
     takes_value = {

@@ -223,6 +223,14 @@ def test_it_imports_where_there_is_no_inotify(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, b"")
 
 
+def test_another_package_of_docopts_name_is_named(tmp_path: Path) -> None:
+    (tmp_path / "docopt.py").write_text("def docopt(doc, argv=None): pass\n")
+    path = os.pathsep.join([str(tmp_path), str(ROOT)])
+    words = [str(ROOT / "bin/file-replicator"), "--once", ".", "/nowhere", "bash"]
+    done = run([sys.executable, *words], env=dict(os.environ, PYTHONPATH=path))
+    assert done.returncode == 71 and done.stderr.endswith(b"pip install docopt-ng\n")
+
+
 def test_ci_installs_every_package_that_a_test_names() -> None:
     listed = (ROOT / ".ci/run").read_text().split("packages=(")[1].split("\n)")[0]
     installed = set(re.sub(r"#.*", "", listed).split())
