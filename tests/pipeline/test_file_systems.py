@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import struct
 import subprocess
 from collections.abc import Iterator
@@ -149,6 +150,29 @@ def test_of_two_that_are_one_name_there_one_is_said_to_be_missing(
         )
         assert (parent / "src/readme").read_text() == "README"
         assert files(parent / "src") == ["README", "other"]
+
+
+def test_of_two_directories_that_are_one_there_only_one_has_what_it_holds(
+    base: Path, place: Path, source: Path
+) -> None:
+    """The other one, which was there before, gave its files to it, and they stayed for ever."""
+    with exfat(place) as parent:
+        far = on("dash", base, parent)
+        (source / "lib").mkdir()
+        for name in ("x", "y"):
+            (source / "lib" / name).write_text(name)
+        words = ["file-replicator", source, far.parent, *far.command]
+        wait = [words[0], "--wait", *words[1:]]
+        with running(*words) as program:
+            program.says("in sync")
+            (source / "LIB").mkdir()
+            (source / "LIB/q").write_text("q")
+            program.wait_for(lambda: (parent / "src/LIB/q").exists())
+            assert run(wait).returncode == 69  # as lib/x and lib/y are not there
+            assert files(parent / "src") == ["LIB/q"]
+            shutil.rmtree(source / "LIB")
+            assert run(wait).returncode == 0
+            assert files(parent / "src") == ["lib/x", "lib/y"]
 
 
 @pytest.mark.parametrize("tar", ["gnu", "bsdtar", "toybox"])

@@ -44,7 +44,7 @@ class Spelling:
         It has that name from now on, and is looked at.
         """
         twin = self._twins.of(path)
-        if twin is None:
+        if twin is None or self._twins.before(twin) is not None:
             return False
         self._later(twin, 0.0)
         self.spell(twin, sent)
@@ -86,6 +86,10 @@ class Spelling:
         value, status = self._table.get(path), self._source.look(path)
         if value is not None and status is not None:
             renamed(self._table, path, value, status)
+        if self._source.look(before) is not None:  # what it held is not what the other holds
+            for was, now, _ in moved:
+                self._later(was, 0.0)
+                self._later(now, 0.0)
         for was, now, entry in moved:
             if not entries.marks(entry) & entries.OURS:
                 continue  # nothing is remembered of it
