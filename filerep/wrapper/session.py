@@ -168,6 +168,10 @@ class Session:
             if far is not None:
                 self._errors.ready = True
                 return far
+            # What it has left running may hold the pipe open, and say that it is at work.
+            ended = self._processes.status("connection") is not None
+            if ended and not self._poll([self._from_far], 0):
+                raise self._unanswered(bootstrap)
 
     def _unanswered(self, bootstrap: Bootstrap) -> Lost:
         status = self._processes.stop("connection", 1)

@@ -14,7 +14,7 @@ import farends
 import pytest
 from farends import FarEnd, local_shell, with_command
 from pipelines import name_of
-from programs import Running, run, running, wait_for
+from programs import Running, alive, run, running, wait_for
 
 ONCE = "--no-replicate-on-change"
 
@@ -479,6 +479,34 @@ def test_a_killed_shell_is_missed_at_once_though_a_child_lives_on(
         program.says("connected again", timeout=10)
         (source / "f").write_text("2")
         program.wait_for(lambda: (far.here / "src/f").read_text() == "2")
+
+
+@pytest.mark.parametrize("shell", ["dash", "mksh", "zsh", "ksh93"])
+def test_a_shell_that_is_killed_while_it_cleans_out_is_missed(
+    shell: str, base: Path, place: Path, source: Path
+) -> None:
+    # What told each second that it was at work went on with that for ever.
+    far = local_shell(shell, "gnu", base).fresh()
+    (place / "bin").mkdir()
+    (place / "bin/find").write_text(
+        f"#!/bin/sh\ncase $* in *rm*) touch {place}/began; exec sleep 3 ;; esac\n"
+        'exec /usr/bin/find "$@"\n'
+    )
+    (place / "bin/find").chmod(0o755)
+    path = f"PATH={place}/bin:{farends.SYSTEM_PATH}"
+    far = with_command(far, ["env", path, *far.command[2:]])
+    with running(*start(far, source, ONCE, "--clean-out-first")) as program:
+        program.wait_for((place / "began").exists)
+        (there,) = (
+            pid
+            for pid in program.family()
+            if not name_of(pid).startswith("fr-")
+            and parent_of(pid) == program.process.pid
+        )
+        os.kill(there, signal.SIGKILL)
+        assert program.end(timeout=10) == 69
+        assert b"was killed by signal 9" in program.errors
+        wait_for(lambda: not [pid for pid in program.family() if alive(pid)])
 
 
 def parent_of(pid: int) -> int:

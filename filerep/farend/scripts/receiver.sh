@@ -32,9 +32,9 @@ is_dir() { [ -d "$1" ] && [ ! -L "$1" ]; }
 # another one there, or a link, for us to unpack into, clear, or run.
 staged() { is_dir "$S" && { [ ! "$owned" ] || [ -O "$S" ]; }; }
 drop() { [ ! -e "$S/.hook" ] || kill "$job"; stop_mover; rm -rf "$S"; }
-# What takes its time is heard of meanwhile. It may be done at once.
+# What takes its time is heard of meanwhile, as long as this shell lives. It may be done at once.
 working() {
-  (cd / && while sleep 1 <&- >&- 2>&-; do say working || exit; done) &
+  (cd / && while sleep 1 <&- >&- 2>&-; do kill -0 $$ 2>&- && say working || exit; done) &
   worker=$!
 }
 rest() { [ ! "$worker" ] || stop "$worker"; worker=''; }
