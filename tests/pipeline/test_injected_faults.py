@@ -14,6 +14,7 @@ import contextlib
 import dataclasses
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -198,6 +199,7 @@ class Run:
         self.sub_second = far.sub_second
         self.struck = False
         self.forgot = False  # was the state file of no use at a moment?
+        self.modeless = False  # was each chmod over there refused at a moment?
         self.opened = -1
         self.there = 0  # the far end's shell
         for name in ("source", "outside", "tmp"):
@@ -307,7 +309,7 @@ class Run:
         while True:
             words = ["timeout", "20", "file-replicator", "--wait", *self.words]
             done = run(words, env=self.env)
-            self.forgot = FORGOTTEN.encode() in program.errors
+            self._hear(program)
             said = self._wrong()
             ended = program.process.poll() is not None
             if ended or done.returncode == 0 and not said:
@@ -317,13 +319,19 @@ class Run:
                 f" and source, not destination:\n{said}"
             )
 
+    def _hear(self, program: Running) -> None:
+        """What it has said that it cannot know, or do, until another start."""
+        self.forgot = FORGOTTEN.encode() in program.errors
+        self.modeless = b"keeps no permission bits" in program.errors
+
     def _wrong(self) -> str:
-        """How the copy differs, but for what it has said it cannot know."""
-        said = wrong(self.source, self.destination, self.sub_second)
+        """How the copy differs, but for that."""
+        lines = wrong(self.source, self.destination, self.sub_second).splitlines()
         if self.forgot:
-            lines = said.splitlines()
-            said = "\n".join(one for one in lines if ": nothing, not" not in one)
-        return said
+            lines = [one for one in lines if ": nothing, not" not in one]
+        if self.modeless:
+            lines = [one for one in lines if not _differs_in_mode_alone(one)]
+        return "\n".join(lines)
 
     def _rests(self, program: Running) -> None:
         if program.process.poll() is None:
@@ -334,7 +342,7 @@ class Run:
     def _ended(self, program: Running) -> None:
         status = program.end(timeout=PATIENCE)
         said = program.errors.decode(errors="backslashreplace")
-        self.forgot = FORGOTTEN in said
+        self._hear(program)
         assert not [word for word in PLAIN_NOT if word in said], "not plain"
         if not self.watches or status != 130:
             assert status in STATUSES, f"ended with {status}"
@@ -345,6 +353,7 @@ class Run:
 
     def _nothing_stays(self) -> None:
         """A last run, without faults, has all there and nothing else."""
+        self.modeless = False
         once = ["--once", *[word for word in self.words if word != "--once"]]
         done = run(["file-replicator", *once], env=self.env)
         assert done.returncode == 0, f"{self.fault}, then {done.stderr!r}"
@@ -354,6 +363,11 @@ class Run:
         assert not left, f"{self.fault}: stays: {left}"
         left = os.listdir(self.place / "tmp")
         assert not left, f"{self.fault}: stays in TMPDIR: {left}"
+
+
+def _differs_in_mode_alone(line: str) -> bool:
+    here, _, there = re.sub(r"'0o\d+'", "", line).partition(", not ")
+    return here.partition(": ")[2] == there
 
 
 def ticks(program: Running) -> int:

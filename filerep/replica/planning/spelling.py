@@ -86,7 +86,9 @@ class Spelling:
         value, status = self._table.get(path), self._source.look(path)
         if value is not None and status is not None:
             renamed(self._table, path, value, status)
-        if self._source.look(before) is not None:  # what it held is not what the other holds
+        if (
+            self._source.look(before) is not None
+        ):  # what it held is not what the other holds
             for was, now, _ in moved:
                 self._later(was, 0.0)
                 self._later(now, 0.0)
