@@ -367,6 +367,22 @@ def test_without_a_true_digest_all_the_same_all_is_right(
     line.once()
 
 
+@pytest.mark.parametrize("tool", ["touch", "wc"])
+def test_where_what_puts_files_together_is_missing_they_go_whole(
+    tool: str, far_end: Callable[[str], FarEnd], place: Path
+) -> None:
+    """A large file went in pieces again and again, and never arrived."""
+    tools = Path(farends.without_dash_and_perl(place / "tools"))
+    (tools / tool).unlink()
+    command = ["/usr/bin/env", f"PATH={tools}", "/bin/bash"]
+    line = Line(with_command(far_end("bash+gnu"), command), place)
+    plant(line.source, {"a": text(3000), "d/e": text(300)})
+    with line.watching() as program:
+        save(line.source / "a", CHANGES["inserted"](text(3000)))
+        (line.source / "d").rename(line.source / "e")
+        line.settle(program)
+
+
 # --- moves -------------------------------------------------------------------------------
 
 
