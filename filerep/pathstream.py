@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     Row = Tuple[bytes, "list[bytes]"]  # a directory, and paths of what is in it
 
 WHOLE_TREE = b"./"
+#: What fr-watch prints once all changes before a request have been named.
+SYNC = b"."
 
 _READ = 1 << 16
 # So much at a time is some thousand paths: work for a while, and soon begun.

@@ -93,7 +93,7 @@ import time
 
 from filerep import command
 from filerep.command import OutputError, Stop
-from filerep.pathstream import WHOLE_TREE, encode, quote
+from filerep.pathstream import SYNC, WHOLE_TREE, encode, quote
 from filerep.rules import ignore
 from filerep.source import RootGone
 from filerep.watching.limits import LimitReached, NoInotify, explain
@@ -113,7 +113,6 @@ if TYPE_CHECKING:
 
     Tracker = Union[Inotify, Snapshots]
 
-SYNC = b"."
 OUT = 1
 _USR2 = bytes([signal.SIGUSR2])
 

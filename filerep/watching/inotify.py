@@ -18,7 +18,7 @@ import select
 import stat
 import time
 
-from filerep.pathstream import WHOLE_TREE
+from filerep.pathstream import SYNC, WHOLE_TREE
 from filerep.rules.ignore import REPOSITORY, rule_file
 from filerep.source import RootGone
 from filerep.watching.audit import Audit
@@ -206,11 +206,17 @@ class Inotify:
         return paths
 
     def look_at_everything(self) -> None:
-        """Name whatever is there, and have what has gone looked for."""
+        """Name whatever is there, and have what has gone looked for.
+
+        What waits came up by rules that are perhaps those of before, and is covered by that.
+        """
         self._root.check()
+        asked = self._pending.drop(SYNC)
         self._pending.now(WHOLE_TREE)
         self.rules.load()
         self._tree.take_in_all(naming=True)
+        if asked:
+            self._pending.last(SYNC)
 
     # Events.
 

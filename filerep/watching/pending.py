@@ -90,6 +90,14 @@ class Pending:
         self._ready.pop(path, None)
         self._ready[path] = None
 
+    def drop(self, last: bytes) -> bool:
+        """Forget all that waits; was ``last`` among it?"""
+        waited = last in self._ready
+        self._ready = {}
+        for holds in (self._held, self._deferred):
+            holds.release(float("inf"))
+        return waited
+
     def settle(self, now: float) -> None:
         for path in self._held.release(now) + self._deferred.release(now):
             self._ready[path] = None
