@@ -275,6 +275,8 @@ class Inotify:
         hint = self._pending.now if last & AT_ONCE else self._pending.later
         if not node.rules.counts(name, is_dir):
             if not is_dir and mask & (_WRITTEN | CREATE):
+                # It may have been named when it was a directory, which counted.
+                self._pending.withdraw(node.join(name))
                 for other in self._links.behind(node.join(name)):
                     hint(other)
             return

@@ -90,6 +90,12 @@ class Pending:
         self._ready.pop(path, None)
         self._ready[path] = None
 
+    def withdraw(self, path: bytes) -> None:
+        """Do not name ``path`` for now."""
+        self._ready.pop(path, None)
+        self._held.forget(path)
+        self._deferred.forget(path)
+
     def drop(self, last: bytes) -> bool:
         """Forget all that waits; was ``last`` among it?"""
         waited = last in self._ready

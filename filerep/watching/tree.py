@@ -69,7 +69,11 @@ class Tree:
                     return
                 if node:
                     self.drop(node)
-                self.pending.later(path)
+                # What has taken its place may be a file, which does not count.
+                if self.counts(path):
+                    self.pending.later(path)
+                else:
+                    self.pending.withdraw(path)
                 self.pending.later(path + b"/")
                 return
             if node is None:

@@ -160,6 +160,51 @@ def test_a_rule_file_that_is_gone_as_a_walk_looks_again_is_waited_for(
     assert not judge.rests([b""])
 
 
+def test_what_comes_up_by_rules_whose_change_was_lost_is_not_named(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "gone").write_text("")
+    with watched(tmp_path) as it:
+        assert isinstance(it.tracker, Inotify)
+        it.pending.last(b".")
+        (tmp_path / ".gitignore").write_text("secret\n")
+        it.tracker.kernel.soak()
+        it.tracker.kernel.take()  # as if the kernel had lost it
+        (tmp_path / "secret").write_text("")
+        (tmp_path / "gone").unlink()
+        it.tracker.read()
+        it.tracker._overflowed = True
+        records = it.records()
+        assert b"secret" not in records
+        assert records[-1] == b"."
+        assert b"gone" not in it.sink.table
+
+
+@BOTH
+@pytest.mark.parametrize("how", ["moved", "moved before", "new", "named before"])
+def test_a_secret_in_place_of_a_directory_where_directories_count(
+    how: str, tmp_path: Path, polling: bool
+) -> None:
+    (tmp_path / ".gitignore").write_text("*\n!*/\n!*.py\n")
+    (tmp_path / "secret").write_text("")
+    if how.startswith("moved"):
+        (tmp_path / "d").mkdir()
+        (tmp_path / "d/a.py").write_text("")
+    with watched(tmp_path, polling) as it:
+        it.records()
+        if how.startswith("moved"):
+            (tmp_path / "d").rename(tmp_path / "e")
+        else:
+            (tmp_path / "d").mkdir()
+            if how == "named before":
+                it.tracker.sync()
+            (tmp_path / "d").rmdir()
+        if how == "moved before":
+            it.tracker.sync()
+        (tmp_path / "secret").rename(tmp_path / "d")
+        assert b"d" not in it.records()
+
+
 @BOTH
 def test_a_place_that_comes_to_be_a_submodules(tmp_path: Path, polling: bool) -> None:
     def git(*words: str) -> None:
