@@ -86,15 +86,11 @@ class Spelling:
         value, status = self._table.get(path), self._source.look(path)
         if value is not None and status is not None:
             renamed(self._table, path, value, status)
-        if (
-            self._source.look(before) is not None
-        ):  # what it held is not what the other holds
-            for was, now, _ in moved:
-                self._later(was, 0.0)
-                self._later(now, 0.0)
         for was, now, entry in moved:
             if not entries.marks(entry) & entries.OURS:
                 continue  # nothing is remembered of it
+            self._later(was, 0.0)  # what the one held may not be what the other holds
+            self._later(now, 0.0)
             sent.removed.append(was)
             sent.intended.append(now)
             sent.respelled.append((now, self._table.get(now) or entry))

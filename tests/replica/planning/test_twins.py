@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -76,6 +77,23 @@ def test_what_has_another_name_here_gets_it_there_whichever_is_seen_first(
     assert sorted(case.table.directories[b"D"]) == [b"X", b"y"]
     (case.root / "D/X").rename(case.root / "D/x")
     assert case.look(b"D/x", b"D/X").spelled == [(b"D/x", b"X")]
+
+
+def test_what_a_directory_held_that_had_its_name_before_is_removed(
+    tmp_path: Path,
+) -> None:
+    """A random hunt found it: D came before d went, and only what is in D was looked at."""
+    case = Case(tmp_path, lambda source: Twins(source, fold("case").fold))
+    shutil.rmtree(case.root / "d")
+    (case.root / "D").mkdir()
+    (case.root / "D/new").touch()
+    waiting = [b"D/new"]
+    removed: list[bytes] = []
+    for _ in range(20):
+        case.later.clear()
+        removed += case.look(*waiting).deletions
+        waiting = list(case.later)
+    assert sorted(removed) == [b"D/x", b"D/y"]
 
 
 def test_what_does_not_count_has_no_name_there(tmp_path: Path) -> None:
