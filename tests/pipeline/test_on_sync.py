@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from conftest import LOCAL
 from farends import FarEnd
-from programs import ROOT, running
+from programs import ROOT, running, wait_for
 
 REPLICATOR = str(ROOT / "bin/file-replicator")
 SHELLS = [name for name in LOCAL if name.endswith("+gnu")] + ["busybox+busybox"]
@@ -107,6 +107,32 @@ def test_one_that_hangs_holds_up_nothing_and_ends_with_the_run(
         assert (there / "made/there/c").read_text() == "3"
         left = [pid for pid in program.family() if b"sleep" in command_of(pid)]
         assert not left
+
+
+@pytest.mark.parametrize("name", SHELLS)
+def test_one_that_is_stopped_ends_with_the_run(
+    name: str, source: Path, far_end: Callable[[str], FarEnd]
+) -> None:
+    far = far_end(name)
+    words = ["--on-sync", "kill -STOP $$; exit", str(source), far.parent, "--"]
+    with running(REPLICATOR, *words, *far.command) as program:
+        program.says("in sync")
+
+        def stopped() -> list[int]:
+            mine = [pid for pid in program.family() if b"STOP" in command_of(pid)]
+            return [pid for pid in mine if state_of(pid) == "T"]
+
+        wait_for(stopped, what="the command was not started")
+        (pid,) = stopped()
+        assert program.end(signal.SIGINT) == 130
+        wait_for(lambda: not command_of(pid), 5)
+
+
+def state_of(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return ""
 
 
 def command_of(pid: int) -> bytes:

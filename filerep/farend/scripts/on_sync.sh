@@ -13,7 +13,8 @@ hook() {
     export FILEREP_CHANGED
     if [ "$locale" ]; then LC_ALL=$locale; else unset LC_ALL; fi
     ${session:+setsid} sh -c "$1" <"$null" >&2 &
-    trap 'kill -s TERM -- "$session$!"; exit' TERM
+    # What is stopped hears of that only once it goes on.
+    trap 'kill -s TERM -- "$session$!"; kill -s CONT -- "$session$!"; exit' TERM
     wait $!
     set -- $?
     rm -f "$S/.hook"
