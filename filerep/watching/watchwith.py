@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import select
+import signal
 
 from filerep.pathstream import quote
 from filerep.rules.ignore import rule_file
@@ -29,13 +30,15 @@ _LONGEST = 1 << 16  # of a path; what is longer is no path
 # Beyond so many paths at a time one look at everything is less work.
 _MOST_PATHS = 5000
 _MOST_TOLD = 200_000
+_PATIENCE = 1.0  # seconds
 _AGAIN_SECONDS = 0.15
 _AUDIT_SECONDS = 60.0
 # When what changed before the program was ready is looked for, after the start.
 _EARLY_SECONDS = (1.0, 5.0)
 # Its children end with it, and all with us: the shell's group goes when our end of the pipe does.
+# What is stopped hears of that only once it goes on.
 _SCRIPT = """
-{ read -r _ <&3; kill -s TERM 0; } >/dev/null 2>&1 &
+{ read -r _ <&3; trap '' TERM; kill -s TERM 0; kill -s CONT 0; } >/dev/null 2>&1 &
 exec 3<&-
 eval "$1"
 """
@@ -89,10 +92,20 @@ class Teller:
         if not self.ended:
             self._process.terminate()
         os.close(self._life)
-        status = self._process.wait()
+        status = self._end()
         assert self._process.stdout
         self._process.stdout.close()
         return status if status >= 0 else 128 - status
+
+    def _end(self) -> int:
+        """Its status; one that does not end when it is asked to is killed."""
+        import subprocess
+
+        try:
+            return self._process.wait(_PATIENCE)
+        except subprocess.TimeoutExpired:
+            os.killpg(self._process.pid, signal.SIGKILL)
+            return self._process.wait()
 
 
 class Told(Snapshots):

@@ -512,6 +512,24 @@ def test_a_program_that_tells_is_believed_at_once_and_ended_with_us(
             wait_for(lambda: not os.path.exists(f"/proc/{pid}"))
 
 
+def test_a_program_that_is_stopped_ends_with_us(source: Path, place: Path) -> None:
+    command = f"echo $$ >{place}/new; mv {place}/new {place}/pid; kill -STOP $$; exit"
+    with watching(source, "--watch-with", command) as it:
+        wait_for((place / "pid").exists)
+        stat = Path(f"/proc/{int((place / 'pid').read_text())}/stat")
+        wait_for(lambda: stat.read_text().rpartition(")")[2].split()[0] == "T")
+        it.program.end(signal.SIGINT)
+        wait_for(lambda: not stat.exists(), 5)
+
+
+def test_a_program_that_does_not_end_is_not_waited_for(source: Path) -> None:
+    command = "trap '' TERM; exec >&-; while :; do sleep 60; done"
+    with watching(source, "--watch-with", command) as it:
+        it.program.says("polling instead")
+        (source / "f").write_text("new")
+        it.until(b"f")
+
+
 # The end.
 
 
