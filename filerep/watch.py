@@ -59,9 +59,9 @@ Options:
                      shared mapping, or beneath a mount. 0 is never; auto is
                      every minute, or more rarely so that it takes less than
                      one per cent of a processor, a number ten [default: auto].
-  --mark-gone        Print what is gone as `path/`, whatever it was.
-                     A reader that is slow then takes nothing that came to be
-                     there later for what was named.
+  --mark-gone        Print what is gone as `path/`, whatever it was, and a
+                     directory as `path/.`. A reader that is slow then takes
+                     nothing that came to be there later for what was named.
   --verbose          Say what is watched, and how.
   -h, --help         Print this text.
   -V, --version      Print the version.
@@ -129,8 +129,8 @@ def watch(
     """Write what ``tracker`` finds to ``out`` until its reader has gone.
 
     The number of SIGUSR2, read from ``wake``, asks for all to be named, any other byte for a
-    sync point. With ``mark_gone`` what is gone
-    is written with a ``/`` behind it. Raises ``RootGone``,
+    sync point. With ``mark_gone`` what is gone is written with a ``/`` behind it, and a
+    directory with ``/.``. Raises ``RootGone``,
     ``OutputError``, OSError, and ``LimitReached`` if the tracker cannot go on.
     """
     poller = select.poll()
@@ -138,7 +138,7 @@ def watch(
     sources = tracker.descriptors()
     for fd, events in sources.items():
         poller.register(fd, events)
-    there = root.there if mark_gone else None
+    mark = root.mark if mark_gone else None
     rest = b""
     asked = False
     while True:
@@ -166,7 +166,7 @@ def watch(
         if ready.get(out, 0) & select.POLLOUT:
             root.check()  # or all that was in it looks deleted
             try:
-                rest = _hand_over(out, rest, pending, tracker, there)
+                rest = _hand_over(out, rest, pending, tracker, mark)
             except BrokenPipeError:
                 return
             except OSError as error:
@@ -178,7 +178,7 @@ def _hand_over(
     rest: bytes,
     pending: Pending,
     tracker: Tracker,
-    there: Callable[[bytes], bool] | None,
+    mark: Callable[[bytes], bytes] | None,
 ) -> bytes:
     """Write ``rest`` and what is pending, as much as goes without waiting; what is left over.
 
@@ -190,16 +190,16 @@ def _hand_over(
     while rest or pending:
         if not rest:
             paths = pending.take(select.PIPE_BUF)
-            gone = {
-                path
+            marks = {
+                path: mark(path)
                 for path in paths
-                if there and not path.endswith(b"/") and not there(path)
+                if mark and path != SYNC and not path.endswith(b"/")
             }
             judged = tracker.judged(paths)
             if judged is None:
                 pending.put_back(paths)
                 break
-            rest = encode(path + b"/" if path in gone else path for path in judged)
+            rest = encode(path + marks.get(path, b"") for path in judged)
             if not rest:
                 continue
         rest = rest[os.write(out, rest[: select.PIPE_BUF]) :]

@@ -169,7 +169,7 @@ class Conversation:
             self._refuse_staging(path)
             for inside in self._parts.unreadable.named(path):
                 self._parts.schedule.name(inside)
-            self._parts.filler.plan.named(path)
+            self._parts.filler.plan.named(path, record.endswith(b"/."))
             self._parts.schedule.name(path)
 
     def _refuse_staging(self, path: bytes) -> None:

@@ -50,6 +50,14 @@ class Root:
             return error.errno not in ABSENT
         return True
 
+    def mark(self, path: bytes) -> bytes:
+        """What a record of ``path`` ends in: ``/`` if it is gone, ``/.`` if it is a directory."""
+        try:
+            status = os.lstat(os.path.join(self.path, path))
+        except OSError as error:
+            return b"/" if error.errno in ABSENT else b""
+        return b"/." if stat.S_ISDIR(status.st_mode) else b""
+
     def open(self) -> int:
         """A descriptor of the root; raises ``RootGone`` or OSError."""
         self.check()

@@ -9,15 +9,20 @@ FILEREP_HUNT=SECONDS goes on for so long with seeds never tried before.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import random
+import signal
+import sys
+import termios
 import time
 from pathlib import Path
 
 import farends
 import pytest
-from pipelines import Pipeline
-from programs import Running, environment
+import trees
+from pipelines import Pipeline, stage
+from programs import Running, Word, environment, run, running
 from projects import Project
 from sink import Look, tree
 
@@ -121,6 +126,39 @@ def steps(base: Path, seed: int, count: int, options: tuple[str, ...]) -> None:
 def test_what_git_never_listed_stays_here(seed: int, options: tuple[str, ...]) -> None:
     with farends.place() as base:
         steps(base, seed, 80, options)
+
+
+@BOTH
+def test_a_secret_in_place_of_a_directory_that_was_named(
+    options: tuple[str, ...], place: Path
+) -> None:
+    # By such rules every directory counts. fr-pack was behind, looked, and found a file.
+    source = place / "src"
+    trees.plant(source, {".gitignore": b"*\n!*/\n!*.py\n", "secret": b"s", "x.py": b""})
+    words: list[Word] = ["file-replicator", *options, source, place / "there", "bash"]
+    with running(*words) as program:
+        program.says("in sync")
+        pack, watch = stage(program, "pack"), stage(program, "watch")
+        os.kill(pack, signal.SIGSTOP)
+        trees.plant(source, {"d/a.py": b""})
+        program.wait_for(lambda: unread(watch))
+        (source / "d").rename(place / "away")
+        (source / "secret").rename(source / "d")
+        os.kill(pack, signal.SIGCONT)
+        trees.plant(source, {"y.py": b"after it"})
+        assert run(["file-replicator", "--wait", *words[1:]]).returncode == 0
+        there = [n for n in os.listdir(place / "there/src") if n[:2] != ".f"]
+        assert sorted(there) == ["x.py", "y.py"]
+
+
+def unread(watch: int) -> int:
+    """Bytes of names that fr-watch has written and nobody has read."""
+    fd = os.open(f"/proc/{watch}/fd/1", os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        size = fcntl.ioctl(fd, termios.FIONREAD, bytes(4))
+        return int.from_bytes(size, sys.byteorder)
+    finally:
+        os.close(fd)
 
 
 @BOTH

@@ -45,6 +45,7 @@ class FastPath:
         self._reuse = reuse
         self._gone_only = gone.only
         self._named = gone.named
+        self._directories = gone.directories
 
     def look(self, directory: bytes, paths: list[bytes], start: int, sent: Sent) -> int:
         """Look at ``paths`` from ``start`` on while they are plain; where that ends.
@@ -107,6 +108,7 @@ class FastPath:
                 or path in planned
                 or path in failing
                 or path in gone_only
+                or path in self._directories
                 or path in staged
                 or name + b"/" in names
                 or self._source.is_own(path, status)

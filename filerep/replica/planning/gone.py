@@ -41,6 +41,9 @@ class Gone:
         #: Named, and not looked at since, where the far end has a directory. Such a path may wait
         #: for a listing when what has gone is asked for: its next look is not for that only.
         self.named: set[bytes] = set()
+        #: Named as directories. A file that has taken the place of one has a name of its own, if
+        #: it counts: by a list of what is wanted (`*`, `!*/`, `!*.py`) only the directory does.
+        self.directories: set[bytes] = set()
         # Were directories and are files now: what was in them goes.
         self._in_the_way: set[bytes] = set()
 
@@ -74,9 +77,13 @@ class Gone:
             queue[path] = None
         return [path for path in inner if path not in waiting | self._in_the_way]
 
-    def name(self, path: bytes) -> None:
-        """``path`` is to be looked at whatever is there."""
+    def name(self, path: bytes, directory: bool) -> None:
+        """``path`` is to be looked at whatever is there; it was a ``directory`` then."""
         self.only.discard(path)
+        if directory:
+            self.directories.add(path)
+        else:
+            self.directories.discard(path)
         if path in self._table.directories:
             self.named.add(path)
 

@@ -79,9 +79,9 @@ class Plan:
         self._fast = FastPath(sides, aside, self._placing.claim, reuse, self.gone)
         self.altered = self._fast.altered
 
-    def named(self, path: bytes) -> None:
-        """``path`` is to be looked at whatever is there."""
-        self.gone.name(path)
+    def named(self, path: bytes, directory: bool) -> None:
+        """``path`` is to be looked at whatever is there; it was a ``directory`` then."""
+        self.gone.name(path, directory)
 
     def arrived(self, sent: Sent, paths: Iterable[bytes]) -> None:
         """These ``paths`` of ``sent`` are over there as they were sent."""
@@ -119,7 +119,8 @@ class Plan:
             status = self._source.look(path)
             found = kind(status)
             is_file = found == stat.S_IFREG or found == stat.S_IFLNK
-            if is_file and gone_only and self._table.get(path) is None:
+            unnamed = gone_only or path in self.gone.directories
+            if is_file and unnamed and self._table.get(path) is None:
                 self.gone.hidden(path, sent, queue)
             elif is_file:
                 assert status is not None

@@ -107,12 +107,31 @@ def test_a_file_in_a_directorys_place_is_sent_though_it_is_seen_if_that_has_gone
     """
     os.rename(case.root / "d", case.root.parent / "away")
     (case.root / "d").write_text("a file")
-    case.plan.named(b"d")
+    case.plan.named(b"d", False)
     queue = OrderedDict[bytes, None]()
     case.plan.gone.verify(b"d/", queue)
     batch = case.look(*queue)
     assert sorted(batch.deletions) == [b"d/x", b"d/y"]
     assert [member.path for member in batch.members] == [b"d"]
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_file_in_place_of_what_was_named_as_a_directory_is_not_sent(
+    known: bool, case: Case
+) -> None:
+    """By the rules `*`, `!*/` and `!*.py` every directory counts, and no file of that name."""
+    path = b"d" if known else b"new"
+    case.plan.named(path, True)
+    if known:
+        os.rename(case.root / "d", case.root.parent / "away")
+    (case.root / path.decode()).write_text("a secret")
+    case.source.forget_directories()
+    first = case.look(path)
+    assert not first.members
+    assert sorted(first.deletions) == ([b"d/x", b"d/y"] if known else [])
+    assert not case.look(path).members  # for whatever other reason
+    case.plan.named(path, False)
+    assert [member.path for member in case.look(path).members] == [path]
 
 
 def test_a_file_that_nobody_named_in_a_directorys_place_is_not_sent(case: Case) -> None:
@@ -222,7 +241,7 @@ def test_what_came_to_be_where_something_had_gone_is_not_sent_for_that(
     batch = case.look(b"d")
     assert not batch.members and batch.removals == [b"d"]
     case.plan.gone.verify(b"d/", queue)
-    case.plan.named(b"d")  # which is a reason to send it
+    case.plan.named(b"d", False)  # which is a reason to send it
     assert [member.path for member in case.look(b"d").members] == [b"d"]
 
 
