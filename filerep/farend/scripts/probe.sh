@@ -65,8 +65,8 @@ nl='
 '
 # bash closes its standard input where it cannot make a pipe for $(...): the next such pipe would be
 # that input, and who reads it there would wait for itself, for ever. It may also keep its standard
-# error there while that is redirected: so what it says of this is not hidden.
-true 3<&0 || exit
+# error there while that is redirected: so what it says of this is not hidden, and comes first.
+true 3<&0 || { echo 'its shell could not make a pipe; are too many files open?' >&2; exit 1; }
 script=$(dd bs=16384 count=1 2>/dev/null; echo .)
 script=${script%.}
 until case $script in *"#$1$nl"*"#$1$nl") ;; *) false ;; esac do
