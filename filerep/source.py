@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import stat
 from itertools import islice
 
@@ -249,18 +248,18 @@ class Source:
             raise RootGone
 
 
-_ESCAPE = re.compile(rb"\\([0-7]{3})")
-
-
 def mount_points(root: bytes) -> set[bytes]:
     """Where below ``root`` something is mounted, by proc(5); nothing where there is no /proc."""
+    import re  # a walk that takes long looks at the source, but not at mounts
+
+    escape = re.compile(rb"\\([0-7]{3})")
     below = os.path.join(os.path.realpath(root), b"")
     found = set()
     try:
         with open("/proc/self/mountinfo", "rb") as table:
             for line in table:
                 path = line.split(b" ", 5)[4]
-                path = _ESCAPE.sub(lambda octal: bytes([int(octal[1], 8)]), path)
+                path = escape.sub(lambda octal: bytes([int(octal[1], 8)]), path)
                 if path.startswith(below):
                     found.add(path[len(below) :])
     except OSError:
