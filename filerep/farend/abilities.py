@@ -35,6 +35,7 @@ class Far:
         self.marker = os.fsencode(found.get("marker", ""))  # see Output.again
         self.empty = found.get("empty") == "1"
         self.mover = found.get("mover") == "perl"
+        self.hands_group_down = found.get("setgid") == "1"
         self.way = _seconds(found.get("way", ""))
         # How much of each large file a cut run has left there, by its name there.
         self.parts = _sizes(found.get("parts", ""))

@@ -186,6 +186,7 @@ class Batch:
         self.groups: dict[bytes, Group] = {}
         self.reused: list[Member] = []  # those of ``members`` that have a way
         self._times: list[int] = []  # the mtimes of ``directories``, in ns
+        self._bits = 0  # which the new directories have besides
         self.linked = False
         self.moved = False
 
@@ -284,6 +285,7 @@ class Batch:
         path.
         """
         self.moved = far.mover
+        self._bits = stat.S_ISGID if far.hands_group_down else 0
         many = len(self.groups) > _MOST_MOVES
         self.linked = many and far.tar == "gnu" and not far.mover and not self.reused
         for group in self.groups.values():
@@ -299,7 +301,7 @@ class Batch:
         headers = []
         for (directory, mode), mtime_ns in zip(self.directories, self._times):
             group, inner = self.staged[directory]
-            name = group.prefix + inner + b"/"
+            name, mode = group.prefix + inner + b"/", mode | self._bits
             headers.append(
                 tarstream.member(
                     name, tarstream.DIRECTORY, mode, 0, mtime_ns, precise=False

@@ -339,7 +339,9 @@ def test_a_name_that_changes_in_case_only_here_goes_there(
         assert there() == ["UTILS.py", "pkg/x"]
 
 
-@pytest.mark.parametrize("name", ["dash+gnu", "bash+gnu", "busybox+busybox"])
+@pytest.mark.parametrize(
+    "name", ["dash+gnu", "bash+gnu", "busybox+busybox", "dash+bsdtar"]
+)
 def test_what_arrives_has_the_group_that_the_destination_hands_down(
     name: str, base: Path, source: Path
 ) -> None:
@@ -355,13 +357,17 @@ def test_what_arrives_has_the_group_that_the_destination_hands_down(
     os.chown(there / "other", 0, 1234)
     (there / "other").chmod(0o2775)
     (source / "other").mkdir()
-    (source / "other/f").write_text("1")
-    (source / "f").write_text("1")
+    (source / "new/inner").mkdir(parents=True)
+    paths = ["f", "new/f", "new/inner/f", "other/f", "new", "new/inner"]
+    for path in paths[:4]:
+        (source / path).write_text("1")
     assert (
         run(["file-replicator", ONCE, source, far.parent, *far.command]).returncode == 0
     )
-    for path in ("f", "other/f"):
-        assert (there / path).stat().st_gid == 4321
+    assert {(there / path).stat().st_gid for path in paths} == {4321}
+    # What hands its group down goes on with that, whatever mode is sent.
+    for path in ("new", "new/inner", "other"):
+        assert (there / path).stat().st_mode & 0o7777 == 0o2755
 
 
 @pytest.mark.parametrize("shell", ["dash", "busybox"])

@@ -216,8 +216,14 @@ spell() {
   ! is_dir "$D/$2" || rmdir "$D/$2" 2>"$null"
   mv "$D/$2.kept-$k" "$D/$2" 2>"$null" || mv "$D/$2.kept-$k" "$D/$1" 2>"$null"
 }
-# mod MODE: of $D; a directory of somebody else's keeps the bits it has
-mod() { chmod "$1" "$D" 2>"$null" || tell "mode $n $i"; }
+# mod MODE: of $D; a directory of somebody else's keeps the bits it has. busybox's chmod takes away
+# the bit by which it hands its group down.
+mod() {
+  down=''
+  [ ! -g "$D" ] || down=1
+  chmod "$1" "$D" 2>"$null" || tell "mode $n $i"
+  [ ! "$down" ] || [ -g "$D" ] || chmod g+s "$D" 2>"$null"
+}
 # finish: not before the commit is closed; FUSE gives a name to what is removed and open.
 finish() { over=1; }
 # again: find the place in the stream once more, as whoever unpacked was killed amid an archive. Then
@@ -250,8 +256,10 @@ for f in "$S/.parts"/*; do
   if [ -f "$f" ] && [ ! -L "$f" ]; then parts=$parts,${f##*/}:$(($(wc -c <"$f"))); fi
 done
 
+setgid=''
+[ ! -g . ] || setgid=1
 hears
-say ready "empty=$empty mover=$mover folds=$folds modes=$modes parts=$parts" || leave
+say ready "empty=$empty mover=$mover folds=$folds modes=$modes setgid=$setgid parts=$parts" || leave
 n=0 blocks=20 astray=0 over='' reuses=''
 while :; do
   n=$((n + 1)) dirty='' shut='' keep='' line='' whole=''
