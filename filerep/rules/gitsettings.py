@@ -187,20 +187,24 @@ class Reader:
         self,
         environ: Mapping[bytes, bytes],
         repo: Repository | None,
+        place: bytes,
         on_note: OnNote,
     ) -> None:
+        """``place`` is the directory that a relative path in ``environ`` is taken from."""
         self.files: list[bytes] = []
         self.found: list[Item] = []
         self.asked_for_branch = False
         self.sha256 = False
         self._environ = environ
         self._repo = repo
+        self._place = place
         self._on_note = on_note
         self._urls: list[bytes] | None = None
         self._full = False
 
     def file(self, path: bytes, depth: int = 0) -> None:
         """Take in what stands in ``path``, if it is there."""
+        path = os.path.join(self._place, path)
         self.files.append(path)
         for name, inner, value in _items(path, self._on_note):
             self._take(path, name, inner, value, depth)
@@ -283,7 +287,7 @@ class Reader:
         """The addresses of all remotes, whatever file they stand in."""
         if self._urls is None:
             self._urls = []  # while they are looked for, no such condition holds
-            others = Reader(self._environ, self._repo, lambda text: None)
+            others = Reader(self._environ, self._repo, self._place, lambda text: None)
             others._urls = []
             read_all(others)
             self._urls = [
@@ -403,14 +407,15 @@ class Settings:
     def __init__(
         self,
         repo: Repository | None,
+        place: bytes,
         environ: Mapping[bytes, bytes],
         on_note: OnNote,
     ) -> None:
-        place = settings_directory(environ)
-        self.excludes_file = place + b"/git/ignore" if place else b""
+        usual = settings_directory(environ)
+        self.excludes_file = usual + b"/git/ignore" if usual else b""
         self.ignore_case = False
         self.quote_path = True
-        reader = Reader(environ, repo, on_note)
+        reader = Reader(environ, repo, place, on_note)
         reader.read_others()
         reader.read_command()
         #: Does git refuse the repository, since it belongs to somebody else?
@@ -422,7 +427,7 @@ class Settings:
             ]
             self.refused = not _trusted(repo.top, safe, environ)
         if repo and not self.refused:
-            reader = Reader(environ, repo, on_note)
+            reader = Reader(environ, repo, place, on_note)
             read_all(reader)
         #: Are objects named by a longer hash than SHA-1's?
         self.sha256 = reader.sha256

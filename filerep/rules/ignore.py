@@ -94,8 +94,8 @@ class Origin:
 
     def work_tree(self, repo: Repository | None) -> WorkTree:
         """What holds in all of ``repo``, or outside of any."""
-        tree = WorkTree(repo, self.environ, self.on_note, self.gitignore)
-        path = tree.excludes_file(self.root)
+        tree = WorkTree(repo, self.root, self.environ, self.on_note, self.gitignore)
+        path = tree.excludes_file()
         if path and self.gitignore:
             shown = tree.settings.excludes_file
             file = self.read(path, shown, tree.settings.ignore_case)

@@ -24,14 +24,14 @@ def inputs_of(rules: Rules) -> Inputs:
     """
     tree = rules.tree
     if rules.parent is None:
-        own = tree.inputs(rules.origin.root) if tree else NO_INPUTS
+        own = tree.inputs() if tree else NO_INPUTS
         files = (*rules.origin.above, *own.rules, *rules.origin.own.files)
         return Inputs(files, own.index, tuple(rules.origin.absent))
     if not rules.begins:
         return NO_INPUTS
-    place = os.path.join(rules.origin.root, rules.path())
     if tree and tree is not rules.parent.tree:
-        return tree.inputs(place)
+        return tree.inputs()
+    place = os.path.join(rules.origin.root, rules.path())
     return Inputs(tuple(repository.deciders(place)))
 
 

@@ -56,12 +56,16 @@ class WorkTree:
     def __init__(
         self,
         repo: Repository | None,
+        root: bytes,
         environ: Mapping[bytes, bytes],
         on_note: OnNote,
         gitignore: bool,
     ) -> None:
+        """``root`` is where a git outside of any repository would be asked."""
         self.repo = repo
-        self.settings = Settings(repo, environ, on_note)
+        # git goes to the top, so from there it takes a relative path.
+        self._place = repo.top if repo else root
+        self.settings = Settings(repo, self._place, environ, on_note)
         #: The user's own rules, as far as they hold here.
         self.user: Level | None = None
         self.tracked: Tracked | None = None
@@ -81,24 +85,20 @@ class WorkTree:
         #: Are names of another case the same?
         self.fold = gitignore and self.settings.ignore_case
 
-    def excludes_file(self, root: bytes) -> bytes:
+    def excludes_file(self) -> bytes:
         """The user's ignore file, as an absolute path; empty where there is none."""
         path = self.settings.excludes_file
-        # git runs at the top, so from there it takes a relative path.
-        return path and os.path.join(self.repo.top if self.repo else root, path)
+        return path and os.path.join(self._place, path)
 
-    def inputs(self, root: bytes) -> Inputs:
-        """All files that bear on it, also those that decide whether it is a work tree.
-
-        ``root`` is the directory that a relative path is taken from outside of any.
-        """
+    def inputs(self) -> Inputs:
+        """All files that bear on it, also those that decide whether it is a work tree."""
         found: list[bytes] = []
         if self.repo:
             found += repository.deciders(self.repo.top)
         if self._gitignore:
             if self.repo:
                 found.append(self.repo.exclude_file)
-            found.append(self.excludes_file(root))
+            found.append(self.excludes_file())
         found += self.settings.files
         return Inputs(
             tuple(dict.fromkeys([path for path in found if _may_change(path)])),

@@ -137,6 +137,23 @@ def test_the_environment_s_settings(world: World) -> None:
     assert found(world) == world.git() == {b"b"}
 
 
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [
+        (b"GIT_CONFIG_GLOBAL", b"own"),
+        (b"HOME", b"own/.gitconfig"),
+        (b"XDG_CONFIG_HOME", b"own/git/config"),
+    ],
+)
+def test_a_relative_path_in_the_environment_begins_at_the_top(
+    name: bytes, file: bytes, world: World
+) -> None:
+    world.environ[name] = b"own"
+    world.fill(b"", {file: b"[core]\nexcludesFile = mine\n", b"mine": b"a\n"})
+    world.fill(b"d", {b"a": b"", b"b": b""})
+    assert found(world, b"d") == world.git(b"d") == {b"b"}
+
+
 def test_settings_that_include_themselves_end(world: World) -> None:
     write(world.home + b"/.gitconfig", b"[include]\npath = .gitconfig\n" * 2)
     world.fill(b"", {b"a": b""})
