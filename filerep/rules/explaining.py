@@ -39,7 +39,9 @@ def explain(root: bytes, path: bytes, rules: Rules) -> Rule | None:
                 finally:
                     os.close(above)
             if last:
-                return why(rules, name, fd >= 0) or held
+                absent = not os.path.lexists(os.path.join(root, path))
+                is_dir = fd >= 0 or absent and rules.tracks(name, True)
+                return why(rules, name, is_dir) or held
             rule = why_enter(rules, name)
             if not names[-1] and at == len(names) - 1:
                 whole = why(rules, name, True)

@@ -216,6 +216,19 @@ def test_why_in_another_work_tree_of_a_repository(world: World) -> None:
     assert walk._why(place, b"a.o", rules) == said
 
 
+@pytest.mark.parametrize("kind", ["--no-sparse-index", "--sparse-index"])
+def test_why_of_a_tracked_directory_that_is_not_here(kind: str, world: World) -> None:
+    world.fill(b"", {b"in/a": b"", b"out/deep/a": b"", b".gitignore": b"in\nout\n"})
+    git(world, "add", "-f", ".")
+    git(world, "commit", "-q", "-m", "x")
+    git(world, "sparse-checkout", "set", "--cone", kind, "in")
+    for path in (b"out", b"out/", b"out/deep", b"out/new", b"new"):
+        rules = ignore.load(world.top, on_error=fail, environ=world.environ)
+        argv = [b"git", b"-C", world.top, b"check-ignore", b"-v", b"-n", path]
+        said = subprocess.run(argv, env=world.environ, stdout=-1).stdout
+        assert walk._why(world.top, path, rules) == said
+
+
 def whys(made: Random, source: bytes) -> None:
     names = ignoretrees_paths(source)
     places = {os.path.dirname(name) for name in names}
