@@ -95,6 +95,7 @@ class WorkTree:
         found: list[bytes] = []
         if self.repo:
             found += repository.deciders(self.repo.top)
+            found += (self.repo.top, self.repo.git_dir)  # whose owner bears on it
         if self._gitignore:
             if self.repo:
                 found.append(self.repo.exclude_file)

@@ -76,12 +76,13 @@ class Judge:
         self._stamps = _stamps(self._files(self._rules))
         now = self._wall_ns()
         for file, stamp in self._stamps.items():
-            if len(stamp) > 1 and recent(now, stamp[-1]):
+            if len(stamp) > 2 and recent(now, stamp[-1]):
                 self._stamps[file] = (-1,)  # which it never is: it is read again
         return self._rules
 
     def _files(self, rules: Rules) -> Iterator[bytes]:
         inputs = inputs_of(rules)
+        yield self._root.path  # whose owner git takes notice of
         yield os.path.join(self._root.path, RULE_FILE)
         yield os.path.join(self._root.path, REPOSITORY)
         yield from inputs.rules
@@ -196,7 +197,7 @@ def _stamps(files: Iterable[bytes]) -> dict[bytes, tuple[int, ...]]:
             stamps[file] = ()
             continue
         if stat.S_ISDIR(status.st_mode):
-            stamps[file] = (status.st_ino,)
+            stamps[file] = (status.st_ino, status.st_uid)
         else:
             times = (status.st_mtime_ns, status.st_ctime_ns)
             stamps[file] = (status.st_ino, status.st_size, *times)
@@ -205,7 +206,7 @@ def _stamps(files: Iterable[bytes]) -> dict[bytes, tuple[int, ...]]:
 
 def _changes(stamps: dict[bytes, tuple[int, ...]]) -> Iterator[int]:
     """When those changed that are files."""
-    return (stamp[-1] for stamp in stamps.values() if len(stamp) > 1)
+    return (stamp[-1] for stamp in stamps.values() if len(stamp) > 2)
 
 
 def _written(directories: Iterable[bytes]) -> Iterator[int]:

@@ -47,6 +47,8 @@ PARENT = ABOVE | DELETE
 WAY = CREATE | DELETE | MOVED_FROM | MOVED_TO | _ADD
 #: Such a file.
 FILE = MODIFY | CLOSE_WRITE | ATTRIB | int(flags.MASK_ADD | flags.DONT_FOLLOW)
+#: A directory at the end of such a way.
+OWNED = ATTRIB | _ADD | int(flags.DONT_FOLLOW)
 
 #: What is no intermediate state, and may be looked at at once.
 AT_ONCE = CLOSE_WRITE | MOVED_TO | ATTRIB

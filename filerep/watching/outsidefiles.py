@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 _MOST_LINKS = 40
 # Stamps are those of the kernel's last tick.
 _TICK_NS = 20_000_000
+# What is at the end of a way, and what is asked of it: git takes notice of who owns a directory.
+_REACHED = {stat.S_IFREG: inotifyevents.FILE, stat.S_IFDIR: inotifyevents.OWNED}
 
 
 class Places:
@@ -111,8 +113,9 @@ class _Way:
                     place = b"/" if target.startswith(b"/") else place
                     rest += target.split(b"/")[::-1]
                     continue
-                if stat.S_ISREG(status.st_mode) and not rest:
-                    known = self._reach(path, file)
+                mask = 0 if rest else _REACHED.get(stat.S_IFMT(status.st_mode), 0)
+                if mask:
+                    known = self._reach(path, file, mask)
                     latest = max(latest, 0 if known else status.st_ctime_ns)
             except OSError:
                 latest = max(latest, 0 if known else _changed(place))
@@ -133,9 +136,9 @@ class _Way:
             self.names.setdefault(wd, {}).setdefault(name, set()).add(file)
         return name in self._known_names.get(wd, ())
 
-    def _reach(self, path: bytes, file: bytes) -> bool:
+    def _reach(self, path: bytes, file: bytes, mask: int) -> bool:
         """Hear of it when what is at ``path`` is written; was that so before?"""
-        wd = self._kernel.watch_name(path, inotifyevents.FILE)
+        wd = self._kernel.watch_name(path, mask)
         self.reached.setdefault(wd, set()).add(file)
         return wd in self._known_reached
 

@@ -260,18 +260,31 @@ def test_other_names_of_a_file_are_found_where_the_rules_change_too(
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files away")
-@pytest.mark.parametrize("place", [".", ".git", "inner", "inner/.git"])
-def test_a_repository_comes_to_be_ones_own(tmp_path: Path, place: str) -> None:
-    for top in (tmp_path, tmp_path / "inner"):
-        top.mkdir(exist_ok=True)
-        (top / ".gitignore").write_text("*.log\n")
-        (top / "k.log").write_text("")
-        for words in (["init", "-q"], ["add", "-f", "k.log"]):
-            subprocess.run(["git", "-C", top, *words], check=True)
-    os.chown(tmp_path / place, 65534, 65534)
-    with watched(tmp_path) as it:
+@pytest.mark.parametrize("place", [".", ".git", "apart", "inner", "inner/.git"])
+@pytest.mark.parametrize("below", ["", "below"], ids=["at its top", "below its top"])
+@BOTH
+def test_a_repository_comes_to_be_ones_own(
+    place: str, below: str, tmp_path: Path, polling: bool
+) -> None:
+    """Of its top, which may be above SRC, its `.git`, and that which is elsewhere."""
+    top = tmp_path / "top"
+    source = top / below
+    source.mkdir(parents=True)
+    apart = ["--separate-git-dir", tmp_path / "apart"] if place == "apart" else []
+    subprocess.run(["git", "init", "-q", *apart, top], check=True)
+    subprocess.run(["git", "init", "-q", source / "inner"], check=True)
+    for at in (source, source / "inner"):
+        (at / ".gitignore").write_text("*.log\n")
+        (at / "k.log").write_text("")
+        subprocess.run(["git", "-C", at, "add", "-f", "k.log"], check=True)
+    where = top / place if place in (".", ".git") else source / place
+    where = tmp_path / place if place == "apart" else where
+    os.chown(where, 65534, 65534)
+    with watched(source, polling) as it:
+        if isinstance(it.tracker, Snapshots):  # as if all had been written long ago
+            it.tracker._judge._wall_ns = lambda: time.time_ns() + 10**10
         it.records()
-        os.chown(tmp_path / place, 0, 0)
+        os.chown(where, 0, 0)
         log = b"inner/k.log" if place.startswith("inner") else b"k.log"
         assert log in it.records()
 
