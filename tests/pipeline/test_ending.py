@@ -234,7 +234,8 @@ def test_a_filter_dies_of_ctrl_c_as_well(program: str, place: Path) -> None:
     "program", ["file-replicator", "fr-walk", "fr-pack", "fr-watch"]
 )
 def test_ctrl_c_while_it_loads_leaves_no_traceback(program: str, place: Path) -> None:
-    (place / "docopt.py").write_text("import os\nos.kill(os.getpid(), 2)\n")
+    for first in ("docopt", "signal"):
+        (place / f"{first}.py").write_text("import os\nos.kill(os.getpid(), 2)\n")
     path = f"{place}:{programs.ROOT}"
     # Without an option nothing is parsed.
     words = [str(programs.ROOT / "bin" / program), "--verbose", str(place)]
