@@ -125,6 +125,10 @@ class Waiters:
             return  # gone again
         except OSError:
             one = None
+        if one is None and self._arrived:
+            # Who has said nothing for longest makes room.
+            self._arrived.pop(next(iter(self._arrived))).close()
+            return
         if one is None:
             # They stay in the queue, which can be read from all the time.
             self._shut_until = time.monotonic() + _SHUT_TIME

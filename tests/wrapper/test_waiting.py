@@ -406,6 +406,20 @@ def test_without_a_descriptor_left_nobody_spins_and_all_are_heard_later(
         assert one.recv(64) == b"0 0\n"
 
 
+def test_those_who_say_nothing_take_nobodys_place(door: Door) -> None:
+    asks = door.come()
+    silent = []
+    for _ in range(600):
+        silent.append(door.come(b""))
+        door.turns()
+    late = door.come()
+    door.turns()
+    assert door.waiters.due()
+    door.waiters.answer(0, 0)
+    assert asks.recv(64) == late.recv(64) == b"0 0\n"
+    assert not door.said and len(door.waiters.fds()) <= 501
+
+
 @hunts
 def test_whatever_they_say_it_rests_and_answers_those_who_ask(door: Door) -> None:
     def one(dice: random.Random) -> None:
