@@ -36,9 +36,17 @@ _AUDIT_SECONDS = 60.0
 # When what changed before the program was ready is looked for, after the start.
 _EARLY_SECONDS = (1.0, 5.0)
 # Its children end with it, and all with us: the shell's group goes when our end of the pipe does.
-# What is stopped hears of that only once it goes on.
+# What is stopped hears of that only once it goes on, and what does not care is killed.
 _SCRIPT = """
-{ read -r _ <&3; trap '' TERM; kill -s TERM 0; kill -s CONT 0; } >/dev/null 2>&1 &
+{
+  read -r _ <&3
+  cd /
+  trap '' TERM
+  kill -s TERM 0
+  kill -s CONT 0
+  sleep 1
+  kill -s KILL 0
+} >/dev/null 2>&1 &
 exec 3<&-
 eval "$1"
 """

@@ -6,6 +6,7 @@ import mmap
 import os
 import random
 import select
+import shlex
 import shutil
 import signal
 import subprocess
@@ -520,6 +521,19 @@ def test_a_program_that_is_stopped_ends_with_us(source: Path, place: Path) -> No
         wait_for(lambda: stat.read_text().rpartition(")")[2].split()[0] == "T")
         it.program.end(signal.SIGINT)
         wait_for(lambda: not stat.exists(), 5)
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_a_program_that_takes_no_sigterm_ends_with_us(
+    how: signal.Signals, source: Path, place: Path
+) -> None:
+    deaf = f"trap '' TERM HUP; echo $$ >{place}/new; mv {place}/new {place}/pid; "
+    command = f"(sh -c {shlex.quote(deaf + 'while :; do sleep 60; done')}); exit"
+    with watching(source, "--watch-with", command) as it:
+        wait_for((place / "pid").exists)
+        status = Path(f"/proc/{int((place / 'pid').read_text())}/status")
+        it.program.end(how)
+        wait_for(lambda: not status.exists() or "zombie" in status.read_text(), 5)
 
 
 def test_a_program_that_does_not_end_is_not_waited_for(source: Path) -> None:
