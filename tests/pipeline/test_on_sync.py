@@ -105,7 +105,7 @@ def test_one_that_hangs_holds_up_nothing_and_ends_with_the_run(
         assert program.errors.count(b"running") == 1
         assert program.end(signal.SIGINT) == 130
         assert (there / "made/there/c").read_text() == "3"
-        left = [pid for pid in program.family() if b"sleep" in command_of(pid)]
+        left = [pid for pid in program.family() if b"1000" in command_of(pid)]
         assert not left
 
 
@@ -124,6 +124,20 @@ def test_one_that_is_stopped_ends_with_the_run(
 
         wait_for(stopped, what="the command was not started")
         (pid,) = stopped()
+        assert program.end(signal.SIGINT) == 130
+        wait_for(lambda: not command_of(pid), 5)
+
+
+@pytest.mark.parametrize("name", SHELLS)
+def test_one_that_takes_no_sigterm_ends_with_the_run(
+    name: str, source: Path, far_end: Callable[[str], FarEnd]
+) -> None:
+    far = far_end(name)
+    command = "trap '' TERM HUP; echo pid $$.; while :; do sleep 1000; done"
+    words = ["--on-sync", command, str(source), far.parent, "--", *far.command]
+    with running(REPLICATOR, *words) as program:
+        program.says(".\n")
+        pid = int(program.errors.rpartition(b"pid ")[2].partition(b".")[0])
         assert program.end(signal.SIGINT) == 130
         wait_for(lambda: not command_of(pid), 5)
 

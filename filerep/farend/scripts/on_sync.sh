@@ -13,8 +13,10 @@ hook() {
     export FILEREP_CHANGED
     if [ "$locale" ]; then LC_ALL=$locale; else unset LC_ALL; fi
     ${session:+setsid} sh -c "$1" <"$null" >&2 &
-    # What is stopped hears of that only once it goes on.
-    trap 'kill -s TERM -- "$session$!"; kill -s CONT -- "$session$!"; exit' TERM
+    # What is stopped hears of that only once it goes on, and what does not care is killed.
+    trap 'kill -s TERM -- "$session$!"; kill -s CONT -- "$session$!"
+      cd / && exec <&- >&- 2>&-
+      sleep 1; kill -s KILL -- "$session$!"; exit' TERM
     wait $!
     set -- $?
     rm -f "$S/.hook"
