@@ -13,6 +13,12 @@ set +aCefuvx
   LC_ALL=C
   export LC_ALL
   unset TAR_OPTIONS TAR_READER_OPTIONS POSIXLY_CORRECT
+  # With fewer some shells hang, or end so that something stays.
+  # shellcheck disable=SC3045 # what has no such limit says so
+  most=$(ulimit -n 2>&1)
+  case $most in
+  [0-9] | 1[0-9]) printf '%s\n' "filerep-$1 error only $most files may be open at once, and 20 are needed"; exit 1 ;;
+  esac
   # What nobody is to see goes to descriptor 9: a root without /dev gets no file of that name.
   if [ -e /dev/null ]; then exec 9>/dev/null; else exec 9>&2; fi
   nl='
