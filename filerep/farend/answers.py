@@ -229,4 +229,4 @@ class Answers:
 
 
 def silent(seconds: float) -> str:
-    return f"no sign of life from the far end for {seconds:g} s"
+    return f"no sign of life from the far end for {seconds:.3g} s"

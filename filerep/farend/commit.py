@@ -25,6 +25,11 @@ _MANY = (b"same", b"keep", b"copy", b"take")
 _FEW = 200
 _MANY_MODES = 1000
 
+# What is made of files over there, or so large that to move it to another file system takes long, is
+# heard of meanwhile; but not for ever: what is slower than this, in bytes a second, hangs.
+_LONG_BYTES = 1 << 26
+_PATIENCE, _SLOWEST = 60, 1_000_000
+
 
 def _chain(directory: bytes) -> list[bytes]:
     """``a``, ``a/b`` and ``a/b/c`` for ``a/b/c``; the root is always there."""
@@ -52,6 +57,8 @@ class Commit:
         self.numbered = []
         batch, unfit = self._batch, self._unfit
         lines: list[bytes] = [b"# %d" % batch.number, *batch.lessons]
+        long = self._takes_long()
+        lines += long
         lines += self._spelling()
         released = [
             shell_quote(b"./%s/%s" % (batch.staging, one)) for one in batch.released
@@ -83,11 +90,21 @@ class Commit:
         else:
             lines += self._placing()
         lines += given
+        lines += [b"rest"] if long else []
         if unfit:
             lines.append(b"dirty=1")
         lines += [*batch.commands, b"whole=1\n"]
         found.append((COMMIT, b"\n".join(lines)))
         return found
+
+    def _takes_long(self) -> list[bytes]:
+        """The lines that have the far end show that it is alive, if that may be wanted."""
+        batch = self._batch
+        made = any(one.way and one.way.verb != b"piece" for one in batch.reused)
+        work = batch.bytes + batch.read
+        if not made and work < _LONG_BYTES:
+            return []
+        return [b"patience=%d" % (_PATIENCE + work // _SLOWEST), b"working"]
 
     def _placing(self) -> list[bytes]:
         """The puts, where there is no mover."""

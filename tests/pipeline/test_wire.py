@@ -367,6 +367,30 @@ def test_without_a_true_digest_all_the_same_all_is_right(
     line.once()
 
 
+SLOW_MD5SUM = '[ "$*" = "" ] || sleep 4; exec /usr/bin/md5sum "$@"'
+
+
+def test_digest_tools_that_hang_or_are_slow_lose_no_connection(
+    far_end: Callable[[str], FarEnd], place: Path
+) -> None:
+    """It was lost and had again for ever, as over there nothing was heard of meanwhile."""
+    tools = Path(farends.without_dash_and_perl(place / "tools"))
+    for tool, body in (("sha1sum", "exec sleep 1000"), ("md5sum", SLOW_MD5SUM)):
+        (tools / tool).unlink()
+        (tools / tool).write_text(f"#!/bin/sh\n{body}\n")
+        (tools / tool).chmod(0o755)
+    (tools / "shasum").unlink(missing_ok=True)
+    command = ["/usr/bin/env", f"PATH={tools}", "/bin/bash"]
+    line = Line(with_command(far_end("bash+gnu"), command), place)
+    plant(line.source, {"a": text(3000), "b": text(50)})
+    with line.watching("--keepalive", "1") as program:
+        with open(line.source / "a", "ab") as grown:
+            grown.write(b"one more line\n")
+        line.settle(program)
+        assert b"lost" not in program.errors, bytes(program.errors).decode()
+        assert b"the far end has md5sum" in program.errors
+
+
 @pytest.mark.parametrize("tool", ["touch", "wc"])
 def test_where_what_puts_files_together_is_missing_they_go_whole(
     tool: str, far_end: Callable[[str], FarEnd], place: Path

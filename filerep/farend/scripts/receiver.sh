@@ -32,9 +32,16 @@ is_dir() { [ -d "$1" ] && [ ! -L "$1" ]; }
 # another one there, or a link, for us to unpack into, clear, or run.
 staged() { is_dir "$S" && { [ ! "$owned" ] || [ -O "$S" ]; }; }
 drop() { [ ! -e "$S/.hook" ] || kill "$job"; stop_mover; rm -rf "$S"; }
-# What takes its time is heard of meanwhile, as long as this shell lives. It may be done at once.
+# What takes its time is heard of meanwhile, as long as this shell lives, but for $patience seconds at
+# most, if that is not 0. It may be done at once.
 working() {
-  (cd / && while sleep 1 <&- >&- 2>&-; do kill -0 $$ 2>&- && say working || exit; done) &
+  (
+    cd / && k=$patience
+    while sleep 1 <&- >&- 2>&-; do
+      k=$((k - 1))
+      kill -0 $$ 2>&- && say working && [ $k != 0 ] || exit
+    done
+  ) &
   worker=$!
 }
 rest() { [ ! "$worker" ] || stop "$worker"; worker=''; }
@@ -46,7 +53,7 @@ make_staging() {
   chmod u+rwx,go-rwx "$S" 2>&- || :
 }
 make_sentinel() { true >"$S"; }
-worker='' tmp=/tmp null=/dev/null
+worker='' patience=0 tmp=/tmp null=/dev/null
 case ${TMPDIR-} in /*) tmp=$TMPDIR ;; esac
 
 # leave: a large file that was under way goes on from here with the next connection.
