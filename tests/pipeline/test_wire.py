@@ -630,6 +630,34 @@ def test_a_reader_never_sees_a_wrong_file_or_none(name: str, line: Line) -> None
                 line.settle(program)
 
 
+@SOME
+def test_a_copy_that_could_not_be_made_is_not_seen_empty(
+    name: str, line: Line, place: Path
+) -> None:
+    """What stands for it in the archive was put in its place until all of it was sent."""
+    words = [sys.executable, str(SLOWLINK), "0", "150", "--", *line.far.command]
+    line.far = with_command(line.far, words)
+    old, new = text(700, "old"), text(900, "new")
+    plant(line.source, {"a": new, "d/b": old})
+    with line.watching() as program:
+        alter(line.there / "a", b"altered over there", lie=True)
+        save(line.source / "d/b", new)
+        (line.source / "new").mkdir()
+        save(line.source / "new/c", new)
+        seen: set[bytes] = set()
+
+        def both() -> bool:
+            found = [line.there / one for one in ("d/b", "new/c")]
+            held = {path.read_bytes() for path in found if path.exists()}
+            seen.update(held)
+            return held == {new} and found[1].exists()
+
+        program.wait_for(both)
+        assert seen == {old, new}
+        save(line.source / "a", old)
+        line.settle(program)
+
+
 # --- what goes wrong meanwhile -----------------------------------------------------------
 
 

@@ -70,7 +70,7 @@ all() {
   { [ -d "$x" ] && [ -d "$S/.in" ]; } || mkdir -p "$x" "$S/.in"
   "$verb" "$@" && return
   while [ $# -gt 0 ]; do
-    "$verb" "$1" "$2" "$3" "$4" || stale
+    "$verb" "$1" "$2" "$3" "$4" || { rm -f "$x/$4"; stale; }
     i=$((i + 1))
     shift 4
   done
