@@ -11,12 +11,14 @@ import errno
 import fcntl
 import os
 import stat
+import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Optional
 
 _OTHERS = 0o022
+_LOCK_PAUSE = 0.02  # seconds
 # What flock(2) and fcntl(2) say where a file system has no locks (NFS without lockd, some FUSE).
 _NO_LOCKS = frozenset(
     (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL)
@@ -65,8 +67,22 @@ def _check(status: os.stat_result, is_kind: object, kind: str) -> None:
         raise Unusable(f"the {kind} can be written by others (mode {mode}); chmod go-w")
 
 
-def lock(fd: int) -> bool:
-    """Lock ``fd`` as long as it is open; False where nothing can be locked. Raises ``Held``."""
+def lock(fd: int, patience: float = 0.0) -> bool:
+    """Lock ``fd`` as long as it is open; False where nothing can be locked.
+
+    Raises ``Held`` if another process has it for so many seconds.
+    """
+    until = time.monotonic() + patience
+    while True:
+        try:
+            return _try_lock(fd)
+        except Held:
+            if time.monotonic() >= until:
+                raise
+        time.sleep(_LOCK_PAUSE)  # a blocking flock has no limit of time
+
+
+def _try_lock(fd: int) -> bool:
     for attempt in (fcntl.flock, fcntl.lockf):
         try:
             attempt(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)

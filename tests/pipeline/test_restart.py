@@ -9,6 +9,7 @@ FILEREP_HUNT=SECONDS goes on killing for so long.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import random
@@ -604,6 +605,41 @@ def test_who_tidies_up_slowly_is_given_the_time(again: Again, place: Path) -> No
         wait_for(begun.exists)
         assert program.end(signal.SIGINT) == INTERRUPTED
     wait_for(lambda: not list(again.destination.glob(".filerep-*")))
+
+
+def test_what_a_killed_run_has_left_at_work_is_waited_for(again: Again) -> None:
+    """Its fr-pack, which has the state file, takes a moment to end."""
+    small_tree(again.source)
+    again.run()
+    (state,) = again.state.glob("*/*.state")
+    with open(state, "rb+") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with running(*again.words(ONCE), env=again.env) as program:
+            wait_for(lambda: list(again.destination.glob(".filerep-*")))
+            fcntl.flock(held, fcntl.LOCK_UN)
+            assert program.end() == OK
+
+
+def test_what_a_killed_run_has_left_is_removed_while_its_tar_is_at_work(
+    again: Again, place: Path
+) -> None:
+    busy = place / "busy"
+    once = f"[ -e {busy} ] && rm {busy} && exit 1"
+    (place / "rm").write_text(
+        f'#!/bin/sh\nrm() {{ /bin/rm "$@"; }}\n'
+        f'case $* in "-rf ./.filerep-"*) {once} ;; esac\nrm "$@"\n'
+    )
+    (place / "rm").chmod(0o755)
+    command = ["/usr/bin/env", f"PATH={place}:{farends.SYSTEM_PATH}", "bash"]
+    again.far = with_command(again.far, command)
+    small_tree(again.source)
+    with watching(again) as program:
+        (staging,) = again.destination.glob(".filerep-*")
+        program.end(signal.SIGINT)
+    plant(staging.with_name(staging.name[:-16] + 16 * "0"), {"0/f": "left"})
+    busy.touch()
+    again.run()
+    assert not busy.exists() and again.equal()
 
 
 def shells(program: Running) -> list[int]:

@@ -53,6 +53,14 @@ make_staging() {
   chmod u+rwx,go-rwx "$S" 2>&- || :
 }
 make_sentinel() { true >"$S"; }
+# clear_away DIR: whoever was killed amid an archive may have left a tar that is at work there yet
+clear_away() {
+  for k in 1 2 3; do
+    if rm -rf "$1" 2>&-; then return; fi
+    sleep 1
+  done
+  try rm -rf "$1"
+}
 worker='' patience=0 tmp=/tmp null=/dev/null
 case ${TMPDIR-} in /*) tmp=$TMPDIR ;; esac
 
@@ -102,7 +110,7 @@ if [ "$5" != dry ]; then
     if [ "$f" = "$S" ] || ! exists "$f"; then continue; fi
     [ "$worker" ] || working
     if [ "$5" != clean ] && is_dir "$f" && is_dir "$f/.parts"; then mv "$f/.parts" "$S/" 2>"$null"; fi
-    try rm -rf "$f"
+    clear_away "$f"
   done
 fi
 rest

@@ -63,6 +63,10 @@ _LEAST_ROOM = 4 << 20
 
 _MOST_BYTES = 1 << 20  # of paths in a frame
 
+# Of file-replicator there is one for each file. But where it was killed, its fr-pack may take
+# that long to end.
+_PATIENCE = 5.0  # seconds
+
 
 class Busy(Exception):
     """Another run holds the state file."""
@@ -92,7 +96,7 @@ class State:
 
     def _lock(self, fd: int) -> None:
         try:
-            ownfiles.lock(fd)
+            ownfiles.lock(fd, _PATIENCE if self._ours else 0.0)
         except Held:
             os.close(fd)
             raise Busy from None
