@@ -90,7 +90,7 @@ class Dispatch:
             return self._parts.filler.planned_ahead()
         due = self._parts.failures.due()
         if (
-            not self._parts.schedule.urgent
+            not self._parts.schedule.pressing
             and due is not None
             and due <= time.monotonic()
         ):

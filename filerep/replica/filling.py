@@ -7,6 +7,7 @@ import time
 from filerep.farend.batch import Batch
 from filerep.replica.scheduling.inflight import NotInThisBatch, Sent
 from filerep.replica.scheduling.queues import Paths, Rows
+from filerep.replica.transfer.economy import TINY
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from filerep.replica.transfer.pace import Pace
     from filerep.replica.transfer.pieces import Pieces
 
-MOST_PATHS = 4000
+MOST_PATHS = 4 if TINY else 4000
 _AHEAD_TIME = 0.005
 
 
@@ -62,10 +63,15 @@ class Filler:
 
     def from_queue(self, queue: Queue) -> Sent:
         sent = self._new()
+        schedule = self._schedule
         self._fill(sent, queue)
-        gone = self._schedule.gone() if queue is self._schedule.urgent else None
-        if gone and not queue:
-            self._fill(sent, gone)
+        if queue is schedule.urgent:
+            schedule.put_behind()
+        saves = queue is schedule.urgent or queue is schedule.backlog
+        if saves and not schedule.pressing:
+            gone = schedule.gone()
+            if gone:
+                self._fill(sent, gone)
         return sent
 
     def from_retry(self, retry: Retry) -> tuple[Sent, list[bytes]]:
@@ -78,7 +84,7 @@ class Filler:
     def planned_ahead(self) -> Sent | None:
         """The batch that is planned ahead, which is about to be sent, filled up."""
         sent, self._flight.ahead = self._flight.ahead, None
-        if sent is not None and not self._schedule.urgent:
+        if sent is not None and not self._schedule.pressing:
             self._fill(sent, self._schedule.bulk)
         return sent
 
@@ -87,7 +93,7 @@ class Filler:
 
         That hides the time it takes behind the far end's, which has two batches to deal with.
         """
-        if self._schedule.urgent or not self._schedule.bulk:
+        if self._schedule.pressing or not self._schedule.bulk:
             return False
         ahead = self._flight.ahead
         if ahead is None:
@@ -163,7 +169,7 @@ class Filler:
             return True
         if size <= self._pace.limit or queue is schedule.big:
             return False
-        if not (sent.batch.members or schedule.urgent):
+        if not (sent.batch.members or schedule.pressing):
             return False
         schedule.big[path] = None
         return True

@@ -50,6 +50,7 @@ class Settling:
         self._sync_points = 0
         self._awaited: Optional[float] = None  # since when `step` is waited for
         self._large: Optional[bytes] = None  # the last large file of then
+        self._entered = 0  # to the backlog by then
         self._owed: set[bytes] = set()  # for the first "in sync", or for the end
 
     def changed(self, paths: Iterable[bytes]) -> None:
@@ -67,8 +68,9 @@ class Settling:
 
         In a tree that never rests one is always under way, and who waits for the moment when
         none is would wait for ever. What fr-watch cannot hand over it merges, so nothing is
-        lost and little delayed. The large files of then, one of which goes ``in_pieces``, take
-        their time, in which saves go on; those named later may be without end.
+        lost and little delayed. The backlog of then and its large files, one of which goes
+        ``in_pieces``, take their time, in which saves go on; what is named later may be without
+        end.
         """
         if not (self._sync_points or self._on_sync.presses() or not self.initial_done):
             self._awaited = None
@@ -78,11 +80,13 @@ class Settling:
             return False  # they are what is waited for, and may come back
         if self._missing.restless.owed and not self._on_sync.presses():
             return False  # the moment has come, and it is them who are waited for
-        now, big = time.monotonic(), self._schedule.big
+        now, big, backlog = time.monotonic(), self._schedule.big, self._schedule.backlog
         if self._awaited is None:
             self._awaited = now
             self._large = next(reversed(big or in_pieces), None)
-        if self._large in big or self._large in in_pieces:
+            self._entered = backlog.entered
+        large = self._large in big or self._large in in_pieces
+        if large or backlog.left < self._entered:
             self._awaited = now
         return now - self._awaited > _QUIET_WAIT
 

@@ -11,7 +11,7 @@ from filerep.replica.known.table import Table
 from filerep.replica.options import Options, Removal, Transfer
 from filerep.replica.scheduling.failures import Failures
 from filerep.replica.scheduling.missing import Missing
-from filerep.replica.scheduling.queues import Paths
+from filerep.replica.scheduling.queues import Backlog, Paths
 from filerep.replica.scheduling.restless import Restless
 from filerep.replica.settling import Settling
 
@@ -24,6 +24,7 @@ class World:
         self.looked_at: list[bytes] = []
         self.answered: list[tuple[int, int]] = []
         self.big = Paths()
+        self.backlog = Backlog()
         self.in_sync = 0  # how often the first copy was told to be done
         self.restless = Restless(lambda: self.now, lambda path: 0.0, lambda: None)
         nothing: Any = SimpleNamespace(take=lambda: [], count=lambda: 0)
@@ -31,6 +32,7 @@ class World:
             again=self.looked_at.extend,
             removals=SimpleNamespace(seconds=0.0, held=False),
             big=self.big,
+            backlog=self.backlog,
         )
         leftovers: Any = SimpleNamespace(
             queue=lambda asked: False, walked=False, ignored=0
@@ -117,3 +119,24 @@ def test_saves_go_on_until_the_large_files_of_then_are_there(
     assert not world.settling.holds_back([b"second"])
     world.now += 1.0
     assert world.settling.holds_back([b"later"])
+
+
+def test_saves_go_on_until_the_backlog_of_then_is_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = World()
+    clock = SimpleNamespace(monotonic=lambda: world.now)
+    monkeypatch.setattr("filerep.replica.settling.time", clock)
+    world.settling.initial_done = True
+    world.settling.sync_point()
+    world.backlog.append([b"tree/a", b"tree/b"])
+    assert not world.settling.holds_back([])
+    world.backlog.take()
+    world.backlog.append([b"other/c"])
+    world.backlog.put_back(b"tree", [b"tree/b"])
+    world.now += 30.0
+    assert not world.settling.holds_back([])
+    world.backlog.take()
+    world.now += 1.0
+    assert list(world.backlog) == [b"other/c"]  # there may always be one more
+    assert world.settling.holds_back([])

@@ -10,6 +10,8 @@ from collections import OrderedDict, deque
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from filerep.pathstream import Row
 
 _LONG_ROW = 1000
@@ -79,3 +81,20 @@ class Paths(_Ordered):
         for path in reversed(row):
             self[path] = None
             self.move_to_end(path, last=False)
+
+
+class Backlog(Paths):
+    """Such a queue, of which can be said when all that is in it now has left it."""
+
+    entered = 0  # how many ever were put behind the others
+
+    def append(self, paths: Iterable[bytes]) -> None:
+        before = len(self)
+        for path in paths:
+            self[path] = None
+        self.entered += len(self) - before
+
+    @property
+    def left(self) -> int:
+        """How many of those that ever entered are in it no more."""
+        return self.entered - len(self)

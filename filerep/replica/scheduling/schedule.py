@@ -3,6 +3,8 @@
 Each path waits in one of these places:
 
 * ``urgent``: named by fr-watch. Goes before everything else.
+* ``backlog``: urgent, but more than went into one batch: a tree that was moved in, say. What
+  is named later goes before it, as somebody has saved that and looks at it now.
 * ``removals``: gone, found by a look; mostly with what was urgent, see removals.py.
 * ``bulk``: named by fr-walk, or found to be looked at again; read only as fast as it is used.
 * ``later``: just emptied, say; urgent in a moment.
@@ -16,7 +18,7 @@ from __future__ import annotations
 
 import heapq
 
-from filerep.replica.scheduling.queues import Paths, Rows
+from filerep.replica.scheduling.queues import Backlog, Paths, Rows
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
 
     Queue = Union[Paths, Rows]
 
-_URGENT_TURNS = 4  # batches for fr-watch, then one for fr-walk
+_TURNS = 4  # batches, then one of what is less urgent
 
 
 class Schedule:
@@ -41,15 +43,21 @@ class Schedule:
         self._restless = restless
         self.removals = removals
         self.urgent = Paths()
+        self.backlog = Backlog()
         self.bulk = Rows()
         self.big = Paths()
         self._later: list[tuple[float, bytes]] = []
-        self._urgent_turns = 0
+        self._turns = [0, 0]  # in a row, of what is urgent, and of what was
 
     def __bool__(self) -> bool:
         """Is there anything that could be looked at now?"""
         gone = self.removals.ready and self.removals.queue
-        return bool(self.urgent or gone or self.bulk or self.big)
+        return bool(self.pressing or gone or self.bulk or self.big)
+
+    @property
+    def pressing(self) -> bool:
+        """Is anything left of what fr-watch has named?"""
+        return bool(self.urgent or self.backlog)
 
     @property
     def resting(self) -> bool:
@@ -59,15 +67,16 @@ class Schedule:
     def paths(self) -> list[bytes]:
         """All that wait here, and those that rest."""
         later = [path for _, path in self._later]
-        queues = (self.urgent, self.removals.queue, self.bulk.paths(), self.big, later)
+        pressing = (self.urgent, self.removals.queue, self.backlog)
+        queues = (*pressing, self.bulk.paths(), self.big, later)
         return [path for queue in queues for path in queue] + self._restless.waiting()
 
     def name(self, path: bytes) -> None:
-        """fr-watch has named ``path``. It comes behind what was named before: a sync point (`.`)
-        must not overtake."""
+        """fr-watch has named ``path``. It comes behind what was named before, but for a backlog."""
         if self._restless.holds(path):
             return
         self.removals.queue.pop(path, None)
+        self.backlog.pop(path, None)
         self.urgent[path] = None
         self.urgent.move_to_end(path)
 
@@ -95,7 +104,7 @@ class Schedule:
 
     def gone(self) -> Optional[Paths]:
         """The queue of what is gone, if it may be removed now."""
-        self.removals.judge(bool(self.urgent))
+        self.removals.judge(self.pressing)
         return self.removals.queue if self.removals.ready else None
 
     def turn(self, begun: bool = False) -> Optional[Queue]:
@@ -105,15 +114,18 @@ class Schedule:
         tree that never rests something is always urgent: so the others have a turn now and
         then, or the tree's other files would wait until this one rests.
         """
-        other: Optional[Queue] = self.gone() or self.bulk
-        other = other or (None if begun else self.big or None)
-        queue = self.urgent or other
-        if not queue:
-            self._urgent_turns = 0
-            return None
-        self._urgent_turns += 1
-        if self._urgent_turns > _URGENT_TURNS and (begun or other):
-            queue = other
-        if queue is not self.urgent:
-            self._urgent_turns = 0
-        return queue
+        last: Optional[Queue] = self.bulk or (None if begun else self.big or None)
+        rest = begun or bool(last)
+        earlier: Paths = self.gone() or self.backlog
+        for level, queue in enumerate((self.urgent, earlier)):
+            lower = rest or level == 0 and bool(earlier)
+            if queue and not (lower and self._turns[level] >= _TURNS):
+                self._turns[level] += 1
+                return queue
+            self._turns[level] = 0
+        return last
+
+    def put_behind(self) -> None:
+        """What is urgent, but found no room, lets pass what will be named from now on."""
+        self.backlog.append(self.urgent)
+        self.urgent.clear()

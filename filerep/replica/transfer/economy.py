@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from filerep.replica.transfer.pace import Pace
 
 # For tests: everything is tiny, and all of it is done always.
-_TINY = bool(os.environ.get("FILEREP_TINY"))
+TINY = bool(os.environ.get("FILEREP_TINY"))
 _TINY_BLOCK = 64
 _TINY_PIECE = 100
 
@@ -54,12 +54,12 @@ class Economy:
         self.taught = False  # does it know what to do with what is not whole?
         self._asked = False
         self._wanted = False  # has something come up that needs the tools?
-        self.block = _TINY_BLOCK if _TINY else signature.BLOCK
+        self.block = _TINY_BLOCK if TINY else signature.BLOCK
 
     def question(self) -> list[bytes]:
         """The lines that ask the far end for its tools, if that is to be done now."""
         asked = self._transfer
-        wanted = _TINY or asked.compress or asked.whole_file is False
+        wanted = TINY or asked.compress or asked.whole_file is False
         wanted = wanted or self._wanted
         if asked.checksum or not self._plain and (wanted or self._pace.slow):
             return self._ask()
@@ -114,7 +114,7 @@ class Economy:
             or self._transfer.compress is False
         ):
             return 0
-        if _TINY or self._transfer.compress:
+        if TINY or self._transfer.compress:
             return self._pace.level or 1
         return self._pace.level
 
@@ -123,7 +123,7 @@ class Economy:
         """Is it looked for what the far end holds already?"""
         if self.tools is None or not self.tools.digests or self._transfer.whole_file:
             return False
-        return _TINY or self._transfer.whole_file is False or self._pace.slow
+        return TINY or self._transfer.whole_file is False or self._pace.slow
 
     @property
     def will_check(self) -> bool:
@@ -136,13 +136,13 @@ class Economy:
 
     def worth(self, size: int) -> bool:
         """Is a file of ``size`` bytes large enough for that?"""
-        return size >= (1 if _TINY else _LEAST_BYTES)
+        return size >= (1 if TINY else _LEAST_BYTES)
 
     def in_pieces(self, size: int) -> bool:
         """Does a file of ``size`` go in pieces?"""
         if self.tools is not None and not self.taught:
             return False
-        if _TINY:
+        if TINY:
             return self.tools is not None and size > _TINY_PIECE
         if size <= self._pace.limit or self._dry_run or self._plain:
             return False
@@ -153,4 +153,4 @@ class Economy:
 
     def piece(self, size: int) -> int:
         """How many bytes the next piece of a file of ``size`` has."""
-        return max(_TINY_PIECE, size // 5) if _TINY else self._pace.piece
+        return max(_TINY_PIECE, size // 5) if TINY else self._pace.piece
