@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 # Nothing is held back for longer, however often an input is written.
 _MOST_SECONDS = 0.5
 _SETTLE_NS = int(SETTLE_SECONDS * 1e9)
+# An empty one may wait for its writer, who waits for his turn on a busy machine.
+_EMPTY_SETTLE_NS = 400_000_000
 # Two changes within a step of a file system's clock look like one.
 _STEP_NS = 100_000_000
 _STEP_OF_SECONDS_NS = 2_100_000_000
@@ -107,7 +109,10 @@ class Judge:
         self._known |= there
         gone = self._known.intersection(stamps) - there
         changes = [*_changes(stamps), *_written({os.path.dirname(f) for f in gone})]
-        if all(abs(now - changed) > _SETTLE_NS for changed in changes):
+        emptied = _changes({f: s for f, s in stamps.items() if s[1:2] == (0,)})
+        if all(abs(now - changed) > _SETTLE_NS for changed in changes) and all(
+            abs(now - changed) > _EMPTY_SETTLE_NS for changed in emptied
+        ):
             self._waiting_since = None
             return True
         if self._waiting_since is None:

@@ -31,7 +31,7 @@ from filerep.rules.ignore import rule_file
 from filerep.rules.inputs import alike, inputs_of, reload_tracked
 from filerep.rules.worktree import NO_INPUTS
 from filerep.watching import inotifyevents
-from filerep.watching.pending import SETTLE_SECONDS, Holds
+from filerep.watching.pending import Holds
 from filerep.watching.rootcheck import ABSENT, Descent
 
 TYPE_CHECKING = False
@@ -44,8 +44,9 @@ if TYPE_CHECKING:
     from filerep.watching.nodes import Directory
     from filerep.watching.tree import Tree
 
-# Nothing is held back for longer, however often an input is written.
-_MOST_SECONDS = 0.5
+# Nothing is held back for longer, however often an input is written. Nearly as long it is held
+# for one that is not closed: on a busy machine its writer may have to wait for his turn.
+_MOST_SECONDS, _UNCLOSED_SECONDS = 0.5, 0.4
 # What was read makes new inputs known, and those may have changed meanwhile. Not for ever.
 _ROUNDS = 10
 
@@ -66,7 +67,7 @@ class Following:
         self._wall_ns = wall_ns
         self._root = os.path.realpath(tree.root.path)
         # Inputs that are being edited, and that are known to have been.
-        self._edited = Holds(SETTLE_SECONDS)
+        self._edited = Holds(_UNCLOSED_SECONDS)
         self._dirty: set[bytes] = set()
         self._waiting_since: float | None = None
         self._since_ns = 0  # when no input was dirty

@@ -147,6 +147,40 @@ def test_what_is_hidden_while_another_rule_file_is_being_written(
         assert b"secret" not in it.records()
 
 
+def test_a_rule_file_whose_writer_waits_for_his_turn(tmp_path: Path) -> None:
+    # Twenty programs on two processors: a tenth of a second from truncation to writing.
+    (tmp_path / ".gitignore").write_text("secret\n")
+    (tmp_path / "secret").write_text("")
+    with watched(tmp_path) as it:
+        with (tmp_path / ".gitignore").open("w") as file:
+            it.tracker.read()
+            later = lambda: time.monotonic() + 0.3
+            it.tracker._clock = it.tracker.rules._clock = later
+            (tmp_path / "other").write_text("saved")
+            it.tracker.read()
+            it.pending.settle(float("inf"))
+            assert it.judged(4096) == []
+            file.write("secret\n# more\n")
+        records = it.records()
+        assert b"other" in records and b"secret" not in records
+
+
+def test_an_empty_rule_file_waits_for_its_writer_also_by_polling(
+    tmp_path: Path,
+) -> None:
+    rules = tmp_path / ".gitignore"
+    rules.write_text("")
+    late = rules.stat().st_ctime_ns + 300_000_000
+    root = Root(os.fsencode(tmp_path))
+    load = lambda: ignore.load(root.path, on_error=lambda *_: None)
+    judge = Judge(root, load, time.monotonic, lambda: late)
+    judge.begin(load(), late)
+    assert not judge.rests([b""])
+    rules.write_text("secret\n")
+    late = rules.stat().st_ctime_ns + 300_000_000
+    assert judge.rests([b""])
+
+
 def test_a_rule_file_that_is_gone_as_a_walk_looks_again_is_waited_for(
     tmp_path: Path,
 ) -> None:
