@@ -45,6 +45,7 @@ class Far:
 
     def _file_system(self, found: dict[str, str]) -> None:
         self.keeps_modes = found.get("modes") != "0"
+        self.has_links = found.get("links") != "0"
         # What is one name there: `case`, `form` (of Unicode, composed or not), or both.
         self.folds = frozenset(found.get("folds", "").split(",")) & {"case", "form"}
 
@@ -53,6 +54,7 @@ class Far:
         """What was found out by writing there, where it is not as usual."""
         words = ["folds=" + ",".join(sorted(self.folds))] if self.folds else []
         words += [] if self.keeps_modes else ["modes=0"]
+        words += [] if self.has_links else ["links=0"]
         return " ".join(words).encode()
 
     def recall(self, tried: bytes) -> None:

@@ -152,6 +152,29 @@ def test_of_two_that_are_one_name_there_one_is_said_to_be_missing(
         assert files(parent / "src") == ["README", "other"]
 
 
+@pytest.mark.parametrize("name", ["dash", "busybox"])
+def test_where_there_are_no_symbolic_links_that_is_said_once(
+    name: str, base: Path, place: Path, source: Path
+) -> None:
+    with exfat(place) as parent:
+        far = on(name, base, parent)
+        for number in range(20):
+            (source / f"f{number}").write_text("")
+            (source / f"l{number}").symlink_to(f"f{number}")
+        words = ["file-replicator", source, far.parent, *far.command]
+        with running(*words) as program:
+            said = program.says("in sync: 20 files")
+            assert said.count("cannot") == 1 and "has no symbolic links" in said
+            (source / "l1").unlink()
+            (source / "l1").write_text("no link any more")
+            assert run([*words[:1], "--wait", *words[1:]]).returncode == 69
+        assert (parent / "src/l1").read_text() == "no link any more"
+        for option in (ONCE, "--dry-run"):
+            done = run([*words[:1], option, *words[1:]])
+            assert done.returncode == 1
+            assert done.stderr.count(b"has no symbolic links") == 1
+
+
 def test_of_two_directories_that_are_one_there_only_one_has_what_it_holds(
     base: Path, place: Path, source: Path
 ) -> None:

@@ -255,11 +255,15 @@ again() {
 }
 
 # What the file system of the destination can do. Some say that they keep modes, and do not.
-folds='' same=-p both=''
+folds='' same=-p both='' links=''
 if [ "$5" != dry ] && { true >"$S/.Abé"; } 2>"$null"; then
   if [ -e "$S/.aBé" ]; then folds=case; fi
   if [ -e "$S/.Abé" ]; then folds=$folds,form; fi
   [ "$modes" ] || case $(ls -ld "$S" 2>"$null") in drwx--[-S]---* | '') ;; *) modes=0 ;; esac
+  # Those that have no symbolic links have names or modes of their own, too.
+  if { [ "$folds" ] || [ "$modes" = 0 ]; } && command -v ln >"$null"; then
+    ln -s x "$S/.link" 2>"$null" || links=0
+  fi
   # The older FUSE sets a time only together with the other; -G has GNU tar tell both.
   if [ "$form" = gnu ] && touch -m -t 200001010000 "$S/.Abé" 2>"$null"; then
     [ "$S/.Abé" -ot "$S/.pid" ] || both=-G
@@ -274,7 +278,7 @@ done
 setgid=''
 [ ! -g . ] || setgid=1
 hears
-say ready "empty=$empty mover=$mover folds=$folds modes=$modes setgid=$setgid parts=$parts" || leave
+say ready "empty=$empty mover=$mover folds=$folds modes=$modes links=$links setgid=$setgid parts=$parts" || leave
 n=0 blocks=20 astray=0 over='' reuses=''
 while :; do
   n=$((n + 1)) dirty='' shut='' keep='' line='' whole=''

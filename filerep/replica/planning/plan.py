@@ -28,7 +28,7 @@ from filerep.replica.planning.placing import Placing
 from filerep.replica.planning.spelling import Spelling
 from filerep.replica.planning.twins import Twins, one_name
 from filerep.replica.scheduling.inflight import NotInThisBatch
-from filerep.replica.scheduling.unreadable import LIST
+from filerep.replica.scheduling.unreadable import LIST, OfMany
 from filerep.source import changed_meanwhile, kind
 
 TYPE_CHECKING = False
@@ -44,6 +44,10 @@ if TYPE_CHECKING:
 # How long a file that was just emptied is given to be written, in seconds.
 EMPTIED_WAIT = 0.05
 _JUST = 50_000_000  # the same in ns
+
+_NO_LINKS = OfMany(
+    "the far end's file system has no symbolic links, so others are missing, too"
+)
 
 
 class Plan:
@@ -64,6 +68,7 @@ class Plan:
         self._source = source
         self._table = table
         self._deletes = sides.deletes
+        self._has_links = sides.has_links
         self._aside = aside
         self._reuse = reuse
         self._twins = twins
@@ -129,6 +134,9 @@ class Plan:
                 if self._source.is_own(path, status):
                     return True
                 if self._twins and self._gives_way(path, self._twins):
+                    return True
+                if found == stat.S_IFLNK and not self._has_links:
+                    self._aside.unreadable("send", path, _NO_LINKS)
                     return True
                 if self._spelling:
                     self._spelling.spell(path, sent)

@@ -19,15 +19,21 @@ class Sides:
     """What is here, what is over there, and what may follow from the difference."""
 
     def __init__(
-        self, source: Source, table: Table, deletes: bool, complete: bool
+        self,
+        source: Source,
+        table: Table,
+        deletes: bool,
+        complete: bool,
+        has_links: bool = True,
     ) -> None:
         """``deletes``: may anything be removed there? ``complete``: is what the table has
-        not got not there?
+        not got not there? ``has_links``: can there be symlinks?
         """
         self.source = source
         self.table = table
         self.deletes = deletes
         self.complete = complete
+        self.has_links = has_links
 
 
 class Aside:

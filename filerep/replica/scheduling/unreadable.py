@@ -24,6 +24,10 @@ _WAIT = (0.5, 60.0)  # seconds: the first, the longest
 LIST = "list"
 
 
+class OfMany(OSError):
+    """Why none of some kind can be sent, which is said of the first only."""
+
+
 class Unreadable:
     """The paths that could not be read when they were last looked at."""
 
@@ -47,6 +51,7 @@ class Unreadable:
         self._paths: set[bytes] = set()
         self._doubted = False  # may some of them be gone, or not count any more?
         self._said: set[bytes] = set()
+        self._said_of_many: set[OSError] = set()
         self._wait = 0.0
         self._due = 0.0
 
@@ -64,6 +69,10 @@ class Unreadable:
             return
         self._said.add(path)
         self._tell(path, error)
+        if error in self._said_of_many:
+            return
+        if isinstance(error, OfMany):
+            self._said_of_many.add(error)
         if action != LIST:  # of a directory those have told who went to list it
             self._on_error(action, path, error)
 
