@@ -55,9 +55,11 @@ _WINDOW, _TELLING_BATCHES, _UNLIKE, _MOST_OVERHEAD = 8, 4, 0.3, 1.0
 # back takes so many seconds: the opening's, which has much to do, and a batch's.
 _SLOW_RATE = 10e6
 _SLOW_OPENING, _SLOW_WAY = 0.06, 0.03
-# zlib's levels, by the rate up to which each makes a batch arrive sooner. They take 6 to 33 ms
-# a megabyte here, and leave a third to a quarter of program text.
-_LEVELS = ((4e6, 6), (7e6, 3), (_SLOW_RATE, 1))
+# zlib's levels, by the rate up to which each makes a batch arrive sooner. They take 6 to 43 ms
+# a megabyte here, the ninth 134, and leave a third to a quarter of program text. Below the rate
+# that follows none of them holds up, nor at the one that is thought of where none is known yet.
+_LEVELS = ((6e5, 9), (3e6, 7), (4e6, 6), (7e6, 3), (_SLOW_RATE, 1))
+_HOLDS_UP, _UNKNOWN = 4e6, 3e6
 # From such a part of the time on, compressing may be all that holds a batch up.
 _MOST_PACKING = 0.75
 _FORGETS = 0.75  # with each new one
@@ -162,13 +164,13 @@ class Pace:
         if not self.slow:
             return 0
         plain, packed = self._plain or 0.0, self._packed
-        if packed is not None and plain > _LEVELS[0][0]:
+        if packed is not None and plain > _HOLDS_UP:
             # Which is sooner is measured; the other one is tried now and then, as what comes
             # next may shrink more, or less. Over a slower link compressing never holds up.
             other = self._batches % _PROBE_EVERY == 0
             if (packed < plain) != other:
                 return 0
-        rate = self.rate or 0.0
+        rate = self.rate or _UNKNOWN
         return next((level for most, level in _LEVELS if rate < most), 0)
 
     def answered(self, sent: Sent, now: float) -> None:
