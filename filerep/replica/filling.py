@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from filerep.replica.transfer.pace import Pace
     from filerep.replica.transfer.pieces import Pieces
 
-MOST_PATHS = 4 if TINY else 4000
+MOST_PATHS = 12 if TINY else 4000
 _AHEAD_TIME = 0.005
 
 

@@ -245,7 +245,7 @@ def test_of_many_directories_the_digests_are_made_at_once(
         path.touch()
     calls.unlink()
     line.once()
-    assert len(calls.read_bytes()) < 30  # one for each batch of four
+    assert len(calls.read_bytes()) < 15  # one for each batch, of twelve files
 
 
 # --- a far end that is not as remembered -------------------------------------------------
