@@ -498,6 +498,21 @@ def test_whatever_is_moved_is_right(name: str, line: Line) -> None:
         line.settle(program)
 
 
+@SOME
+def test_what_is_moved_and_back_is_the_same_file_over_there(
+    name: str, line: Line
+) -> None:
+    """It was copied from what had been retained of it."""
+    plant(line.source, {"d/a": text(900, "a"), "d/b": text(700, "b"), "c": text(800)})
+    paths = [line.there / one for one in ("d/a", "d/b", "c")]
+    with line.watching() as program:
+        before = [path.stat().st_ino for path in paths]
+        for old, new in (("d", "e"), ("c", "C"), ("e", "d"), ("C", "c")):
+            (line.source / old).rename(line.source / new)
+            line.settle(program)
+        assert [path.stat().st_ino for path in paths] == before
+
+
 @MOST
 def test_what_moves_out_of_the_ignored_and_into_it(name: str, line: Line) -> None:
     source, there = line.source, line.there

@@ -1,6 +1,6 @@
 """Of a file that is to be sent: does the far end hold it already, or most of it?
 
-Four questions, in this order:
+Four questions, in this order (what is at no path over there begins with the third):
 
 * Was it there a while ago, and has the far end retained it?
 * Is what is at its path the same but for time and mode, or the same in parts? The signature that
@@ -142,12 +142,16 @@ class Reuse:
         try:
             if not same(os.fstat(fd), status):
                 return None
-            found = (
-                self._retained(path, fd, status)
-                or self._by_signature(path, fd, status)
-                or self._elsewhere.find(path, fd, status)
-                or self._by_guess(path, fd, status)
-            )
+            if self._table.get(path) is None:  # of what was moved a link is enough
+                found = self._elsewhere.find(path, fd, status)
+                found = found or self._retained(path, fd, status)
+            else:
+                found = (
+                    self._retained(path, fd, status)
+                    or self._by_signature(path, fd, status)
+                    or self._elsewhere.find(path, fd, status)
+                    or self._by_guess(path, fd, status)
+                )
             return found if same(os.fstat(fd), status) else None
         except OSError as error:
             if changed_meanwhile(error):
