@@ -148,7 +148,8 @@ class Parts:
         if far.folds:
             self._twins = Twins(here.source, far.fold, here.counting)
         deletes = self.options.removal.delete
-        sides = Sides(here.source, here.table, deletes, self._can_list, far.has_links)
+        sides = Sides(here.source, here.table, deletes, complete=self._can_list)
+        sides.has_links, sides.times_links = far.has_links, far.precise
         aside = Aside(self.schedule.look_later, self.unreadable.add)
         aside.failing = self.failures.why
         aside.too_big = self.filler.put_off

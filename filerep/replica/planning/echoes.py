@@ -3,7 +3,8 @@
 Two runs, one each way, would send a file to and fro for ever: each time it arrives it is a new
 file, with another inode and ctime. Its size, mode and mtime are those that were sent; but so they
 are where a program has edited a file and set its mtime back. So it is sent the first time, and
-its digest is kept: as long as that is the same, it is not sent again.
+its digest is kept: as long as that is the same, it is not sent again. A symlink's mtime is not
+set by every tar: of a link only where it leads counts then.
 """
 
 from __future__ import annotations
@@ -28,19 +29,25 @@ _READ = 1 << 20
 class Echoes:
     """Remembers the digests of files that are new, and look as they did."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, times_links: bool) -> None:
         self._source = source
+        self._times_links = times_links
         self._digests: dict[bytes, bytes] = {}
         self._asked: dict[bytes, bytes] = {}  # of files that are not sent yet
 
-    def heard(self, path: bytes, status: os.stat_result, value: bytes) -> bool:
-        """Does ``path`` hold what it did when it arrived there last?
+    def heard(
+        self, path: bytes, status: os.stat_result, target: bytes, value: bytes
+    ) -> bool:
+        """Does ``path`` hold, or lead to, what it did when it arrived there last?
 
         ``value`` is what the far end has, which looks the same. Raises OSError.
         """
-        if not entries.looks_like(value, status) or status.st_size > _MOST_BYTES:
+        timeless = bool(target) and not self._times_links
+        if not (timeless or entries.looks_like(value, status)):
             return False
-        found = self._digest(path, status)
+        if status.st_size > _MOST_BYTES:
+            return False
+        found = digest(target) if target else self._digest(path, status)
         if found is None:
             return False
         if len(self._asked) >= _MOST_FILES:

@@ -73,7 +73,7 @@ class Plan:
         self._reuse = reuse
         self._twins = twins
         self._emptied: dict[bytes, int] = {}  # since when, in ns
-        self._echoes = Echoes(source)
+        self._echoes = Echoes(source, sides.times_links)
         self._spelling = (
             Spelling(source, table, twins, aside.later, on_spelled) if twins else None
         )
@@ -195,8 +195,8 @@ class Plan:
             return
         way = None if link else self._reuse.looks_same(path, status)
         value = self._table.get(path)
-        known = way is None and not link and value is not None
-        if known and value and self._echoes.heard(path, status, value):
+        known = way is None and value is not None
+        if known and value and self._echoes.heard(path, status, target, value):
             value = entries.entry(status, entries.OURS)
             self._table.put(path, value)
             self._table.adopted.append((path, value))

@@ -24,16 +24,16 @@ class Sides:
         table: Table,
         deletes: bool,
         complete: bool,
-        has_links: bool = True,
     ) -> None:
         """``deletes``: may anything be removed there? ``complete``: is what the table has
-        not got not there? ``has_links``: can there be symlinks?
+        not got not there?
         """
         self.source = source
         self.table = table
         self.deletes = deletes
         self.complete = complete
-        self.has_links = has_links
+        self.has_links = True  # can there be symlinks?
+        self.times_links = True  # have they the mtimes that are sent?
 
 
 class Aside:

@@ -21,12 +21,12 @@ def comes_back(path: Path, text: str, mtime: int = 1_600_000_000_123_456_789) ->
 def test_it_is_sent_once_and_then_while_it_changes(tmp_path: Path) -> None:
     path = tmp_path / "f"
     comes_back(path, "one")
-    echoes = Echoes(Source(bytes(tmp_path)))
+    echoes = Echoes(Source(bytes(tmp_path)), True)
     value = entries.entry(path.stat(), entries.OURS)
 
     def heard() -> bool:
         """Is it an echo? If it is not, it is sent."""
-        told = echoes.heard(b"f", path.stat(), value)
+        told = echoes.heard(b"f", path.stat(), b"", value)
         found = echoes.asked(b"f")
         if not told and found is not None:
             echoes.arrived(b"f", found)
@@ -49,8 +49,8 @@ def test_a_file_that_is_looked_at_twice_before_it_is_sent_is_no_echo(
 ) -> None:
     path = tmp_path / "f"
     comes_back(path, "one")
-    echoes = Echoes(Source(bytes(tmp_path)))
+    echoes = Echoes(Source(bytes(tmp_path)), True)
     value = entries.entry(path.stat(), entries.OURS)
     comes_back(path, "two")
     for _ in range(3):
-        assert not echoes.heard(b"f", path.stat(), value)
+        assert not echoes.heard(b"f", path.stat(), b"", value)
