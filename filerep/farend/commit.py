@@ -23,6 +23,7 @@ MOVES = b"moves"
 # a list that it makes anew.
 _MANY = (b"same", b"keep", b"copy", b"take")
 _FEW = 200
+_ODD = (b"\n", b"\\", b"\r")
 _MANY_MODES = 1000
 
 # What is made of files over there, or so large that to move it to another file system takes long, is
@@ -168,8 +169,11 @@ class Commit:
             key: tuple[bytes, ...] = (way.verb, directory, staged)
             if way.verb not in _MANY:
                 key += (member.path,)
-            elif old != member.path.rpartition(b"/")[2]:
-                key += (old, member.path)  # alone, as it gets another name
+            elif old != member.path.rpartition(b"/")[2] or _is_odd(_source(member)):
+                key += (
+                    old,
+                    member.path,
+                )  # alone: it gets another name, or has an odd one
             alike.setdefault(key, []).append(member)
         digested: list[tuple[bytes, bytes, list[Member]]] = []
         paths = 0  # bytes
@@ -207,7 +211,8 @@ class Commit:
         A process for each directory is most of what they take, over there.
         """
         sources = [_source(one) for _, _, members in operations for one in members]
-        if len(operations) > 1:
+        sources = [source for source in sources if not _is_odd(source)]
+        if len(operations) > 1 and sources:
             directories = {one for _, above, _ in operations for one in _chain(above)}
             words = [shell_quote(b"./" + source) for source in sources]
             yield self._operation(b"sums", sorted(directories), [], words)
@@ -322,6 +327,11 @@ class Commit:
 def _source(member: Member) -> bytes:
     """What over there it is made of."""
     return member.way and member.way.source or member.path
+
+
+def _is_odd(path: bytes) -> bool:
+    """Does a digest tool write ``path`` otherwise than it is?"""
+    return any(odd in path for odd in _ODD)
 
 
 def _few(members: list[Member]) -> Iterator[list[Member]]:

@@ -22,6 +22,7 @@ class Pair:
         self.far, self.place = far, place
         self.source, self.there = place / "project", far.here / "project"
         names = [f"d{n % 3}/file {n}" for n in range(12)]
+        names += ["back\\slash", "new\nline", "back\\d/of two\nlines"]
         plant(self.source, {"small": "s", **{n: f"{n}\n" * 400 for n in names}})
         assert self.replicate()[0] == 0
 
@@ -47,22 +48,26 @@ def pair(far_end: Callable[[str], FarEnd], name: str, place: Path) -> Pair:
 
 @ENDS
 def test_what_is_the_same_is_shown_to_be(name: str, pair: Pair) -> None:
+    before = sorted(pair.there.rglob("*"))
     status, listed, said = pair.replicate("--checksum", "--dry-run")
     assert (status, listed) == (0, "")
-    assert "compared the contents of 13 files: all are the same" in said
+    assert "compared the contents of 16 files: all are the same" in said
+    # It has left a directory of its own there.
+    assert sorted(pair.there.rglob("*")) == before
 
 
 @ENDS
 def test_what_only_contents_tell_apart_is_found_and_sent(name: str, pair: Pair) -> None:
-    for path in ("small", "d1/file 4"):
+    for path in ("small", "d1/file 4", "new\nline"):
         pair.alter(path)
     assert pair.replicate("--dry-run")[:2] == (0, "")
     status, listed, said = pair.replicate("--checksum", "--dry-run")
-    assert status == 1 and "2 of them differ" in said
+    assert status == 1 and "3 of them differ" in said
     assert "'small'" in listed and "'d1/file 4'" in listed
-    assert len(listed.splitlines()) == 2
+    assert "new\\x0aline" in listed
+    assert len(listed.splitlines()) == 3
     status, _, said = pair.replicate("--checksum")
-    assert status == 0 and "2 of them differ" in said
+    assert status == 0 and "3 of them differ" in said
     assert_same(pair.source, pair.there, whole_seconds=True)
     assert pair.replicate("--checksum", "--dry-run")[0] == 0
 

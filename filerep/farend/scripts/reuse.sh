@@ -66,11 +66,13 @@ digest() { $sum <"$1" 2>/dev/null; }
 all() {
   verb=$1 x=$2
   shift 2
-  dirty=1
-  { [ -d "$x" ] && [ -d "$S/.in" ]; } || mkdir -p "$x" "$S/.in"
+  if [ "$verb" != same ]; then # which makes nothing, as in a dry run
+    dirty=1
+    { [ -d "$x" ] && [ -d "$S/.in" ]; } || mkdir -p "$x" "$S/.in"
+  fi
   "$verb" "$@" && return
   while [ $# -gt 0 ]; do
-    "$verb" "$1" "$2" "$3" "$4" || { rm -f "$x/$4"; stale; }
+    "$verb" "$1" "$2" "$3" "$4" || { [ "$verb" = same ] || rm -f "$x/$4"; stale; }
     i=$((i + 1))
     shift 4
   done
@@ -93,6 +95,10 @@ holds() {
     k=$((k - 4))
   done
   case $sums in *"$nl$want"*) return ;; esac
+  # Of one alone the name is not asked for: some are not written as they are.
+  if [ $# = 1 ]; then
+    case $(digest "$1") in "${want%% *} "*) return ;; *) return 1 ;; esac
+  fi
   [ "$($sum "$@" 2>/dev/null)$nl" = "$want" ]
 }
 # dress FROM TO {HEX MODE OLD NEW}...: times and modes of the files NEW in FROM for those in TO

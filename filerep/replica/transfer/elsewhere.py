@@ -20,12 +20,6 @@ if TYPE_CHECKING:
     from filerep.source import Source
 
 _CANDIDATES = 4  # other paths to look at
-_ODD = (b"\n", b"\\", b"\r")
-
-
-def is_odd(path: bytes) -> bool:
-    """Has ``path`` a name that a digest tool writes otherwise than it is?"""
-    return any(odd in path for odd in _ODD)
 
 
 class Alike:
@@ -122,7 +116,7 @@ class Elsewhere:
             for one, value in self._table.below(b""):
                 if not one.endswith(b"/") and stat.S_ISREG(entries.mode_of(value)):
                     size = entries.size_of(value)
-                    if self._economy.worth(size) and not is_odd(one):
+                    if self._economy.worth(size):
                         self._by_size.setdefault(size, Alike()).paths.append(one)
         alike = self._by_size.get(status.st_size)
         return alike.nearest(path, status, self._table) if alike is not None else []

@@ -22,7 +22,7 @@ from filerep.farend.ways import Way
 from filerep.replica.known import entries
 from filerep.replica.known.table import Table
 from filerep.replica.scheduling.inflight import NotInThisBatch
-from filerep.replica.transfer.elsewhere import Elsewhere, is_odd
+from filerep.replica.transfer.elsewhere import Elsewhere
 from filerep.replica.transfer.retained import Retained
 from filerep.replica.transfer.signature import QUARTERS
 from filerep.replica.transfer.signing import Signing, compare
@@ -73,7 +73,7 @@ class Reuse:
 
     def check(self, path: bytes, status: os.stat_result) -> Optional[Way]:
         """How to see that ``path`` is the same over there; None if it is known not to be."""
-        if path in self._wrong or is_odd(path):
+        if path in self._wrong:
             return None
         try:
             fd = self._source.open(path)
@@ -132,8 +132,6 @@ class Reuse:
             or not self._economy.reuses
             or not self._economy.worth(status.st_size)
         ):
-            return None
-        if is_odd(path):
             return None
         try:
             fd = self._source.open(path)
