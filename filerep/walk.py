@@ -105,6 +105,8 @@ if TYPE_CHECKING:
 
 # A walk that takes longer looks whether the rules are others by now.
 _FRESH_SECONDS = 0.05
+# In a deep tree that takes long: for so many times as long it goes on then.
+_FRESH_TIMES = 1.0
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -162,11 +164,16 @@ def _renewing(
     """
     judge: Optional[Judge] = None
     due = time.monotonic() + _FRESH_SECONDS
+    began = 0.0
 
     def renew(way: Sequence[Place]) -> Optional[Rules]:
-        nonlocal judge, due
-        if time.monotonic() < due:
+        nonlocal judge, due, began
+        now = time.monotonic()
+        if began:
+            due, began = max(due, now + _FRESH_TIMES * (now - began)), 0.0
+        if now < due:
             return None
+        began = now
         try:
             if not os.path.samestat(os.stat(root), os.fstat(way[0].fd)):
                 return None  # it is not there any more: no rules are there, either

@@ -227,6 +227,7 @@ def test_a_rule_that_is_written_during_a_walk_holds_for_what_comes(
     place: bytes, tree: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(walk, "_FRESH_SECONDS", 0.0)
+    monkeypatch.setattr(walk, "_FRESH_TIMES", 0.0)
     deep = b"d/1/" + b"e/" * (walking.KEPT_OPEN + 10)
     os.makedirs(tree + b"/" + deep)
     os.makedirs(tree + b"/d/1/gone")
@@ -247,6 +248,7 @@ def test_a_directory_that_comes_to_be_ignored_during_a_walk_is_left(
     tree: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(walk, "_FRESH_SECONDS", 0.0)
+    monkeypatch.setattr(walk, "_FRESH_TIMES", 0.0)
     os.makedirs(tree + b"/d/1/2")
     for name in (b"/d/1/f", b"/d/1/2/f"):
         write(tree + name, b"")
@@ -256,10 +258,40 @@ def test_a_directory_that_comes_to_be_ignored_during_a_walk_is_left(
     assert len(os.listdir("/proc/self/fd")) == before
 
 
+def test_a_deep_tree_is_not_looked_at_again_all_the_time(
+    tree: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each look costs a second, each step a tenth."""
+    now = 100.0
+    looks = []
+
+    class Judge:
+        def rests(self, way: list[bytes]) -> bool:
+            nonlocal now
+            now += 1
+            looks.append(now)
+            return True
+
+        def top(self) -> None:
+            pass
+
+    monkeypatch.setattr(walk, "_judge", lambda *_: Judge())
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    fd = os.open(tree, os.O_RDONLY)
+    place = walking.Place(b"", b"", rules(tree), fd)
+    renew = walk._renewing(tree, lambda: rules(tree), rules(tree), 0)
+    for _ in range(100):
+        now += 0.1
+        renew([place])
+    os.close(fd)
+    assert 5 <= len(looks) <= 11
+
+
 def test_what_is_tracked_no_more_is_not_named_by_a_walk_that_goes_on(
     tree: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(walk, "_FRESH_SECONDS", 0.0)
+    monkeypatch.setattr(walk, "_FRESH_TIMES", 0.0)
     places = (tree, tree + b"/d/1/inner")
 
     def git(place: bytes, *words: str) -> None:
