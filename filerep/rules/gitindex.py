@@ -15,7 +15,7 @@ import os
 import stat
 import struct
 from bisect import bisect_left
-from itertools import chain
+from itertools import chain, islice
 
 from filerep.rules.untrustedfile import read
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 RULE_FILE = b".gitignore"
 _LARGEST = 1 << 31
 _BLOCK = 512  # entries
+_LONGEST = 1 << 16  # bytes of a path
 
 _FILE = 0x81  # the first of a mode's last two bytes: a regular file
 _EXTENDED = 0x40  # in the first byte of an entry's flags
@@ -263,6 +264,8 @@ def _entries(
                 strip = (strip + 1) << 7 | byte & 0x7F
             end = find(b"\0", start + 1)
             name = name[: len(name) - strip] + data[start + 1 : end]
+            if len(name) > _LONGEST:  # each may be longer than the one before
+                raise Unreadable("a name in it is too long")
             next_at = end + 1
         else:
             end = find(b"\0", start)
@@ -304,8 +307,8 @@ def _joined(base: Part, own: Part, width: int) -> Part:
     deleted: set[int] = set()
     replaced: list[int] = []
     if len(own.link) > width:
-        deleted_bits, at = _bitmap(own.link, width)
-        replaced_bits, _ = _bitmap(own.link, at)
+        deleted_bits, at = _bitmap(own.link, width, len(base.names))
+        replaced_bits, _ = _bitmap(own.link, at, len(base.names))
         deleted, replaced = set(deleted_bits), list(replaced_bits)
     odd = dict(base.odd)
     own_odd = dict(own.odd)
@@ -330,14 +333,14 @@ def _joined(base: Part, own: Part, width: int) -> Part:
     return whole
 
 
-def _bitmap(data: bytes, at: int) -> tuple[Iterator[int], int]:
-    """The places of the ones in an EWAH bitmap (gitformat-bitmap(5)), and its end."""
-    size = int.from_bytes(data[at : at + 4], "big")
+def _bitmap(data: bytes, at: int, most: int) -> tuple[Iterator[int], int]:
+    """The places below ``most`` of the ones in an EWAH bitmap (gitformat-bitmap(5)), and its end."""
+    size = min(most, int.from_bytes(data[at : at + 4], "big"))
     count = int.from_bytes(data[at + 4 : at + 8], "big")
     start = at + 8
     words = [
         int.from_bytes(data[here : here + 8], "big")
-        for here in range(start, start + 8 * count, 8)
+        for here in range(start, min(start + 8 * count, len(data)), 8)
     ]
     return _ones(words, size), start + 8 * count + 4
 
@@ -351,8 +354,7 @@ def _ones(words: list[int], size: int) -> Iterator[int]:
         if word & 1:
             yield from range(place, min(place + run, size))
         place += run
-        for _ in range(literal):
-            bits = next(rest, 0)
+        for bits in islice(rest, literal):
             for bit in range(64):
                 if bits >> bit & 1 and place + bit < size:
                     yield place + bit

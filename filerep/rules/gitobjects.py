@@ -81,12 +81,14 @@ class Objects:
 
     def _unpack(self, pack: Pack, at: int) -> tuple[bytes, bytes]:
         deltas = []
+        total = 0
         while True:
             kind, size, base, data = pack.entry(at)
             if kind in KINDS:
                 break
             deltas.append(data)
-            if len(deltas) > DEEPEST_DELTA:
+            total += len(data)
+            if len(deltas) > DEEPEST_DELTA or total > LARGEST:
                 raise Damaged("too many deltas")
             if isinstance(base, int):
                 at = base
@@ -240,6 +242,7 @@ def patch(base: bytes, delta: bytes) -> bytes:
     if whole > LARGEST:
         raise Damaged("too large")
     out = []
+    left = whole
     while at < len(delta):
         code = delta[at]
         at += 1
@@ -258,7 +261,11 @@ def patch(base: bytes, delta: bytes) -> bytes:
             if code & (0x10 << bit):
                 length |= delta[at] << (8 * bit)
                 at += 1
-        out.append(base[start : start + (length or 0x10000)])
+        piece = base[start : start + (length or 0x10000)]
+        left -= len(piece)
+        if left < 0:
+            raise Damaged("a delta of another size")
+        out.append(piece)
     made = b"".join(out)
     if len(made) != whole:
         raise Damaged("a delta of another size")

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import os
 import time
+from itertools import islice
 
 from filerep.rules import gitversion
 from filerep.rules.gitvalues import boolean, expand, settings_directory
@@ -39,11 +40,14 @@ DEEPEST_INCLUDE = 10
 #: How many files in all. One that includes itself four times comes to a million before the depth
 #: ends that; git ends altogether at the first that is too deep.
 MOST_FILES = 100
+#: How many settings in all, and bytes in one file: no repository has a tenth of that.
+MOST_SETTINGS, LARGEST_FILE = 100_000, 8 << 20
 _ESCAPES = {0x74: b"\t", 0x62: b"\b", 0x6E: b"\n", 0x22: b'"', 0x5C: b"\\"}
-_SECTION = rb'\[([A-Za-z0-9.-]+)(?:[ \t]+"((?:[^"\\\n]|\\[^\n])*)")?\]'
+_SECTION = rb'\[([A-Za-z0-9.-]+)(?:[ \t]+"([^"\\\n]*(?:\\[^\n][^"\\\n]*)*)")?\]'
 _NAME = rb"([A-Za-z][A-Za-z0-9-]*)[ \t]*"
-_BLANK = rb"(?:[ \t\r\n]|[#;][^\n]*)*"
+_BLANK = rb"[ \t\r\n]*(?:[#;][^\n]*\n[ \t\r\n]*)*(?:[#;][^\n]*)?"
 _PLAIN = rb'[^"\\\n#;]+'
+_QUOTED_PLAIN = rb'[^"\\\n]+'
 _WORD = rb"((?:'[^']*'|\\['!])+)(?:(=)((?:'[^']*'|\\['!])*))?"
 _QUOTED = rb"'([^']*)'|\\(['!])"
 _LETTERS = b"abcdefghijklmnopqrstuvwxyz"
@@ -137,7 +141,7 @@ def _end(pattern: bytes, text: bytes, at: int) -> int:
 
 def _value(text: bytes, at: int) -> tuple[bytes, int]:
     """The value that begins at ``text[at]``, and where it ends."""
-    kept = b""
+    kept = bytearray()
     solid = 0  # what is not to be trimmed, being quoted or no blank
     quoted = False
     while at < len(text):
@@ -163,21 +167,22 @@ def _value(text: bytes, at: int) -> tuple[bytes, int]:
                 raise BadLine(text.count(b"\n", 0, at) + 1)
             kept += _ESCAPES[escaped]
             solid = len(kept)
-        elif byte in b" \t\r" and not quoted:
-            kept += bytes([byte]) if kept else b""
         elif quoted:
-            kept += bytes([byte])
-            solid = len(kept)
+            end = _end(_QUOTED_PLAIN, text, at - 1)
+            kept += text[at - 1 : end]
+            solid, at = len(kept), end
         else:
-            at -= 1
-            end = _end(_PLAIN, text, at)
-            run = text[at:end]
-            kept += run if kept else run.lstrip(b" \t\r")
-            solid = max(solid, len(kept.rstrip(b" \t\r")))
+            end = _end(_PLAIN, text, at - 1)
+            run = text[at - 1 : end]
+            run = run if kept else run.lstrip(b" \t\r")
+            kept += run
+            bare = run.rstrip(b" \t\r")
+            if bare:
+                solid = len(kept) - len(run) + len(bare)
             at = end
     if quoted:
         raise BadLine(text.count(b"\n", 0, at) + 1)
-    return kept[:solid], at
+    return bytes(kept[:solid]), at
 
 
 class Reader:
@@ -230,13 +235,18 @@ class Reader:
             return
         if not applies or not value or depth >= DEEPEST_INCLUDE:
             return
-        if len(self.files) >= MOST_FILES:
+        if len(self.files) >= MOST_FILES or len(self.found) > MOST_SETTINGS:
             if not self._full:
                 from filerep.pathstream import quote
 
                 self._full = True
+                what = (
+                    f"{MOST_FILES} files of git's"
+                    if len(self.files) >= MOST_FILES
+                    else f"{MOST_SETTINGS:,}"
+                )
                 self._on_note(
-                    f"more than {MOST_FILES} files of git's settings are included;"
+                    f"more than {what} settings are included;"
                     f" the next in {quote(path)} do not apply"
                 )
             return
@@ -355,12 +365,12 @@ def _items(path: bytes, on_note: OnNote) -> list[Item]:
         stamp = (about.st_dev, about.st_ino, about.st_size, about.st_ctime_ns)
         if path in _KEPT and _KEPT[path][0] == stamp:
             return _KEPT[path][1]
-        text = read(path) or b""
+        text = read(path, largest=LARGEST_FILE) or b""
     except (OSError, ValueError):
         return []  # git goes on without those that are not there or not ours to read
     items: list[Item] = []
     try:
-        items.extend(parse(text))
+        items.extend(islice(parse(text), MOST_SETTINGS + 1))
     except BadLine as error:
         from filerep.pathstream import quote
 

@@ -42,8 +42,12 @@ def read(
         if not stat.S_ISREG(about.st_mode) or about.st_size > largest:
             return None
         chunks = []
+        left = largest  # in /proc a file of no size may have no end
         while chunk := os.read(fd, max(1 << 16, about.st_size + 1)):
             chunks.append(chunk)
+            left -= len(chunk)
+            if left < 0:
+                return None
         return b"".join(chunks)
     finally:
         os.close(fd)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import random
+import resource
+import struct
 import subprocess
 import zlib
 from pathlib import Path
@@ -336,6 +338,26 @@ def test_objects_of_another_repository(tmp_path: Path) -> None:
     assert (
         gitobjects.Objects(os.fsencode(loop.parent.parent), 20).get(bytes(20)) is None
     )
+
+
+def test_a_bitmap_that_says_more_than_there_is_takes_no_time() -> None:
+    ones, words = 1 | 0xFFFFFFFF << 1, (1 << 31) - 1
+    data = b"\xff" * 4 + struct.pack(">IQQI", 2, ones, words << 33, 0)
+    places, end = gitindex._bitmap(data, 0, 5)
+    assert list(places) == [0, 1, 2, 3, 4] and end == len(data)
+    data = b"\xff" * 4 + struct.pack(">IQI", 0xFFFFFFFF, words << 33, 0)
+    assert list(gitindex._bitmap(data, 0, 5)[0]) == []
+
+
+def test_a_delta_makes_no_more_than_it_says() -> None:
+    base = bytes(1 << 20)
+    size = b"\x80\x80\x40"
+    assert gitobjects.patch(base, size + size + b"\xf0\x00\x00\x10") == base[: 1 << 20]
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(gitobjects.Damaged):
+        gitobjects.patch(base, size + size + b"\xf0\x00\x00\x10" * 1000)
+    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert after - before < 100_000  # kilobytes
 
 
 def test_packs_whose_deltas_stand_on_each_other_hold_nothing(tmp_path: Path) -> None:

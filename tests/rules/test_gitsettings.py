@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import random
 import re
+import resource
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -173,6 +175,53 @@ def test_settings_that_include_themselves_often_end_soon(world: World) -> None:
         note.startswith("more than 100 files of git's settings")
         and ".gitconfig" in note
     )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b'y = "' + b"z" * 2_000_000 + b'"\n',
+        b"y = " + b"\\\\" * 1_000_000 + b"\n",
+        b"y = a" + b' "" b' * 400_000 + b"\n",
+        b"\n" * 7_000_000 + b'y = "1"\n',
+        b'y = "1"\n' * 900_000,
+        b'[include "' + b"z" * 2_000_000 + b"\\n",
+    ],
+)
+def test_large_settings_of_a_stranger_take_no_time(text: bytes, world: World) -> None:
+    write(world.top + b"/.git/config", b"[x]\n" + text)
+    world.fill(b"", {b"a": b""})
+    before = time.process_time()
+    assert found(world, said=Said()) == {b"a"}
+    assert time.process_time() - before < 8
+
+
+def test_more_settings_than_anybody_has_are_told(world: World) -> None:
+    many = b"y = 1\n" * 150_000
+    write(world.home + b"/.gitconfig", b"[x]\n" + many)
+    write(world.top + b"/.git/config", b"[include]\npath = more\n")
+    write(world.top + b"/.git/more", b"[core]\nexcludesFile = mine\n")
+    write(world.top + b"/mine", b"a\n")
+    world.fill(b"", {b"a": b"", b"mine": b"a\n"})
+    said = Said()
+    assert found(world, said=said) == {b"a", b"mine"}
+    (note,) = said.notes
+    assert note.startswith("more than 100,000 settings are included")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="there is no /proc")
+@pytest.mark.parametrize("name", ["pagemap", "mem", "kcore"])
+def test_a_file_of_the_system_s_without_end_is_not_taken_in(
+    name: str, world: World
+) -> None:
+    path = os.path.join("/proc" if name == "kcore" else "/proc/self", name).encode()
+    settings = b"[core]\nexcludesFile = %s\n[include]\npath = %s\n" % (path, path)
+    write(world.top + b"/.git/config", settings)
+    world.fill(b"", {b"a": b""})
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    found(world, said=Said())
+    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert after - before < 300_000  # kilobytes
 
 
 def test_a_bad_line_is_said(world: World) -> None:
