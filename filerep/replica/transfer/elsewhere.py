@@ -85,13 +85,12 @@ class Elsewhere:
             if value is None or entries.marks(value) & entries.UNSURE:
                 continue
             here = self._look(other)
-            moved = (
-                here is None
-                and entries.inode_of(value) == status.st_ino
+            was = (  # this file, before it was moved; the name may be another's now
+                entries.inode_of(value) == status.st_ino
                 and entries.mtime_of(value) == status.st_mtime_ns
                 and entries.marks(value) & entries.OURS
             )
-            if not moved:
+            if not was:
                 signed = entries.signature(value)
                 if not signed and here and unchanged(self._table, other, here, b""):
                     signed = self._signing.file(other, here)
@@ -104,7 +103,7 @@ class Elsewhere:
             if found is None:
                 return None
             as_it_is = (entries.mode_of(value) ^ status.st_mode) & 0o777 == 0
-            verb = b"take" if moved and as_it_is else b"copy"
+            verb = b"take" if was and here is None and as_it_is else b"copy"
             digest = found.digest.hexdigest()
             return Way(verb, digest, other, signature=found.signature)
         return None
