@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from filerep.replica.planning.plan import Plan
     from filerep.replica.scheduling.failures import Retry
     from filerep.replica.scheduling.inflight import Flight
+    from filerep.replica.scheduling.removals import Removals
     from filerep.replica.scheduling.schedule import Queue, Schedule
     from filerep.replica.transfer.economy import Economy
     from filerep.replica.transfer.pace import Pace
@@ -131,13 +132,10 @@ class Filler:
                 return True
         return False
 
-    def hold(self, path: bytes, sent: Sent, queue: Queue) -> bool:
-        """Leave what is gone for the turn of all that is."""
+    def removals(self, sent: Sent, queue: Queue) -> Optional[Removals]:
+        """Where what is gone waits for the turn of all that is, unless that has come."""
         removals = self._schedule.removals
-        if sent.retry or queue is removals.queue:
-            return False
-        removals.put(path)
-        return True
+        return None if sent.retry or queue is removals.queue else removals
 
     def put_off(
         self,

@@ -153,7 +153,8 @@ class Parts:
         aside = Aside(self.schedule.look_later, self.unreadable.add)
         aside.failing = self.failures.why
         aside.too_big = self.filler.put_off
-        aside.hold = self.filler.hold
+        aside.removals = self.filler.removals
+        aside.waits = self.schedule.waits
         kept = here.state.path + b".mounts" if here.state else None
         mounted = Mounted(here.source.root, kept, self._tell.say)
         aside.mounted_away = mounted.away

@@ -901,6 +901,21 @@ def test_a_save_waits_for_no_tree_that_was_moved_in(
         line.settle(program)
 
 
+@pytest.mark.parametrize("instead", ["nothing", "a file", "a link"])
+def test_more_goes_with_a_directory_than_one_batch_has_looks_for(
+    instead: str, line: Line, place: Path
+) -> None:
+    """It was looked through anew for each batch, for ever: one of 20,000 files never went."""
+    plant(line.source, {"kept": "1", **{f"d/{n % 5}/f{n}": "" for n in range(70)}})
+    with line.watching("--hold", "0.5") as program:
+        (line.source / "d").rename(place / "d")
+        if instead == "a file":
+            save(line.source / "d", b"a file")
+        elif instead == "a link":
+            (line.source / "d").symlink_to("kept")
+        line.settle(program)
+
+
 def test_a_large_log_that_never_rests_arrives_over_a_slow_connection(
     far_end: Callable[[str], FarEnd], place: Path
 ) -> None:

@@ -58,7 +58,7 @@ class Gone:
         self.only.update(self._verify(record, queue))
 
     def _verify(self, record: bytes, queue: Paths) -> list[bytes]:
-        """As ``verify``; the directories among what is queued, and was not for another reason."""
+        """As ``verify``; the directories among what is queued, and not for another reason too."""
         directory = b"" if record == b"./" else record[:-1]
         if self._aside.mounted_away(directory):
             return []
@@ -71,7 +71,8 @@ class Gone:
                     queue[path] = None
         if directory and (self._knows(directory) or not self._complete):
             inner.insert(0, directory)
-        waiting = {path for path in inner if path in queue}
+        waits = self._aside.waits
+        waiting = {path for path in inner if path in queue or waits(path)}
         for path in reversed(inner):
             queue.pop(path, None)
             queue[path] = None
@@ -101,15 +102,14 @@ class Gone:
         """Nothing is at ``path``."""
         if not self._deletes or self._aside.mounted_away(path):
             return
-        full = path in self._table.directories and self._ours_below(path)
-        if full and path not in sent.emptied:
-            self._empty(path, sent, queue)
-            return
-        if self._aside.hold(path, sent, queue):
+        if self._hold(path, sent, queue):
             self.only.add(path)
             return
-        if full:
+        if path in self._table.directories and self._ours_below(path):
+            first = path not in sent.emptied
             self._empty(path, sent, queue)
+            if first:
+                return
         elif path in self._table.directories:
             self._deletions.directory(path, sent)
         if self._table.get(path) is not None or not self._complete:
@@ -128,13 +128,28 @@ class Gone:
         """
         if self._deletes and self._ours_below(path):
             self._in_the_way.add(path)
-            if path not in sent.emptied or not self._aside.hold(path, sent, queue):
+            if not self._hold(path, sent, queue):
                 self._empty(path, sent, queue)
             return True
         if self._deletes:
             self._deletions.directory(path, sent)
         self._table.remove(path)
         return False
+
+    def _hold(self, path: bytes, sent: Sent, queue: Paths) -> bool:
+        """Leave ``path``, and what is ours in it, for the turn of all that is gone.
+
+        How much goes is to be known before that. What is below is not looked at one by one for
+        it: that may be more than one batch has looks for, and the next began anew, for ever.
+        """
+        removals = self._aside.removals(sent, queue)
+        if removals is None:
+            return False
+        known = path in removals.queue
+        removals.put(path)
+        if not known and path in self._table.directories:
+            self.only.update(self._verify(path + b"/", removals.queue))
+        return True
 
     def _empty(self, path: bytes, sent: Sent, queue: Paths) -> None:
         """Look at all that is ours in ``path``, no directory any more, and at it again.

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from filerep.replica.known.table import Table
     from filerep.replica.scheduling.inflight import Sent
     from filerep.replica.scheduling.queues import Paths
+    from filerep.replica.scheduling.removals import Removals
     from filerep.source import Source
 
 
@@ -55,7 +56,9 @@ class Aside:
         self.too_big: Callable[
             [bytes, os.stat_result, Optional[Way], Sent, Paths], bool
         ] = lambda *_: False
-        #: Is it not this path's turn, which is gone? Then it is looked at again.
-        self.hold: Callable[[bytes, Sent, Paths], bool] = lambda *_: False
+        #: Where what is gone waits, unless this is its turn.
+        self.removals: Callable[[Sent, Paths], Optional[Removals]] = lambda *_: None
+        #: Is the path to be looked at anyhow, as it was named?
+        self.waits: Callable[[bytes], bool] = lambda path: False
         #: Has the path gone with something that was mounted here? Then it stays.
         self.mounted_away: Callable[[bytes], bool] = lambda path: False

@@ -64,6 +64,10 @@ class Schedule:
         """Is anything to be looked at in a moment?"""
         return bool(self._later or self.removals.queue)
 
+    def waits(self, path: bytes) -> bool:
+        """Is ``path`` to be looked at as fr-watch has named it?"""
+        return path in self.urgent or path in self.backlog
+
     def paths(self) -> list[bytes]:
         """All that wait here, and those that rest."""
         later = [path for _, path in self._later]
