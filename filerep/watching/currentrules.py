@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 # Nothing is held back for longer, however often an input is written.
 _MOST_SECONDS = 0.5
 _SETTLE_NS = int(SETTLE_SECONDS * 1e9)
-# An empty one may wait for its writer, who waits for his turn on a busy machine.
+# One that is empty, or gone, may wait for its writer, who waits for his turn on a busy machine.
 _EMPTY_SETTLE_NS = 400_000_000
 # Two changes within a step of a file system's clock look like one.
 _STEP_NS = 100_000_000
@@ -98,7 +98,7 @@ class Judge:
     def rests(self, directories: Iterable[bytes]) -> bool:
         """Is no rule file in ``directories`` being written, as far as stamps tell?
 
-        One that has gone may be there again in a moment: so git replaces it.
+        One that has gone, or is empty, may be there again in a moment: so git replaces it.
         """
         now = self._wall_ns()
         files = {os.path.join(self._root.path, d, RULE_FILE) for d in directories}
@@ -108,11 +108,10 @@ class Judge:
         there = {file for file, stamp in stamps.items() if stamp}
         self._known |= there
         gone = self._known.intersection(stamps) - there
-        changes = [*_changes(stamps), *_written({os.path.dirname(f) for f in gone})]
-        emptied = _changes({f: s for f, s in stamps.items() if s[1:2] == (0,)})
-        if all(abs(now - changed) > _SETTLE_NS for changed in changes) and all(
-            abs(now - changed) > _EMPTY_SETTLE_NS for changed in emptied
-        ):
+        empty = {file: stamp for file, stamp in stamps.items() if stamp[1:2] == (0,)}
+        poor = [*_changes(empty), *_written({os.path.dirname(f) for f in gone})]
+        calm = all(abs(now - at) > _SETTLE_NS for at in _changes(stamps))
+        if calm and all(abs(now - at) > _EMPTY_SETTLE_NS for at in poor):
             self._waiting_since = None
             return True
         if self._waiting_since is None:

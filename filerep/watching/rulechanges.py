@@ -12,10 +12,11 @@ not, what appears is named, what is hidden is no longer watched, and what waits 
 is judged once more.
 
 An input that is being written says something else than it will: an ignore file between
-truncation and writing is empty, and everything counts. So nothing at all is named from its
-first event until it is closed or replaced, or has been quiet for a moment. That moment is
-bounded, as a file may never come to rest: what is named then goes by the rules as they were
-read last, a moment ago, and not by what a file holds that is being written.
+truncation and writing is empty, and everything counts; so it does where git takes one away and
+puts it back. So nothing at all is named from its first event until it is closed or replaced, or
+0.4 s are over (150 ms were seen where a machine had much to do). For longer nothing is
+held back, as a file may never come to rest: what is named then goes by the rules as they were
+read last, and not by what a file holds that is being written.
 
 To read an input takes place after its event, and it may be written again meanwhile: git does
 so with each commit of a rebase. So once inputs have been read, the events that came meanwhile
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
     from filerep.watching.tree import Tree
 
 # Nothing is held back for longer, however often an input is written. Nearly as long it is held
-# for one that is not closed: on a busy machine its writer may have to wait for his turn.
+# for one that is gone, or not closed: on a busy machine its writer may have to wait for his turn.
 _MOST_SECONDS, _UNCLOSED_SECONDS = 0.5, 0.4
 # What was read makes new inputs known, and those may have changed meanwhile. Not for ever.
 _ROUNDS = 10
@@ -130,9 +131,10 @@ class Following:
     def _changed(self, file: bytes, event: Event) -> None:
         if event.mask & inotifyevents.AT_ONCE:
             self._edited.forget(file)
-        if event.last & inotifyevents.AT_ONCE:
+        # A file that is removed has its attributes changed by that, too.
+        if event.last & inotifyevents.AT_ONCE and os.path.lexists(file):
             self._dirty.add(file)
-        else:
+        elif not event.last & inotifyevents.IGNORED or file not in self._dirty:
             self._dirty.discard(file)  # it was whole, and is being edited again
             self._edited.hold(file, self._clock())
 

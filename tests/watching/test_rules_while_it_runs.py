@@ -130,6 +130,52 @@ def test_a_rule_file_that_has_gone_again_when_it_is_to_be_read(tmp_path: Path) -
         assert b"secret" not in it.records()
 
 
+@pytest.mark.parametrize("place", [".gitignore", ".git/info/exclude"])
+@BOTH
+def test_a_rule_file_that_is_gone_for_a_while(
+    place: str, tmp_path: Path, polling: bool
+) -> None:
+    """As with a git that had to wait between removing it and writing it."""
+    subprocess.run(["git", "init", "-q", tmp_path], check=True)
+    rules = tmp_path / place
+    rules.write_text("secret\n")
+    (tmp_path / "secret").write_text("")
+    with watched(tmp_path, polling) as it:
+        it.records()
+        rules.unlink()
+        (tmp_path / "more").write_text("")
+        later = time.monotonic() + 0.3
+        if isinstance(it.tracker, Inotify):
+            it.tracker.read()
+            it.tracker.rules.work(later)
+        else:
+            it.tracker._judge._wall_ns = (
+                lambda: rules.parent.stat().st_mtime_ns + 3 * 10**8
+            )
+            it.tracker.sync()
+        it.pending.settle(float("inf"))
+        assert it.judged(4096) == []
+        rules.write_text("secret\n")
+        records = it.records()
+        assert b"more" in records and b"secret" not in records
+
+
+def test_a_write_of_the_index_holds_nothing_up(tmp_path: Path) -> None:
+    def git(*words: str) -> None:
+        subprocess.run(["git", "-C", tmp_path, *words], check=True)
+
+    git("init", "-q")
+    (tmp_path / "a").write_text("")
+    git("add", "a")
+    with watched(tmp_path) as it:
+        assert isinstance(it.tracker, Inotify)
+        (tmp_path / "b").write_text("")
+        git("add", "b")
+        it.tracker.read()
+        it.tracker.rules.work(0.0)
+        assert it.tracker.rules.settled()
+
+
 def test_what_is_hidden_while_another_rule_file_is_being_written(
     tmp_path: Path,
 ) -> None:
