@@ -77,7 +77,8 @@ def test_what_is_removed_in_a_volume_that_is_mounted_again_is_removed(
         it.says("watching")
         subprocess.run(bind, check=True)
         it.wait_for(lambda: (place / "there/src/vol/y").exists())
-        subprocess.run(["umount", source / "vol"], check=True)
+        unmount = ["umount", source / "vol"]  # which is busy until y is acknowledged
+        it.wait_for(lambda: subprocess.run(unmount).returncode == 0)
         it.wait_for(lambda: SAID in it.errors)
         (place / "volume/x").unlink()
         subprocess.run(bind, check=True)
