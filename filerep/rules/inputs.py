@@ -71,10 +71,12 @@ def alike(rules: Rules, other: Rules) -> bool:
 
 def _said(rules: Rules) -> object:
     repo = rules.tree.repo if rules.tree else None
+    tracked = rules.tree.tracked if rules.tree else None
     return (
         [level.said() for level in rules.chain],
         rules.own.said() if rules.own else None,
         rules.ignored,
         rules.tree is not None and rules.tree.fold,
         repo and (repo.git_dir, repo.common),
+        tracked and tracked.width,
     )

@@ -49,7 +49,8 @@ class Tracked:
         self, repo: Repository, sha256: bool, fold: bool, on_note: Callable[[str], None]
     ) -> None:
         self._repo = repo
-        self._width = 32 if sha256 else 20
+        #: Of the hashes in its index, in bytes.
+        self.width = 32 if sha256 else 20
         self._fold = fold
         self._on_note = on_note
         self._index: Index | None = None
@@ -191,7 +192,7 @@ class Tracked:
     def _load(self, before: Index | None) -> Index:
         self._stamp = self._look()
         try:
-            return gitindex.load(self._repo.index, self._width, before)
+            return gitindex.load(self._repo.index, self.width, before)
         except gitindex.Unreadable as error:
             shown = quote(self._repo.top)[1:-1]
             self._note(
@@ -208,7 +209,7 @@ class Tracked:
         """
         try:
             about = os.stat(self._repo.index)
-            end = gitindex.checksum(self._repo.index, self._width, about)
+            end = gitindex.checksum(self._repo.index, self.width, about)
         except OSError:
             return ()
         if not end and time.time_ns() - about.st_ctime_ns < RECENT_NS:
@@ -277,7 +278,7 @@ class Tracked:
         data = self._get(tree)
         try:
             if data is not None:
-                found = gitobjects.entries(data, self._width)
+                found = gitobjects.entries(data, self.width)
                 return {name: (mode, blob) for mode, name, blob in found}
         except ValueError:
             pass
@@ -288,7 +289,7 @@ class Tracked:
         from filerep.rules import gitobjects  # few repositories are sparse
 
         if self._objects is None:
-            self._objects = gitobjects.Objects(self._repo.objects, self._width)
+            self._objects = gitobjects.Objects(self._repo.objects, self.width)
         found = self._objects.get(name)
         return found[1] if found else None
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import subprocess
 import tempfile
 import time
@@ -367,6 +368,27 @@ def test_a_repository_comes_to_be_ones_own(
         os.chown(where, 0, 0)
         log = b"inner/k.log" if place.startswith("inner") else b"k.log"
         assert log in it.records()
+
+
+@BOTH
+def test_a_repository_that_is_made_anew_with_other_hashes(
+    tmp_path: Path, polling: bool
+) -> None:
+    def git(*words: str) -> None:
+        subprocess.run(["git", "-C", tmp_path, *words], check=True)
+
+    (tmp_path / ".gitignore").write_text("*.log\n")
+    (tmp_path / "k.log").write_text("")
+    git("init", "-q", "--object-format=sha256")
+    git("add", "-f", "k.log")
+    with watched(tmp_path, polling) as it:
+        it.records()
+        shutil.rmtree(tmp_path / ".git")
+        git("init", "-q")
+        it.records()
+        git("add", "-f", "k.log")
+        (tmp_path / "k.log").write_text("saved")
+        assert b"k.log" in it.records()
 
 
 @BOTH
