@@ -128,7 +128,8 @@ class Shelf:
         batch.members.append(member)
         batch.reused.append(member)
         batch.bytes += member.size
-        batch.read += status.st_size
+        if way.verb != b"piece":  # nothing is read there before the last one
+            batch.read += status.st_size
 
     def enter(self, name: bytes, path: bytes) -> bytes:
         """Its name in the group. What is not inside a new directory is put by name."""

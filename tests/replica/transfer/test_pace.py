@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import collections
+import os
 from collections.abc import Iterator
 
 import pytest
 
 from filerep.farend.batch import Batch
+from filerep.farend.ways import Way
 from filerep.replica.scheduling.inflight import Flight, Sent
 from filerep.replica.transfer.pace import Pace
 
@@ -203,6 +205,24 @@ def test_where_each_batch_takes_long_there_are_few() -> None:
     link.overhead = 0.002  # and once it is not busy any more
     link.stream(60)
     assert pace.limit == 1 << 24
+
+
+def test_where_each_piece_takes_long_there_are_few() -> None:
+    # The whole file was counted as read over there for each of them, so that what each costs was
+    # never told apart: they became the smallest, and 40 MB that shrink took six minutes.
+    pace = Pace(0.08)
+    link = Link(pace, 2.5e6, 0.04)
+    link.shrinks, link.overhead = 100, 0.6
+    left, began = 40_000_000, link.now
+    status = os.stat_result([0o100644, *[1] * 5, left, 1, 1, 1])
+    while left > 0:
+        size = min(left, pace.piece)
+        sent = link.begin(0)
+        sent.batch.piece(b"f", status, Way(b"piece", ranges=[(0, size)]))
+        sent.archive = size
+        link.answer(sent)
+        left -= size
+    assert link.now - began < 30
 
 
 def test_what_took_long_for_other_reasons_makes_no_batch_large() -> None:
