@@ -261,7 +261,7 @@ def in_words(rule: Optional[Rule]) -> str:
     said = "is printed" if rule.keep else "is left out"
     if not rule.line:
         return f"{said}: it is git's own"
-    if rule.source == EDITORS_SHOWN and not rule.keep:
+    if rule.source == EDITORS_SHOWN:
         return f"{said} as editors' files are; --editor-files brings it back"
     if rule.source.startswith(b"--"):
         return f"{said} by {os.fsdecode(rule.source)} {quote(rule.text)}"

@@ -6,6 +6,7 @@ import os
 
 from filerep.rules.ignore import REPOSITORY
 from filerep.rules.rulefile import Rule
+from filerep.rules.userrules import EDITORS_SHOWN
 from filerep.rules.walking import OPEN_DIR
 
 TYPE_CHECKING = False
@@ -92,5 +93,6 @@ def _why_git(rules: Rules, name: bytes, is_dir: bool) -> Rule | None:
         return Rule(b"git", 0, REPOSITORY)
     for level in rules.chain:
         if rule := level.find(name, is_dir):
-            return rule
+            # That a directory is no editor's file is no rule to tell of.
+            return None if rule.keep and rule.source == EDITORS_SHOWN else rule
     return None

@@ -397,6 +397,8 @@ def test_options(tree: bytes) -> None:
     done = run("--why", "d/b", tree)
     assert (done.stdout, done.stderr) == (b".gitignore:2:d/\td/b\n", b"")
     assert run("--why", "a", "--include", "a", tree).stdout == b"--include:1:a\ta\n"
+    os.mkdir(tree + b"/x~")
+    assert run("--why", "x~", tree).stdout == b"::\tx~\n"
     whole = os.path.realpath(tree) + b"/d/b"
     assert run("--why", whole, tree).stdout == b".gitignore:2:d/\t" + whole + b"\n"
     subprocess.run([b"git", b"-C", tree, b"init", b"-q"], check=True)
