@@ -407,6 +407,18 @@ def number(text: str, option: str) -> float:
     return value
 
 
+def descriptor(text: str | None, option: str) -> int | None:
+    """The open descriptor that ``text`` names, if it names one; raises ``Stop(USAGE)``."""
+    if text is None:
+        return None
+    try:
+        os.fstat(int(text))
+    except (ValueError, OverflowError, OSError):
+        why = f"{option} takes an open descriptor, not {quote(text)}"
+        raise Stop(USAGE, why) from None
+    return int(text)
+
+
 def source_root(text: str) -> bytes:
     """SRC as bytes, known to be a directory; raises ``Stop(NO_INPUT)``."""
     root = os.fsencode(text)

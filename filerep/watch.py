@@ -225,7 +225,7 @@ def _body(run: Command) -> int:
         raise OutputError(error) from None
     wake = _wake_on_signal()
     name = command.source_root(run.args["SRC"])
-    ready_fd = _descriptor(run.args["--ready-fd"])
+    ready_fd = command.descriptor(run.args["--ready-fd"], "--ready-fd")
     pending = Pending(time.monotonic)
     try:
         root = _open(name)
@@ -390,15 +390,3 @@ def _open(name: bytes) -> Root:
         why = f"cannot open {quote(name)}: {command.reason(error)}"
         raise Stop(command.NO_INPUT, why) from None
     return root
-
-
-def _descriptor(text: str | None) -> int | None:
-    """The open descriptor that ``text`` names; raises ``Stop(USAGE)``."""
-    if text is None:
-        return None
-    try:
-        os.fstat(int(text))
-    except (ValueError, OverflowError, OSError):
-        why = f"--ready-fd takes an open descriptor, not {quote(text)}"
-        raise Stop(command.USAGE, why) from None
-    return int(text)

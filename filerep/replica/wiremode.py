@@ -32,6 +32,8 @@ def converse(run: Command, root: bytes, source: Source, state: Optional[State]) 
     options = _options(run)
     source.own |= _identities(run.args["--own"] or "")
     report_fd = _descriptor(run, "--report-fd")
+    urgent_fd = _descriptor(run, "--urgent-fd")
+    answers_fd = _descriptor(run, "--answers-fd")
     report = _reporter(report_fd)
     # All that takes time is done before there is a far end to wait for.
     remembered, state = _remembered(run, state)
@@ -45,7 +47,7 @@ def converse(run: Command, root: bytes, source: Source, state: Optional[State]) 
     far = Far(os.fsdecode(line))
     if options.dry_run:
         far.recall(remembered.far)
-    answers = Answers(_descriptor(run, "--answers-fd"), far)
+    answers = Answers(answers_fd, far)
     out = Output(1, answers, 3 * options.keepalive)
     table = _table(remembered, state, far, options.initial)
     if state is not None:
@@ -61,7 +63,7 @@ def converse(run: Command, root: bytes, source: Source, state: Optional[State]) 
         options,
         Tell(run.say, run.on_error, report),
     )
-    bulk_fd, urgent_fd = 0 if options.initial else -1, _descriptor(run, "--urgent-fd")
+    bulk_fd = 0 if options.initial else -1
     try:
         talk.run(bulk_fd, urgent_fd, _terminated(), report_fd)
         if talk.failures and not talk.stopping:
@@ -179,8 +181,8 @@ def _identities(text: str) -> set[tuple[int, int]]:
 
 def _descriptor(run: Command, option: str) -> int:
     """The descriptor that ``option`` names, -1 if it was not given."""
-    text = run.args[option]
-    return -1 if text is None else int(command.number(text, option))
+    fd = command.descriptor(run.args[option], option)
+    return -1 if fd is None else fd
 
 
 def _reporter(fd: int) -> Callable[[dict[str, object]], None]:

@@ -469,6 +469,18 @@ def test_an_archive_begins_with_a_member_as_docker_wants_it(
     assert found.st_mtime_ns == sent.st_mtime_ns
 
 
+@pytest.mark.parametrize("option", ["--wire", "--answers-fd", "--urgent-fd"])
+@pytest.mark.parametrize("number", ["99", "x", "-1"])
+def test_a_descriptor_that_is_not_open_is_wrong_usage(
+    option: str, number: str, place: Path
+) -> None:
+    words = dict([("--wire", "0"), (option, number)])
+    argv = ["fr-pack", *[word for pair in words.items() for word in pair], place]
+    done = programs.run(argv)
+    said = f"fr-pack: {option} takes an open descriptor, not '{number}'\n"
+    assert (done.returncode, done.stderr.decode()) == (64, said)
+
+
 @pytest.mark.parametrize(
     "line, said",
     [
