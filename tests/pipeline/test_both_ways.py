@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -46,3 +47,11 @@ def test_what_has_arrived_from_there_is_not_sent_back_for_ever(
             assert (here / "f").read_text() == "edited"
             assert (here / "g").read_text() == (there / "g").read_text()
             assert (here / "l").is_symlink()
+            # Edited at both ends at once: each run has its own version on its way.
+            names = [f"f{number}" for number in range(100)]
+            for name in names:
+                (here / name).write_text("here")
+                (there / name).write_text("there")
+            one.wait_for(rests)
+            for name in names:
+                assert (here / name).read_text() == (there / name).read_text()

@@ -5,11 +5,18 @@ file, with another inode and ctime. Its size, mode and mtime are those that were
 are where a program has edited a file and set its mtime back. So it is sent the first time, and
 its digest is kept: as long as that is the same, it is not sent again. A symlink's mtime is not
 set by every tar: of a link only where it leads counts then.
+
+Where a file was edited at both ends at once, each run puts its own version in the other's place, and
+then sends back what has arrived, for ever. So what is older than what was sent of it waits for a
+moment, in which the newer one comes back; after that it is sent all the same. Where a tar keeps
+whole seconds, both may be older than what was sent, or of one time: then the smaller one is, and the moment
+differs.
 """
 
 from __future__ import annotations
 
 import os
+import time
 
 from filerep.digest import digest
 from filerep.replica.known import entries
@@ -24,6 +31,7 @@ if TYPE_CHECKING:
 _MOST_BYTES = 64 << 20  # of a file; what is larger is sent
 _MOST_FILES = 10_000
 _READ = 1 << 20
+_CROSSING = 1_500_000  # ns, 64 to 319 times: by chance, without the time that loading random takes
 
 
 class Echoes:
@@ -34,6 +42,7 @@ class Echoes:
         self._times_links = times_links
         self._digests: dict[bytes, bytes] = {}
         self._asked: dict[bytes, bytes] = {}  # of files that are not sent yet
+        self._older: dict[bytes, tuple[int, int]] = {}  # mtime, until when it waits
 
     def heard(
         self, path: bytes, status: os.stat_result, target: bytes, value: bytes
@@ -54,6 +63,23 @@ class Echoes:
             self._asked.clear()
         self._asked[path] = found
         return found == self._digests.get(path)
+
+    def crosses(self, path: bytes, status: os.stat_result, value: bytes) -> float:
+        """For how many seconds ``path`` is to wait, as it is older than ``value``, which was sent."""
+        _, _, size, sent, _ = entries.numbers(value)
+        newer = (status.st_mtime_ns, status.st_size) >= (sent, size)
+        if newer or value[-1] != entries.OURS:
+            return 0.0
+        now = time.monotonic_ns()
+        mtime, until = self._older.pop(path, (0, 0))
+        if mtime != status.st_mtime_ns:
+            until = now + _CROSSING * (64 + os.urandom(1)[0])
+        if until <= now:
+            return 0.0
+        if len(self._older) >= _MOST_FILES:
+            self._older.clear()
+        self._older[path] = status.st_mtime_ns, until
+        return (until - now) / 1e9
 
     def asked(self, path: bytes) -> Optional[bytes]:
         """The digest of ``path`` when it was asked for last, which is about to be sent."""

@@ -104,7 +104,9 @@ class FastPath:
                 or status.st_size > batch.limit
                 or thinks
                 or value is not None
-                and (not status.st_size or entries.looks_like(value, status))
+                and (
+                    not status.st_size or status.st_mtime_ns <= entries.mtime_of(value)
+                )
                 or path in planned
                 or path in failing
                 or path in gone_only

@@ -193,8 +193,12 @@ class Plan:
         if not link and self._was_just_emptied(path, status):
             self._aside.later(path, EMPTIED_WAIT)
             return
-        way = None if link else self._reuse.looks_same(path, status)
         value = self._table.get(path)
+        crossing = self._echoes.crosses(path, status, value) if value else 0.0
+        if crossing:
+            self._aside.later(path, crossing)
+            return
+        way = None if link else self._reuse.looks_same(path, status)
         known = way is None and value is not None
         if known and value and self._echoes.heard(path, status, target, value):
             value = entries.entry(status, entries.OURS)

@@ -54,3 +54,21 @@ def test_a_file_that_is_looked_at_twice_before_it_is_sent_is_no_echo(
     comes_back(path, "two")
     for _ in range(3):
         assert not echoes.heard(b"f", path.stat(), b"", value)
+
+
+def test_what_is_older_than_what_was_sent_waits_for_the_newer_one(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "f"
+    comes_back(path, "one", mtime=5)
+    echoes = Echoes(Source(bytes(tmp_path)), True)
+    value = entries.entry(path.stat(), entries.OURS)
+    comes_back(path, "one", mtime=6)
+    assert not echoes.crosses(b"f", path.stat(), value)
+    comes_back(path, "old", mtime=4)
+    first = echoes.crosses(b"f", path.stat(), value)
+    assert 0 < echoes.crosses(b"f", path.stat(), value) < first < 1
+    # What only a listing has shown, or an earlier run has sent, is not waited for.
+    for bits in (entries.LISTED, entries.OURS | entries.UNSEEN):
+        old = entries.marked(value, bits)
+        assert not echoes.crosses(b"f", path.stat(), old)
