@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 # No file system in use has longer names; a longer part of a pattern matches nothing, and
 # would only make for a large regex.
 LONGEST_NAME = 1024
+#: Of a whole pattern; what is longer matches nothing. To read a megabyte of it takes a gigabyte.
+LONGEST_PATTERN = 1 << 16
 #: The longest literal worth searching for.
 LONGEST = 64
 
@@ -91,6 +93,8 @@ def split(
     No alternative means that it matches nothing. With ``fold`` the globs are to be
     matched against names in lower case.
     """
+    if len(text) > LONGEST_PATTERN:
+        return []
     if not fold and not _is_wild(text):  # most are, and a large tree has thousands
         if b"/" not in text:
             return [(DEEP, tuple(text))] if text else []

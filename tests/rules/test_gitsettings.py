@@ -196,6 +196,18 @@ def test_large_settings_of_a_stranger_take_no_time(text: bytes, world: World) ->
     assert time.process_time() - before < 8
 
 
+@pytest.mark.parametrize("piece", [b"*", b"[a-z]*[!b]x?", b"/a", b"**/", b"\\a"])
+def test_endless_patterns_of_a_stranger_take_no_time(
+    piece: bytes, world: World
+) -> None:
+    for many in ((60_000 // len(piece)), 20_000_000 // len(piece)):
+        write(world.top + b"/.gitignore", piece * many + b"x\n*.o\n")
+        world.fill(b"", {b"a": b"", b"b.o": b""})
+        before = time.process_time()
+        assert found(world) == {b".gitignore", b"a"}
+        assert time.process_time() - before < 5
+
+
 def test_more_settings_than_anybody_has_are_told(world: World) -> None:
     many = b"y = 1\n" * 150_000
     write(world.home + b"/.gitconfig", b"[x]\n" + many)
