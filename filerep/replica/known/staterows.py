@@ -107,13 +107,18 @@ class Remembered:
         return stateframes.frame(ROWS, b"".join(pieces), self.count - 1)
 
     def enter(self, into: Table, marks: int) -> None:
-        """Put it into a table that is empty, with ``marks``."""
+        """Put it into a table that is empty, with ``marks``.
+
+        What is ours is in directories that are ours, see `claim_directories`, whatever the frames
+        say: that one was removed may come to be told after what was put there once more.
+        """
+        above = entries.UNSURE | (0 if self.old else marks)
         for directory, row in self.rows.items():
             if marks != entries.OURS | entries.UNSEEN:
                 for name, value in row.items():
                     sure = entries.marks(value) & (entries.UNSURE | entries.OLD)
                     row[name] = entries.marked(value, marks | sure)
-            into.put_row(directory, row)
+            into.put_row(directory, row, above)
         into.digests = self.digests
 
     def grow_old(self) -> None:

@@ -123,9 +123,12 @@ class Table:
         self.put_directory(path, directory_entry(0, UNSURE))
         return self.directories[path]
 
-    def put_row(self, directory: bytes, names: dict[bytes, bytes]) -> None:
+    def put_row(
+        self, directory: bytes, names: dict[bytes, bytes], marks_above: int
+    ) -> None:
         """Enter all of a directory at once, into an empty table.
 
+        Directories above it that are in no row have ``marks_above``.
         A name can be that of a file and of a directory, where one was to become the other
         and nobody knows whether it did.
         """
@@ -141,7 +144,7 @@ class Table:
             above = self.directories.setdefault(directory, {})
             if name in above:
                 break
-            above[name] = directory_entry(0, UNSURE)
+            above[name] = directory_entry(0, marks_above)
 
     def see_directory(self, path: bytes) -> None:
         """The source has the directory ``path``, just as it is remembered."""

@@ -149,6 +149,27 @@ def test_a_file_stays_ours_where_a_directory_was_before(tmp_path: Path) -> None:
         assert table.unseen() == [b"a"]
 
 
+def test_a_directory_is_ours_where_what_is_in_it_was_sent_once_more(
+    tmp_path: Path,
+) -> None:
+    """Found by a hunt that kills: it was left over there, as if it had been made there."""
+    kept = statefile.State(os.fsencode(tmp_path / "state"))
+    kept.tidy().enter(Table(), 0)
+    directory = entries.directory_entry(0o755, entries.OURS)
+    kept.append([(b"a/", directory)], [])
+    kept.append([], [b"a/"])
+    kept.append([(b"a/b/f", entries.entry(found(), entries.OURS))], [])
+    kept.close()
+    for _ in range(2):
+        again = statefile.State(os.fsencode(tmp_path / "state"))
+        table = Table()
+        again.tidy().enter(table, entries.OURS | entries.UNSEEN)
+        again.close()
+        for path in (b"a", b"a/b"):
+            value = table.get_directory(path)
+            assert value and entries.marks(value) & entries.OURS
+
+
 @pytest.mark.parametrize("before", [True, False], ids=["before it", "after it"])
 def test_a_file_stays_ours_where_something_in_a_directory_was_never_sent(
     tmp_path: Path, before: bool
