@@ -7,10 +7,10 @@ its digest is kept: as long as that is the same, it is not sent again. A symlink
 set by every tar: of a link only where it leads counts then.
 
 Where a file was edited at both ends at once, each run puts its own version in the other's place, and
-then sends back what has arrived, for ever. So what is older than what was sent of it waits for a
-moment, in which the newer one comes back; after that it is sent all the same. Where a tar keeps
-whole seconds, both may be older than what was sent, or of one time: then the smaller one is, and the moment
-differs.
+then sends back what has arrived, for ever. So what is older than what was sent of it, and not
+for the first time, waits for a moment, in which the newer one comes back; after that it is sent
+all the same. Where a tar keeps whole seconds, both may be older than what was sent, or of one time:
+then the smaller one is, and the moment differs.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Echoes:
         self._times_links = times_links
         self._digests: dict[bytes, bytes] = {}
         self._asked: dict[bytes, bytes] = {}  # of files that are not sent yet
-        self._older: dict[bytes, tuple[int, int]] = {}  # mtime, until when it waits
+        self._older: dict[bytes, tuple[int, int]] = {}  # mtime, until when it waits or 0
 
     def heard(
         self, path: bytes, status: os.stat_result, target: bytes, value: bytes
@@ -71,15 +71,13 @@ class Echoes:
         if newer or value[-1] != entries.OURS:
             return 0.0
         now = time.monotonic_ns()
-        mtime, until = self._older.pop(path, (0, 0))
-        if mtime != status.st_mtime_ns:
+        mtime, until = self._older.get(path, (0, now))
+        if not until or until > now and mtime != status.st_mtime_ns:
             until = now + _CROSSING * (64 + os.urandom(1)[0])
-        if until <= now:
-            return 0.0
         if len(self._older) >= _MOST_FILES:
             self._older.clear()
-        self._older[path] = status.st_mtime_ns, until
-        return (until - now) / 1e9
+        self._older[path] = status.st_mtime_ns, until if until > now else 0
+        return max(0, until - now) / 1e9
 
     def asked(self, path: bytes) -> Optional[bytes]:
         """The digest of ``path`` when it was asked for last, which is about to be sent."""
