@@ -520,7 +520,7 @@ def end(line: Chaos) -> None:
     errors = line.replicator.errors.decode(errors="backslashreplace")
     assert "Traceback" not in errors and "internal error" not in errors
     wait_for(lambda: not [p for p in family if os.path.exists(f"/proc/{p}/exe")])
-    assert not marked(line.replicator.mark)
+    wait_for(lambda: not marked(line.replicator.mark), 5)
     wait_for(lambda: not line.staging_left())
     assert not line.wrong()
 
@@ -713,7 +713,7 @@ def test_without_retry_a_lost_connection_is_the_end(again: Again) -> None:
         (pid,) = shells(program)
         os.kill(pid, signal.SIGKILL)
         assert program.end(timeout=10) == UNAVAILABLE
-        assert not marked(program.mark)
+        wait_for(lambda: not marked(program.mark), 5)  # a sleep of one second
 
 
 def test_a_far_end_that_says_nothing_more_is_given_up(again: Again) -> None:
