@@ -245,8 +245,7 @@ class Acknowledging:
             self._schedule.again(_directories_of(removed))
         now = sent.answered or time.monotonic()
         self._filler.answered(sent, now)
-        if sent.echoes:
-            self._filler.plan.arrived(sent, [path for path, _ in entries])
+        self._filler.plan.arrived(sent, (path for path, _ in entries))
         changed = self._reporter.batch(sent, now - sent.started, unapplied)
         if changed:
             self._on_change(changed)

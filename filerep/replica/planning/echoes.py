@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import os
 import time
+from stat import S_ISLNK
 
 from filerep.digest import digest
 from filerep.replica.known import entries
@@ -24,6 +25,7 @@ from filerep.source import same
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import Optional
 
     from filerep.source import Source
@@ -42,7 +44,9 @@ class Echoes:
         self._times_links = times_links
         self._digests: dict[bytes, bytes] = {}
         self._asked: dict[bytes, bytes] = {}  # of files that are not sent yet
-        self._older: dict[bytes, tuple[int, int]] = {}  # mtime, until when it waits or 0
+        self._older: dict[bytes, tuple[int, int]] = (
+            {}
+        )  # mtime, until when it waits or 0
 
     def heard(
         self, path: bytes, status: os.stat_result, target: bytes, value: bytes
@@ -51,7 +55,8 @@ class Echoes:
 
         ``value`` is what the far end has, which looks the same. Raises OSError.
         """
-        timeless = bool(target) and not self._times_links
+        was_link = S_ISLNK(entries.mode_of(value))
+        timeless = bool(target) and was_link and not self._times_links
         if not (timeless or entries.looks_like(value, status)):
             return False
         if status.st_size > _MOST_BYTES:
@@ -83,15 +88,21 @@ class Echoes:
         """The digest of ``path`` when it was asked for last, which is about to be sent."""
         return self._asked.pop(path, None)
 
-    def arrived(self, path: bytes, found: bytes) -> None:
-        """``path`` is over there with that digest.
+    def arrived(self, paths: Iterable[bytes], asked: dict[bytes, bytes]) -> None:
+        """``paths`` are over there, those that were ``asked`` for with that digest.
 
         Not sooner: a look may be put off, or come to nothing, and the next one must not take
-        the same file for one that has come back.
+        the same file for one that has come back. Of the others it is not known what has arrived.
         """
-        if len(self._digests) >= _MOST_FILES:
+        if not (asked or self._digests):
+            return
+        if len(self._digests) + len(asked) >= _MOST_FILES:
             self._digests.clear()
-        self._digests[path] = found
+        for path in paths:
+            if path in asked:
+                self._digests[path] = asked[path]
+            else:
+                self._digests.pop(path, None)
 
     def _digest(self, path: bytes, status: os.stat_result) -> Optional[bytes]:
         """Of what the file holds, and of how it looks; None if that is not ``status`` any more."""

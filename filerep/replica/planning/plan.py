@@ -90,9 +90,7 @@ class Plan:
 
     def arrived(self, sent: Sent, paths: Iterable[bytes]) -> None:
         """These ``paths`` of ``sent`` are over there as they were sent."""
-        for path in paths:
-            if path in sent.echoes:
-                self._echoes.arrived(path, sent.echoes[path])
+        self._echoes.arrived(paths, sent.echoes)
 
     def row(
         self, directory: bytes, paths: list[bytes], sent: Sent, queue: Paths

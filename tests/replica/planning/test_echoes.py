@@ -29,7 +29,7 @@ def test_it_is_sent_once_and_then_while_it_changes(tmp_path: Path) -> None:
         told = echoes.heard(b"f", path.stat(), b"", value)
         found = echoes.asked(b"f")
         if not told and found is not None:
-            echoes.arrived(b"f", found)
+            echoes.arrived([b"f"], {b"f": found})
         return told
 
     comes_back(path, "one")
@@ -73,3 +73,19 @@ def test_what_is_older_than_what_was_sent_waits_for_the_newer_one(
     for bits in (entries.LISTED, entries.OURS | entries.UNSEEN):
         old = entries.marked(value, bits)
         assert not echoes.crosses(b"f", path.stat(), old)
+
+
+def test_a_link_that_was_something_else_meanwhile_is_no_echo(tmp_path: Path) -> None:
+    """Found by a hunt: such a link was not sent, where a tar sets no times of links."""
+    link, file = tmp_path / "f", tmp_path / "file"
+    link.symlink_to("a")
+    file.write_text("a")
+    echoes = Echoes(Source(bytes(tmp_path)), False)
+    there = entries.entry(link.lstat(), entries.OURS)
+    assert not echoes.heard(b"f", link.lstat(), b"a", there)
+    echoes.arrived([b"f"], {b"f": echoes.asked(b"f") or b""})
+    assert echoes.heard(b"f", link.lstat(), b"a", there)
+    was_file = entries.entry(file.stat(), entries.OURS)
+    assert not echoes.heard(b"f", link.lstat(), b"a", was_file)
+    echoes.arrived([b"f"], {})  # another one, that nobody asked for
+    assert not echoes.heard(b"f", link.lstat(), b"a", there)
