@@ -120,12 +120,13 @@ class Settling:
     def _finish_first_copy(self) -> None:
         self.initial_done = self._leftovers.walked = True
         self._owed.clear()
-        ignored = self._leftovers.ignored
+        ignored, failed = self._leftovers.ignored, self._missing.failures.why
+        doubted = sum(1 for path in failed if self._table.get(path) is not None)
         self._reporter.first(
             self._options.initial,
-            self._table.ours() - ignored,
+            self._table.ours() - ignored - doubted,
             ignored,
-            len(self._missing.failures),
+            len(failed),
         )
         if not self._options.dry_run:
             self._schedule.removals.seconds = self._options.removal.hold

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from filerep.replica.known import entries
 from filerep.replica.known.table import Table
 from filerep.replica.options import Options, Removal, Transfer
 from filerep.replica.scheduling.failures import Failures
@@ -26,6 +28,8 @@ class World:
         self.big = Paths()
         self.backlog = Backlog()
         self.in_sync = 0  # how often the first copy was told to be done
+        self.known = 0  # how many files are there by then
+        self.failures, self.table = Failures(print), Table()
         self.restless = Restless(lambda: self.now, lambda path: 0.0, lambda: None)
         nothing: Any = SimpleNamespace(take=lambda: [], count=lambda: 0)
         schedule: Any = SimpleNamespace(
@@ -52,16 +56,17 @@ class World:
         )
         self.settling = Settling(
             Options(Removal(), Transfer()),
-            Table(),
+            self.table,
             schedule,
-            Missing(Failures(print), nothing, self.restless),
+            Missing(self.failures, nothing, self.restless),
             leftovers,
             reporter,
             on_sync,
         )
 
-    def _first(self, *told: object) -> None:
+    def _first(self, compared: bool, known: int, ignored: int, failing: int) -> None:
         self.in_sync += 1
+        self.known = known
 
     def step(self, inputs_ended: bool = False) -> bool:
         return self.settling.step(lambda: None, inputs_ended)
@@ -140,3 +145,14 @@ def test_saves_go_on_until_the_backlog_of_then_is_there(
     world.now += 1.0
     assert list(world.backlog) == [b"other/c"]  # there may always be one more
     assert world.settling.holds_back([])
+
+
+def test_what_could_not_be_written_is_not_told_to_be_there() -> None:
+    """All of a first batch had failed: "100 files are there, nothing to send"."""
+    world = World()
+    world.table.put(b"there", entries.entry(os.lstat("/"), entries.OURS))
+    for path in (b"failed", b"kept out"):
+        world.table.doubt(path)
+    world.failures.add([b"failed", b"kept out"], "Permission denied", "write", None)
+    world.step()
+    assert world.in_sync == 1 and world.known == 1
