@@ -348,8 +348,10 @@ class Door:
     def turns(self, most: int = 1000) -> int:
         """How often there was something to hear, until there is not."""
         for turn in range(most):
-            fds = self.waiters.fds()
-            ready = set(select.select(fds, [], [], 0)[0])
+            poll = select.poll()  # select(2) is for no number of 1024 and more
+            for fd in self.waiters.fds():
+                poll.register(fd, select.POLLIN)
+            ready = {fd for fd, _ in poll.poll(0)}
             if not ready:
                 return turn
             self.waiters.hear(ready)
