@@ -44,9 +44,7 @@ class Echoes:
         self._times_links = times_links
         self._digests: dict[bytes, bytes] = {}
         self._asked: dict[bytes, bytes] = {}  # of files that are not sent yet
-        self._older: dict[bytes, tuple[int, int]] = (
-            {}
-        )  # mtime, until when it waits or 0
+        self._older: dict[bytes, tuple[int, int]] = {}  # ctime, until when it waits
 
     def heard(
         self, path: bytes, status: os.stat_result, target: bytes, value: bytes
@@ -76,12 +74,12 @@ class Echoes:
         if newer or value[-1] != entries.OURS:
             return 0.0
         now = time.monotonic_ns()
-        mtime, until = self._older.get(path, (0, now))
-        if not until or until > now and mtime != status.st_mtime_ns:
+        ctime, until = self._older.get(path, (0, now))
+        if ctime and ctime != status.st_ctime_ns and until <= now:
             until = now + _CROSSING * (64 + os.urandom(1)[0])
         if len(self._older) >= _MOST_FILES:
             self._older.clear()
-        self._older[path] = status.st_mtime_ns, until if until > now else 0
+        self._older[path] = status.st_ctime_ns, until
         return max(0, until - now) / 1e9
 
     def asked(self, path: bytes) -> Optional[bytes]:
