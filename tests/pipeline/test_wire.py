@@ -901,6 +901,21 @@ def test_a_save_waits_for_no_tree_that_was_moved_in(
         line.settle(program)
 
 
+def test_a_file_that_is_put_back_again_and_again_arrives_in_pieces(line: Line) -> None:
+    """Each look at it, of which one that goes in pieces has several, had it wait once more."""
+    path = line.source / "f"
+    save(path, noise(4096))
+    with line.watching() as program:
+        save(path, noise(4096, 1))
+        line.settle(program)
+        for mtime in (5, 4, 3):
+            new = path.with_name("new")
+            new.write_bytes(noise(4096, mtime))
+            os.utime(new, (mtime, mtime))
+            new.rename(path)
+            line.settle(program)
+
+
 @pytest.mark.parametrize("instead", ["nothing", "a file", "a link"])
 def test_more_goes_with_a_directory_than_one_batch_has_looks_for(
     instead: str, line: Line, place: Path
