@@ -901,8 +901,11 @@ def test_a_save_waits_for_no_tree_that_was_moved_in(
         line.settle(program)
 
 
-def test_a_file_that_is_put_back_again_and_again_arrives_in_pieces(line: Line) -> None:
+def test_a_file_that_is_put_back_again_and_again_arrives_in_pieces(
+    far_end: Callable[[str], FarEnd], place: Path
+) -> None:
     """Each look at it, of which one that goes in pieces has several, had it wait once more."""
+    line = Line(far_end("bash+gnu"), place)
     path = line.source / "f"
     save(path, noise(4096))
     with line.watching() as program:
