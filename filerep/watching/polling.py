@@ -148,8 +148,21 @@ class Snapshots:
         return self._judge.settled()
 
     def judged(self, paths: list[bytes]) -> list[bytes] | None:
-        """Those of ``paths`` that count now; None if it can't be told."""
-        return self._judge.judged(paths)
+        """Those of ``paths`` that count now; None if it can't be told.
+
+        The others are named by the next look, should they count again by then: it may be that
+        no look has seen that they did not.
+        """
+        judged = self._judge.judged(paths)
+        if judged is None:
+            return None
+        for path in set(paths).difference(judged):
+            above, _, name = path.rpartition(b"/")
+            seen = self._seen.get(above)
+            names = seen.names.split(b"\0") if seen else []
+            if seen and name in names:
+                seen.states[names.index(name)] = 0
+        return judged
 
     # One look.
 

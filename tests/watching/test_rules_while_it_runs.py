@@ -426,6 +426,25 @@ def test_a_rule_file_that_has_just_gone_is_waited_for_by_polling(
         assert b"secret" not in it.records()
 
 
+def test_what_was_hidden_as_it_was_handed_over_is_named_when_it_counts_again(
+    tmp_path: Path,
+) -> None:
+    """Found by a hunt with polling: no look has seen that it was hidden."""
+    rules, saved = tmp_path / ".gitignore", tmp_path / "d/x"
+    saved.parent.mkdir()
+    with watched(tmp_path, polling=True) as it:
+        assert isinstance(it.tracker, Snapshots)
+        it.records()
+        later = lambda: time.time_ns() + 10_000_000_000  # nothing is recent
+        it.tracker._wall_ns = it.tracker._judge._wall_ns = later
+        saved.write_text("1")
+        it.tracker.sync()
+        rules.write_text("x\n")
+        assert b"d/x" not in it.judged(4096)
+        rules.unlink()
+        assert b"d/x" in it.records()
+
+
 def steps_of(seed: int, count: int, polling: bool) -> None:
     dice = random.Random(seed)
     with tempfile.TemporaryDirectory(prefix="fr-test-") as name:
