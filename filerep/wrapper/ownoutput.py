@@ -14,6 +14,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+_MOST = 64  # files of one that reads; a tee has few
+
 
 def own_files(*fds: int) -> set[tuple[int, int]]:
     """Device and inode of each file that what is written to ``fds`` goes to."""
@@ -31,7 +33,10 @@ def own_files(*fds: int) -> set[tuple[int, int]]:
 
 
 def _behind(pipe: os.stat_result) -> Iterator[tuple[int, int]]:
-    """What those who read ``pipe`` write to."""
+    """What those who read ``pipe`` write to.
+
+    Each stays open here, too: else the inode of one that is removed may be that of any new file.
+    """
     for pid in _beside():
         reads = False
         written = []
@@ -40,11 +45,12 @@ def _behind(pipe: os.stat_result) -> Iterator[tuple[int, int]]:
                 mode, status = link.stat(follow_symlinks=False).st_mode, link.stat()
                 reads |= bool(mode & stat.S_IRUSR) and os.path.samestat(status, pipe)
                 if mode & stat.S_IWUSR and stat.S_ISREG(status.st_mode):
-                    written.append((status.st_dev, status.st_ino))
+                    written.append(link.path)
+            for path in written[:_MOST] if reads else ():
+                status = os.fstat(os.open(path, os.O_PATH | os.O_CLOEXEC))
+                yield status.st_dev, status.st_ino
         except OSError:
             continue  # it has ended, or is somebody else's
-        if reads:
-            yield from written
 
 
 def _beside() -> Iterator[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import programs
@@ -73,3 +74,36 @@ def test_an_archive_does_not_hold_itself(place: Path) -> None:
     assert result.stderr.count(b"is written by this run itself, and left out") == 2
     names = programs.run(["tar", "-tf", place / "src/out.tar"])
     assert names.stdout == b"f\n"
+
+
+READER = """
+import os, sys
+with open("passing", "w"):
+    for line in sys.stdin:
+        if "in sync" in line:
+            break
+os.unlink("passing")
+os.mkdir("unlinked")
+sys.stdin.read()
+"""
+
+
+def test_an_inode_that_was_our_readers_is_any_files_later(place: Path) -> None:
+    """What reads our messages had a file, removed it, and the next file was left out."""
+    trees.plant(place / "src", {"f": b"1"})
+    env = programs.environment(XDG_STATE_HOME=str(place / "state"))
+    words = ["file-replicator", "src", "there", "bash"]
+    line = ["sh", "-c", '"$@" 2>&1 | exec "$0" -c "$READER"', sys.executable, *words]
+    process = subprocess.Popen(
+        line, cwd=place, env={**env, "READER": READER}, start_new_session=True
+    )
+    try:
+        programs.wait_for((place / "unlinked").exists)
+        new = {f"new{number}": b"" for number in range(50)}
+        trees.plant(place / "src", new)
+        wait = [words[0], "--wait", *words[1:]]
+        assert programs.run(wait, cwd=place, env=env).returncode == 0
+        assert new.keys() < set(os.listdir(place / "there/src"))
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait()
