@@ -52,7 +52,8 @@ began, passed = time.monotonic(), 0
 while data := os.read(0, 1 << 15):
     passed += len(data)
     time.sleep(max(0, began + passed / {rate} - time.monotonic()))
-    os.write(shell.stdin.fileno(), data)
+    while data:  # all of it: SIGCONT interrupts a write that waits
+        data = data[os.write(shell.stdin.fileno(), data):]
 shell.stdin.close()
 raise SystemExit(shell.wait())
 """
