@@ -54,13 +54,17 @@ def _behind(pipe: os.stat_result) -> Iterator[tuple[int, int]]:
 
 
 def _beside() -> Iterator[str]:
-    """The children of each process above this one: with --each, the shell is not the next."""
+    """The children of each process above this one: with --each, the shell is not the next.
+
+    But for those that are above it themselves: what has started us may edit the source.
+    """
     above = str(os.getpid())
     try:
         while True:
-            with open(f"/proc/{above}/stat", "rb") as file:
+            below = above
+            with open(f"/proc/{below}/stat", "rb") as file:
                 above = file.read().rpartition(b")")[2].split()[1].decode()
             with open(f"/proc/{above}/task/{above}/children") as children:
-                yield from children.read().split()
+                yield from (pid for pid in children.read().split() if pid != below)
     except (OSError, ValueError, IndexError):
         pass  # there is none above, or no such table

@@ -107,3 +107,18 @@ def test_an_inode_that_was_our_readers_is_any_files_later(place: Path) -> None:
     finally:
         os.killpg(process.pid, signal.SIGTERM)
         process.wait()
+
+
+def test_what_the_program_that_started_us_writes_is_no_output_of_ours(
+    place: Path,
+) -> None:
+    """It reads what we say, as an editor may, and had a file of the source open."""
+    trees.plant(place / "src", {"f": b"1", "log": b""})
+    words = ["file-replicator", place / "src", place / "there", "bash"]
+    with open(place / "src/log", "w") as log:
+        with programs.running(*words) as run:
+            run.says("in sync")
+            log.write("1")
+            log.flush()
+            run.wait_for(lambda: (place / "there/src/log").exists())
+            assert b"written by this run itself" not in run.errors
