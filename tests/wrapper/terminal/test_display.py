@@ -632,7 +632,7 @@ def test_a_message_during_the_copy_stands_above_the_bar(
     talk = "os.write(2, b'spoken \\x1b[2J' + b'far away\\n')\n"
     script.write_text(SLOW_SHELL.replace("began,", f"{talk}began,"))
     late = SLOW_SHELL.replace(
-        "    os.write(shell", f"    if passed > 1e6: {talk}    os.write(shell"
+        "    while data:  #", f"    if passed > 1e6: {talk}    while data:  #"
     )
     script.write_text(late)
     words = [str(source), str(place / "dest"), "--", sys.executable, str(script)]
