@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _MOST = 64  # files of one that reads; a tee has few
+_kept: dict[tuple[int, int], int] = {}  # the descriptors of those that stay open
 
 
 def own_files(*fds: int) -> set[tuple[int, int]]:
@@ -47,8 +48,12 @@ def _behind(pipe: os.stat_result) -> Iterator[tuple[int, int]]:
                 if mode & stat.S_IWUSR and stat.S_ISREG(status.st_mode):
                     written.append(link.path)
             for path in written[:_MOST] if reads else ():
-                status = os.fstat(os.open(path, os.O_PATH | os.O_CLOEXEC))
-                yield status.st_dev, status.st_ino
+                fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
+                status = os.fstat(fd)
+                identity = status.st_dev, status.st_ino
+                if _kept.setdefault(identity, fd) != fd:
+                    os.close(fd)  # it is, since an earlier connection
+                yield identity
         except OSError:
             continue  # it has ended, or is somebody else's
 

@@ -122,3 +122,15 @@ def test_what_the_program_that_started_us_writes_is_no_output_of_ours(
             log.flush()
             run.wait_for(lambda: (place / "there/src/log").exists())
             assert b"written by this run itself" not in run.errors
+
+
+def test_who_connects_again_and_again_keeps_no_more_open(place: Path) -> None:
+    """Each connection kept the file of our reader once more."""
+    script = (
+        "import os, sys; from filerep.wrapper.ownoutput import own_files\n"
+        "for _ in range(50): found = own_files(1)\n"
+        "print(len(found), len(os.listdir('/proc/self/fd')), file=sys.stderr)"
+    )
+    line = ["sh", "-c", '"$0" -c "$1" | tee log', sys.executable, script]
+    found, kept = map(int, programs.run(line, cwd=place).stderr.split())
+    assert found == 1 and kept < 20
