@@ -105,7 +105,10 @@ class Mender:
             # Together, as each is answered for alone: a thousand retries take their time.
             paths |= _inside(sent.paths, paths)
             self._undo.doubt(sent, paths)
-            self._fails(sorted(paths.intersection(sent.paths)), words, sent, mixed)
+            # A program that was killed says nothing. That may be no fault of the path's.
+            doubtful = mixed or not words and _is_early(sent)
+            words = words or "one of its programs was killed"
+            self._fails(sorted(paths.intersection(sent.paths)), words, sent, doubtful)
             unapplied |= paths
         return unapplied | self._keep(kept) | self._keep_modes(sent, modes)
 
@@ -220,8 +223,8 @@ class Mender:
         for at in range(0, len(paths), size):
             # Once more at least: what failed may have been tar, and none of the paths. That
             # is sure if it was killed, but a path may be what it is killed for each time.
-            killed = status > _KILLED and sent.retry and sent.retry.wait < _KILLED_WAIT
-            doubtful = len(paths) > 1 or sent.retry is None or bool(killed)
+            doubtful = len(paths) > 1 or sent.retry is None
+            doubtful |= status > _KILLED and _is_early(sent)
             self._fails(paths[at : at + size], words, sent, doubtful)
         self._failures.pause(time.monotonic() - sent.started)
 
@@ -231,6 +234,11 @@ class Mender:
         gone = paths[0] in (*sent.batch.deletions, *sent.batch.removals)
         verb = "remove" if gone else "write"
         self._failures.add(paths, words, verb, sent.retry, mixed)
+
+
+def _is_early(sent: Sent) -> bool:
+    """May what kills a program over there each time be something else than these paths?"""
+    return sent.retry is None or sent.retry.wait < _KILLED_WAIT
 
 
 def _inside(paths: Iterable[bytes], tops: set[bytes]) -> set[bytes]:

@@ -407,6 +407,44 @@ def test_where_what_puts_files_together_is_missing_they_go_whole(
         line.settle(program)
 
 
+# Not before somebody waits for what it does.
+KILLED_TWICE = """#!/bin/sh
+for f in {lives}/*; do
+  [ ! -e "$f" ] || {{ /usr/bin/rm "$f"; sleep 1; kill -KILL $$; }}
+done
+exec /usr/bin/{tool} "$@"
+"""
+
+
+@pytest.mark.parametrize("tool", ["cat", "mv", "rm"])
+def test_a_tool_that_is_killed_makes_no_path_fail(
+    tool: str, far_end: Callable[[str], FarEnd], place: Path
+) -> None:
+    """--wait said that a path could not be written, which was tried again and arrived."""
+    tools, lives = Path(farends.without_dash_and_perl(place / "tools")), place / "lives"
+    lives.mkdir()
+    (tools / tool).unlink()
+    (tools / tool).write_text(KILLED_TWICE.format(lives=lives, tool=tool))
+    (tools / tool).chmod(0o755)
+    command = ["/usr/bin/env", f"PATH={tools}", "/bin/bash"]
+    line = Line(with_command(far_end("bash+gnu"), command), place)
+    plant(line.source, {"gone": "1", "small": "1", "large": noise(9_000)})
+    with line.watching() as program:
+        save(line.source / "large", noise(9_000, 2))
+        line.settle(program)  # what is there is known now
+        for life in "12":
+            (lives / life).touch()
+        if tool == "rm":
+            (line.source / "gone").unlink()
+        elif tool == "mv":
+            save(line.source / "small", b"2")
+        else:
+            save(line.source / "large", noise(9_000, 1))
+        line.settle_whatever_is_lost()
+        assert not os.listdir(lives)
+        assert b"one of its programs was killed" in program.errors
+
+
 # --- moves -------------------------------------------------------------------------------
 
 

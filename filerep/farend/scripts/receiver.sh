@@ -162,7 +162,6 @@ tell() { dirty=1; printf '%s\n' "$*"; }
 # bad DIR: what was said of a path in DIR ($words, kept off a disk that may be full), without the
 # names in front; or who owns a DIR that is closed to us, asked once for all that goes there
 bad() {
-  words=${words:-one of its programs was killed}
   words=${words##*: }
   if closed "$1"; then
     [ "$1" = "$shut" ] || shut=$1 who="$(id -un 2>"$null"), $(ls -ld "$1" 2>"$null")"
