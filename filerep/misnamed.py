@@ -2,10 +2,12 @@
 
 A record that names nothing is no error: what is gone is named too. So nothing is said without
 evidence: read in another way, the record names something that is there, or is one of an archive.
+Or all of them, none of which is in SRC, are in one other directory.
 """
 
 from __future__ import annotations
 
+import collections
 import os
 import re
 
@@ -13,6 +15,7 @@ from filerep.pathstream import normalize, quote
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import Optional
 
     from filerep.source import Source
@@ -22,6 +25,7 @@ _STATUS = re.compile(rb"[ MTADRCU?!]{2} (.+)", re.DOTALL)
 _ARCHIVES = (b"ustar", b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd", b"PK\3\4")
 _MOST_LINES = 20
 _ENOUGH = 100  # records that are looked at so
+_MOST_DIRECTORIES = 500  # that are looked into for them
 
 
 class Misnamed:
@@ -30,6 +34,12 @@ class Misnamed:
     def __init__(self, source: Source) -> None:
         self._source = source
         self._left = _ENOUGH
+        self._found = False
+        self._first: list[bytes] = []
+
+    def read(self, records: list[bytes]) -> None:
+        """Keep the first of all records, for ``elsewhere``."""
+        self._first += records[: _ENOUGH - len(self._first)]
 
     def hint(self, record: bytes, ended: bool = True) -> Optional[str]:
         """What is wrong with ``record``, once; ``ended`` by a NUL."""
@@ -44,7 +54,25 @@ class Misnamed:
         )
         if found:
             self._left = 0
+            self._found = True
         return found
+
+    def elsewhere(self) -> Optional[str]:
+        """In which other directory the records are, none of which was in SRC.
+
+        One alone, as a README that has gone, may be in many: that is no evidence.
+        """
+        paths = [path for path in map(normalize, self._first) if path]
+        if self._found or not paths or any(map(self._is_in_source, paths)):
+            return None
+        for directory in (*_below(self._source.root), *_below(b".")):
+            there = (os.path.lexists(os.path.join(directory, path)) for path in paths)
+            if all(there) and (len(paths) > 1 or _holds_one(directory)):
+                return (
+                    f"{quote(paths[0])} is not in SRC, but in {quote(directory)}:"
+                    " paths are relative to SRC, as in fr-walk DIR | fr-pack DIR"
+                )
+        return None
 
     def _archive(self, record: bytes) -> Optional[str]:
         if not record.startswith(_ARCHIVES):
@@ -85,9 +113,39 @@ class Misnamed:
         if not path or b"\0" in path:
             return False
         plain = normalize(path)
-        try:
-            if plain is not None and self._source.look(plain.rstrip(b"/")) is not None:
-                return True
-        except OSError:
+        if plain is not None and self._is_in_source(plain):
             return True
         return os.path.lexists(path)
+
+    def _is_in_source(self, path: bytes) -> bool:
+        try:
+            return self._source.look(path.rstrip(b"/")) is not None
+        except OSError:
+            return True
+
+
+def _below(top: bytes) -> Iterator[bytes]:
+    """Directories below ``top``, the nearest first, as many as there is time for."""
+    waiting = collections.deque([top])
+    left = _MOST_DIRECTORIES
+    while waiting and left:
+        for path in _directories(waiting.popleft())[:left]:
+            left -= 1
+            waiting.append(path)
+            yield path
+
+
+def _directories(above: bytes) -> list[bytes]:
+    try:
+        with os.scandir(above) as entries:
+            directories = [one for one in entries if one.is_dir(follow_symlinks=False)]
+    except OSError:
+        return []
+    return [one.path for one in directories if one.name != b".git"]
+
+
+def _holds_one(directory: bytes) -> bool:
+    try:
+        return len(os.listdir(directory)) == 1
+    except OSError:
+        return False

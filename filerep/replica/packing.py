@@ -96,6 +96,7 @@ class Packer:
         """Write a member for what is at each of these paths now; ``ended`` by NULs."""
         self._ended = ended
         self._recent = records[-_RECENT:]
+        self._misnamed.read(records)
         if len(records) > SHARE and not self._alone and self._worker is None:
             try:
                 self._worker = Worker(self._prepare_worker)
@@ -256,7 +257,12 @@ class Packer:
         self._flush()
 
     def close(self) -> None:
-        if self._archive.filled:
+        """End the archive. One that is empty may be so by a mistake, which is said."""
+        if self._archive.empty:
+            hint = self._misnamed.elsewhere()
+            if hint:
+                self._on_bad_record(b"", hint)
+        elif self._archive.filled:
             # As if it had been named once more: one that was packed, a short one if there is.
             short = [path for path in self._recent if self._is_short(path)]
             for path in reversed(self._recent + short):
@@ -301,6 +307,11 @@ class Archive:
         #: have to be a member's. So none of its time stands before it, and it comes a second
         #: time for that, if it is short.
         self.first = True
+
+    @property
+    def empty(self) -> bool:
+        """Is no member in it?"""
+        return not self._length
 
     def add(self, member: bytes) -> None:
         self.out.add(member)

@@ -509,6 +509,35 @@ def test_what_is_piped_in_by_mistake_is_answered_in_one_line(
         assert result.stderr.count(b"\n") == 1
 
 
+@pytest.mark.parametrize(
+    "line, where",
+    [
+        ("fr-walk src | fr-pack .", "./src"),
+        ("fr-walk src | fr-pack other", "./src"),
+        ("fr-walk src/deep/er | fr-pack src", "src/deep/er"),
+        ("printf 'one\\0' | fr-pack .", "./src/deep/er"),
+        ("printf 'a\\0' | fr-pack .", None),  # one alone may have been removed
+        ("printf 'a\\0c\\0' | fr-pack .", None),
+        ("printf 'a\\0b\\0other\\0' | fr-pack .", None),
+        ("cat /dev/null | fr-pack .", None),
+    ],
+)
+def test_paths_relative_to_another_directory_are_answered(
+    line: str, where: str | None, place: Path
+) -> None:
+    trees.plant(place / "src", {"a": b"1", "b": b"2", "deep/er/one": b"3"})
+    (place / "other").mkdir()
+    path = f"{os.path.dirname(FR_PACK)}:{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path}
+    result = programs.run(["sh", "-c", line], cwd=place, env=environment)
+    if where is None:
+        assert (result.returncode, result.stderr) == (0, b"")
+    else:
+        assert result.returncode == 1
+        assert f"is not in SRC, but in '{where}':".encode() in result.stderr
+        assert result.stderr.count(b"\n") == 1
+
+
 @pytest.mark.parametrize("source", ["src", "link", "src/", "/src"])
 def test_absolute_paths_below_src_are_taken(source: str, place: Path) -> None:
     trees.plant(place / "src", {"d/f": b"1", "g": b"2"})
