@@ -281,6 +281,23 @@ def test_coarse_times_are_known_for_what_they_are(
     assert [path.stat().st_ctime_ns for path in there] == before
 
 
+@pytest.mark.parametrize(
+    "sent, kept", [(1, 315_532_800), (1 << 33, (1 << 31) - 1)], ids=["FAT", "ext3"]
+)
+def test_times_that_a_far_end_cannot_keep_send_nothing_again(
+    sent: int, kept: int, base: Path, source: Path
+) -> None:
+    far = local_shell("dash", "gnu", base).fresh()
+    (source / "f").write_text("f")
+    os.utime(source / "f", (sent, sent))
+    words = ["file-replicator", ONCE, source, far.parent, *far.command]
+    assert run(words).returncode == 0
+    os.utime(far.here / "src/f", (kept, kept))
+    before = (far.here / "src/f").stat().st_ctime_ns
+    assert run(words).returncode == 0
+    assert (far.here / "src/f").stat().st_ctime_ns == before
+
+
 @pytest.mark.parametrize("more", [[], ["--compress"]])
 def test_times_are_kept_where_one_alone_cannot_be_set(
     more: list[str], base: Path, place: Path, source: Path

@@ -46,6 +46,12 @@ if TYPE_CHECKING:
 _OURS = bytes((OURS,))
 # Of times, in ns: Windows and SMB, microseconds, exFAT, a tar that keeps seconds, FAT.
 _STEPS = (100, 1000, 10_000_000, SECOND, 2 * SECOND)
+# The first and the last seconds: ext3 and the older XFS, NFS 3, Windows; besides ext4, XFS.
+_FIRST = (-(1 << 31), 0, -11_644_473_600)
+_LAST = ((1 << 31) - 1, (1 << 32) - 1, 15_032_385_535, 16_299_260_424)
+# FAT and exFAT begin and end with the local time of 1980 and of 2107.
+_FAT = (315_532_800, 4_354_819_199)
+_ZONE = 14 * 3600
 # Since Linux 6.13 these give the next change after a stat a stamp of its own.
 _MULTIGRAIN = frozenset((b"ext4", b"xfs", b"btrfs", b"tmpfs"))
 
@@ -164,10 +170,21 @@ def _same_link(
 
 
 def same_time(sent: int, listed: int) -> bool:
-    """Is ``listed`` what a file system or a tar that keeps steps makes of the time ``sent``?
+    """Is ``listed`` what a file system or a tar makes of the time ``sent``?
 
+    They keep steps, and those between a first and a last time.
     A whole second is a step of no time but one that has a fraction: programs set such.
     """
     if listed == sent:
         return True
-    return bool(sent % SECOND) and any(listed == sent - sent % step for step in _STEPS)
+    if sent % SECOND and any(listed == sent - sent % step for step in _STEPS):
+        return True
+    return _is_limit(sent, listed)
+
+
+def _is_limit(sent: int, listed: int) -> bool:
+    """Is ``sent`` before or after all times that are kept over there, ``listed`` the nearest?"""
+    second = listed // SECOND
+    if sent < listed:
+        return second in _FIRST or abs(second - _FAT[0]) <= _ZONE
+    return second in _LAST or abs(second - _FAT[1]) <= _ZONE

@@ -123,3 +123,25 @@ def test_a_time_may_be_what_a_file_system_makes_of_it() -> None:
     # A program has set whole seconds, two versions in turn.
     assert not same_time(1_600_000_001_000_000_000, 1_600_000_000_000_000_000)
     assert same_time(-1_500_000_000, -2_000_000_000)
+
+
+@pytest.mark.parametrize(
+    "sent, kept",
+    [
+        (1 << 33, (1 << 31) - 1),  # the older XFS, ext3
+        (-(1 << 33), -(1 << 31)),  # and ext4
+        (99_999_999_999, 15_032_385_535),  # ext4
+        (99_999_999_999, 16_299_260_424),  # XFS
+        (-1, 0),  # NFS 3
+        (1, 315_532_800 - 2 * 3600),  # FAT, where it is later than in Greenwich
+    ],
+)
+def test_a_time_may_be_the_first_or_the_last_that_a_file_system_has(
+    sent: int, kept: int
+) -> None:
+    second = 1_000_000_000
+    assert same_time(sent * second, kept * second)
+    assert same_time(sent * second + 5, kept * second)
+    assert not same_time(kept * second, sent * second)
+    other = kept + (100_000 if kept > sent else -100_000)
+    assert not same_time(sent * second, other * second)
