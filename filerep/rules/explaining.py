@@ -30,7 +30,7 @@ def explain(root: bytes, path: bytes, rules: Rules) -> Rule | None:
         for at, name in enumerate(names, 1):
             last = at == len(names)
             if last and not name:
-                return why(rules, name, False) or held
+                return why(rules, name, fd >= 0) or held
             if fd >= 0:
                 above, fd = fd, -1
                 try:

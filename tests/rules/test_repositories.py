@@ -229,6 +229,15 @@ def test_why_of_a_tracked_directory_that_is_not_here(kind: str, world: World) ->
         assert walk._why(world.top, path, rules) == said
 
 
+def test_why_of_what_is_in_a_directory_where_directories_count(world: World) -> None:
+    world.fill(b"", {b"in/deep/a": b"", b".gitignore": b"*\n!*/\n!b\n"})
+    for path in (b"in", b"in/", b"in/deep/", b"in/deep/a", b"new/", b"new/b/", b"b/"):
+        rules = ignore.load(world.top, on_error=fail, environ=world.environ)
+        argv = [b"git", b"-C", world.top, b"check-ignore", b"-v", b"-n", path]
+        said = subprocess.run(argv, env=world.environ, stdout=-1).stdout
+        assert walk._why(world.top, path, rules) == said
+
+
 def whys(made: Random, source: bytes) -> None:
     names = ignoretrees_paths(source)
     places = {os.path.dirname(name) for name in names}
