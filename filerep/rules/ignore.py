@@ -277,19 +277,19 @@ class Rules:
             link.own = self.own.enter(name, self.ignored)
         if not origin.ruled:
             return link
-        link.ignored = origin.gitignore and (
-            self._leaves_out(name) or self._is_bare_submodule(name, dir_fd, joined)
-        )
+        link.ignored = origin.gitignore and self._leaves_out(name)
         if joined is not None and link._fold:
             joined = joined.lower()  # where `.gitignore` opens `.GITIGNORE`
-        if joined is not None and joined.find(b"\0.git") < 0 and not _keeps(link.tree):
-            # Neither rules nor a repository of its own, as most directories.
-            link.chain = () if link.ignored else enter(self.chain, name)
-            return link
         repo = None
         if dir_fd is not None and (joined is None or b"\0.git\0" in joined):
             link.begins = joined is not None or bool(_look(REPOSITORY, dir_fd))
             repo = self._inner(link, name, dir_fd)
+        if repo is None and dir_fd is not None and self._is_submodule(name):
+            link.ignored = origin.gitignore  # it is not checked out: git lists nothing
+        if joined is not None and joined.find(b"\0.git") < 0 and not _keeps(link.tree):
+            # Neither rules nor a repository of its own, as most directories.
+            link.chain = () if link.ignored else enter(self.chain, name)
+            return link
         if repo:
             link._begin(origin.work_tree(repo))
         elif not link.ignored:
@@ -306,18 +306,11 @@ class Rules:
         kept = decide(self.chain, [name], join([name]), True).get(name, True)
         return self.ignored or not kept or self.is_repository(name)
 
-    def _is_bare_submodule(
-        self, name: bytes, dir_fd: int | None, joined: bytes | None
-    ) -> bool:
-        """Is it a submodule that is not checked out? git lists nothing in it then."""
+    def _is_submodule(self, name: bytes) -> bool:
         tracked = self.tree.tracked if self.tree else None
-        if dir_fd is None or not tracked or not tracked.has_submodules:
+        if not tracked or not tracked.has_submodules:
             return False
-        if not tracked.submodule(self.within(name)):
-            return False
-        if joined is None:
-            return not _look(REPOSITORY, dir_fd)
-        return b"\0.git\0" not in joined
+        return tracked.submodule(self.within(name))
 
     def _inner(self, link: Rules, name: bytes, dir_fd: int) -> Repository | None:
         """The repository that begins in ``name`` and is not passed over."""

@@ -528,6 +528,9 @@ def test_what_lies_in_place_of_a_submodule_that_is_not_checked_out(
     assert found(world) == {b"b", b"lib/a"}
     os.rename(world.top + b"/lib/.git", world.home + b"/lib.git")
     assert found(world) == {b"b"}
+    write(world.top + b"/lib/.git", b"gitdir: ../nowhere\n")
+    assert found(world) == {b"b"}
+    os.unlink(world.top + b"/lib/.git")
     os.rename(world.home + b"/lib.git", world.top + b"/lib/.git")
     assert found(world) == {b"b", b"lib/a"}
 
