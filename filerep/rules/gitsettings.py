@@ -85,6 +85,7 @@ def _simple(text: bytes) -> list[Item] | None:
             section, quote, inner = line[1:-1].lower().partition(b' "')
             if quote:
                 inner = line[len(section) + 3 : -2]
+                section += b"" if inner else b"."  # `[core ""]` is not `[core]`
             if line[-1] != 0x5D or not section or section.strip(_NAME_BYTES):
                 return None
             if quote and (line[-2] != 0x22 or b'"' in inner):
@@ -105,17 +106,19 @@ def _simple(text: bytes) -> list[Item] | None:
 def _parse(text: bytes) -> Iterator[Item]:
     text = text.replace(b"\r\n", b"\n")
     at = 3 if text.startswith(b"\xef\xbb\xbf") else 0
-    section = inner = dot = b""
+    section = dot = b""
+    inner: bytes | None = b""
     while True:
         at = _end(_BLANK, text, at)
         if at == len(text):
             return
         if found := _match(_SECTION, text, at):
-            section, inner, dot = found[1].lower(), b"", b"."
-            if found[2] is not None:
-                inner = compiled(rb"(?s)\\(.)").sub(rb"\1", found[2])
-            else:  # `[remote.origin]` is how a part in quotes was once written
+            section, inner = found[1].lower(), found[2]
+            if inner is not None:
+                inner = compiled(rb"(?s)\\(.)").sub(rb"\1", inner)
+            elif b"." in section:  # `[remote.origin]` was once `[remote "origin"]`
                 section, _, inner = section.partition(b".")
+            dot = b".." if inner == b"" else b"."  # `[core ""]` is not `[core]`
             at = found.end()
             continue
         found = _match(_NAME, text, at)
@@ -127,7 +130,7 @@ def _parse(text: bytes) -> Iterator[Item]:
             value, at = _value(text, at + 1)
         elif at < len(text) and text[at] != 0x0A:
             raise BadLine(text.count(b"\n", 0, at) + 1)
-        yield section + dot + found[1].lower(), inner, value
+        yield section + dot + found[1].lower(), inner or b"", value
 
 
 def _match(pattern: bytes, text: bytes, at: int) -> re.Match[bytes] | None:

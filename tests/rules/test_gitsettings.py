@@ -59,6 +59,15 @@ def test_files_of_settings_are_read_as_git_reads_them(tmp_path: Path) -> None:
         assert (done.returncode, done.stdout) == (0, ours), (text, done.stderr)
 
 
+@pytest.mark.parametrize("head", [b'[core ""]', b'[CORE\t""]', b"[core.]"])
+def test_a_section_of_no_name_in_quotes_is_another(head: bytes, world: World) -> None:
+    mine = b"[core]\nexcludesFile = ~/mine\n%s\nexcludesFile = ~/other\n"
+    write(world.home + b"/.gitconfig", mine % head)
+    write(world.home + b"/mine", b"a\n")
+    world.fill(b"", {b"a": b"", b"b": b""})
+    assert found(world) == world.git() == {b"b"}
+
+
 BOOLEANS = (
     "true yes on TRUE Yes 1 2 -1 0x10 1k 010 false no off 0 0x0 00 0k NO Off".split()
 )
