@@ -287,7 +287,8 @@ class Reader:
         elif not pattern.startswith(b"/"):
             pattern = b"**/" + pattern
         pattern += b"**" if pattern.endswith(b"/") or not pattern else b""
-        for place in (os.path.realpath(self._repo.git_dir), self._repo.git_dir):
+        git_dir, way = self._repo.git_dir, self._repo.way_to_git_dir
+        for place in (os.path.realpath(git_dir), way):
             head, rest = place[: len(start)], place[len(start) :]
             if fold:
                 head, start = head.lower(), start.lower()

@@ -71,6 +71,7 @@ class Origin:
         self.environ = environ
         self.gitignore = True
         self.root = b""
+        self.way = b""  # to the root, as the user has typed it
         self.own = Own()
         #: Are there rules beside those that the user gave?
         self.ruled = True
@@ -316,6 +317,8 @@ class Rules:
         """The repository that begins in ``name`` and is not passed over."""
         top = os.path.join(self.origin.root, link.path())
         repo = repository.at(dir_fd, top)
+        if repo:
+            repo.way = os.path.join(self.origin.way, link.path())
         tracked = self.tree.tracked if self.tree else None
         if repo and tracked:
             path = self.within(name)
@@ -440,6 +443,7 @@ def load(
     origin = Origin(on_error, on_note, environ)
     origin.gitignore = gitignore
     origin.root = os.path.realpath(root)
+    origin.way = repository.way(root, environ)
     origin.own = gather(asked, origin.before_2_52)
     link = Rules(origin, None, b"")
     origin.ruled = gitignore or origin.own.editors is not None
@@ -475,6 +479,8 @@ def _begin_source(link: Rules, origin: Origin) -> None:
     """Give the link of SRC itself what holds there."""
     root = origin.root
     repo, looked = repository.above(root, origin.environ)
+    if repo and repo.top == root:
+        repo.way = origin.way
     tree = origin.work_tree(repo)
     for place in looked:
         files = list(repository.deciders(place))

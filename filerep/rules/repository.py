@@ -28,6 +28,8 @@ class Repository:
         #: Of this work tree; what all work trees of one repository share is in `common`.
         self.git_dir = os.path.join(top, git_dir)
         self.common = os.path.join(top, common)
+        #: The top, by the way that the user goes there: there may be links on it.
+        self.way = top
         #: As git names it in what it prints.
         shared = common if common == git_dir else os.path.realpath(self.common)
         self.shown_exclude_file = os.path.join(shared, b"info/exclude")
@@ -43,6 +45,11 @@ class Repository:
     @property
     def objects(self) -> bytes:
         return os.path.join(self.common, b"objects")
+
+    @property
+    def way_to_git_dir(self) -> bytes:
+        beside = self.git_dir == os.path.join(self.top, NAME)
+        return os.path.join(self.way, NAME) if beside else self.git_dir
 
     def branch(self) -> bytes | None:
         """The branch that is checked out, if one is."""
@@ -145,6 +152,23 @@ def above(
     except OSError:
         pass
     return None, looked
+
+
+def way(root: bytes, environ: Mapping[bytes, bytes]) -> bytes:
+    """``root`` as an absolute path with the links in it that the user has typed.
+
+    As git does, it takes those on the way to the current directory from PWD.
+    """
+    try:
+        here, shell = os.getcwdb(), environ.get(b"PWD", b"")
+        typed = os.path.abspath(root)
+        if (typed + b"/").startswith(here + b"/") and shell.startswith(b"/"):
+            typed = os.path.normpath(shell + typed[len(here) :])
+        if os.path.samefile(typed, root):
+            return typed
+    except OSError:
+        pass
+    return os.path.realpath(root)
 
 
 def is_locked(directory: bytes) -> bool:

@@ -12,10 +12,11 @@ import time
 from pathlib import Path
 
 import pytest
-from ignoretrees import World, write
+from ignoretrees import World, fail, write
 from test_ignore import Said, found, git
 
-from filerep.rules import gitsettings, gitvalues, gitversion, rulefile
+from filerep.rules import gitsettings, gitvalues, gitversion, ignore, rulefile
+from filerep.rules.walking import walk
 
 
 @pytest.fixture
@@ -117,6 +118,32 @@ def test_conditions(condition: str, world: World) -> None:
     world.fill(b"", {b"a": b"", b"b": b""})
     expected = {b"b"} if CONDITIONS[condition] else {b"a", b"b"}
     assert found(world) == world.git() == expected
+
+
+@pytest.mark.parametrize("below", [b"", b"/inner"], ids=["SRC", "inside SRC"])
+@pytest.mark.parametrize("how", ["whole", "relative", "current"])
+def test_a_condition_on_a_link_that_leads_to_the_repository(
+    how: str, below: bytes, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As with ~/work, which leads to another disk, where the settings have ~/work."""
+    work = world.home + b"/work"
+    os.symlink(world.top, work)
+    text = b'[includeIf "gitdir:%s/.git"]\npath = ~/more\n' % (work + below)
+    write(world.home + b"/.gitconfig", text)
+    write(world.home + b"/more", b"[core]\nexcludesFile = ~/mine\n")
+    write(world.home + b"/mine", b"a\n")
+    git(world, "init", "-q", "inner")
+    world.fill(below[1:], {b"a": b"", b"b": b""})
+    at = {"whole": b"/", "relative": world.home, "current": work}[how]
+    source = {"whole": work, "relative": b"work", "current": b"."}[how]
+    monkeypatch.chdir(at)
+    world.environ[b"PWD"] = at
+    rules = ignore.load(source, on_error=fail, environ=world.environ)
+    assert set(walk(source, rules, fail)) == {below[1:] + b"/b" if below else b"b"}
+    argv = [b"git", b"ls-files", b"-o", b"--exclude-standard"]
+    environ = {**world.environ, b"PWD": work + below}
+    said = subprocess.run(argv, env=environ, cwd=work + below, capture_output=True)
+    assert said.stdout in (b"b\n", b"b\ninner/\n")
 
 
 def test_settings_of_one_work_tree(world: World) -> None:
