@@ -26,7 +26,11 @@ if TYPE_CHECKING:
     Odd = tuple[int, bool, bytes]  # mode, skip-worktree, object
 
 RULE_FILE = b".gitignore"
-_LARGEST = 1 << 31
+# One of three million files takes so much.
+_LARGEST = 1 << 29
+# In version 4 a name is told by what differs from the one before. In all they are hardly ever
+# longer than the file; without a bound a thousand times.
+_SWELLS = 8
 _BLOCK = 512  # entries
 _LONGEST = 1 << 16  # bytes of a path
 
@@ -177,7 +181,10 @@ def checksum(path: bytes, width: int, about: os.stat_result) -> bytes:
 
 def _read(path: bytes) -> bytes | None:
     try:
-        return read(path, largest=_LARGEST)
+        data = read(path, largest=_LARGEST)
+        if data is None and os.path.exists(path):
+            raise Unreadable("it is no file, or too large")
+        return data
     except OSError as error:
         raise Unreadable(os.strerror(error.errno or 0)) from None
 
@@ -194,6 +201,7 @@ def _parse(data: bytes, width: int, before: list[Block]) -> Part:
     end = len(data) - width
     at = 12
     turn = 0
+    left = _SWELLS * len(data)
     while len(part.names) < count:
         last = part.names[-1] if part.names and version == 4 else b""
         if turn < len(before):
@@ -208,6 +216,9 @@ def _parse(data: bytes, width: int, before: list[Block]) -> Part:
         turn += not whole
         if block.names:
             at = _add(part, block, at)
+            left -= sum(map(len, block.names)) if version == 4 else 0
+        if left < 0:
+            raise Unreadable("its names are too long, all in all")
         if at > end:
             raise Unreadable("it is cut short")
     part.link = _link(data, at, end)

@@ -11,7 +11,7 @@ import os
 import zlib
 from binascii import hexlify
 
-from filerep.rules.untrustedfile import LARGEST, read
+from filerep.rules.untrustedfile import LARGEST, opened, read
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -104,59 +104,33 @@ class Objects:
 
 
 class Pack:
-    """One pack and its index, both read as a whole at their first use."""
+    """One pack and its index, of which only what is asked for is read: they may have gigabytes."""
 
     def __init__(self, path: bytes, width: int) -> None:
         self._path = path  # without what is behind the full stop
         self._width = width
-        self._index: bytes | None = None
-        self._fd = -1
+        self._fd: int | None = None
 
     def __del__(self) -> None:
-        if self._fd >= 0:
+        if self._fd is not None:
             os.close(self._fd)
 
     def find(self, name: bytes) -> int | None:
         """Where in the pack the object is."""
-        if self._index is None:
-            self._index = read(self._path + b".idx", largest=1 << 32) or b""
-        index = self._index
-        if len(index) < 1032:
+        fd = opened(self._path + b".idx")
+        if fd is None:
             return None
-        second = index.startswith(b"\xfftOc")
-        fans = 8 if second else 0
-        first = name[0]
-        low = _number(index, fans + 4 * first - 4) if first else 0
-        high = _number(index, fans + 4 * first)
-        count = _number(index, fans + 4 * 255)
-        width = self._width
-        names = fans + 1024
-        step = width if second else width + 4
-        skip = 0 if second else 4
-        while low < high:
-            middle = (low + high) // 2
-            at = names + middle * step + skip
-            found = index[at : at + width]
-            if found == name:
-                if not second:
-                    return _number(index, at - 4)
-                offsets = names + count * (width + 4)
-                offset = _number(index, offsets + 4 * middle)
-                if not offset >> 31:
-                    return offset
-                large = offsets + 4 * count + 8 * (offset & 0x7FFFFFFF)
-                return int.from_bytes(index[large : large + 8], "big")
-            if found < name:
-                low = middle + 1
-            else:
-                high = middle
-        return None
+        try:
+            return _found(fd, name, self._width)
+        finally:
+            os.close(fd)  # there may be more packs than descriptors
 
     def entry(self, at: int) -> tuple[int, int, int | bytes, bytes]:
         """Kind, size, base and data of the entry at ``at``."""
-        if self._fd < 0:
-            flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
-            self._fd = os.open(self._path + b".pack", flags)
+        if self._fd is None:
+            self._fd = opened(self._path + b".pack")
+            if self._fd is None:
+                raise Damaged("a pack is not there")
         head = os.pread(self._fd, 64, at)
         kind = (head[0] >> 4) & 7
         size = head[0] & 15
@@ -180,20 +154,55 @@ class Pack:
             raise Damaged("an entry of an unknown kind")
         if size > LARGEST:
             raise Damaged("too large")
-        return kind, size, base, self._inflate(at + here, size)
+        return kind, size, base, _inflate_at(self._fd, at + here, size)
 
-    def _inflate(self, at: int, size: int) -> bytes:
-        decoder = zlib.decompressobj()
-        out = b""
-        while len(out) < size and not decoder.eof:
-            chunk = os.pread(self._fd, max(4096, min(size, 1 << 20)), at)
-            if not chunk:
-                break
-            at += len(chunk)
-            out += decoder.decompress(chunk, size - len(out))
-        if len(out) != size:
-            raise Damaged("cut short")
-        return out
+
+def _found(fd: int, name: bytes, width: int) -> int | None:
+    """Where the object is in the pack whose index is open."""
+    fans = os.pread(fd, 1032, 0)
+    if len(fans) < 1032:
+        return None
+    second = fans.startswith(b"\xfftOc")
+    before = 8 if second else 0
+    first = name[0]
+    low = _number(fans, before + 4 * first - 4) if first else 0
+    high = _number(fans, before + 4 * first)
+    count = _number(fans, before + 4 * 255)
+    names = before + 1024
+    step = width if second else width + 4
+    skip = 0 if second else 4
+    while low < high:
+        middle = (low + high) // 2
+        at = names + middle * step + skip
+        there = os.pread(fd, width, at)
+        if there == name:
+            if not second:
+                return _number(os.pread(fd, 4, at - 4), 0)
+            offsets = names + count * (width + 4)
+            offset = _number(os.pread(fd, 4, offsets + 4 * middle), 0)
+            if not offset >> 31:
+                return offset
+            large = offsets + 4 * count + 8 * (offset & 0x7FFFFFFF)
+            return int.from_bytes(os.pread(fd, 8, large), "big")
+        if there < name:
+            low = middle + 1
+        else:
+            high = middle
+    return None
+
+
+def _inflate_at(fd: int, at: int, size: int) -> bytes:
+    decoder = zlib.decompressobj()
+    out = b""
+    while len(out) < size and not decoder.eof:
+        chunk = os.pread(fd, max(4096, min(size, 1 << 20)), at)
+        if not chunk:
+            break
+        at += len(chunk)
+        out += decoder.decompress(chunk, size - len(out))
+    if len(out) != size:
+        raise Damaged("cut short")
+    return out
 
 
 def _number(data: bytes, at: int) -> int:

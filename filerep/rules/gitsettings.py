@@ -42,6 +42,9 @@ DEEPEST_INCLUDE = 10
 MOST_FILES = 100
 #: How many settings in all, and bytes in one file: no repository has a tenth of that.
 MOST_SETTINGS, LARGEST_FILE = 100_000, 8 << 20
+#: How much of `includeIf` is compared: each condition with each remote's address, say. Counted by
+#: the bytes of the one times those of the other, as the worst of patterns takes, and some for each.
+MOST_COMPARED, EACH_COMPARED = 300_000_000, 100
 _ESCAPES = {0x74: b"\t", 0x62: b"\b", 0x6E: b"\n", 0x22: b'"', 0x5C: b"\\"}
 _SECTION = rb'\[([A-Za-z0-9.-]+)(?:[ \t]+"([^"\\\n]*(?:\\[^\n][^"\\\n]*)*)")?\]'
 _NAME = rb"([A-Za-z][A-Za-z0-9-]*)[ \t]*"
@@ -209,6 +212,7 @@ class Reader:
         self._on_note = on_note
         self._urls: list[bytes] | None = None
         self._full = False
+        self._compared = 0
 
     def file(self, path: bytes, depth: int = 0) -> None:
         """Take in what stands in ``path``, if it is there."""
@@ -262,6 +266,8 @@ class Reader:
 
     def _holds(self, condition: bytes, path: bytes) -> bool:
         """Does the condition of an `includeIf`, which stands in ``path``, hold here?"""
+        if self._compared > MOST_COMPARED:
+            return False
         kind, _, pattern = condition.partition(b":")
         if kind in (b"gitdir", b"gitdir/i"):
             return self._git_directory_is(pattern, path, kind.endswith(b"/i"))
@@ -269,10 +275,27 @@ class Reader:
             self.asked_for_branch = True
             branch = self._repo.branch() if self._repo else None
             pattern += b"**" if pattern.endswith(b"/") else b""
-            return branch is not None and path_matches(pattern, branch)
+            return branch is not None and self._fits(pattern, branch, path)
         if condition.startswith(b"hasconfig:remote.*.url:"):
             pattern = condition[len(b"hasconfig:remote.*.url:") :]
-            return any(path_matches(pattern, url) for url in self._remotes())
+            return any(self._fits(pattern, url, path) for url in self._remotes())
+        return False
+
+    def _fits(
+        self, pattern: bytes, text: bytes, path: bytes, fold: bool = False
+    ) -> bool:
+        """Does the pattern of a condition, which stands in ``path``, match ``text``?"""
+        if self._compared > MOST_COMPARED:
+            return False
+        self._compared += (len(pattern) + EACH_COMPARED) * (len(text) + EACH_COMPARED)
+        if self._compared <= MOST_COMPARED:
+            return path_matches(pattern, text, fold)
+        from filerep.pathstream import quote
+
+        self._on_note(
+            "the conditions of git's settings take too long to compare;"
+            f" the next in {quote(path)} do not apply"
+        )
         return False
 
     def _git_directory_is(self, pattern: bytes, path: bytes, fold: bool) -> bool:
@@ -293,7 +316,7 @@ class Reader:
             if fold:
                 head, start = head.lower(), start.lower()
             # What the file's own directory is called is not a pattern.
-            if head == start and path_matches(pattern, rest, fold):
+            if head == start and self._fits(pattern, rest, path, fold):
                 return True
         return False
 

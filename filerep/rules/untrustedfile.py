@@ -21,7 +21,28 @@ def read(
     follow: bool = True,
     largest: int = LARGEST,
 ) -> bytes | None:
-    """The contents of a regular file, None when there is none; raises OSError.
+    """The contents of a regular file, None when there is none, or it is too large; raises OSError."""
+    fd = opened(path, dir_fd, follow)
+    if fd is None:
+        return None
+    try:
+        size = os.fstat(fd).st_size
+        if size > largest:
+            return None
+        chunks = []
+        left = largest  # in /proc a file of no size may have no end
+        while chunk := os.read(fd, max(1 << 16, size + 1)):
+            chunks.append(chunk)
+            left -= len(chunk)
+            if left < 0:
+                return None
+        return b"".join(chunks)
+    finally:
+        os.close(fd)
+
+
+def opened(path: bytes, dir_fd: int | None = None, follow: bool = True) -> int | None:
+    """A regular file, open to be read, None when there is none; raises OSError.
 
     What is named like a rule file may be a fifo or a device, which to open may wait for
     ever or do something: NONBLOCK keeps from the one, a look before opening from the
@@ -37,17 +58,7 @@ def read(
         fd = os.open(path, flags | (0 if follow else os.O_NOFOLLOW), dir_fd=dir_fd)
     except (FileNotFoundError, NotADirectoryError):
         return None
-    try:
-        about = os.fstat(fd)
-        if not stat.S_ISREG(about.st_mode) or about.st_size > largest:
-            return None
-        chunks = []
-        left = largest  # in /proc a file of no size may have no end
-        while chunk := os.read(fd, max(1 << 16, about.st_size + 1)):
-            chunks.append(chunk)
-            left -= len(chunk)
-            if left < 0:
-                return None
-        return b"".join(chunks)
-    finally:
-        os.close(fd)
+    if stat.S_ISREG(os.fstat(fd).st_mode):
+        return fd
+    os.close(fd)
+    return None

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from fuzz import each_seed, hunts
+from memory import at_most
 
 from filerep.rules import gitindex, gitobjects
 from filerep.rules import tracked as tracked_module
@@ -189,6 +190,26 @@ def test_damage_is_told_apart_from_an_index(tmp_path: Path) -> None:
         work.load()
 
 
+def test_names_that_grow_without_end_are_not_taken_in(tmp_path: Path) -> None:
+    """In version 4 each may be the one before and a byte more."""
+    work = Work(tmp_path)
+    entry = bytes(24) + (0o100644).to_bytes(4, "big") + bytes(32) + b"\x0f\xff"
+    body = b"DIRC" + struct.pack(">II", 4, 60_000) + (entry + b"\0z\0") * 60_000
+    (tmp_path / ".git/index").write_bytes(body + bytes(20))
+    with at_most(200 << 20):
+        with pytest.raises(gitindex.Unreadable, match="all in all"):
+            work.load()
+
+
+def test_an_index_that_is_too_large_is_said(tmp_path: Path) -> None:
+    work = Work(tmp_path)
+    work.add(["a"])
+    os.truncate(tmp_path / ".git/index", 1 << 30)
+    with at_most(64 << 20):
+        with pytest.raises(gitindex.Unreadable, match="too large"):
+            work.load()
+
+
 def test_there_is_none(tmp_path: Path) -> None:
     assert Work(tmp_path).load() is gitindex.EMPTY
 
@@ -325,6 +346,20 @@ def test_objects_loose_and_packed(words: tuple[str], tmp_path: Path) -> None:
     known = gitobjects.Objects(os.fsencode(tmp_path / ".git/objects"), work.width)
     for name in names:
         known.get(bytes.fromhex(name))  # whatever it is, it does not raise
+
+
+def test_of_a_large_pack_s_index_only_what_is_looked_for_is_read(
+    tmp_path: Path,
+) -> None:
+    work = Work(tmp_path)
+    blob = work.git("hash-object", "-w", "--stdin", stdin=b"text").strip()
+    work.git("pack-objects", "-q", ".git/objects/pack/pack", stdin=blob)
+    work.git("prune-packed")
+    (index,) = tmp_path.glob(".git/objects/pack/*.idx")
+    os.truncate(index, 1 << 31)
+    known = gitobjects.Objects(os.fsencode(tmp_path / ".git/objects"), 20)
+    with at_most(64 << 20):
+        assert known.get(bytes.fromhex(blob.decode())) == (b"blob", b"text")
 
 
 def test_objects_of_another_repository(tmp_path: Path) -> None:

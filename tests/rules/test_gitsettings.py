@@ -244,6 +244,28 @@ def test_endless_patterns_of_a_stranger_take_no_time(
         assert time.process_time() - before < 5
 
 
+@pytest.mark.parametrize(
+    "condition",
+    [b"hasconfig:remote.*.url:https://*/y", b"onbranch:*a*b", b"gitdir:**/*a*b/"],
+)
+def test_many_conditions_of_a_stranger_take_no_time(
+    condition: bytes, world: World
+) -> None:
+    remotes = [b'[remote "%d"]\nurl = https://x/%d\n' % (n, n) for n in range(20_000)]
+    asked = [
+        b'[includeIf "%s%d"]\npath = more\n' % (condition, n) for n in range(20_000)
+    ]
+    write(world.top + b"/.git/config", b"".join(remotes + asked))
+    write(world.top + b"/.git/HEAD", b"ref: refs/heads/" + b"a/" * 5_000 + b"\n")
+    world.fill(b"", {b"a": b""})
+    said = Said()
+    before = time.process_time()
+    assert found(world, said=said) == {b"a"}
+    assert time.process_time() - before < 8
+    (note,) = said.notes
+    assert "take too long to compare" in note and ".git/config" in note
+
+
 def test_more_settings_than_anybody_has_are_told(world: World) -> None:
     many = b"y = 1\n" * 150_000
     write(world.home + b"/.gitconfig", b"[x]\n" + many)
