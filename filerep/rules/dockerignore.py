@@ -24,9 +24,13 @@ from filerep.rules.rulefile import Rule
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import Any, Optional, Tuple
 
 _WILD = re.compile(r"[*?\[\\]")
+STAR, DEEP, REST = "[^/]*", "(?:.*/)?", ".*"
+#: So many stars a regex may have: with each, the worst of paths takes a hundred times longer.
+FEW = 3
 
 
 class BadPattern(ValueError):
@@ -36,16 +40,90 @@ class BadPattern(ValueError):
 class DockerPattern(RegexPattern):
     """One line, with or without a ``!``."""
 
+    def __init__(self, pattern: str) -> None:
+        super().__init__(pattern)
+        pieces = to_regex(pattern[pattern.startswith("!") :])
+        wild = sum(piece in (STAR, DEEP, REST) for piece in pieces)
+        self._steps = Steps(pieces) if wild > FEW else None
+
     @classmethod
     def pattern_to_regex(cls, pattern: Any) -> Tuple[Any, Optional[bool]]:
         keep = pattern.startswith("!")
-        regex = to_regex(pattern[keep:])
+        regex = "".join(to_regex(pattern[keep:]))
         return f"(?s)\\A(?:{regex})(?:/.*)?\\Z", not keep
 
+    def match_file(self, file: Any) -> Any:
+        """Something if it matches the path ``file``."""
+        if self._steps is None:
+            return super().match_file(file)
+        return True if self._steps.match(file) else None
 
-def to_regex(pattern: str) -> str:
-    """The regex that moby makes of a cleaned pattern, in Python's words."""
-    out = ""
+
+class Steps:
+    """The regex of a pattern without its going back, which takes ages where there are many stars.
+
+    Each bit stands for a place in the pattern that the path, so far, may have led to.
+    """
+
+    def __init__(self, pieces: Iterable[str]) -> None:
+        self._one: list[Tuple[int, str]] = []  # places that one character leads on from
+        self._over = self._beyond = 0  # those that may be left at once, by one or two
+        self._stay = self._stay_in_name = self._slash = 0
+        bit = 1
+        for piece in pieces:
+            if piece == DEEP:  # to be passed over, or to be in until behind a slash
+                self._over |= bit
+                self._beyond |= bit
+                bit <<= 1
+                self._stay |= bit
+                self._slash |= bit
+            elif piece == STAR:
+                self._over |= bit
+                self._stay_in_name |= bit
+            elif piece == REST:
+                self._over |= bit
+                self._stay |= bit
+            else:
+                self._one.append((bit, piece))
+            bit <<= 1
+        self._end = bit
+        self._by_character: dict[str, int] = {}
+
+    def match(self, path: str) -> bool:
+        """Does the pattern match ``path``, or a directory that it is in?"""
+        places = self._left(1)
+        for character in path:
+            if character == "/" and places & self._end:
+                return True
+            leads = self._by_character.get(character)
+            if leads is None:
+                leads = self._by_character[character] = sum(
+                    bit
+                    for bit, piece in self._one
+                    if re.fullmatch(piece, character, re.DOTALL)
+                )
+            stay = self._stay
+            if character == "/":
+                leads |= self._slash
+            else:
+                stay |= self._stay_in_name
+            places = self._left((places & leads) << 1 | places & stay)
+            if not places:
+                return False
+        return bool(places & self._end)
+
+    def _left(self, places: int) -> int:
+        """``places``, and those that may be gone on to from there at once."""
+        while True:
+            further = places | (places & self._over) << 1 | (places & self._beyond) << 2
+            if further == places:
+                return places
+            places = further
+
+
+def to_regex(pattern: str) -> list[str]:
+    """The regex that moby makes of a cleaned pattern, in Python's words and in pieces."""
+    out: list[str] = []
     at = 0
     while at < len(pattern):
         character = pattern[at]
@@ -53,22 +131,27 @@ def to_regex(pattern: str) -> str:
         if character == "*" and pattern[at : at + 1] == "*":
             at += 1
             at += pattern[at : at + 1] == "/"
-            out += ".*" if at == len(pattern) else "(?:.*/)?"
+            out.append(REST if at == len(pattern) else DEEP)
         elif character == "*":
-            out += "[^/]*"
+            out.append(STAR)
         elif character == "?":
-            out += "[^/]"
+            out.append("[^/]")
         elif character == "\\":
             if at == len(pattern):
                 raise BadPattern("a pattern ends in a backslash")
-            out += re.escape(pattern[at])
+            out.append(re.escape(pattern[at]))
             at += 1
         elif character == "[":
             members, at = _members(pattern, at)
-            out += members
+            out.append(members)
         else:
-            out += re.escape(character)
-    return out
+            out.append(re.escape(character))
+    # One star behind another adds nothing.
+    return [
+        piece
+        for piece, before in zip(out, ["", *out])
+        if piece != before or piece not in (STAR, DEEP)
+    ]
 
 
 def _members(pattern: str, at: int) -> tuple[str, int]:

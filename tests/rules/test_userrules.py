@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import random
+import re
+import time
 from pathlib import Path
 
 import pytest
@@ -123,6 +126,28 @@ def test_docker_s_patterns(pattern: str, path: str, left_out: bool | None) -> No
         assert left_out is None
         return
     assert rules.hides(path.encode(), False) is left_out
+
+
+def test_many_stars_of_docker_s_mean_the_same_as_few() -> None:
+    rng = random.Random(4)
+    words = ["a", "b", "/", "*", "**", "**/", "?", "[ab]", "[^a]", "\\a"]
+    for _ in range(3000):
+        text = "".join(rng.choices(words, k=rng.randrange(1, 9)))
+        pieces = dockerignore.to_regex(text)
+        regex = re.compile("(?s)" + "".join(pieces) + "(?:/.*)?")
+        steps = dockerignore.Steps(pieces)
+        for _ in range(20):
+            path = "".join(rng.choices("aab/", k=rng.randrange(1, 9)))
+            assert steps.match(path) == bool(regex.fullmatch(path)), (text, path)
+
+
+@pytest.mark.parametrize("piece", ["*a", "**/a/", "**/*a"])
+def test_many_stars_of_docker_s_take_no_time(piece: str) -> None:
+    rules = dockerignore.DockerRules(b"f", (piece * 30 + "b\n").encode())
+    before = time.process_time()
+    assert not rules.hides(b"a" * 200, False) and not rules.hides(b"a/" * 500, False)
+    assert rules.hides(b"a/" * 30 + b"b/c", False) is (piece == "**/a/")
+    assert time.process_time() - before < 5
 
 
 def test_a_dockerignore_by_its_own_rules(world: World) -> None:
