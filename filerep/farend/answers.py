@@ -52,6 +52,14 @@ _FORMS = {
 }
 
 
+class Silent(Stop):
+    """Nothing was heard of the far end for too long."""
+
+    def __init__(self, seconds: float) -> None:
+        message = f"no sign of life from the far end for {seconds:.3g} s"
+        super().__init__(UNAVAILABLE, message)
+
+
 @lru_cache(maxsize=None)
 def _form(word: bytes) -> re.Pattern[bytes]:
     """Compiled when it is first met: most runs hear two of them."""
@@ -168,7 +176,7 @@ class Answers:
         poll = select.poll()
         poll.register(self.fd, select.POLLIN)
         if not poll.poll(seconds * 1000 or None):
-            raise Stop(UNAVAILABLE, silent(seconds))
+            raise Silent(seconds)
         self.fill()
 
     def told(self, number: int) -> bool:
@@ -226,7 +234,3 @@ class Answers:
                 raise nonsense("lists what nobody asked for")
             else:
                 self._listing, self._searched = True, 0
-
-
-def silent(seconds: float) -> str:
-    return f"no sign of life from the far end for {seconds:.3g} s"

@@ -253,6 +253,10 @@ class Batch:
             if member.way is not None and member.way.verb == b"same"
         }
 
+    def made(self) -> list[bytes]:
+        """The paths for which the far end reads what it holds."""
+        return [one.path for one in self.reused if one.way and one.way.verb != b"piece"]
+
     def only_compare(self) -> None:
         """Do nothing of it but that."""
         compared = self.compared()

@@ -101,9 +101,8 @@ class Commit:
     def _takes_long(self) -> list[bytes]:
         """The lines that have the far end show that it is alive, if that may be wanted."""
         batch = self._batch
-        made = any(one.way and one.way.verb != b"piece" for one in batch.reused)
         work = batch.bytes + batch.read
-        if not made and work < _LONG_BYTES:
+        if not batch.made() and work < _LONG_BYTES:
             return []
         return [b"patience=%d" % (_PATIENCE + work // _SLOWEST), b"working"]
 

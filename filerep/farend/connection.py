@@ -13,7 +13,7 @@ import time
 from filerep.archive.lentpages import Pool
 from filerep.archive.outbuffer import OutBuffer
 from filerep.command import UNAVAILABLE, OutputError, Stop
-from filerep.farend.answers import Answers, silent
+from filerep.farend.answers import Answers, Silent
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -185,7 +185,7 @@ class Output(OutBuffer):
         if not ready and time.monotonic() - began > (self._patience or 0) + STOPPED:
             return
         if not ready:
-            raise Stop(UNAVAILABLE, silent(self._patience or 0))
+            raise Silent(self._patience or 0)
         for fd, _ in ready:
             if fd == self._answers.fd:
                 self._answers.fill()

@@ -17,6 +17,7 @@ import stat
 import time
 
 from filerep.command import UNAVAILABLE
+from filerep.farend.answers import Silent
 from filerep.farend.connection import STOPPED
 from filerep.pathstream import Records, in_rows, normalize, quote
 from filerep.replica.dispatch import Dispatch
@@ -80,6 +81,18 @@ class Conversation:
 
         Raises ``OutputError``, ``RootGone`` and ``Stop``.
         """
+        try:
+            self._run(bulk_fd, urgent_fd, stop_fd, report_fd)
+        except Silent:
+            self._doubt_the_first()
+            raise
+
+    def _doubt_the_first(self) -> None:
+        """What the far end was at as it fell silent is not tried the same way again."""
+        for sent in self._parts.flight.under_way[:1]:
+            self._parts.state_writer.fell_silent(sent.batch.made())
+
+    def _run(self, bulk_fd: int, urgent_fd: int, stop_fd: int, report_fd: int) -> None:
         bulk, urgent = Records(bulk_fd), Records(urgent_fd)
         out = self._parts.connection.out
         out.stop_fd, out.stopped = stop_fd, self._outstanding.tell

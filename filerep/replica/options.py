@@ -8,7 +8,7 @@ from filerep.command import reason
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from typing import Any, Optional
 
     from filerep.replica.known.statefile import State
@@ -76,16 +76,19 @@ class Here:
         state: Optional[State] = None,
         rules: Optional[Callable[[], Rules]] = None,
         counting: Callable[[list[bytes]], list[bytes]] = lambda paths: paths,
+        silent: Iterable[bytes] = (),
     ) -> None:
         """``rules`` reads what --mirror leaves alone, None without it.
 
-        ``counting`` gives those of some paths that count now.
+        ``counting`` gives those of some paths that count now; ``silent`` are those at which the
+        far end fell silent in an earlier run.
         """
         self.source = source
         self.table = table
         self.state = state
         self.rules = rules
         self.counting = counting
+        self.silent = silent
 
 
 class Tell:

@@ -57,8 +57,9 @@ def converse(run: Command, root: bytes, source: Source, state: Optional[State]) 
         except OSError as error:
             openstate.say_forgotten(run, error)
             state = None
+    counting = lambda paths: _counting(run, root, paths)
     talk = Conversation(
-        Here(source, table, state, rules, lambda paths: _counting(run, root, paths)),
+        Here(source, table, state, rules, counting, remembered.silent),
         Connection(far, answers, out),
         options,
         Tell(run.say, run.on_error, report),

@@ -75,6 +75,8 @@ class Parts:
             self._keep_no_modes()
         if far.empty:
             self.leftovers.nothing_unseen()
+        for path in here.silent:
+            self._distrust(path)
 
     def _make_queues(self) -> None:
         """What waits, and what is on its way."""

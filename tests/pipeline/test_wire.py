@@ -391,6 +391,39 @@ def test_digest_tools_that_hang_or_are_slow_lose_no_connection(
         assert b"the far end has md5sum" in program.errors
 
 
+# The link dies without a word where this file is looked at, each time.
+DIES_AT = """#!/bin/sh
+case "$* $(readlink /proc/self/fd/0)" in *'/hangs at'*) kill -STOP "$(cat {link})" ;; esac
+exec /usr/bin/sha1sum "$@"
+"""
+
+
+@pytest.mark.parametrize("what", ["touched", "moved"])
+def test_a_file_at_which_the_far_end_falls_silent_goes_whole(
+    what: str, far_end: Callable[[str], FarEnd], place: Path
+) -> None:
+    """The connection was lost and had again for ever, as each met the same file."""
+    tools, link = Path(farends.without_dash_and_perl(place / "tools")), place / "link"
+    (tools / "sha1sum").unlink()
+    (tools / "sha1sum").write_text(DIES_AT.format(link=link))
+    (tools / "sha1sum").chmod(0o755)
+    slow = [sys.executable, str(SLOWLINK), "0", "0", "--"]
+    start = f'echo $$ >{link}; PATH={tools}; export PATH; exec "$@"'
+    command = ["/bin/sh", "-c", start, "sh", *slow, "/bin/bash"]
+    line = Line(with_command(far_end("bash+gnu"), command), place)
+    plant(line.source, {"hangs at": text(3000), "d/e": text(300)})
+    with line.watching("--keepalive", "1") as program:
+        save(line.source / "hangs at", text(3000, 2))
+        line.settle(program)  # what is there is known now
+        if what == "touched":
+            (line.source / "hangs at").touch()
+        else:
+            (line.source / "hangs at").rename(line.source / "d/hangs at")
+        program.says("the connection was lost", 30)
+        line.settle_whatever_is_lost()
+        assert program.errors.count(b'"is": "lost"') == 1
+
+
 @pytest.mark.parametrize("tool", ["touch", "wc"])
 def test_where_what_puts_files_together_is_missing_they_go_whole(
     tool: str, far_end: Callable[[str], FarEnd], place: Path

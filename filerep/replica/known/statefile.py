@@ -22,6 +22,8 @@ ends in ``/``, and paths have NUL in between:
   obsolete once a later frame changes that, and saves reading that listing word by word.
 * ABOUT: a line for a person, what the file is of.
 * FAR: what was found out of the file system over there by writing to it, for --dry-run.
+* SILENT: paths. As these were made of what the far end holds, it fell silent, and the connection
+  was lost. It might do so each time, so they are sent whole.
 * ROWS: some directories and all that is in them (or a part, where that is long), so that a
   start costs little for each file: a width; how many there are; how long their paths are;
   then for each a count and a digest, or zeros; their paths; all entries; all names. The file
@@ -191,6 +193,10 @@ class State:
     def intend(self, paths: Sequence[bytes]) -> None:
         """Remember that ``paths`` are about to be sent, a directory's ending in ``/``."""
         self._write(_joined(staterows.INTENDED, paths))
+
+    def fell_silent(self, paths: Sequence[bytes]) -> None:
+        """Remember that the far end did, as it made ``paths`` of what it holds."""
+        self._write(_joined(staterows.SILENT, paths))
 
     def append(
         self,

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 PUT, REMOVED, INTENDED, SHOWN, ROWS = b"+", b"-", b"?", b"#", b"="
-ABOUT, FAR = b"@", b"~"
+ABOUT, FAR, SILENT = b"@", b"~", b"!"
 
 _PUT_HEAD = struct.Struct("<BI")  # width of an entry, entries
 _ROWS_HEAD = struct.Struct("<BII")  # width, rows, bytes of their directories
@@ -63,6 +63,7 @@ class Remembered:
         self.digests: dict[bytes, bytes] = {}
         self.about = b""  # what all of it is of, for a person
         self.far = b""  # what the file system over there is like
+        self.silent: set[bytes] = set()  # paths at which the far end was
         self.form = "empty"  # or "ours", "other version", "foreign"
         self.old = False  # may it be wrong by now?
         self.damaged = 0  # how much of it was left out, or more than nothing
@@ -74,7 +75,8 @@ class Remembered:
         """A state file that says the same, in pieces; then ``count`` is that of its frames."""
         yield stateframes.HEADER + stateframes.flag(stateframes.OPEN, 0)
         self.count = 0
-        for kind, data in ((ABOUT, self.about), (FAR, self.far)):
+        silent = [(SILENT, path) for path in self.silent]
+        for kind, data in ((ABOUT, self.about), (FAR, self.far), *silent):
             if data:
                 yield stateframes.frame(kind, data, self.count)
                 self.count += 1
@@ -191,6 +193,8 @@ class _Reader:
                 self._kept.about = data
             elif kind == FAR:
                 self._kept.far = data
+            elif kind == SILENT:
+                self._kept.silent.update(data.split(b"\0"))
         except (struct.error, ValueError):
             self._kept.damaged += len(data)  # checked, and yet nothing that we write
 
@@ -206,6 +210,7 @@ class _Reader:
             raise ValueError
         for row, name, number in self._places(paths, names):
             row[name] = values[number]
+        self._kept.silent.difference_update(names)
 
     def _places(
         self, joined: bytes, paths: list[bytes]
@@ -233,7 +238,9 @@ class _Reader:
             yield row, name, number
 
     def _removed(self, data: bytes) -> None:
-        for path in data.split(b"\0"):
+        paths = data.split(b"\0")
+        self._kept.silent.difference_update(paths)
+        for path in paths:
             parent, name = place(path)
             self._kept.digests.pop(parent, None)
             self._kept.rows.get(parent, {}).pop(name, None)

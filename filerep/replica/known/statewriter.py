@@ -43,6 +43,14 @@ class StateWriter:
         except OSError:
             return None
 
+    def fell_silent(self, paths: Sequence[bytes]) -> None:
+        """See `State`."""
+        try:
+            if self._state is not None:
+                self._state.fell_silent(paths)
+        except OSError:
+            pass  # it is tried once more, then
+
     def write(
         self,
         arrived: Sequence[tuple[bytes, bytes]] = (),

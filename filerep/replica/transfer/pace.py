@@ -8,8 +8,7 @@ from __future__ import annotations
 import time
 from collections import deque
 
-from filerep.command import UNAVAILABLE, Stop
-from filerep.farend.answers import silent
+from filerep.farend.answers import Silent
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -257,13 +256,13 @@ class Silence:
         return self._heard + self._patience() if self._keepalive else None
 
     def too_long(self) -> bool:
-        """Is it time to ask for a sign of life? Raises ``Stop`` if one was due."""
+        """Is it time to ask for a sign of life? Raises ``Silent`` if one was due."""
         now = time.monotonic()
         patience = self._patience()
         if not self._keepalive or now - self._heard < patience:
             return False
         if self._flight:
-            raise Stop(UNAVAILABLE, silent(patience))
+            raise Silent(patience)
         self._heard = now
         return True
 

@@ -45,6 +45,29 @@ def test_a_listing_that_was_just_as_remembered_need_not_be_read_again(
         assert table.get(b"b/f") and table.get(b"e/f") and not table.get(b"c/f")
 
 
+def test_at_what_the_far_end_fell_silent_is_known_until_it_is_there(
+    tmp_path: Path,
+) -> None:
+    path = os.fsencode(tmp_path / "state")
+    kept = statefile.State(path)
+    kept.tidy()
+    entry = entries.entry(found(), entries.OURS)
+    kept.append([(one, entry) for one in (b"a/f", b"b/f", b"c/f")], [])
+    kept.fell_silent([b"a/f", b"b/f"])
+    kept.close()
+    for _ in range(2):  # appended, and rewritten
+        kept = statefile.State(path)
+        assert kept.tidy().silent == {b"a/f", b"b/f"}
+        kept.close()
+    kept = statefile.State(path)
+    kept.tidy()
+    kept.fell_silent([b"c/f", b"new"])
+    kept.append([(b"a/f", entry)], [b"c/f"])
+    with open(path, "rb") as file:
+        assert staterows.parse(file.read()).silent == {b"b/f", b"new"}
+    kept.close()
+
+
 def test_state_outlives_its_process_cut_anywhere(tmp_path: Path) -> None:
     path = os.fsencode(tmp_path / "state")
     kept = statefile.State(path)
