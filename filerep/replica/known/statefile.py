@@ -39,10 +39,13 @@ it is missing.
 Which of it is true? The flag, which is overwritten in place, says what became of the run that
 wrote last. It has ended in order, with so many frames. Or it is under way, or was killed, which
 loses nothing that was written unless the machine stopped as well: so the flag names the
-machine's start. Or it could not write any more, as on a full disk. Where that, a number or a
-checksum tells that something may be missing, nothing can be said for sure of the rest either,
-as a later removal of it may be what is missing: all of it is OLD then (see entries.py), and
-the damaged frames are left out.
+machine's start. Or it could not write any more, as on a full disk. A file that was brought back
+from a backup, or copied from another machine, tells what was so then. So a flag also says when the
+one before it was written, a moment before, or which inode the file has: of a copy neither is true.
+
+Where the flag, a number or a checksum tells that something may be missing, nothing can be said for
+sure of the rest either, as a later removal of it may be what is missing: all of it is OLD then (see
+entries.py), and the damaged frames are left out.
 """
 
 from __future__ import annotations
@@ -68,6 +71,9 @@ _MOST_BYTES = 1 << 20  # of paths in a frame
 # Of file-replicator there is one for each file. But where it was killed, its fr-pack may take
 # that long to end.
 _PATIENCE = 5.0  # seconds
+
+# Of a flag that tells when the one before it was written, until that was just now.
+_TRIES = 5
 
 
 class Busy(Exception):
@@ -145,6 +151,8 @@ class State:
             for data in kept.encode():
                 _write_all(fd, data, end)
                 end += len(data)
+            flag = stateframes.flag(stateframes.OPEN, kept.count, os.fstat(fd))
+            _write_all(fd, flag, len(stateframes.HEADER))
             ownfiles.lock(fd)
             os.rename(fresh, self.path)
         except OSError:
@@ -161,7 +169,10 @@ class State:
         """The run ends in order; let another one have the file."""
         if self._end and not self._failed:
             try:
-                self._flag(stateframes.ENDED)
+                for _ in range(_TRIES):
+                    flag = self._flag(stateframes.ENDED)
+                    if stateframes.is_true(flag, self._count, os.fstat(self._fd)):
+                        break
             except OSError:
                 pass  # it will be taken for killed
         os.close(self._fd)
@@ -169,9 +180,8 @@ class State:
     def _begin(self) -> None:
         """Make it a file that remembers nothing; raises OSError."""
         os.ftruncate(self._fd, 0)
-        _write_all(
-            self._fd, stateframes.HEADER + stateframes.flag(stateframes.OPEN, 0), 0
-        )
+        flag = stateframes.flag(stateframes.OPEN, 0, os.fstat(self._fd))
+        _write_all(self._fd, stateframes.HEADER + flag, 0)
         self._count, self._end = 0, stateframes.BEGIN
 
     def clear(self) -> None:
@@ -257,10 +267,10 @@ class State:
             except OSError:
                 pass
 
-    def _flag(self, sign: bytes) -> None:
-        _write_all(
-            self._fd, stateframes.flag(sign, self._count), len(stateframes.HEADER)
-        )
+    def _flag(self, sign: bytes) -> bytes:
+        flag = stateframes.flag(sign, self._count, os.fstat(self._fd))
+        _write_all(self._fd, flag, len(stateframes.HEADER))
+        return flag
 
 
 def _by_width(pairs: list[tuple[bytes, bytes]]) -> Iterator[dict[bytes, bytes]]:

@@ -5,6 +5,7 @@ What the frames hold, staterows.py knows; when they are written, statefile.py.
 
 from __future__ import annotations
 
+import os
 import struct
 from zlib import crc32
 
@@ -23,7 +24,8 @@ HEADER = NAME + b"3\n"
 # What became of the run that wrote last: it has ended in order, with so many frames; it is
 # under way, or was killed; it could not write any more.
 ENDED, OPEN, UNWRITTEN = b"E", b"O", b"U"
-_FLAG = struct.Struct("<cI16sI")  # sign, frames, the machine's start, checksum
+_FLAG = struct.Struct("<cI16sI")  # sign, frames, what no copy of the file has, checksum
+_AT_ONCE = 100_000  # microseconds from one write of a flag to the next
 BEGIN = len(HEADER) + _FLAG.size
 
 _MAGIC = b"\xf5\x1eFR"
@@ -37,21 +39,30 @@ _MOST_DAMAGE = 64 << 20  # bytes in which the next frame is looked for
 _WINDOW = 1 << 20
 
 
-def flag(sign: bytes, frames: int) -> bytes:
-    """What follows the header, and is overwritten in place."""
-    start = digest((ownfiles.running_kernel() or "").encode())
-    data = _FLAG.pack(sign, frames, start, 0)[:-4]
+def flag(sign: bytes, frames: int, about: os.stat_result | None = None) -> bytes:
+    """What follows the header, and is overwritten in place, in the file that is known by ``about``."""
+    if sign == ENDED and about:
+        own = b"%016d" % (about.st_ctime_ns // 1000)
+    else:
+        inode = about.st_ino if about else 0
+        own = digest(f"{ownfiles.running_kernel() or ''} {inode}".encode())
+    data = _FLAG.pack(sign, frames, own, 0)[:-4]
     return data + _CHECKSUM.pack(crc32(data))
 
 
-def is_true(found: bytes, frames: int) -> bool:
-    """Does the flag ``found`` tell that ``frames`` is all there is?"""
+def is_true(found: bytes, frames: int, about: os.stat_result | None = None) -> bool:
+    """Does the flag ``found`` tell that ``frames`` is all there is?
+
+    Not in a copy of the file, as out of a backup: it does not tell what has happened since.
+    """
     if len(found) < _FLAG.size or _CHECKSUM.pack(crc32(found[:-4])) != found[-4:]:
         return False
-    sign, count = _FLAG.unpack(found)[:2]
-    if sign == ENDED:
-        return bool(count == frames)
-    return bool(sign == OPEN and found == flag(OPEN, count))
+    sign, count, own = _FLAG.unpack(found)[:3]
+    if sign == ENDED and about and own.isdigit():
+        # It was the last write, and nobody can give a copy the time of that.
+        after = about.st_ctime_ns // 1000 - int(own)
+        return bool(count == frames and 0 <= after < _AT_ONCE)
+    return bool(sign == OPEN and found == flag(OPEN, count, about))
 
 
 def frame(kind: bytes, data: bytes, number: int) -> bytes:

@@ -72,7 +72,7 @@ class Remembered:
         self.logged = 0  # bytes of frames that are no rows
 
     def encode(self) -> Iterator[bytes]:
-        """A state file that says the same, in pieces; then ``count`` is that of its frames."""
+        """A state file that says the same, in pieces, but for its flag; then ``count`` is that of its frames."""
         yield stateframes.HEADER + stateframes.flag(stateframes.OPEN, 0)
         self.count = 0
         silent = [(SILENT, path) for path in self.silent]
@@ -134,7 +134,8 @@ class Remembered:
 
 def read(fd: int) -> Remembered:
     """What the state file ``fd`` remembers; raises OSError."""
-    return _read(os.fstat(fd).st_size, lambda size, at: os.pread(fd, size, at))
+    about = os.fstat(fd)
+    return _read(about.st_size, lambda size, at: os.pread(fd, size, at), about)
 
 
 def parse(data: bytes) -> Remembered:
@@ -142,7 +143,9 @@ def parse(data: bytes) -> Remembered:
     return _read(len(data), lambda size, at: data[at : at + size])
 
 
-def _read(size: int, source: stateframes.Read) -> Remembered:
+def _read(
+    size: int, source: stateframes.Read, about: os.stat_result | None = None
+) -> Remembered:
     kept = Remembered()
     header = source(stateframes.BEGIN, 0)
     if not size:
@@ -165,7 +168,7 @@ def _read(size: int, source: stateframes.Read) -> Remembered:
     kept.rows = {directory: row for directory, row in kept.rows.items() if row}
     reader.drop_unreachable()
     flag = header[len(stateframes.HEADER) :]
-    if kept.damaged or not stateframes.is_true(flag, kept.count):
+    if kept.damaged or not stateframes.is_true(flag, kept.count, about):
         kept.grow_old()
     return kept
 

@@ -6,6 +6,7 @@ import errno
 import fcntl
 import os
 import random
+import shutil
 import struct
 import tracemalloc
 from pathlib import Path
@@ -423,6 +424,37 @@ def test_a_state_file_of_another_start_of_the_machine_may_be_old(
         assert is_ours(table, b"x") is ended
 
 
+@pytest.mark.parametrize("ended", [True, False])
+@pytest.mark.parametrize("in_place", [True, False])
+def test_a_state_file_that_was_brought_back_may_be_old(
+    ended: bool, in_place: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`x` was sent, and the file saved; then `x` was removed, and made over there by somebody."""
+    monkeypatch.setattr(stateframes, "_AT_ONCE", 1000)  # microseconds
+    path = tmp_path / "state"
+    kept, _ = opened(path)
+    kept.append([(b"x", entry())], [])
+    if ended:
+        kept.close()
+    shutil.copy2(path, tmp_path / "saved")
+    (tmp_path / "clock").touch()
+    if ended:
+        kept, _ = opened(path)
+    kept.append([], [b"x"])
+    kept.close()
+    if not in_place:
+        path.rename(tmp_path / "aside")  # or its inode may be that of the next file
+    saved = (tmp_path / "saved").stat().st_ctime_ns
+    while (tmp_path / "clock").stat().st_ctime_ns < saved + 1_000_000:
+        (tmp_path / "clock").touch()
+    shutil.copy2(tmp_path / "saved", path)
+    if in_place and not ended:
+        monkeypatch.setattr(ownfiles, "running_kernel", lambda: "another")
+    _, table = opened(path)
+    merge_listing(table, b"", [listed(b"x", 8 * SECOND + 1)])
+    assert not is_ours(table, b"x")
+
+
 def test_a_state_file_that_was_cut_after_its_run_has_ended_may_be_old(
     tmp_path: Path,
 ) -> None:
@@ -560,7 +592,9 @@ def test_a_cut_is_told_from_a_wrong_length(tmp_path: Path) -> None:
     data[at + 2] ^= 1  # a length beyond the end
     kept_ = staterows.parse(bytes(data))
     assert kept_.damaged and kept_.old
-    assert not staterows.parse(path.read_bytes()[:-3]).old
+    os.truncate(path, len(data) - 3)
+    with path.open("rb") as file:
+        assert not staterows.read(file.fileno()).old
 
 
 # --- whose file it is -----------------------------------------------------------------
