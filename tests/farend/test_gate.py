@@ -190,15 +190,37 @@ def test_what_a_failed_batch_left_of_ours_is_not_moved_aside(
     assert b"aside 4 1 .kept-1" in said  # by now it is told that it was not removed
 
 
-def rm_that_fails(base: Path, place: Path) -> list[str]:
-    """A far end that cannot remove what is called stuck."""
+def with_tool(tool: str, script: str, base: Path, place: Path) -> list[str]:
+    """A far end with a tool that does ``script`` first, and then what it is there for."""
     (place / "bin").mkdir()
-    (place / "bin/rm").write_text(
-        '#!/bin/sh\ncase $* in *stuck*) exit 1 ;; esac\nexec /bin/rm "$@"\n'
-    )
-    (place / "bin/rm").chmod(0o755)
+    (place / "bin" / tool).write_text(f'#!/bin/sh\n{script}\nexec /bin/{tool} "$@"\n')
+    (place / "bin" / tool).chmod(0o755)
     env, path, shell = local_shell("dash", "gnu", base).command
     return [env, path.replace("PATH=", f"PATH={place}/bin:"), shell]
+
+
+def rm_that_fails(base: Path, place: Path) -> list[str]:
+    """A far end that cannot remove what is called stuck."""
+    script = "case $* in *stuck*) exit 1 ;; esac"
+    return with_tool("rm", script, base, place)
+
+
+MV_THAT_IS_KILLED = """
+case $* in *kept-1) /bin/mv "$@"; kill -KILL $$ ;; esac"""  # behind what it did
+
+
+def test_a_mv_that_is_killed_behind_what_it_did_has_done_it(
+    base: Path, place: Path
+) -> None:
+    there = place / "copy"
+    (there / "d/made").mkdir(parents=True)
+    (there / "old").write_text("mine")
+    far = Receiver(with_tool("mv", MV_THAT_IS_KILLED, base, place), place)
+    put, spell = "at 0 . && put './STAGE/0/d'", "at 0 . && spell old new"
+    said = far.apply(*(f"{one}\nwhole=1\n" for one in (put, spell)), name="d")
+    assert b"aside 1 1 .kept-1\nok 1\n" in said
+    assert (there / "new").read_text() == "mine"
+    assert sorted(os.listdir(there)) == ["d", "d.kept-1", "new"]
 
 
 class Receiver:

@@ -449,7 +449,7 @@ exec /usr/bin/{tool} "$@"
 """
 
 
-@pytest.mark.parametrize("tool", ["cat", "mv", "rm"])
+@pytest.mark.parametrize("tool", ["cat", "mv", "rm", "rmdir"])
 def test_a_tool_that_is_killed_makes_no_path_fail(
     tool: str, far_end: Callable[[str], FarEnd], place: Path
 ) -> None:
@@ -461,7 +461,8 @@ def test_a_tool_that_is_killed_makes_no_path_fail(
     (tools / tool).chmod(0o755)
     command = ["/usr/bin/env", f"PATH={tools}", "/bin/bash"]
     line = Line(with_command(far_end("bash+gnu"), command), place)
-    plant(line.source, {"gone": "1", "small": "1", "large": noise(9_000)})
+    files = {"gone": "1", "small": "1", "large": noise(9_000), "d/f": "1"}
+    plant(line.source, files)
     with line.watching() as program:
         save(line.source / "large", noise(9_000, 2))
         line.settle(program)  # what is there is known now
@@ -469,6 +470,8 @@ def test_a_tool_that_is_killed_makes_no_path_fail(
             (lives / life).touch()
         if tool == "rm":
             (line.source / "gone").unlink()
+        elif tool == "rmdir":
+            shutil.rmtree(line.source / "d")
         elif tool == "mv":
             save(line.source / "small", b"2")
         else:
@@ -476,6 +479,7 @@ def test_a_tool_that_is_killed_makes_no_path_fail(
         line.settle_whatever_is_lost()
         assert not os.listdir(lives)
         assert b"one of its programs was killed" in program.errors
+        assert b"made there" not in program.errors
 
 
 # --- moves -------------------------------------------------------------------------------

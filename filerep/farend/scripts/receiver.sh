@@ -31,7 +31,7 @@ is_dir() { [ -d "$1" ] && [ ! -L "$1" ]; }
 # staged: the staging directory is the one that was made. Who can write in the destination could put
 # another one there, or a link, for us to unpack into, clear, or run.
 staged() { is_dir "$S" && { [ ! "$owned" ] || [ -O "$S" ]; }; }
-drop() { [ ! -e "$S/.hook" ] || kill "$job"; stop_mover; rm -rf "$S"; }
+drop() { [ ! -e "$S/.hook" ] || kill "$job"; stop_mover; rm -rf "$S" 2>&- || rm -rf "$S"; }
 # What takes its time is heard of meanwhile, as long as this shell lives, but for $patience seconds at
 # most, if that is not 0. It may be done at once.
 working() {
@@ -163,6 +163,7 @@ tell() { dirty=1; printf '%s\n' "$*"; }
 # names in front; or who owns a DIR that is closed to us, asked once for all that goes there
 bad() {
   words=${words##*: }
+  case $words in Killed*) words='' ;; esac # a shell said that
   if closed "$1"; then
     [ "$1" = "$shut" ] || shut=$1 who="$(id -un 2>"$null"), $(ls -ld "$1" 2>"$null")"
     words="not writable by $who"
@@ -206,7 +207,8 @@ put_one() {
 aside() {
   k=1
   while exists "$f.kept-$k"; do k=$((k + 1)); done
-  mv "$f" "$f.kept-$k" 2>"$null" && tell "aside $n $i .kept-$k"
+  mv "$f" "$f.kept-$k" 2>"$null"
+  ! exists "$f.kept-$k" || tell "aside $n $i .kept-$k" # also if it was killed behind that
 }
 # del PATH...: remove files; a directory that stands there by now is none of ours
 del() {
@@ -214,19 +216,23 @@ del() {
   rm -f "$@" 2>"$null" || each del_one "$@"
 }
 del_one() { is_dir "$p" || words=$(rm -f "$p" 2>&1) || { astray=$((n + 2)); bad "${p%/*}"; }; }
-# rmd DIR...: remove directories, the inner ones first, unless something is left in them
+# rmd DIR...: remove directories, the inner ones first, unless something is left or mounted in them
 rmd() {
   case "$*" in */../*) exit 1 ;; esac
   rmdir "$@" 2>"$null" || each rmd_one "$@"
 }
-rmd_one() { ! is_dir "$p" || rmdir "$p" 2>"$null" || tell "kept $n $i"; }
+rmd_one() {
+  ! is_dir "$p" || words=$(rmdir "$p" 2>&1) || ! is_dir "$p" && return
+  case $words in *'not empty'* | *' exists'* | *' busy'*) tell "kept $n $i" ;; *) bad "${p%/*}" ;; esac
+}
 # spell OLD NEW: of what is in $D, where they are one name. Most systems do nothing if that is asked
 # for, and FUSE may show NEW for a while after it is gone, into which mv would go: but not once rmdir
 # has been told. RACE: a cut in between leaves a third name, and what has it as something made here.
 spell() {
   k=1
   while exists "$D/$2.kept-$k"; do k=$((k + 1)); done
-  mv "$D/$1" "$D/$2.kept-$k" 2>"$null" || return
+  mv "$D/$1" "$D/$2.kept-$k" 2>"$null"
+  exists "$D/$2.kept-$k" || return # else what was killed had done it
   ! is_dir "$D/$2" || rmdir "$D/$2" 2>"$null"
   mv "$D/$2.kept-$k" "$D/$2" 2>"$null" || mv "$D/$2.kept-$k" "$D/$1" 2>"$null"
 }
@@ -261,7 +267,7 @@ if [ "$5" != dry ] && { true >"$S/.Abé"; } 2>"$null"; then
   [ "$modes" ] || case $(ls -ld "$S" 2>"$null") in drwx--[-S]---* | '') ;; *) modes=0 ;; esac
   # Those that have no symbolic links have names or modes of their own, too.
   if { [ "$folds" ] || [ "$modes" = 0 ]; } && command -v ln >"$null"; then
-    ln -s x "$S/.link" 2>"$null" || links=0
+    ln -s x "$S/.link" 2>"$null" || ln -s x "$S/.link" 2>"$null" || [ -L "$S/.link" ] || links=0
   fi
   # The older FUSE sets a time only together with the other; -G has GNU tar tell both.
   if [ "$form" = gnu ] && touch -m -t 200001010000 "$S/.Abé" 2>"$null"; then
@@ -322,6 +328,7 @@ while :; do
       tell "modes $n"
     fi
     case $words in
+      Killed* | *': Killed'*) words='' code=137 ;; # what a shell says of it
       *'uota exceeded'*) words='Disk quota exceeded' ;;
       *'No space left'* | *'Wrote only '*) words='No space left on device' ;;
     esac
