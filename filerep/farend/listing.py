@@ -37,10 +37,11 @@ _BLANKS = {"stat": 6, "bsd": 3}
 
 
 # No listing goes through a symlink: once one stands where a directory was, each part of each
-# path is looked at. All that is above a directory is asked for before it.
+# path is looked at. All that is above a directory is asked for before it. What a find that was
+# killed has not told would count as missing: another connection asks again.
 _FUNCTIONS = rb"""
 real() { p=${1%%/.}; until [ "$p" = . ]; do [ ! -L "$p" ] || return; p=${p%%/*}; done; }
-look() { find "$@" -maxdepth 1 %s 2>"$null"; }
+look() { find "$@" -maxdepth 1 %s 2>"$null"; [ $? -le 128 ] || { echo 'its find was killed' >&2; exit; }; }
 list() {
   closed=''
   for d; do

@@ -237,6 +237,40 @@ def test_what_hangs_before_it_is_ready_is_not_waited_for(
         wait_for(lambda: not os.listdir(place / "tmp"))
 
 
+# Amid what it tells.
+KILLED_FIND = """#!/bin/bash
+case $* in *maxdepth*) if rm {lives}; then /usr/bin/find "$@" | head -c 60; kill -KILL $$; fi ;; esac
+exec /usr/bin/find "$@"
+"""
+
+
+@pytest.mark.parametrize("shell", ["dash", "bash", "mksh", "zsh", "ksh93"])
+def test_what_a_killed_find_did_not_tell_does_not_count_as_missing(
+    shell: str, base: Path, place: Path, source: Path
+) -> None:
+    far = local_shell(shell, "gnu", base).fresh()
+    for name in "abc":
+        (source / name).mkdir()
+        (source / name / "f").write_text(name)
+    shutil.copytree(source, far.here / "src", symlinks=True)
+    (place / "bin").mkdir()
+    (place / "bin/find").write_text(KILLED_FIND.format(lives=place / "lives"))
+    (place / "bin/find").chmod(0o755)
+    env, path, *words = far.command
+    path = path.replace("PATH=", f"PATH={place}/bin:")
+    far = with_command(far, [env, path, *words])
+    (far.here / "src/c/made there").touch()
+    for options in (["--dry-run"], [ONCE, "--mirror"]):
+        (place / "lives").touch()
+        done = run(start(far, source, *options))
+        assert done.returncode == 69 and not done.stdout, done.stdout
+        assert b"its find was killed" in done.stderr
+        assert not left(far) and not (place / "lives").exists()
+    with running(*start(far, source, "--mirror")) as program:
+        program.says("in sync")
+        assert not (far.here / "src/c/made there").exists()
+
+
 @pytest.mark.parametrize("says", [":", "echo >&2"])
 def test_who_waits_or_what_is_said_does_not_hold_up_the_end_of_patience(
     says: str, place: Path, source: Path
