@@ -13,10 +13,11 @@ import time
 from filerep.command import UNAVAILABLE, Stop
 from filerep.farend.shell import script_text
 from filerep.wrapper import waiting
-from filerep.wrapper.bootstrap import run_script, start
+from filerep.wrapper.bootstrap import begun, run_script, start
 from filerep.wrapper.endings import (
     Lost,
     last_line,
+    not_ready,
     one_line,
     unanswered,
     unanswered_yet,
@@ -87,9 +88,10 @@ class Beside:
                 [*fds, *([asking] if asking >= 0 else [])], limit
             )
             if not ready:
-                raise unanswered_yet(
-                    self._job.timeout, last_line(self._words, self._said)
-                )
+                why = last_line(self._words, self._other_words)
+                if begun(self._nonce) in self._said:
+                    raise not_ready(why)
+                raise unanswered_yet(self._job.timeout, why)
             if asking in ready:
                 self._hear_answer()
             if errors in ready:
@@ -97,6 +99,10 @@ class Beside:
             if from_far in ready:
                 self._said += self._read(from_far)
                 self._check(from_far)
+
+    @property
+    def _other_words(self) -> bytes:
+        return self._said.replace(begun(self._nonce), b"")
 
     def _hear_answer(self) -> None:
         assert self._asking is not None
@@ -122,5 +128,5 @@ class Beside:
             words = self._job.connection
             status = self._processes.stop("connection", 1)
             hint = not_answered(words, status, self._job.args)
-            why_ = last_line(self._words, self._said)
+            why_ = last_line(self._words, self._other_words)
             raise unanswered(words, status, why_, hint)

@@ -49,7 +49,8 @@ class Bootstrap:
         self._answered_at = 0.0
         self._there = Destination()
         self._first = False
-        self.deadline: Optional[float] = None  # of the answer that is awaited
+        self.answered = False  # by a shell, with anything
+        self.deadline = 0.0  # of the answer that is awaited
 
     def ask(self, first: bool) -> None:
         """Begin. Nothing has been connected before if ``first``."""
@@ -71,6 +72,7 @@ class Bootstrap:
         while b"\n" in (line := self._said.partition(mark)[2]):
             line, _, self._said = line.partition(b"\n")
             word, _, rest = os.fsdecode(line).partition(" ")
+            self.answered = True
             if word == "ready":
                 names = ("tar", "list", "shell")
                 tools = " ".join(f"{name}={self._told.get(name, '')}" for name in names)
@@ -83,7 +85,7 @@ class Bootstrap:
                 refuse_sentinel(self._job.source, self._staging, below=True)
                 self._write(b"go\n")
             if word in ("sentinel", "working"):
-                self._expect()
+                self.expect()
                 continue
             if word in ("real", "mount"):
                 self._there.hear(word, os.fsencode(rest))
@@ -112,15 +114,11 @@ class Bootstrap:
             raise Lost("the far end refused: there is no tar")
         self._answered_at = time.monotonic()
         self._write(receiver(self._job, self.nonce, self._marker, self._told))
-        self._expect()
+        self.expect()
 
-    def _expect(self) -> None:
-        """It is at work, and will say so again within this time."""
+    def expect(self) -> None:
+        """It is at work, and will say so again within this time from now on."""
         self.deadline = time.monotonic() + max(self._job.timeout, _LEAST_TIMEOUT)
-
-    @property
-    def answered(self) -> bool:
-        return bool(self._told)
 
     @property
     def destination(self) -> bytes:
@@ -152,16 +150,24 @@ def questions(job: Job, nonce: str, first: bool) -> bytes:
     return start(words, script_text("probe"))
 
 
+def begun(nonce: str) -> bytes:
+    """The line that says that ``script`` of `start` has begun."""
+    return f"filerep-{nonce} working\n".encode()
+
+
 def start(words: list[bytes], script: bytes) -> bytes:
     """What has the far end run ``script`` in a shell of our own, with these arguments.
 
     The second of them is the directory that the destination is in.
     """
-    locate = b"" if words[1].startswith(b"/") else script_text("locate")
+    # What it runs from now on may hang; that it has begun shows that it is a shell.
+    begin = b"printf '%s\\n' \"filerep-$1 working\"\n"
+    if not words[1].startswith(b"/"):
+        begin += script_text("locate")
     lines = [
         b"POSIXLY_CORRECT=1",  # see start.sh for that, and for the backslashes
         b"\\set -- " + b" ".join(map(shell_quote, words)),
-        b"FILEREP_SCRIPT=" + shell_quote(locate + script),
+        b"FILEREP_SCRIPT=" + shell_quote(begin + script),
         b"\\export FILEREP_SCRIPT",
         script_text("start"),
     ]

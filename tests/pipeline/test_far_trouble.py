@@ -210,6 +210,7 @@ while b" here " not in said or said[-1:] != b"\\n":
 os.write(1, said)
 time.sleep(60)
 """,
+    "tar": "#!/bin/sh\nexec sleep 60\n",  # before the first answer
     "perl": "#!/bin/sh\nexec sleep 60\n",
     "mkdir": "#!/bin/sh\nexec sleep 60\n",
 }
