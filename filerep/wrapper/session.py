@@ -47,6 +47,7 @@ _END_GRACE = 0.7
 _CLOSED = ("", "it was closed", os.strerror(errno.EPIPE))  # as fr-pack says it
 _KILLED_GRACE = 1.0  # seconds
 _KILLED = 128  # and the signal's number, as a shell tells it
+_STOPPED = 0.5  # seconds; who is so late was stopped, by Ctrl-Z, and so were others
 _LAST_BREATH = 0.2  # between the end of what a connection says, and its own
 
 
@@ -150,9 +151,10 @@ class Session:
 
     def _await_ready(self, bootstrap: Bootstrap) -> str:
         while True:
-            limit = bootstrap.deadline
-            left = None if limit is None else limit - time.monotonic()
-            if left is not None and left <= 0:
+            left = bootstrap.deadline - time.monotonic()
+            if left < -_STOPPED:
+                bootstrap.expect()
+            elif left <= 0:
                 why = last_line(self._errors.words, bootstrap.words)
                 if bootstrap.answered:
                     raise not_ready(why)

@@ -8,6 +8,7 @@ import signal
 import stat
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import farends
@@ -236,6 +237,25 @@ def test_what_hangs_before_it_is_ready_is_not_waited_for(
     assert b"fell silent, before it was ready" in done.stderr
     if what == "perl":  # nor is what it would have removed left
         wait_for(lambda: not os.listdir(place / "tmp"))
+
+
+def test_what_was_stopped_while_it_connected_goes_on(
+    base: Path, place: Path, source: Path
+) -> None:
+    """Ctrl-Z, and fg when the answer should long have come."""
+    far = local_shell("dash", "gnu", base).fresh()
+    gate, stopped = place / "gate", place / "stopped"
+    os.mkfifo(gate)
+    wait = f'touch {stopped}; read -r _ <{gate}; exec "$@"'
+    far = with_command(far, ["sh", "-c", wait, "sh", *far.command])
+    with running(*start(far, source, "--connect-timeout", "1")) as program:
+        program.wait_for(stopped.exists)
+        since = time.monotonic()
+        os.killpg(program.process.pid, signal.SIGSTOP)
+        wait_for(lambda: time.monotonic() > since + 2)
+        os.killpg(program.process.pid, signal.SIGCONT)
+        gate.write_text("go\n")
+        program.says("in sync")
 
 
 # Amid what it tells.
