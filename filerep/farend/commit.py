@@ -67,7 +67,7 @@ class Commit:
         lines += [b"rm -rf " + b" ".join(some) for some in in_calls(released)]
         if batch.retained or batch.reused:
             lines.append(b'[ "$reuses" ] || exit')
-            lines.append(b"sums=")
+            lines.append(b"sums= lacking=")
         for directory, (number, paths) in batch.retained.items():
             lines += self._retaining(number, directory, paths)
         given = list(self._reusing(lines)) if batch.reused else []
@@ -248,11 +248,8 @@ class Commit:
             words = [*way.words, staged, mode, digest or b"''"]
         else:
             above = first.name.rpartition(b"/")[0]
-            verb = b"all %s %s" % (
-                verb,
-                shell_quote(b"./%s/%s" % (self._batch.staging, above)),
-            )
-            words = []
+            stage = shell_quote(b"./%s/%s" % (self._batch.staging, above))
+            words = [b"all $?", verb, stage]
             for member in members:
                 assert member.way is not None
                 old = _source(member).rpartition(b"/")[2]
@@ -261,6 +258,11 @@ class Commit:
                 words += [member.way.digest.encode(), mode]
                 words += [shell_quote(old), shell_quote(new)]
         paths = [member.path for member in members]
+        if (
+            verb in _MANY
+        ):  # what is staged for them is dropped where a directory is lost
+            at = self._at(Operation(verb, paths), _chain(directory))
+            return b"%s; %s" % (at, b" ".join(words))
         return self._operation(verb, _chain(directory), paths, words)
 
     def _removing(self, verb: bytes, paths: list[bytes]) -> Iterator[bytes]:

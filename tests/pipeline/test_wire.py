@@ -440,6 +440,32 @@ def test_where_what_puts_files_together_is_missing_they_go_whole(
         line.settle(program)
 
 
+# Whoever cleans up takes what is made as it is about to be put into place.
+CLEANED_ONCE = """#!/bin/sh
+/usr/bin/mv "$@" || exit
+for to; do :; done
+case "$*" in *.in/*) [ ! -e {once} ] || rm -f {once} "$to"/* ;; esac
+"""
+
+
+def test_what_was_made_and_is_gone_arrives_all_the_same(
+    far_end: Callable[[str], FarEnd], place: Path
+) -> None:
+    """It was taken for one that could not be made, which is told before; nothing was, here."""
+    tools, once = Path(farends.without_dash_and_perl(place / "tools")), place / "once"
+    (tools / "mv").unlink()
+    (tools / "mv").write_text(CLEANED_ONCE.format(once=once))
+    (tools / "mv").chmod(0o755)
+    command = ["/usr/bin/env", f"PATH={tools}", "/bin/bash"]
+    line = Line(with_command(far_end("bash+gnu"), command), place)
+    plant(line.source, {"old": text(700), "d/e": text(300)})
+    with line.watching() as program:
+        once.touch()
+        shutil.copy(line.source / "old", line.source / "d/copy")
+        line.settle_whatever_is_lost()
+        assert not once.exists()
+
+
 # Not before somebody waits for what it does.
 KILLED_TWICE = """#!/bin/sh
 for f in {lives}/*; do
@@ -745,6 +771,32 @@ def test_a_copy_that_could_not_be_made_is_not_seen_empty(
         program.wait_for(both)
         assert seen == {old, new}
         save(line.source / "a", old)
+        line.settle(program)
+
+
+@SOME
+def test_a_copy_of_what_is_in_a_lost_directory_is_not_seen_empty(
+    name: str, line: Line, place: Path
+) -> None:
+    """Nor is it put into a new directory, empty."""
+    words = [sys.executable, str(SLOWLINK), "0", "150", "--", *line.far.command]
+    line.far = with_command(line.far, words)
+    old, new = text(700, "old"), text(900, "new")
+    plant(line.source, {"d/a": new, "b": old})
+    with line.watching() as program:
+        shutil.rmtree(line.there / "d")
+        save(line.source / "b", new)
+        shutil.copytree(line.source / "d", line.source / "copied")
+        seen: set[bytes] = set()
+
+        def both() -> bool:
+            found = [line.there / one for one in ("b", "copied/a")]
+            held = {path.read_bytes() for path in found if path.exists()}
+            seen.update(held)
+            return held == {new} and found[1].exists()
+
+        program.wait_for(both)
+        assert seen == {old, new}
         line.settle(program)
 
 

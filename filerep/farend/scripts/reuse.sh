@@ -58,21 +58,26 @@ packed() {
 }
 
 stale() { tell "stale $n $i"; }
+# lacks STAGED: it could not be made, so what stands for it is not put into place
+lacks() { rm -f "$1"; lacking=$lacking$1$nl; }
 digest() { $sum <"$1" 2>/dev/null; }
 
-# all VERB DIR {HEX MODE OLD NEW}...: do it for all of them at once, or, if one is not as thought,
+# all LOST VERB DIR {HEX MODE OLD NEW}...: do it for all of them at once, or, if one is not as thought,
 # for one after the other. DIR is in the staging directory. OLD is a file of $D that should have the
-# digest HEX; it is NEW in DIR, or will be.
+# digest HEX; it is NEW in DIR, or will be. LOST is 0 if $D is as thought.
 all() {
-  verb=$1 x=$2
-  shift 2
+  lost=$1 verb=$2 x=$3
+  shift 3
   if [ "$verb" != same ]; then # which makes nothing, as in a dry run
     dirty=1
     { [ -d "$x" ] && [ -d "$S/.in" ]; } || mkdir -p "$x" "$S/.in"
   fi
-  "$verb" "$@" && return
+  [ "$lost" = 0 ] && "$verb" "$@" && return
   while [ $# -gt 0 ]; do
-    "$verb" "$1" "$2" "$3" "$4" || { [ "$verb" = same ] || rm -f "$x/$4"; stale; }
+    if [ "$lost" != 0 ] || ! "$verb" "$1" "$2" "$3" "$4"; then
+      [ "$verb" = same ] || lacks "$x/$4"
+      [ "$lost" != 0 ] || stale
+    fi
     i=$((i + 1))
     shift 4
   done
@@ -171,7 +176,11 @@ some_given() {
   k=$i
   for q; do
     i=$k
-    ! exists "$q" || put "$q"
+    if exists "$q"; then
+      put "$q"
+    else
+      case $nl$lacking in *"$nl$q$nl"*) ;; *) words='it was made, and is gone'; bad "$D" ;; esac
+    fi
     k=$((k + 1))
   done
 }
@@ -193,7 +202,8 @@ build() {
   if [ -f "$old" ] && [ ! -L "$old" ] && ranges "$@" >"$S/.new" 2>/dev/null; then
     finished "$hex" "$mode" "$S/.new" "$new" && return
   fi
-  rm -f "$S/.new" "$new"
+  rm -f "$S/.new"
+  lacks "$new"
   stale
 }
 ranges() {
@@ -240,7 +250,7 @@ last() {
     rm -f "$f"
     stale
   fi
-  rm -f "$3"
+  lacks "$3"
 }
 # assemble NAME SIZE HEX MODE OLD STAGED SIZE WORD...: the last bytes of what is new in a file, which
 # is built then
@@ -256,5 +266,5 @@ assemble() {
     rm -f "$f"
     stale
   fi
-  rm -f "$6"
+  lacks "$6"
 }
