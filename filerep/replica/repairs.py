@@ -211,8 +211,8 @@ class Mender:
             return  # a full disk, say: it has answered, or does without
         if not paths:
             raise Stop(UNAVAILABLE, f"the far end failed: {plainly(words)}")
-        if status > _KILLED and not words:
-            words = f"its tar was killed by signal {status - _KILLED}"
+        chance = status > _KILLED or not words
+        words = words or _unsaid(status)
         self._undo.doubt(sent, set(paths))
         for path in paths:
             self._distrust(path)
@@ -222,9 +222,9 @@ class Mender:
         size = -(-len(paths) // 8)
         for at in range(0, len(paths), size):
             # Once more at least: what failed may have been tar, and none of the paths. That
-            # is sure if it was killed, but a path may be what it is killed for each time.
+            # is sure if it was killed, or what it wrote has gone, but that may happen each time.
             doubtful = len(paths) > 1 or sent.retry is None
-            doubtful |= status > _KILLED and _is_early(sent)
+            doubtful |= chance and _is_early(sent)
             self._fails(paths[at : at + size], words, sent, doubtful)
         self._failures.pause(time.monotonic() - sent.started)
 
@@ -234,6 +234,13 @@ class Mender:
         gone = paths[0] in (*sent.batch.deletions, *sent.batch.removals)
         verb = "remove" if gone else "write"
         self._failures.add(paths, words, verb, sent.retry, mixed)
+
+
+def _unsaid(status: int) -> str:
+    """Why tar failed with ``status``, if it has not said so."""
+    if status > _KILLED:
+        return f"its tar was killed by signal {status - _KILLED}"
+    return f"its tar ended with {status}" if status else "it was unpacked, and is gone"
 
 
 def _is_early(sent: Sent) -> bool:

@@ -140,6 +140,26 @@ def test_what_is_not_retained_after_all_is_not_looked_for_again(value: bytes) ->
     assert not case.retained.find(b"d/f", 0, b"signature")
 
 
+@pytest.mark.parametrize(
+    ("status", "why"),
+    [
+        (0, "it was unpacked, and is gone"),
+        (2, "its tar ended with 2"),
+        (137, "its tar was killed by signal 9"),
+    ],
+)
+def test_why_all_of_a_batch_failed_is_told_where_nothing_was_said(
+    status: int, why: str
+) -> None:
+    # Told with no reason, and at once, for what is none of the path's fault.
+    case = Case()
+    case.sent.retry = Retry([b"f"], 0.5, "")
+    case.sent.batch.deletions.append(b"f")
+    case.mender().failed(case.sent, status, "")
+    assert case.failures.why == {b"f": why}
+    assert case.failures.take().mixed
+
+
 def test_a_retry_that_is_lost_with_another_batch_goes_on_where_it_was() -> None:
     # It began anew, at once: two files that kill tar, both under way, did so for ever.
     case = Case()
