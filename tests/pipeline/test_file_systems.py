@@ -58,6 +58,17 @@ int utimensat(int d, const char *p, const struct timespec t[2], int f) {
 }
 int futimens(int d, const struct timespec t[2]) { return utimensat(d, 0, t, 0); }
 """
+# A symlink has no time of its own: what it leads to gets it, as on sshfs.
+NO_LINK_TIMES = """
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+int utimensat(int d, const char *p, const struct timespec t[2], int f) {
+    return syscall(SYS_utimensat, d, p, t, f & ~AT_SYMLINK_NOFOLLOW);
+}
+"""
 
 
 @pytest.fixture
@@ -321,6 +332,30 @@ def test_times_are_kept_where_one_alone_cannot_be_set(
     done = run(words)
     assert done.returncode == 0 and b"nothing to send" in done.stderr
     assert [path.stat().st_ctime_ns for path in there] == before
+
+
+def test_symlinks_are_made_where_they_have_no_times(
+    base: Path, place: Path, source: Path
+) -> None:
+    library = place / "links.so"
+    (compiler,) = farends.need("gcc")
+    build = [compiler, "-shared", "-fPIC", "-xc", "-", "-o", library]
+    subprocess.run(build, input=NO_LINK_TIMES.encode(), check=True)
+    far = local_shell("dash", "gnu", base).fresh()
+    far = with_command(far, ["env", f"LD_PRELOAD={library}", *far.command])
+    (source / "sub").mkdir()
+    (source / "sub/f").write_text("f")
+    (source / "link").symlink_to("sub/f")
+    (source / "sub/dead").symlink_to("nowhere")
+    words = ["file-replicator", ONCE, source, far.parent, *far.command]
+    done = run(words)
+    assert done.returncode == 0 and b"cannot" not in done.stderr, done.stderr
+    assert os.readlink(far.here / "src/link") == "sub/f"
+    assert os.readlink(far.here / "src/sub/dead") == "nowhere"
+    times = [(root / "sub/f").stat().st_mtime_ns for root in (source, far.here / "src")]
+    assert times[0] == times[1]
+    done = run(words)
+    assert done.returncode == 0 and b"nothing to send" in done.stderr, done.stderr
 
 
 @pytest.mark.parametrize(
