@@ -110,6 +110,8 @@ def steps(base: Path, seed: int, count: int, options: tuple[str, ...]) -> None:
         for _ in range(count):
             done.append(line.project.draw(dice))
             line.project.do(done[-1])
+            if line.project.is_gone:
+                return
             line.look()
             line.check()
             if dice.random() < 0.2:

@@ -143,6 +143,11 @@ class Project:
     def draw(self, dice: random.Random) -> Step:
         return dice.choice(STEPS), dice.randrange(1 << 30)
 
+    @property
+    def is_gone(self) -> bool:
+        """Has git removed SRC, with the last file in it? No run goes on without."""
+        return not self.source.is_dir()
+
     def do(self, step: Step) -> None:
         name, seed = step
         self.serial += 1

@@ -60,6 +60,8 @@ class Trial:
             it.sink.feed(encode(walk(it.root.path, it.load(), it.on_error)))
             for step in steps:
                 self.project.do(step)
+                if self.project.is_gone:
+                    return
                 self.look(it, step)
                 if dice.random() < 0.5:
                     it.some(dice.choice([10, 200]))
