@@ -7,6 +7,7 @@ bytes go the ways of large ones; what is promised does not depend on it.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import random
 import shutil
@@ -21,7 +22,7 @@ import farends
 import pytest
 from farends import SLOWLINK, FarEnd, mounted, remount, with_command
 from operations import exchange
-from pipelines import settle, wrong
+from pipelines import name_of, parent_of, settle, wrong
 from programs import Running, Word, environment, read_until, run, running, wait_for
 from slowlink import counts
 from trees import plant, tree
@@ -879,6 +880,47 @@ def is_far(pid: int) -> bool:
     with contextlib.suppress(OSError):
         return not Path(f"/proc/{pid}/comm").read_text().startswith(("fr-", "file-"))
     return False
+
+
+@EVERY
+@pytest.mark.parametrize("option", ["--compress", "--no-compress"])
+def test_whoever_waits_for_an_archive_is_killed_and_it_arrives(
+    option: str, name: str, line: Line
+) -> None:
+    """One of them was left over, and took the next one's bytes."""
+    path, turn = line.source / "f", 0
+    path.write_bytes(noise(900))
+    with line.watching(option) as program:
+        while True:
+            turn += 1
+            save(path, noise(900, turn))
+            line.settle_whatever_is_lost()
+            there = waiting(program)
+            some = list(itertools.combinations(there, min(len(there), 2)))
+            if turn > len(some):
+                break
+            for pid in some[turn - 1]:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+        assert b"lost" not in program.errors
+
+
+def waiting(program: Running) -> list[int]:
+    """The processes over there but the receiver's shell and what moves files, once there are any.
+
+    A shell may have one more for what it expands.
+    """
+
+    def found() -> list[int]:
+        far, some = [pid for pid in program.family() if is_far(pid)], []
+        for pid in far:
+            with contextlib.suppress(OSError):  # it has ended meanwhile
+                if parent_of(pid) in far and not name_of(pid).startswith("perl"):
+                    some.append(pid)
+        return sorted(some)
+
+    wait_for(lambda: bool(found()))
+    return found()
 
 
 # Writes into a file without pause, each time all of it differs from before, until stopped.

@@ -92,6 +92,11 @@ def name_of(pid: int) -> str:
     return Path(f"/proc/{pid}/comm").read_text().rstrip()
 
 
+def parent_of(pid: int) -> int:
+    """Its parent's number; raises OSError."""
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
 def wrong(source: Path, destination: Path, sub_second: bool = True) -> str:
     seconds = not sub_second
     one = {

@@ -248,10 +248,11 @@ mod() {
 finish() { over=1; }
 # again: find the place in the stream once more, as whoever unpacked was killed amid an archive. Then
 # the sender ends what it is at, says a line that no data can hold, and waits: whoever looks for
-# that may read ahead.
+# that may read ahead. But not wait for more, as the seds of busybox and toybox do.
 again() {
   tell "torn $n $code ${words%%"$nl"*}"
-  line=$(sed -n "/^$marker [0-9]* [0-9]*\$/{p;q;}" 2>"$null")
+  line=$(grep -a -m 1 "^$marker [0-9]* [0-9]*\$" 2>"$null") ||
+    line=$(sed -n "/^$marker [0-9]* [0-9]*\$/{p;q;}" 2>"$null")
   [ "$line" ] || return
   line=${line#* }
   n=${line% *} blocks=${line#* }

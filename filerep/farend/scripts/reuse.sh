@@ -43,13 +43,15 @@ soon() {
 }
 
 # packed: the next archive into the staging directory, where this is run, if it is a gzip stream. dd
-# counts its blocks of 512.
+# counts its blocks of 512. Whatever is killed, one that is at work takes all of the archive from the
+# stream; and before it comes there is but this shell, so that nobody else could wait for it, too.
 packed() {
   umask 0
-  {
-    read -r count || exit
-    exec dd bs=512 "count=$count" iflag=fullblock 2>/dev/null
-  } | $unzip 2>/dev/null | {
+  read -r count || exit
+  dd bs=512 "count=$count" iflag=fullblock 2>/dev/null | {
+    $unzip 2>/dev/null
+    cat >/dev/null
+  } | {
     case $form in gnu) tar "$same" ${both:+"$both"} -xof - ;; *) tar -xpof - ;; esac
     code=$?
     cat >/dev/null
