@@ -26,8 +26,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from typing import Union
 
-    # One byte that must stand there, the bytes that may, or anything at all.
-    Token = Union[int, "frozenset[int]", None]
+    # One byte that must stand there, the bytes that may (a set of them takes 30 times as much
+    # memory), or anything at all.
+    Token = Union[int, bytes, None]
     Glob = tuple[Token, ...]
 
 # No file system in use has longer names; a longer part of a pattern matches nothing, and
@@ -42,11 +43,11 @@ STAR = None
 #: The part ``**``: any number of parts; as the last, at least one.
 DEEP: Glob = ()
 #: The part between the slashes of ``a//b``, which no path has.
-EMPTY: Glob = (frozenset(),)
+EMPTY: Glob = (b"",)
 
-SLASH = frozenset({-1})  # marks between parts while a pattern is cut; never a byte
-ESCAPED_SLASH = frozenset({-2})
-STARS = frozenset({-3})
+SLASH = b"/"  # marks between parts while a pattern is cut; no class holds a slash
+ESCAPED_SLASH = b"\\/"
+STARS = b"/**"
 
 SPECIAL = b"*?[\\"
 UPPER = frozenset(range(0x41, 0x5B))
@@ -69,6 +70,7 @@ CLASSES = {
     b"xdigit": DIGIT | frozenset(b"abcdefABCDEF"),
 }
 ANY = frozenset(range(1, 256)) - {0x2F}
+ANY_ONE = bytes(sorted(ANY))
 
 
 class Never(ValueError):
@@ -184,7 +186,7 @@ def scan(text: bytes, fold: bool) -> tuple[list[Token], int]:
         if byte == 0x2F:
             tokens.append(SLASH)
         elif byte == 0x3F:
-            tokens.append(ANY)
+            tokens.append(ANY_ONE)
         elif byte == 0x5C:
             if at == len(text) or (fold and text[at] in UPPER):
                 raise Never
@@ -203,7 +205,7 @@ def scan(text: bytes, fold: bool) -> tuple[list[Token], int]:
     return tokens, len(tokens) if literal < 0 else literal
 
 
-def bracket(text: bytes, at: int, fold: bool) -> tuple[frozenset[int], int]:
+def bracket(text: bytes, at: int, fold: bool) -> tuple[bytes, int]:
     """The bytes that the bracket expression at ``text[at]`` matches, and its end."""
 
     def look(where: int) -> int:
@@ -252,7 +254,7 @@ def bracket(text: bytes, at: int, fold: bool) -> tuple[frozenset[int], int]:
         at += 1
         if look(at) == 0x5D:
             break
-    return frozenset(ANY - members if negated else ANY & members), at + 1
+    return bytes(sorted(ANY - members if negated else ANY & members)), at + 1
 
 
 def literals(glob: Glob, most: int = 16) -> list[tuple[bytes, ...]] | None:
@@ -338,7 +340,14 @@ def to_regex(glob: Glob) -> bytes:
     return b"".join([*out, b"[^/]*", rest[-1]])
 
 
-def _class(members: frozenset[int]) -> bytes:
+def _class(members: bytes) -> bytes:
     if not members:
         return b"(?!)"
-    return b"[" + b"".join(b"\\x%02x" % byte for byte in sorted(members)) + b"]"
+    # In ranges: one byte after the other, `?` would take a kilobyte.
+    runs: list[list[int]] = []
+    for byte in members:
+        if runs and byte == runs[-1][1] + 1:
+            runs[-1][1] = byte
+        else:
+            runs.append([byte, byte])
+    return b"[%s]" % b"".join(b"\\x%02x-\\x%02x" % (low, high) for low, high in runs)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from ignoretrees import World, fail, write
+from memory import at_most
 from test_ignore import Said, found, git
 
 from filerep.rules import gitsettings, gitvalues, gitversion, ignore, rulefile
@@ -242,6 +243,14 @@ def test_endless_patterns_of_a_stranger_take_no_time(
         before = time.process_time()
         assert found(world) == {b".gitignore", b"a"}
         assert time.process_time() - before < 5
+
+
+def test_classes_of_a_stranger_take_little_memory(world: World) -> None:
+    lines = b"".join(b"%d" % n + b"[!a-f]*[^b]?*" * 20 + b"\n" for n in range(2000))
+    write(world.top + b"/.gitignore", lines + b"x\n*.o\n")
+    world.fill(b"", {b"a": b"", b"b.o": b""})
+    with at_most(256 << 20):
+        assert found(world) == {b".gitignore", b"a"}
 
 
 @pytest.mark.parametrize(
