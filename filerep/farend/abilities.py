@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 _LONGEST_WAY = 60.0  # seconds
+_LONGEST_NAME = 20
 
 # What the words of the opening may say that something depends on; the first is what is taken for
 # anything else.
@@ -21,7 +22,14 @@ def heard(words: str) -> dict[str, str]:
     for name, values in _KNOWN.items():
         if found.get(name) not in values:
             found[name] = values[0]
+    if not is_program(found.get("shell", "")):
+        found["shell"] = "sh"
     return found
+
+
+def is_program(name: str) -> bool:
+    """May it be shown as what a program over there is called?"""
+    return name.isascii() and name.isalnum() and len(name) <= _LONGEST_NAME
 
 
 class Far:

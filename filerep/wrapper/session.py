@@ -10,6 +10,7 @@ import time
 
 from filerep import command, ownfiles
 from filerep.command import Stop
+from filerep.farend.abilities import heard
 from filerep.farend.answers import NONSENSE
 from filerep.wrapper.bootstrap import Bootstrap
 from filerep.wrapper.endings import (
@@ -137,7 +138,7 @@ class Session:
             runs.prune()
 
     def _tell_connected(self, destination: bytes, far: str) -> None:
-        told = dict(word.partition("=")[::2] for word in far.split())
+        told = heard(far)
         tools = {
             name: told.get(name) or None for name in ("shell", "tar", "list", "mover")
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from filerep.farend.abilities import heard, is_program
 from filerep.pathstream import gathered
 from filerep.wrapper.terminal.formatting import (
     bare,
@@ -185,7 +186,7 @@ _LISTERS = {
 
 def far_line(ready: str) -> str:
     """What there is at the far end and what is done with it, from its ready line."""
-    told = dict(word.partition("=")[::2] for word in ready.split())
+    told = heard(ready)
     tar = _TARS.get(told["tar"], "a plain tar")
     lister = _LISTERS[told["list"]]
     mover = "perl" if told.get("mover") == "perl" else "mv"
@@ -197,7 +198,7 @@ def far_line(ready: str) -> str:
 def tools_line(what: dict[str, Any]) -> str:
     """What is done where whole files would take long, and with what."""
     told = dict(word.partition("=")[::2] for word in what["has"].split())
-    tools = [told[name] for name in ("sum", "unzip") if told.get(name)]
+    tools = [told[name] for name in ("sum", "unzip") if is_program(told.get(name, ""))]
     has = " and ".join(tools) or "nothing"
     does = ["what it holds is not sent again"] * what["reuses"]
     does += ["what is sent is compressed"] * what["packs"]

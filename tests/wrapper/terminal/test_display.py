@@ -34,6 +34,7 @@ from filerep.wrapper.terminal.firstcopy import FirstCopy
 from filerep.wrapper.terminal.progressbar import Bar
 from filerep.wrapper.terminal.reportlines import (
     Burst,
+    far_line,
     first_line,
     left_words,
     tools_line,
@@ -406,6 +407,14 @@ def test_control_characters_of_the_far_end_do_nothing(
     parts = [data[at : at + piece] for at in range(0, len(data), piece)]
     assert [line for part in parts for line in text.feed(part)] == shown
     assert not text.end()
+
+
+@pytest.mark.parametrize("odd", ["\x1b[2J", "\u202e", "", "x" * 1000, "\udc9b2J"])
+def test_what_the_far_end_says_that_it_is_does_nothing(odd: str) -> None:
+    said = far_line(f"tar=gnu list=find shell=bash tar={odd} list={odd} shell={odd}")
+    assert said == far_line("") and said.isprintable()
+    told = {"has": f"sum={odd} unzip={odd}", "reuses": False, "packs": False}
+    assert tools_line(told).endswith("the far end has nothing")
 
 
 def test_a_line_without_an_end_is_kept_for_a_moment_and_bounded() -> None:
