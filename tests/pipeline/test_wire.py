@@ -490,7 +490,7 @@ def test_a_tool_that_is_killed_makes_no_path_fail(
     line = Line(with_command(far_end("bash+gnu"), command), place)
     files = {"gone": "1", "small": "1", "large": noise(9_000), "d/f": "1"}
     plant(line.source, files)
-    with line.watching() as program:
+    with line.watching("--no-compress") as program:  # which takes a cat, too
         save(line.source / "large", noise(9_000, 2))
         line.settle(program)  # what is there is known now
         for life in "12":
