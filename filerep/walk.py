@@ -178,7 +178,9 @@ def _renewing(
             if not os.path.samestat(os.stat(root), os.fstat(way[0].fd)):
                 return None  # it is not there any more: no rules are there, either
             judge = judge or _judge(root, load, rules, since_ns)
-            while not judge.rests([place.prefix for place in way]):
+            for place in way:
+                judge.entered(place.prefix[:-1], place.rules)
+            while not judge.rests([place.prefix[:-1] for place in way]):
                 time.sleep(max(0.0, judge.due - time.monotonic()))
             return judge.top()
         except OSError:

@@ -49,6 +49,8 @@ class Judge:
         self._rules: Rules | None = None
         self._stamps: dict[bytes, tuple[int, ...]] = {}
         self._known: set[bytes] = set()  # files that were there once
+        # What the repositories in some directories below the root depend on.
+        self._inner: dict[bytes, tuple[bytes, ...]] = {}
         self._waiting_since: float | None = None
         self.due = 0.0
 
@@ -92,11 +94,24 @@ class Judge:
         if inputs.index:
             yield inputs.index
 
+    def entered(self, path: bytes, rules: Rules) -> None:
+        """The directory ``path`` was come to: a repository in it has inputs of its own."""
+        if not rules.begins:
+            self._inner.pop(path, None)
+            return
+        files = inputs_of(rules).rules
+        if files != self._inner.get(path):
+            self._inner[path] = files
+            self._known |= {file for file in files if os.path.isfile(file)}
+
+    def left(self, path: bytes) -> None:
+        self._inner.pop(path, None)
+
     def settled(self) -> bool:
         return self._clock() >= self.due
 
     def rests(self, directories: Iterable[bytes]) -> bool:
-        """Is no rule file in ``directories`` being written, as far as stamps tell?
+        """Is no input of the rules in ``directories`` being written, as far as stamps tell?
 
         One that has gone, or is empty, may be there again in a moment: so git replaces it.
         """
@@ -104,6 +119,8 @@ class Judge:
         files = {os.path.join(self._root.path, d, RULE_FILE) for d in directories}
         if self._rules:
             files.update(self._files(self._rules))
+        for directory in self._inner.keys() & set(directories):
+            files.update(self._inner[directory])
         stamps = _stamps(files)
         there = {file for file, stamp in stamps.items() if stamp}
         self._known |= there

@@ -84,7 +84,7 @@ class Snapshots:
         self._seen: dict[bytes, Listing] = {}
         self._judge = Judge(root, load, clock, wall_ns)
         self._confirming = Confirming()
-        self._ruled: set[bytes] = set()  # directories with a rule file
+        self._ruled: set[bytes] = set()  # directories with rules of their own
         self._turn = 0
         self._walked = 0.0
         # Directories that could not be read in this look, and in the last one.
@@ -184,6 +184,7 @@ class Snapshots:
         for path in gone:
             del self._seen[path]
             self._ruled.discard(path)
+            self._judge.left(path)
             if path.rpartition(b"/")[0] in self._seen:
                 self._verify(path)
                 self._confirming.named(path + b"/", gone=True)
@@ -254,6 +255,7 @@ class Snapshots:
         rules = above
         if path:
             rules = above.enter(path.rpartition(b"/")[2], fd, entries.whole())
+            self._judge.entered(path, rules)
         files, dirs = entries.picked(rules)
         prefix = path + b"/" if path else b""
         below = [(prefix + name, rules) for name in dirs]
@@ -266,7 +268,8 @@ class Snapshots:
         new = Listing(identity, b"\0".join(names), states, self._turn)
         new.stamp = 0 if recent(now, status.st_ctime_ns) else status.st_ctime_ns
         self._seen[path] = new
-        (self._ruled.add if entries.have(RULE_FILE) else self._ruled.discard)(path)
+        ruled = rules.begins or entries.have(RULE_FILE)
+        (self._ruled.add if ruled else self._ruled.discard)(path)
         if not (old and old.stamp and old.stamp == new.stamp):
             self._confirming.changed(path)
             if naming and self._clock() < self._walked:

@@ -275,6 +275,9 @@ def test_a_deep_tree_is_not_looked_at_again_all_the_time(
         def top(self) -> None:
             pass
 
+        def entered(self, path: bytes, rules: ignore.Rules) -> None:
+            pass
+
     monkeypatch.setattr(walk, "_judge", lambda *_: Judge())
     monkeypatch.setattr(time, "monotonic", lambda: now)
     fd = os.open(tree, os.O_RDONLY)
