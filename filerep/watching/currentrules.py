@@ -145,12 +145,13 @@ class Judge:
         What is hidden may have gone before it was, and is to be looked for in any case.
         """
         above = {parent for path in paths for parent in _above(path)}
-        if not self.rests(above):
-            return None
-        for _ in range(2):
+        for turn in range(2):
             with Descent(self._root) as descent:
                 way = Way(self.top(), descent)
                 judged = [self._judged(path, way) for path in paths]
+            # Not before: what was read may have been emptied just then.
+            if not turn and not self.rests(above):
+                return None
             paths = [path for path in judged if path]
         return paths
 

@@ -233,6 +233,32 @@ def test_an_empty_rule_file_waits_for_its_writer_also_by_polling(
     assert judge.rests([b""])
 
 
+def test_a_rule_file_that_is_empty_just_as_it_is_read_by_polling(
+    tmp_path: Path,
+) -> None:
+    rules = tmp_path / ".gitignore"
+    rules.write_text("secret\n")
+    (tmp_path / "secret").write_text("")
+    with watched(tmp_path, polling=True) as it:
+        assert isinstance(it.tracker, Snapshots)
+        it.records()
+        load, read = it.load, []
+
+        def as_it_is_written() -> ignore.Rules:
+            rules.write_text("")
+            read.append(load())
+            rules.write_text("secret\n")
+            return read[-1]
+
+        judge = it.tracker._judge
+        judge._load = as_it_is_written
+        judge._wall_ns = lambda: time.time_ns() + (0 if read else 10**10)
+        rules.write_text("secret\n# more\n")
+        it.pending.now(b"secret")
+        it.pending.settle(float("inf"))
+        assert it.judged(4096) == [] and read
+
+
 def test_a_rule_file_that_is_gone_as_a_walk_looks_again_is_waited_for(
     tmp_path: Path,
 ) -> None:
