@@ -31,7 +31,7 @@ class Repository:
         #: The top, by the way that the user goes there: there may be links on it.
         self.way = top
         #: As git names it in what it prints.
-        shared = common if common == git_dir else os.path.realpath(self.common)
+        shared = NAME if common == NAME else os.path.realpath(self.common)
         self.shown_exclude_file = os.path.join(shared, b"info/exclude")
 
     @property

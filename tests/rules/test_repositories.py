@@ -216,6 +216,17 @@ def test_why_in_another_work_tree_of_a_repository(world: World) -> None:
     assert walk._why(place, b"a.o", rules) == said
 
 
+def test_why_in_a_work_tree_whose_git_directory_is_elsewhere(world: World) -> None:
+    os.rename(world.top + b"/.git", world.home + b"/elsewhere")
+    there = os.path.relpath(world.home + b"/elsewhere", world.top)
+    write(world.top + b"/.git", b"gitdir: %s\n" % there)
+    write(world.home + b"/elsewhere/info/exclude", b"*.o\n")
+    argv = [b"git", b"-C", world.top, b"check-ignore", b"-v", b"-n", b"a.o"]
+    said = subprocess.run(argv, env=world.environ, capture_output=True).stdout
+    rules = ignore.load(world.top, on_error=fail, environ=world.environ)
+    assert walk._why(world.top, b"a.o", rules) == said
+
+
 @pytest.mark.parametrize("kind", ["--no-sparse-index", "--sparse-index"])
 def test_why_of_a_tracked_directory_that_is_not_here(kind: str, world: World) -> None:
     world.fill(b"", {b"in/a": b"", b"out/deep/a": b"", b".gitignore": b"in\nout\n"})
