@@ -31,7 +31,7 @@ from filerep.command import NO_INPUT, Stop
 from filerep.pathstream import quote
 from filerep.rules import gitversion, repository
 from filerep.rules.rulefile import HIDDEN, RuleFile, decide, enter, join, leaving
-from filerep.rules.untrustedfile import OPEN_DIRECTORY, read
+from filerep.rules.untrustedfile import OPEN_DIRECTORY, descriptor, read
 from filerep.rules.userrules import Asked, BadFile, Own, gather
 from filerep.rules.worktree import WorkTree
 
@@ -377,7 +377,7 @@ class Rules:
         """The same for SRC itself, or a directory above it, by its absolute name."""
         fd = None
         try:
-            fd = os.open(place, OPEN_DIRECTORY)
+            fd = descriptor(place, OPEN_DIRECTORY)
         except OSError as error:
             if above is not None:  # or whoever goes on to read SRC will say so
                 self.origin.on_error("open", place, error)

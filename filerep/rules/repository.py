@@ -11,7 +11,7 @@ import os
 import stat
 
 from filerep.rules.gitvalues import boolean
-from filerep.rules.untrustedfile import OPEN_DIRECTORY, read
+from filerep.rules.untrustedfile import OPEN_DIRECTORY, descriptor, read
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -137,7 +137,7 @@ def above(
         device = os.stat(root).st_dev
         while True:
             looked.append(place)
-            fd = os.open(place, OPEN_DIRECTORY)
+            fd = descriptor(place, OPEN_DIRECTORY)
             try:
                 if repo := at(fd, place):
                     return repo, looked

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
+
+from filerep import command
+from filerep.pathstream import quote
 
 # git dies beyond this size since 2.46; before that it would read anything.
 LARGEST = 100 << 20
@@ -13,6 +17,23 @@ RECENT_NS = 50_000_000
 
 # To reach what is in a directory it need not be readable.
 OPEN_DIRECTORY = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_CLOEXEC
+
+_NO_DESCRIPTOR = (errno.EMFILE, errno.ENFILE)
+
+
+def descriptor(path: bytes, flags: int, dir_fd: int | None = None) -> int:
+    """As os.open, but raises ``Stop`` where no descriptor is left.
+
+    Then nobody knows what counts, and it is none of what is wrong with one file: to go on
+    without its rules would give away what they hide.
+    """
+    try:
+        return os.open(path, flags, dir_fd=dir_fd)
+    except OSError as error:
+        if error.errno not in _NO_DESCRIPTOR:
+            raise
+        said = f"cannot open {quote(path)}: {command.reason(error)}"
+        raise command.Stop(command.OS_ERROR, said) from None
 
 
 def read(
@@ -55,7 +76,7 @@ def opened(path: bytes, dir_fd: int | None = None, follow: bool = True) -> int |
         mode = os.stat(path, dir_fd=dir_fd, follow_symlinks=follow).st_mode
         if not stat.S_ISREG(mode) and not stat.S_ISLNK(mode):
             return None
-        fd = os.open(path, flags | (0 if follow else os.O_NOFOLLOW), dir_fd=dir_fd)
+        fd = descriptor(path, flags | (0 if follow else os.O_NOFOLLOW), dir_fd)
     except (FileNotFoundError, NotADirectoryError):
         return None
     if stat.S_ISREG(os.fstat(fd).st_mode):

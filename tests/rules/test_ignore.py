@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import subprocess
 import time
@@ -13,7 +14,7 @@ import ignoretrees
 import pytest
 from ignoretrees import Tree, World, as_ordinary_user, fail, write
 
-from filerep import walk
+from filerep import command, walk
 from filerep.rules import ignore, untrustedfile, walking, wildmatch
 from filerep.rules.inputs import inputs_of
 from filerep.rules.userrules import Asked
@@ -579,6 +580,25 @@ def test_an_ignore_file_that_is_a_link_is_not_followed(world: World) -> None:
     assert found(world, said=said) == world.git() == {b"rules", b"a.o", b".gitignore"}
     (note,) = said.notes
     assert "symbolic link" in note and not said.errors
+
+
+def test_where_no_descriptor_is_left_nothing_is_said_to_count(world: World) -> None:
+    """Without the rules that could not be read all would."""
+    rule = {b".gitignore": b"*.k\n"}
+    world.fill(b"", {**rule, b"a.k": b"", b"d/.gitignore": b"*.k\n", b"d/a.k": b""})
+    rules = ignore.load(world.top, on_error=fail, environ=world.environ)
+    fd = os.open(world.top + b"/d", os.O_RDONLY)
+    os.close(free := os.dup(fd))
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free, limits[1]))
+    try:
+        with pytest.raises(command.Stop, match="Too many open files"):
+            rules.enter(b"d", fd)
+        with pytest.raises(command.Stop, match="Too many open files"):
+            ignore.load(world.top, on_error=fail, environ=world.environ)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        os.close(fd)
 
 
 def test_an_ignore_file_that_cannot_be_read() -> None:
