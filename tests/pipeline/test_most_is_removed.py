@@ -159,6 +159,7 @@ def test_what_is_removed_in_a_repository_and_not_by_git_is_held(
         # What was touched has it write its index anew, as git does before anything else.
         next((copy.source / "many").iterdir()).touch()
         copy.git("status", "--short")
+        assert copy.wait() == 0  # or it may be gone when it is looked at, alone
         os.rename(copy.source / "many", place / "many")
         copy.git("status", "--short")  # as a prompt does it
         it.says(GONE.format(MANY, MANY, 600))

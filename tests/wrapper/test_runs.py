@@ -10,7 +10,7 @@ from pathlib import Path
 
 import keyboard
 import pytest
-from programs import ROOT, environment, run, running
+from programs import ROOT, environment, run, running, wait_for
 
 REPLICATOR = str(ROOT / "bin/file-replicator")
 
@@ -150,7 +150,8 @@ def test_odd_words_in_a_lock_file_do_no_harm(it: Place) -> None:
 def test_a_time_that_is_none_is_said_to_be_none(time: str, it: Place) -> None:
     with running(REPLICATOR, *it.words, env=it.env) as program:
         program.says("in sync")
-        (lock,) = it.kept.glob("*.lock")
+        wait_for(lambda: b"in sync since" in it.ask("--status").stdout)
+        (lock,) = it.kept.glob("*.lock")  # of which it has no more to write now
         about = f'{{"source": "{it.source}", "since": {time}}}'
         lock.write_text(f"{program.process.pid}\n{about}\n")
         told = it.ask("--status")

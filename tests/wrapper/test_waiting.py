@@ -20,6 +20,7 @@ import farends
 import pytest
 from farends import without_rights
 from fuzz import each_seed, hunts
+from pipelines import parent_of
 from programs import ROOT, Running, environment, marked, run, running, wait_for
 from slowlink import slow_shell
 
@@ -178,6 +179,7 @@ def test_a_wait_survives_the_loss_of_the_connection(pair: Pair) -> None:
             pid
             for pid in marked(program.mark)
             if Path(f"/proc/{pid}/exe").resolve().name in ("bash", "dash")
+            and parent_of(pid) == program.process.pid
         )
         os.kill(shell, signal.SIGSTOP)
         (pair.source / "a").write_text("1")
