@@ -847,16 +847,19 @@ def test_files_of_somebody_else_are_told_of_together(
         assert program.errors.count(b"Operation not permitted") == 1
 
 
+@pytest.mark.parametrize("name", ["dash+gnu", "mksh+gnu"])
 def test_a_killed_perl_costs_a_connection(
-    far_end: Callable[[str], FarEnd], source: Path
+    name: str, far_end: Callable[[str], FarEnd], source: Path
 ) -> None:
-    far = far_end("dash+gnu")
+    """At once: with mksh nothing was heard until the far end was given up."""
+    far = far_end(name)
     plant(source, {"f": "1"})
     with replicating(far, source) as program:
         (perl,) = (pid for pid in program.family() if name_of(pid) == "perl")
         os.kill(perl, signal.SIGKILL)
         (source / "f").write_text("2")
         converges(program, far, source)
+        assert b"no sign of life" not in program.errors
         ends_cleanly(program, far, source)
 
 

@@ -69,7 +69,8 @@ start_mover() {
         print "\n";
       }' "$S" <&6 >&5 2>"$null" 5>&- 6<&- 7>&- 8<&- 9>&- &
     perl=$!
-    exec 5>&- 6<&- 9>&-
+    # mksh keeps a copy of the first: of 5 it would be one by which the end of the perl is never seen.
+    exec 6<&- 5>&- 9>&-
     read -r mover modes <&8 # it may have ended at once
   else
     exec 5>&- 6<&- 7>&- 8<&- 9>&-
