@@ -159,13 +159,15 @@ def way(root: bytes, environ: Mapping[bytes, bytes]) -> bytes:
 
     As git does, it takes those on the way to the current directory from PWD.
     """
+    shell = environ.get(b"PWD", b"")
     try:
-        here, shell = os.getcwdb(), environ.get(b"PWD", b"")
-        typed = os.path.abspath(root)
-        if (typed + b"/").startswith(here + b"/") and shell.startswith(b"/"):
-            typed = os.path.normpath(shell + typed[len(here) :])
-        if os.path.samefile(typed, root):
-            return typed
+        here, typed = os.getcwdb(), os.path.abspath(root)
+        ways = [typed]
+        if shell.startswith(b"/") and (typed + b"/").startswith(here + b"/"):
+            ways.insert(0, os.path.normpath(shell + typed[len(here) :]))
+        for one in ways:
+            if os.path.exists(one) and os.path.samefile(one, root):
+                return one
     except OSError:
         pass
     return os.path.realpath(root)
