@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 from pathlib import Path
 
@@ -18,14 +19,14 @@ from filerep.source import Source
 DEEP = 900
 
 
-def dig(root: Path, depth: int) -> None:
+def dig(root: Path, depth: int, name: str = "d") -> None:
     """A directory in a directory in a directory, each with a file."""
     here = os.getcwd()
     os.chdir(root)
     for _ in range(depth):
         Path("f").write_text("x")
-        os.mkdir("d")
-        os.chdir("d")
+        os.mkdir(name)
+        os.chdir(name)
     Path("f").write_text("x")
     os.chdir(here)
 
@@ -89,3 +90,32 @@ def test_modes_of_a_deep_tree_arrive(shell: str, base: Path, place: Path) -> Non
                 os.chmod(os.path.join(path, one), 0o600)
             os.chmod(path, 0o700)
         run.wait_for(lambda: modes(far.here / "src") == modes(source), 30)
+
+
+@pytest.mark.parametrize("name", ["bash+gnu", "busybox+busybox"])
+def test_a_path_that_is_too_long_there_holds_up_nothing_else(
+    name: str, base: Path, place: Path
+) -> None:
+    source = place / "src"
+    source.mkdir()
+    (source / "f").write_text("x")
+    far = local_shell(*name.split("+"), base).fresh()
+    words = ["file-replicator", source, far.parent, *far.command]
+    with programs.running(*words) as run:
+        run.says("in sync")
+        dig(source, 18, "d" * 250)
+        run.says("the path is too long for the far end")
+        (source / "f").write_text("y")
+        (source / "g").write_text("z")
+        there = far.here / "src"
+        run.wait_for(lambda: read(there / "f") == "y" and read(there / "g") == "z")
+        assert programs.run([words[0], "--wait", *words[1:]]).returncode == 69
+        deepest = there.joinpath(*["d" * 250] * 15)
+        assert read(deepest / "f") == "x"
+        shutil.rmtree(source / ("d" * 250))
+        assert programs.run([words[0], "--wait", *words[1:]]).returncode == 0
+        assert not (there / ("d" * 250)).exists()
+
+
+def read(path: Path) -> str | None:
+    return path.read_text() if path.exists() else None

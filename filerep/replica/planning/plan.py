@@ -48,6 +48,11 @@ _JUST = 50_000_000  # the same in ns
 _NO_LINKS = OfMany(
     "the far end's file system has no symbolic links, so others are missing, too"
 )
+# A path there is no longer than PATH_MAX of Linux, with what stands before it in the staging
+# directory. What is longer, tars write or do not, and no shell removes it.
+_LONGEST = 4095 - len(b"./.filerep-01234567-0123456789abcdef/000/")
+_LONGEST_NAME = 255
+_TOO_LONG = OfMany("the path is too long for the far end, so others are missing, too")
 
 
 class Plan:
@@ -98,7 +103,7 @@ class Plan:
         """Look at ``paths``, all in ``directory``, until the batch is full; at how many?"""
         done = 0
         while done < len(paths) and not sent.batch.full:
-            if self._twins is None:
+            if self._twins is None and len(directory) < _LONGEST - _LONGEST_NAME:
                 done = self._fast.look(directory, paths, done, sent)
             if done == len(paths) or sent.batch.full:
                 break
@@ -133,6 +138,9 @@ class Plan:
                     return True
                 if self._twins and self._gives_way(path, self._twins):
                     return True
+                if len(path) > _LONGEST:
+                    self._aside.unreadable("send", path, _TOO_LONG)
+                    return True
                 if found == stat.S_IFLNK and not self._has_links:
                     self._aside.unreadable("send", path, _NO_LINKS)
                     return True
@@ -140,6 +148,8 @@ class Plan:
                     self._spelling.spell(path, sent)
                 self._plan_file(path, status, sent, queue)
             elif found == stat.S_IFDIR:
+                if len(path) > _LONGEST:
+                    return True  # what is in it is refused
                 assert status is not None
                 if self._spelling and not gone_only:
                     self._spelling.spell_first(path, sent)
