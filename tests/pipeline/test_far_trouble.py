@@ -258,6 +258,21 @@ def test_what_was_stopped_while_it_connected_goes_on(
         program.says("in sync")
 
 
+@pytest.mark.parametrize("shell", ["dash", "bash", "mksh", "zsh", "ksh93"])
+def test_a_tool_that_is_killed_before_it_is_ready_is_told(
+    shell: str, base: Path, place: Path, source: Path
+) -> None:
+    far = local_shell(shell, "gnu", base).fresh()
+    (place / "bin").mkdir()
+    (place / "bin/mkdir").write_text("#!/bin/sh\nkill -KILL $$\n")
+    (place / "bin/mkdir").chmod(0o755)
+    env, path, *words = far.command
+    path = path.replace("PATH=", f"PATH={place}/bin:")
+    done = run(start(with_command(far, [env, path, *words]), source, ONCE))
+    assert done.returncode == 69
+    assert b"the far end refused: one of its programs was killed\n" in done.stderr
+
+
 # Amid what it tells.
 KILLED_FIND = """#!/bin/bash
 case $* in *maxdepth*) if rm {lives}; then /usr/bin/find "$@" | head -c 60; kill -KILL $$; fi ;; esac

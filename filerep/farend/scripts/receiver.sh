@@ -22,7 +22,11 @@ fail() { rest; say error "$1"; leave; }
 # a subshell gets before it has forgotten the traps of the shell around it, and who has started
 # this shell may have had it ignored. Some shells speak of that.
 stop() { kill -9 "$1"; wait "$1"; } 2>"$null"
-try() { words=$("$@" 2>&1) || fail "${words%%"$nl"*}"; }
+try() {
+  words=$("$@" 2>&1) && return
+  case $words in '' | Killed* | *': Killed'*) words='one of its programs was killed' ;; esac
+  fail "${words%%"$nl"*}"
+}
 # See probe.sh.
 hears() { true 3<&0 || fail 'its shell could not make a pipe; are too many files open?'; }
 exists() { [ -e "$1" ] || [ -L "$1" ]; }
