@@ -30,7 +30,15 @@ import os
 from filerep.command import NO_INPUT, Stop
 from filerep.pathstream import quote
 from filerep.rules import gitversion, repository
-from filerep.rules.rulefile import HIDDEN, RuleFile, decide, enter, join, leaving
+from filerep.rules.rulefile import (
+    HIDDEN,
+    MOST_PATTERNS,
+    RuleFile,
+    decide,
+    enter,
+    join,
+    leaving,
+)
 from filerep.rules.untrustedfile import OPEN_DIRECTORY, descriptor, read
 from filerep.rules.userrules import Asked, BadFile, Own, gather
 from filerep.rules.worktree import WorkTree
@@ -140,7 +148,13 @@ class Origin:
         return self.rules(shown, text, fold)
 
     def rules(self, shown: bytes, text: bytes, fold: bool) -> RuleFile:
-        return RuleFile.read(shown, text, fold, self.before_2_52)
+        made = RuleFile.read(shown, text, fold, self.before_2_52)
+        if not made.whole:
+            self.on_note(
+                f"more than {MOST_PATTERNS:,} patterns are in {quote(shown)};"
+                " the next do not apply"
+            )
+        return made
 
     def before_2_52(self) -> bool:
         return gitversion.version(self.environ) < (2, 52)

@@ -9,6 +9,8 @@ what that finds is looked at name by name.
 
 from __future__ import annotations
 
+from io import BytesIO
+from itertools import islice
 from operator import contains
 
 from filerep.rules import wildmatch
@@ -23,6 +25,10 @@ if TYPE_CHECKING:
 
     Item = tuple["Rule", tuple[Glob, ...]]
     Test = Callable[[bytes], object]
+
+
+#: How many patterns of one file apply: no project has a hundredth of that.
+MOST_PATTERNS = 100_000
 
 
 def join(names: Iterable[bytes]) -> bytes:
@@ -48,9 +54,10 @@ class Rule:
 
 def lines(text: bytes) -> Iterable[tuple[int, bytes]]:
     """Number and text of each line that is a pattern, trimmed as git trims it."""
-    for number, line in enumerate(text.split(b"\n"), 1):
+    for number, line in enumerate(BytesIO(text), 1):  # a list of them could be too long
         if line.startswith(b"#"):
             continue
+        line = line[:-1] if line.endswith(b"\n") else line
         line = line[:-1] if line.endswith(b"\r") else line
         line = line.partition(b"\0")[0]
         if line.endswith(b" "):
@@ -76,6 +83,8 @@ class RuleFile:
     ) -> None:
         self.fold = fold
         self._levels: dict[tuple[Item, ...], Level] = {}
+        #: Does it say all that the file says?
+        self.whole = True
         items: list[Item] = []
         for rule in patterns:
             text = rule.text[rule.keep :]
@@ -92,9 +101,15 @@ class RuleFile:
         fold: bool = False,
         before_2_52: Callable[[], bool] = lambda: False,
     ) -> RuleFile:
+        """Of more than ``MOST_PATTERNS`` patterns the first: each takes two kilobytes."""
         text = text[3:] if text.startswith(b"\xef\xbb\xbf") else text
-        rules = [Rule(source, number, line) for number, line in lines(text)]
-        return cls(rules, fold, before_2_52)
+        rules = [
+            Rule(source, number, line)
+            for number, line in islice(lines(text), MOST_PATTERNS + 1)
+        ]
+        made = cls(rules[:MOST_PATTERNS], fold, before_2_52)
+        made.whole = len(rules) <= MOST_PATTERNS
+        return made
 
     def level(self, items: Iterable[Item]) -> Level | None:
         """The one level for ``items``; None when there are none."""

@@ -245,6 +245,17 @@ def test_endless_patterns_of_a_stranger_take_no_time(
         assert time.process_time() - before < 5
 
 
+def test_patterns_without_end_are_not_all_taken(world: World) -> None:
+    lines = b"x\n" + b"".join(b"n%d\n" % n for n in range(1_000_000)) + b"a\n"
+    world.fill(b"", {b"a": b"", b"x": b"", b"n9": b""})
+    write(world.top + b"/.gitignore", lines + b"\n" * 50_000_000)
+    said = Said()
+    with at_most(512 << 20):
+        assert found(world, said=said) == {b".gitignore", b"a"}
+    (note,) = said.notes
+    assert note.startswith("more than 100,000 patterns") and ".gitignore" in note
+
+
 def test_classes_of_a_stranger_take_little_memory(world: World) -> None:
     lines = b"".join(b"%d" % n + b"[!a-f]*[^b]?*" * 20 + b"\n" for n in range(2000))
     write(world.top + b"/.gitignore", lines + b"x\n*.o\n")
