@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from bisect import bisect_left
+from itertools import islice
 
 from filerep.pathstream import quote
 from filerep.rules import gitindex, repository
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     Entry = tuple[bytes, bytes]  # mode, as a tree object spells it, and object
 
 DIRECTORY, LINK = b"40000", b"160000"
+#: Entries of directories that the index has as one: so many are kept. A few kilobytes tell of more.
+MOST_LISTED = 300_000
 
 
 class Changes:
@@ -59,6 +62,7 @@ class Tracked:
         self._sorted: list[bytes] | None = None
         self._objects: gitobjects.Objects | None = None
         self._trees: dict[bytes, Optional[dict[bytes, Entry]]] = {}
+        self._listed = 0  # entries in these
         self._embedded: dict[bytes, bool] = {}
         #: May rule files be in the index alone? None until it is looked at.
         self.keeps: bool | None = None
@@ -162,6 +166,7 @@ class Tracked:
         self.keeps = bool(after.rule_files or after.sparse)
         self._folded = self._sorted = None
         self._trees = {}
+        self._listed = 0
         # In place of a submodule, files count only where it is checked out.
         places = before.links ^ after.links
         paths = after.differing(before) | places
@@ -264,7 +269,12 @@ class Tracked:
             if entry[0] != DIRECTORY:
                 return None
             if place not in self._trees:
-                self._trees[place] = self._list(place, entry[1])
+                listed = self._list(place, entry[1])
+                self._listed += len(listed or ())
+                if self._listed > MOST_LISTED:
+                    self._trees.clear()
+                    self._listed = len(listed or ())
+                self._trees[place] = listed
             names = self._trees[place]
             if not names or name not in names:
                 return None
@@ -279,10 +289,14 @@ class Tracked:
         try:
             if data is not None:
                 found = gitobjects.entries(data, self.width)
-                return {name: (mode, blob) for mode, name, blob in found}
+                some = islice(found, MOST_LISTED + 1)
+                listed = {name: (mode, blob) for mode, name, blob in some}
+                if len(listed) <= MOST_LISTED:
+                    return listed
         except ValueError:
             pass
-        self._note(f"cannot tell what is tracked in {self._show(place)}: {MISSING}")
+        why = MISSING if data is None else "its object is damaged, or too large"
+        self._note(f"cannot tell what is tracked in {self._show(place)}: {why}")
         return None
 
     def _get(self, name: bytes) -> bytes | None:

@@ -201,6 +201,24 @@ def test_names_that_grow_without_end_are_not_taken_in(tmp_path: Path) -> None:
             work.load()
 
 
+def test_a_directory_without_end_is_not_listed(tmp_path: Path) -> None:
+    """A sparse index has one entry for it; its object takes as little room."""
+    work = Work(tmp_path)
+    file = b"100644 %07d\0" + b"\1" * 20
+    tree = b"".join(file % n for n in range(2_000_000))
+    name = work.git("hash-object", "-w", "--stdin", "-t", "tree", stdin=tree).strip()
+    del tree
+    entry = bytes(24) + struct.pack(">I12x", 0o40000) + bytes.fromhex(name.decode())
+    entry += struct.pack(">HH", 0x4002, 0x4000) + b"d/" + bytes(6)
+    index = b"DIRC" + struct.pack(">II", 3, 1) + entry + b"sdir" + bytes(4 + 20)
+    (tmp_path / ".git/index").write_bytes(index)
+    said: list[str] = []
+    repo = Repository(os.fsencode(tmp_path), b".git", b".git")
+    with at_most(360 << 20):
+        assert not Tracked(repo, False, False, said.append).file(b"d/0000001")
+    assert "too large" in said[0]
+
+
 def test_an_index_that_is_too_large_is_said(tmp_path: Path) -> None:
     work = Work(tmp_path)
     work.add(["a"])
