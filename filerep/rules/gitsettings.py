@@ -46,7 +46,8 @@ MOST_SETTINGS, LARGEST_FILE = 100_000, 8 << 20
 #: the bytes of the one times those of the other, as the worst of patterns takes, and some for each.
 MOST_COMPARED, EACH_COMPARED = 300_000_000, 100
 _ESCAPES = {0x74: b"\t", 0x62: b"\b", 0x6E: b"\n", 0x22: b'"', 0x5C: b"\\"}
-_SECTION = rb'\[([A-Za-z0-9.-]+)(?:[ \t]+"([^"\\\n]*(?:\\[^\n][^"\\\n]*)*)")?\]'
+# Each part of the group may have to be given back, for which a regex keeps 160 bytes.
+_SECTION = rb'\[([A-Za-z0-9.-]+)(?:[ \t]+"([^"\\\n]*(?:\\[^\n][^"\\\n]*){0,10000})")?\]'
 _NAME = rb"([A-Za-z][A-Za-z0-9-]*)[ \t]*"
 _BLANK = rb"[ \t\r\n]*(?:[#;][^\n]*\n[ \t\r\n]*)*(?:[#;][^\n]*)?"
 _PLAIN = rb'[^"\\\n#;]+'

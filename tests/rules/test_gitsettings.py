@@ -245,6 +245,16 @@ def test_endless_patterns_of_a_stranger_take_no_time(
         assert time.process_time() - before < 5
 
 
+def test_a_section_s_name_without_end_is_not_taken(world: World) -> None:
+    text = b'[a "' + b"\\\\" * 3_900_000 + b'"]\n'
+    write(world.top + b"/.git/config", text)
+    world.fill(b"", {b"a": b""})
+    said = Said()
+    with at_most(256 << 20):
+        assert found(world, said=said) == {b"a"}
+    assert said.notes[0].startswith("bad config line 1")
+
+
 def test_patterns_without_end_are_not_all_taken(world: World) -> None:
     lines = b"x\n" + b"".join(b"n%d\n" % n for n in range(1_000_000)) + b"a\n"
     world.fill(b"", {b"a": b"", b"x": b"", b"n9": b""})
