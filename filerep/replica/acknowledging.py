@@ -242,7 +242,7 @@ class Acknowledging:
         if sent.retry:
             self._failures.tried(sent.retry)
             # A directory may have stayed only for the sake of what is removed now.
-            self._schedule.again(_directories_of(removed))
+            self._schedule.again(directories_of(removed))
         now = sent.answered or time.monotonic()
         self._filler.answered(sent, now)
         self._filler.plan.arrived(sent, (path for path, _ in entries))
@@ -268,5 +268,7 @@ class Acknowledging:
         self._state.write(entries, forgotten, grown=() if unapplied else sent.intended)
 
 
-def _directories_of(paths: Iterable[bytes]) -> list[bytes]:
-    return [path.rpartition(b"/")[0] for path in paths if b"/" in path]
+def directories_of(paths: Iterable[bytes]) -> list[bytes]:
+    """Those that ``paths`` are in, where a directory's ends in ``/``, but for the root."""
+    above = (path.rstrip(b"/").rpartition(b"/")[0] for path in paths)
+    return [directory for directory in above if directory]
