@@ -31,6 +31,7 @@ class Way:
         "ranges",
         "size",
         "before",
+        "began",
         "signature",
     )
 
@@ -54,6 +55,7 @@ class Way:
         )
         self.size = sum(length for _, length in ranges)
         self.before = 0  # bytes of it that went in batches before this one
+        self.began: Optional[float] = None  # when they did, by the monotonic clock
         self.signature = signature  # of the whole file, if it is known by now
 
     @property

@@ -164,7 +164,8 @@ class Members:
         if way is not None and way.verb == b"piece":
             return
         if self._torn:
-            self._restless.sent_torn(member.path, size)
+            began = None if way is None else way.began
+            self._restless.sent_torn(member.path, size, began)
         elif size >= _RESTLESS_BYTES or self._restless:
             before = 0 if way is None else way.before
             in_parts = self.signature is not None

@@ -1226,7 +1226,9 @@ def test_a_file_that_changes_while_its_pieces_go_is_one_version_in_the_end(
             if number % 2:
                 save(path, version(number + 100, size))
         line.settle(program)
-        # What was sent of those that were not the last takes no room over there.
+        # What was sent of those that were not the last goes with the next batch.
+        save(line.source / "small", b"1")
+        line.settle(program)
         assert not list(line.there.glob(".filerep-*/.parts/*"))
         for number in range(8, 14):
             save(path, version(number, 1280 * (number - 7)))

@@ -64,7 +64,7 @@ class Restless:
         self._rate = rate
         self._files: dict[bytes, _File] = {}
         self._next_look = 0.0
-        self._owed: set[bytes] = set()
+        self._owed: dict[bytes, float] = {}  # since when
 
     def __bool__(self) -> bool:
         """Does any of them wait to be sent?"""
@@ -85,13 +85,16 @@ class Restless:
         ``asked``: somebody waits for what was named before. What was torn since may be of that,
         and is looked at again at once.
         """
-        self._owed = {path for path in self._owed if self._files[path].named}
+        self._owed = {
+            path: since for path, since in self._owed.items() if self._files[path].named
+        }
         if not asked:
             return
-        soon = self._clock() + _TORN_WAIT[0]
+        now = self._clock()
+        soon = now + _TORN_WAIT[0]
         for path, file in self._files.items():
             if file.torn and file.named and path not in self._owed:
-                self._owed.add(path)
+                self._owed[path] = now
                 file.until = min(file.until, soon)
 
     def holds(self, path: bytes) -> bool:
@@ -109,7 +112,7 @@ class Restless:
 
         ``in_parts``: if it changes, only what is new of it may have to be sent.
         """
-        self._owed.discard(path)
+        self._owed.pop(path, None)
         file = self._files.get(path)
         rest = self._rest(0 if in_parts and file is None else size, read)
         if file is None and rest < _LEAST:
@@ -119,12 +122,19 @@ class Restless:
         self._again(file, rest)
         file.torn, file.torn_since = False, None
 
-    def sent_torn(self, path: bytes, size: int) -> None:
-        """It was sent though it changed meanwhile, after all this time."""
-        self._owed.discard(path)
+    def sent_torn(self, path: bytes, size: int, began: Optional[float] = None) -> None:
+        """It was sent though it changed meanwhile, after all this time.
+
+        ``began``: when the first of it was read, if not just now. What had begun before the
+        sending was owed may be older than what somebody has saved and waits for.
+        """
         file = self._files.setdefault(path, _File())
         self._again(file, self._rest(size))
         file.torn, file.named = False, True
+        if began is not None and began < self._owed.get(path, 0.0):
+            file.until = self._clock()
+        else:
+            self._owed.pop(path, None)
 
     def torn(self, path: bytes, size: int) -> None:
         """It changed while it was read, and was not sent."""
@@ -196,7 +206,7 @@ class Restless:
             for path, file in self._files.items()
             if file.named and path not in self._owed and path not in had
         ]
-        self._owed.update(waiting)
+        self._owed.update(dict.fromkeys(waiting, self._clock()))
         for path in waiting:
             self._files[path].named = False
             self._files[path].until = 0.0

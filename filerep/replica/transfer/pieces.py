@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import stat
+import time
 
 from filerep.digest import digest
 from filerep.farend.ways import Way
@@ -59,6 +60,7 @@ class Transfer:
         self.ranges = [(0, status.st_size)] if way is None else way.ranges
         self.size = status.st_size if way is None else way.size  # bytes that are sent
         self.sent = 0
+        self.began = time.monotonic()
         look = (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
         words = b" ".join(way.words) if way is not None else b""
         self.name = digest(path + repr(look).encode() + words).hex()
@@ -67,6 +69,25 @@ class Transfer:
         tools = economy.tools if economy.reuses and shown else None
         self._digest: Any = tools.digest() if tools else None
         self._signer = Signer(economy.block) if economy.reuses else None
+        self._fd = -1
+
+    def hold(self, source: Source) -> None:
+        """Keep the file open: else the inode number may soon be another's, saved by a rename."""
+        try:
+            self._fd = source.open(self.path)
+        except OSError:
+            pass  # who reads it says why
+
+    def __del__(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+
+    def is_still(self, status: os.stat_result) -> bool:
+        """Is that the same file, however it has changed, and does it have as much in it?"""
+        if self._fd < 0 or not os.path.samestat(os.fstat(self._fd), status):
+            return False
+        begun = self.status
+        return os.path.samestat(begun, status) and status.st_size >= begun.st_size
 
     @property
     def digests(self) -> bool:
@@ -117,7 +138,7 @@ class Piece(Way):
             super().__init__(b"last", "0" * len(transfer.digest()))
         self.words = words
         self.ranges, self.size = transfer.next(length), length
-        self.before = transfer.sent
+        self.before, self.began = transfer.sent, transfer.began
         self.transfer = transfer
 
     def read(self, data: memoryview) -> None:
@@ -191,6 +212,7 @@ class Pieces:
         shown = path not in self._doubted
         self._doubted.discard(path)
         self.current = Transfer(path, status, way, self._economy, shown)
+        self.current.hold(self._source)
         self._take_up(self.current)
 
     def _take_up(self, transfer: Transfer) -> None:
@@ -251,8 +273,7 @@ class Pieces:
         if status is not None:
             if same(status, begun):
                 return True
-            is_it = status.st_ino == begun.st_ino and status.st_size >= begun.st_size
-            if is_it and self._restless.patient(path):
+            if transfer.is_still(status) and self._restless.patient(path):
                 return True
         self._abandon(transfer)
         self._restless.torn(path, begun.st_size)

@@ -137,6 +137,27 @@ def test_what_is_torn_while_somebody_waits_is_owed_to_him(
     assert restless and not restless.owed  # it had its turn, and never rests
 
 
+def test_pieces_that_had_begun_before_somebody_waits_do_not_pay_what_is_owed(
+    restless: Restless, clock: Clock
+) -> None:
+    # --wait said that all was there, and the last version came half a second later.
+    restless.torn(b"log", 10 * MB)
+    began = clock.now = clock.now + 1
+    clock.now += 10
+    assert restless.patient(b"log")
+    assert restless.owe() == [b"log"]
+    restless.sent_torn(b"log", 10 * MB, began)
+    restless.settle(asked=True)
+    assert restless.owed and restless.wake() == [b"log"]
+    began = clock.now
+    clock.now += 1
+    restless.sent_torn(b"log", 10 * MB, began)
+    restless.settle(asked=True)
+    assert (
+        not restless.owed
+    )  # or a file that never rests would be waited for without end
+
+
 def test_other_paths_go_on_while_one_rests(restless: Restless, clock: Clock) -> None:
     schedule = Schedule(clock, restless, Removals(clock, 5.0, Table(), print))
     restless.sent(b"log", 100 * MB)
