@@ -98,15 +98,13 @@ class Mender:
                 # --mirror is to find it: listed by this start, it was under its old name.
                 value = entries.directory_entry(0, entries.LISTED)
                 self._table.put_directory(path + words.encode(), value)
-        # Some of it may be bad for what was lost alone: what was to make room was not removed.
-        lost = any(word == "lost" for word, _, _ in sent.trouble)
-        mixed = lost and sent.retry is None
         for words, paths in bad.items():
             # Together, as each is answered for alone: a thousand retries take their time.
             paths |= _inside(sent.paths, paths)
             self._undo.doubt(sent, paths)
-            # A program that was killed says nothing. That may be no fault of the path's.
-            doubtful = mixed or not words and _is_early(sent)
+            # Once more at least: what was to make room may have been lost, or somebody has tidied
+            # up. A program that was killed says nothing, which may be no fault of the path's.
+            doubtful = sent.retry is None or not words and _is_early(sent)
             words = words or "one of its programs was killed"
             self._fails(sorted(paths.intersection(sent.paths)), words, sent, doubtful)
             unapplied |= paths
@@ -228,9 +226,7 @@ class Mender:
             self._fails(paths[at : at + size], words, sent, doubtful)
         self._failures.pause(time.monotonic() - sent.started)
 
-    def _fails(
-        self, paths: list[bytes], words: str, sent: Sent, mixed: bool = False
-    ) -> None:
+    def _fails(self, paths: list[bytes], words: str, sent: Sent, mixed: bool) -> None:
         gone = paths[0] in (*sent.batch.deletions, *sent.batch.removals)
         verb = "remove" if gone else "write"
         self._failures.add(paths, words, verb, sent.retry, mixed)
