@@ -527,9 +527,7 @@ def test_paths_relative_to_another_directory_are_answered(
 ) -> None:
     trees.plant(place / "src", {"a": b"1", "b": b"2", "deep/er/one": b"3"})
     (place / "other").mkdir()
-    path = f"{os.path.dirname(FR_PACK)}:{os.environ['PATH']}"
-    environment = {**os.environ, "PATH": path}
-    result = programs.run(["sh", "-c", line], cwd=place, env=environment)
+    result = programs.run(["sh", "-c", line], cwd=place)
     if where is None:
         assert (result.returncode, result.stderr) == (0, b"")
     else:
