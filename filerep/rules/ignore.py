@@ -152,7 +152,7 @@ class Origin:
         if not made.whole:
             self.on_note(
                 f"more than {MOST_PATTERNS:,} patterns are in {quote(shown)};"
-                " the next do not apply"
+                " nothing that they are about counts, unless it is tracked"
             )
         return made
 

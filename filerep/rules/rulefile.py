@@ -101,14 +101,19 @@ class RuleFile:
         fold: bool = False,
         before_2_52: Callable[[], bool] = lambda: False,
     ) -> RuleFile:
-        """Of more than ``MOST_PATTERNS`` patterns the first: each takes two kilobytes."""
+        """More than ``MOST_PATTERNS`` patterns hide all that they are about.
+
+        Each takes two kilobytes; and what those that are left out hide must not be named.
+        """
         text = text[3:] if text.startswith(b"\xef\xbb\xbf") else text
         rules = [
             Rule(source, number, line)
             for number, line in islice(lines(text), MOST_PATTERNS + 1)
         ]
-        made = cls(rules[:MOST_PATTERNS], fold, before_2_52)
-        made.whole = len(rules) <= MOST_PATTERNS
+        if len(rules) <= MOST_PATTERNS:
+            return cls(rules, fold, before_2_52)
+        made = cls([Rule(source, rules[-1].line, b"*")], fold, before_2_52)
+        made.whole = False
         return made
 
     def level(self, items: Iterable[Item]) -> Level | None:

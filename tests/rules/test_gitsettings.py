@@ -255,13 +255,16 @@ def test_a_section_s_name_without_end_is_not_taken(world: World) -> None:
     assert said.notes[0].startswith("bad config line 1")
 
 
-def test_patterns_without_end_are_not_all_taken(world: World) -> None:
+def test_patterns_without_end_are_not_taken_and_what_they_may_hide_stays(
+    world: World,
+) -> None:
     lines = b"x\n" + b"".join(b"n%d\n" % n for n in range(1_000_000)) + b"a\n"
-    world.fill(b"", {b"a": b"", b"x": b"", b"n9": b""})
-    write(world.top + b"/.gitignore", lines + b"\n" * 50_000_000)
+    world.fill(b"", {b"a": b"", b"x": b"", b"n9": b"", b"d/b": b""})
+    write(world.top + b"/d/.gitignore", lines + b"\n" * 50_000_000)
+    write(world.top + b"/d/x", b"")
     said = Said()
     with at_most(512 << 20):
-        assert found(world, said=said) == {b".gitignore", b"a"}
+        assert found(world, said=said) == {b"a", b"n9", b"x"}
     (note,) = said.notes
     assert note.startswith("more than 100,000 patterns") and ".gitignore" in note
 
