@@ -36,7 +36,7 @@ def test_it_dies_of_the_signal_and_leaves_nothing(
     with programs.running(*command) as run:
         run.says("watching")
         run.signal(number)
-        assert run.process.wait(10) == -number
+        assert run.end(timeout=10) == 128 + number
         programs.wait_for(lambda: not run.family(), what=run.family)
     assert os.listdir(place / "far/src") == ["f"]
     assert b"Traceback" not in run.errors
@@ -52,7 +52,7 @@ def test_signals_that_were_blocked_when_it_began_are_heard(place: Path) -> None:
         run.says("watching")
         assert programs.run([REPLICATE, "--wait", *words]).returncode == 0
         run.signal(signal.SIGTERM)
-        assert run.process.wait(10) == -signal.SIGTERM
+        assert run.end(timeout=10) == 128 + signal.SIGTERM
     # Nothing but SIGCHLD tells that the last of a copy has ended.
     done = programs.run([REPLICATE, "--once", *words], preexec_fn=block, timeout=20)
     assert done.returncode == 0
@@ -106,7 +106,7 @@ def test_what_was_saved_and_has_not_arrived_is_named_at_the_end(place: Path) -> 
             trees.plant(place / "src", {name: b"x"})
             run.wait_for(lambda: counted(pack, "rchar") > read)
         run.signal(signal.SIGINT)
-        assert run.process.wait(10) == -signal.SIGINT
+        assert run.end(timeout=10) == 128 + signal.SIGINT
         *_, last = run.errors.decode().splitlines()
         assert last == (
             "file-replicator: interrupted: 'new', 'old', 'c' and 1 more"
@@ -129,7 +129,7 @@ def test_what_a_full_connection_does_not_take_is_named_at_the_end(place: Path) -
         (place / "src/large").write_bytes(bytes(5_000_000))
         run.wait_for(lambda: counted(pack, "wchar") > written + 500_000)
         run.signal(signal.SIGINT)
-        assert run.process.wait(10) == -signal.SIGINT
+        assert run.end(timeout=10) == 128 + signal.SIGINT
         assert b"interrupted: 'large' has not arrived; the next start" in run.errors
 
 
@@ -148,7 +148,7 @@ def test_what_was_saved_a_moment_before_the_end_is_named(place: Path) -> None:
             file.write("x")
             file.flush()
             run.signal(signal.SIGINT)
-            assert run.process.wait(10) == -signal.SIGINT
+            assert run.end(timeout=10) == 128 + signal.SIGINT
         assert b"interrupted: 'a', 'b' and 'new' have not arrived" in run.errors
 
 
@@ -225,7 +225,7 @@ def test_a_filter_dies_of_ctrl_c_as_well(program: str, place: Path) -> None:
             run.process.stdin.flush()
             programs.wait_for(lambda: b"ustar" in run.output)
         run.signal(signal.SIGINT)
-        assert run.process.wait(10) == -signal.SIGINT
+        assert run.end(timeout=10) == 128 + signal.SIGINT
     os.close(ready)
     assert b"Traceback" not in run.errors
 

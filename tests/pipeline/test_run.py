@@ -117,7 +117,7 @@ def test_it_dies_of_ctrl_c_and_so_do_we(bash: Far, beside: bool) -> None:
     with bash.kept(beside), bash.start(f'exec python3 -c "{script}"') as program:
         wait_for(lambda: program.output == b"ready\n", process=program.process)
         program.signal(signal.SIGINT)
-        assert program.process.wait(5) == -signal.SIGINT
+        assert program.end(timeout=5) == 128 + signal.SIGINT
         wait_for(lambda: not program.family(), what=program.family)
 
 
@@ -138,7 +138,7 @@ def assert_ends(far: Far, beside: bool, number: signal.Signals) -> None:
     with far.kept(beside), far.start(script) as program:
         wait_for(lambda: program.output == b"ready\n", process=program.process)
         program.signal(number)
-        assert program.process.wait(10) == -number
+        assert program.end(timeout=10) == 128 + number
         wait_for(lambda: not program.family(), what=program.family)
     wait_for(lambda: not [n for n in os.listdir(far.copy) if "filerep" in n])
 
