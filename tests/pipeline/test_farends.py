@@ -761,14 +761,15 @@ def test_one_directory_in_the_way_of_many_is_no_trouble_for_the_others(
     assert (there / "d6/f1.kept-1/made there").read_text() == "stays"
 
 
-def test_a_tar_killed_while_it_is_asked_for_its_version_is_asked_again(
-    far_end: Callable[[str], FarEnd], source: Path, place: Path
+@pytest.mark.parametrize("fails", ["kill -KILL $$", "exit 127"])
+def test_a_tar_that_cannot_tell_its_version_is_asked_again(
+    fails: str, far_end: Callable[[str], FarEnd], source: Path, place: Path
 ) -> None:
     """Found by a hunt: it was taken for one that cannot set fractions of a second."""
     kill = place / "kill"
     (place / "tar").write_text(
         "#!/bin/sh\n"
-        f'if [ "$1" = --version ] && rm {kill} 2>/dev/null; then kill -KILL $$; fi\n'
+        f'if [ "$1" = --version ] && rm {kill} 2>/dev/null; then {fails}; fi\n'
         f'PATH={farends.SYSTEM_PATH} exec tar "$@"\n'
     )
     (place / "tar").chmod(0o755)

@@ -47,7 +47,8 @@ set +aCefuvx
   case $shell in '' | *[!a-z0-9]*) shell='sh' ;; esac
   command -v tar >&9 || tar=none
   version=$(tar --version 2>&1 <&-)
-  [ $? -le 128 ] || exit # killed: another connection asks again
+  # Killed, or not even begun for want of memory: another connection asks again.
+  [ $? -lt 126 ] || [ $tar = none ] || { printf '%s\n' "$version" >&2; exit 1; }
   case $version in *'GNU tar'*) tar=gnu ;; *bsdtar*) tar=bsd ;; esac
   if [ $tar != gnu ] && echo | dd bs=1 count=1 iflag=fullblock >&9 2>&9; then full=1; fi
   case $(find / -prune -printf '%y %m %s %T@' 2>&9) in
