@@ -301,7 +301,7 @@ while :; do
   case $form$code$words in other0*"can't "*) code=1 ;; esac
   # GNU tar cannot be told to leave the modes of directories alone, nor the times of symlinks: sshfs
   # gives these to what they lead to, which is not there.
-  if [ "$form$code" = gnu2 ]; then
+  if [ "$form$code" = gnu2 ] && [ "$words" ]; then
     line='/: Cannot utime: No such file or directory$/d;/^tar: Exiting with failure status/d'
     [ $same = -p ] || line="/: Cannot change mode to [-rwxsStT]*: [^:]*\$/d;$line"
     line=$(printf '%s\n' "$words" | sed "$line" 2>"$null") || line=$words
