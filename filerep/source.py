@@ -90,7 +90,6 @@ class Source:
         self._fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         opened = os.fstat(self._fd)
         self._identity = (opened.st_dev, opened.st_ino)
-        self.device = opened.st_dev
         # Device and inode of files that are written here ourselves, as messages in nohup.out or
         # the archive are: were they sent, each word about that would be the next change.
         self.own: set[tuple[int, int]] = set()
@@ -265,6 +264,24 @@ def mount_points(root: bytes) -> set[bytes]:
     except OSError:
         pass
     return found
+
+
+def file_system(fd: int) -> str:
+    """The type of the file system that the open ``fd`` is on, by proc(5), or ``""``.
+
+    By its mount: a device tells nothing where each part of a mount has one of its own.
+    """
+    try:
+        with open(f"/proc/self/fdinfo/{fd}", "rb") as info:
+            ids = [line.split()[1] for line in info if line.startswith(b"mnt_id:")]
+        with open("/proc/self/mountinfo", "rb") as mounts:
+            for line in mounts:
+                fields = line.split(b" ")
+                if fields[:1] == ids:
+                    return fields[fields.index(b"-") + 1].decode("ascii", "replace")
+    except (OSError, ValueError, IndexError):
+        pass
+    return ""
 
 
 def _names(root: bytes) -> list[bytes]:

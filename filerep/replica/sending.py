@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from filerep.farend.abilities import Far
     from filerep.farend.batch import Batch
     from filerep.farend.connection import Output
+    from filerep.replica.known.ticks import Ticks
     from filerep.replica.members import Members
     from filerep.replica.progress import Tally
     from filerep.replica.scheduling.inflight import Sent
@@ -37,9 +38,8 @@ class Sender:
         out: Output,
         economy: Economy,
         members: Members,
-        ticks: int,
+        ticks: Ticks,
     ) -> None:
-        """``ticks``: how old, in ns, a ctime must be to tell two changes apart (unchanged.py)."""
         self._table = table
         self._far = far
         self._out = out
@@ -157,7 +157,7 @@ class Sender:
         now = time.time_ns()
         # See unchanged.py on ctimes that are younger than the clock that made them.
         coarse = now - _COARSE_TICKS
-        young = now - self._ticks if self._ticks else 2 * now  # none is too young
+        ticks_of = self._ticks.of
         put = self._table.put
         for member in sent.batch.members:
             status, path = member.status, member.path
@@ -165,7 +165,9 @@ class Sender:
                 entered.append((None, None))
                 continue
             ctime = status.st_ctime_ns
-            sure = ctime <= coarse or ctime % _SECOND and ctime <= young
+            ticks = ticks_of(path, status)
+            young = ticks and ctime > now - ticks
+            sure = ctime <= coarse or ctime % _SECOND and not young
             value = entries.entry(status, entries.OURS if sure else _UNSURE)
             sent.entries.append((path, value))
             entered.append((put(path, value), value))

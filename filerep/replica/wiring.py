@@ -13,7 +13,7 @@ from filerep.replica.filling import Filler
 from filerep.replica.known.forgotten import Forgotten
 from filerep.replica.known.inventory import Inventory
 from filerep.replica.known.statewriter import StateWriter
-from filerep.replica.known.unchanged import ticks
+from filerep.replica.known.ticks import Ticks
 from filerep.replica.leftovers import Leftovers
 from filerep.replica.members import Members
 from filerep.replica.onsync import OnSync
@@ -232,8 +232,8 @@ class Parts:
             self.restless,
             self.unreadable.add,
         )
-        age = ticks(here.source.device, os.uname().release)
-        self.sender = Sender(here.table, far, out, self.economy, members, age)
+        ticks = Ticks(here.source, os.uname().release)
+        self.sender = Sender(here.table, far, out, self.economy, members, ticks)
 
     def _keep_no_modes(self) -> None:
         if self.here.table.keeps_modes:

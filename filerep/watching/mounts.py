@@ -10,6 +10,8 @@ from __future__ import annotations
 import os
 import re
 
+from filerep.source import file_system
+
 _TABLE = "/proc/self/mountinfo"
 # Those a change can reach by another way than this kernel's own calls, so that inotify
 # hears nothing of it. fuseblk (a local disk behind FUSE) is not among them.
@@ -60,16 +62,9 @@ def shared_type(directory: bytes) -> str:
 def _type(directory: bytes) -> str:
     try:
         fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            with open(f"/proc/self/fdinfo/{fd}", "rb") as info:
-                ids = [line.split()[1] for line in info if line.startswith(b"mnt_id:")]
-        finally:
-            os.close(fd)
-        with open(_TABLE, "rb") as mounts:
-            for line in mounts:
-                fields = line.split(b" ")
-                if fields[:1] == ids:
-                    return fields[fields.index(b"-") + 1].decode("ascii", "replace")
-    except (OSError, ValueError, IndexError):
-        pass
-    return ""
+    except OSError:
+        return ""
+    try:
+        return file_system(fd)
+    finally:
+        os.close(fd)

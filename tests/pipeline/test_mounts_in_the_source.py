@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import farends
 import pytest
+from pipelines import settle
 from programs import environment, run, running
 
 from filerep.replica.planning.mounted import Mounted
@@ -83,6 +85,31 @@ def test_what_is_removed_in_a_volume_that_is_mounted_again_is_removed(
         (place / "volume/x").unlink()
         subprocess.run(bind, check=True)
         it.wait_for(lambda: os.listdir(place / "there/src/vol") == ["y"])
+
+
+def test_saves_within_a_tick_of_a_volume_with_a_coarser_clock_arrive(
+    place: Path,
+) -> None:
+    """The clock that matters is that of the file, not of SRC_DIR."""
+    volume, there = place / "src/vol", place / "there"
+    volume.mkdir(parents=True)
+    there.mkdir()
+    words = ["--debugging", "--audit", "0", str(place / "src"), str(there), "bash"]
+    env = environment(XDG_STATE_HOME=str(place / "state"))
+    with farends.mounted(volume, "size=1m", kind="ramfs"):
+        (volume / "f").touch()
+        with running("file-replicator", *words, env=env) as it:
+            it.says("in sync")
+            for text in map(str, range(1000, 1300)):
+                (volume / "f").write_text(text)
+                if int(text) % 6:
+                    # Long enough for a look at it, shorter than a tick.
+                    end = time.perf_counter() + 0.0004 * (int(text) // 6 % 8)
+                    while time.perf_counter() < end:
+                        pass
+                else:
+                    settle(it)
+                    assert (there / "src/vol/f").read_text() == text
 
 
 def test_mount_points_are_remembered_between_runs(tmp_path: Path) -> None:

@@ -612,14 +612,14 @@ def ready(notify: socket.socket, timeout: float) -> bool:
 
 
 @contextlib.contextmanager
-def mounted(where: Path, options: str = "size=1m") -> Iterator[Path]:
+def mounted(
+    where: Path, options: str = "size=1m", kind: str = "tmpfs"
+) -> Iterator[Path]:
     """A tmpfs at ``where``: small, read-only, noexec, as ``options`` say; mount(8)."""
     need_root()
     (mount,) = need("mount")
     where.mkdir(exist_ok=True)
-    subprocess.run(
-        [mount, "-t", "tmpfs", "-o", options, "farend", str(where)], check=True
-    )
+    subprocess.run([mount, "-t", kind, "-o", options, "farend", str(where)], check=True)
     try:
         yield where
     finally:

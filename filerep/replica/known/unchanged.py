@@ -16,14 +16,13 @@ A symlink from a listing is the same if its target is. Where the listing tells n
 one that was sent is the same while it is a symlink of the same length.
 
 A ctime says nothing while it is younger than the clock that made it: two changes in one
-tick look alike. ``ticks`` below gives the age from which on a look can be trusted; an entry
+tick look alike. ``Ticks`` gives the age from which on a look can be trusted; an entry
 made earlier is marked UNSURE, equals nothing, and costs one more sending if it is named
 again.
 """
 
 from __future__ import annotations
 
-import os
 import stat
 
 from filerep.replica.known.entries import (
@@ -41,6 +40,8 @@ from filerep.replica.known.entries import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import os
+
     from filerep.replica.known.table import Table
 
 _OURS = bytes((OURS,))
@@ -52,30 +53,6 @@ _LAST = ((1 << 31) - 1, (1 << 32) - 1, 15_032_385_535, 16_299_260_424)
 # FAT and exFAT begin and end with the local time of 1980 and of 2107.
 _FAT = (315_532_800, 4_354_819_199)
 _ZONE = 14 * 3600
-# Since Linux 6.13 these give the next change after a stat a stamp of its own.
-_MULTIGRAIN = frozenset((b"ext4", b"xfs", b"btrfs", b"tmpfs"))
-
-
-def ticks(device: int, release: str) -> int:
-    """How old, in ns, a ctime on ``device`` must be before it can tell two changes apart.
-
-    0 where the kernel (``release`` as uname(2) has it) keeps multigrain time stamps, else
-    two ticks of the slowest common clock (HZ=100). Stamps in whole seconds are seen by
-    their fraction and treated as such wherever they occur.
-    """
-    try:
-        version = tuple(int(part) for part in release.split(".")[:2])
-        with open("/proc/self/mountinfo", "rb") as mounts:
-            for line in mounts:
-                front, _, back = line.partition(b" - ")
-                major, _, minor = front.split()[2].partition(b":")
-                if os.makedev(int(major), int(minor)) == device:
-                    if version >= (6, 13) and back.split()[0] in _MULTIGRAIN:
-                        return 0
-                    break
-    except (OSError, ValueError, IndexError):
-        pass
-    return 20_000_000
 
 
 def unchanged(table: Table, path: bytes, status: os.stat_result, target: bytes) -> bool:

@@ -19,6 +19,7 @@ from filerep.farend.connection import Output
 from filerep.farend.tools import Tools
 from filerep.replica.known import entries
 from filerep.replica.known.table import Table
+from filerep.replica.known.ticks import Ticks
 from filerep.replica.members import Members
 from filerep.replica.options import Options, Removal, Transfer
 from filerep.replica.planning.plan import Plan
@@ -221,7 +222,8 @@ def test_what_is_planned_while_a_batch_is_sent_has_the_last_word(case: Case) -> 
             restless,
             lambda action, path, error: None,
         )
-        Sender(case.table, far, out, case.economy, members, 0).send(batch)
+        ticks = Ticks(case.source, os.uname().release)
+        Sender(case.table, far, out, case.economy, members, ticks).send(batch)
     assert ahead.batch.deletions == restless.owe() == [b"came"]
     assert case.table.get(b"came") is None
 
