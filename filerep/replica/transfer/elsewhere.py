@@ -96,7 +96,7 @@ class Elsewhere:
                     signed = self._signing.file(other, here)
                 if not signed:
                     continue
-                signature = signature or self._signing.opened(fd, status.st_size)
+                signature = signature or self._signing.opened(fd, status)
                 if signed != signature:
                     continue
             found = compare(self._economy, fd, status.st_size)

@@ -1,4 +1,8 @@
-"""Signatures of files here, made when they are wanted, and of large ones when nothing is to be done."""
+"""Signatures of files here, made when they are wanted, and of large ones when nothing is to be done.
+
+That of a file of some GB takes many seconds. What is made while nothing is to be done is made
+in slices, so that a save waits for one of them at most.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +23,35 @@ if TYPE_CHECKING:
     from filerep.source import Source
 
 _SIGNED_BYTES = 1 << 16  # files of so much are worth a signature of their own
+_SLICE = 1 << 22  # some milliseconds
+_READ = 1 << 20
+
+
+class Begun:
+    """A file of whose signature a part is made."""
+
+    __slots__ = ("path", "status", "signer", "at")
+
+    def __init__(self, path: bytes, status: os.stat_result, block: int) -> None:
+        self.path = path
+        self.status = status
+        self.signer = Signer(block)
+        self.at = 0
+
+    def read(self, fd: int, most: int) -> bool:
+        """Go on with what is open as ``fd``; False if it is shorter than it was."""
+        most = min(self.at + most, self.status.st_size)
+        while self.at < most:
+            data = os.pread(fd, min(_READ, most - self.at), self.at)
+            if not data:
+                return False
+            self.signer.feed(data)
+            self.at += len(data)
+        return True
+
+    @property
+    def ended(self) -> bool:
+        return self.at == self.status.st_size
 
 
 class Signing:
@@ -29,9 +62,10 @@ class Signing:
         self._table = table
         self._economy = economy
         self._unsigned: Optional[list[bytes]] = None
+        self._begun: Optional[Begun] = None
 
     def sign_one(self) -> bool:
-        """Make the signature of a large file that has none; is there more to do?
+        """Go on with the signature of a large file that has none; is there more to do?
 
         What was there at the start has none. It is made while nothing else is to be done, so
         that of a log which grows only the new lines go.
@@ -47,44 +81,59 @@ class Signing:
                 and entries.size_of(value) >= _SIGNED_BYTES
                 and not entries.signature(value)
             ]
-        if not self._unsigned:
+        if self._begun is None and self._unsigned:
+            path = self._unsigned.pop()
+            status = self._unchanged(path)
+            if status is not None:
+                self._begun = Begun(path, status, self._economy.block)
+        if self._begun is not None and not self._go_on(self._begun):
+            self._begun = None
+        return bool(self._unsigned or self._begun)
+
+    def _go_on(self, begun: Begun) -> bool:
+        """Sign the next slice of ``begun``; is there more of it?"""
+        if not self._read(begun, _SLICE):
             return False
-        path = self._unsigned.pop()
+        if not begun.ended:
+            return True
+        value = self._table.get(begun.path)
+        status = self._unchanged(begun.path)
+        if value is not None and status is not None and same(status, begun.status):
+            signed = entries.signed(value, begun.signer.signature())
+            self._table.put(begun.path, signed)
+        return False
+
+    def _unchanged(self, path: bytes) -> Optional[os.stat_result]:
+        """``path`` as it is, if it is what the far end holds."""
         try:
             status = self._source.look(path)
         except OSError:
-            status = None
-        if status is not None and unchanged(self._table, path, status, b""):
-            signed = self.file(path, status)
-            value = self._table.get(path)
-            if value is not None and signed:
-                self._table.put(path, entries.signed(value, signed))
-        return bool(self._unsigned)
+            return None
+        if status is None or not unchanged(self._table, path, status, b""):
+            return None
+        return status
 
-    def file(self, path: bytes, status: os.stat_result) -> bytes:
-        """The signature of another file as it is here, or nothing."""
+    def _read(self, begun: Begun, most: int) -> bool:
+        """Read so much more of ``begun``; False if it is another file by now, or has changed."""
         try:
-            fd = self._source.open(path)
+            fd = self._source.open(begun.path)
         except OSError:
-            return b""
+            return False
         try:
-            if not same(os.fstat(fd), status):
-                return b""
-            return self.opened(fd, status.st_size)
+            return same(os.fstat(fd), begun.status) and begun.read(fd, most)
         finally:
             os.close(fd)
 
-    def opened(self, fd: int, size: int) -> bytes:
+    def file(self, path: bytes, status: os.stat_result) -> bytes:
+        """The signature of another file as it is here, or nothing."""
+        begun = Begun(path, status, self._economy.block)
+        whole = self._read(begun, status.st_size)
+        return begun.signer.signature() if whole else b""
+
+    def opened(self, fd: int, status: os.stat_result) -> bytes:
         """The signature of what is open as ``fd``, or nothing if that is shorter by now."""
-        signer = Signer(self._economy.block)
-        at = 0
-        while at < size:
-            data = os.pread(fd, 1 << 20, at)
-            if not data:
-                return b""
-            signer.feed(data)
-            at += len(data)
-        return signer.signature()
+        begun = Begun(b"", status, self._economy.block)
+        return begun.signer.signature() if begun.read(fd, status.st_size) else b""
 
 
 def compare(
