@@ -207,6 +207,7 @@ class Reader:
         self.found: list[Item] = []
         self.asked_for_branch = False
         self.sha256 = False
+        self.work_tree: bytes | None = None
         self._environ = environ
         self._repo = repo
         self._place = place
@@ -339,12 +340,19 @@ class Reader:
             return
         path = os.path.join(self._repo.common, b"config")
         self.file(path)
-        # Extensions are not taken from what the file includes, and need a version.
+        # These are not taken from what the file includes, and need a version.
         items = _items(path, lambda text: None)
         own = {name: value for name, inner, value in items if not inner}
         version = own.get(b"core.repositoryformatversion") or b""
+        # What all work trees share says of none where it is.
+        about = own if self._repo.git_dir == self._repo.common else {}
         if boolean(own.get(b"extensions.worktreeconfig", b"")) and version:
-            self.file(os.path.join(self._repo.git_dir, b"config.worktree"))
+            path = os.path.join(self._repo.git_dir, b"config.worktree")
+            self.file(path)
+            items = _items(path, lambda text: None)
+            about = {**own, **{name: text for name, inner, text in items if not inner}}
+        if version and not boolean(about.get(b"core.bare", b"")):
+            self.work_tree = about.get(b"core.worktree")
         hashes = own.get(b"extensions.objectformat") or b""
         self.sha256 = hashes.lower() == b"sha256" and version not in (b"", b"0")
 
@@ -463,10 +471,16 @@ class Settings:
             safe = [
                 value for name, _, value in reader.found if name == b"safe.directory"
             ]
-            self.refused = not _trusted(repo.top, safe, environ)
+            self.refused = not _trusted(repo.place, safe, environ)
         if repo and not self.refused:
             reader = Reader(environ, repo, place, on_note)
             read_all(reader)
+        #: Where the work tree is said to be, by an absolute path; None where nothing is said.
+        self.work_tree = None
+        if repo and reader.work_tree:
+            self.work_tree = os.path.realpath(
+                os.path.join(repo.git_dir, reader.work_tree)
+            )
         #: Are objects named by a longer hash than SHA-1's?
         self.sha256 = reader.sha256
         #: Every file that was looked at, there or not.

@@ -12,8 +12,9 @@ A chain of ``Rules``, one for each directory on the way down, each made by its p
 * What lies in another repository inside SRC (a submodule, a clone) counts by that
   repository's rules alone, as if git listed it there. git itself names only the
   directory; to leave it out would lose a user's files. But where the repository around
-  it tracks files in there, git passes over the inner one, and so do we. And of what lies
-  in the place of a submodule that is not checked out nothing counts.
+  it tracks files in there, git passes over the inner one, and so do we; and we do where
+  the inner one's `core.worktree` is elsewhere. And of what lies in the place of a submodule
+  that is not checked out nothing counts.
 * Where rules above SRC ignore SRC itself, the rules of that repository above SRC do not
   apply, and a note says so.
 
@@ -295,18 +296,18 @@ class Rules:
         link.ignored = origin.gitignore and self._leaves_out(name)
         if joined is not None and link._fold:
             joined = joined.lower()  # where `.gitignore` opens `.GITIGNORE`
-        repo = None
+        tree = None
         if dir_fd is not None and (joined is None or b"\0.git\0" in joined):
             link.begins = joined is not None or bool(_look(REPOSITORY, dir_fd))
-            repo = self._inner(link, name, dir_fd)
-        if repo is None and dir_fd is not None and self._is_submodule(name):
+            tree = self._inner(link, name, dir_fd)
+        if tree is None and dir_fd is not None and self._is_submodule(name):
             link.ignored = origin.gitignore  # it is not checked out: git lists nothing
         if joined is not None and joined.find(b"\0.git") < 0 and not _keeps(link.tree):
             # Neither rules nor a repository of its own, as most directories.
             link.chain = () if link.ignored else enter(self.chain, name)
             return link
-        if repo:
-            link._begin(origin.work_tree(repo))
+        if tree:
+            link._begin(tree)
         elif not link.ignored:
             link.chain = enter(self.chain, name)
         if joined is None or b"\0.gitignore\0" in joined or _keeps(link.tree):
@@ -327,20 +328,24 @@ class Rules:
             return False
         return tracked.submodule(self.within(name))
 
-    def _inner(self, link: Rules, name: bytes, dir_fd: int) -> Repository | None:
-        """The repository that begins in ``name`` and is not passed over."""
+    def _inner(self, link: Rules, name: bytes, dir_fd: int) -> WorkTree | None:
+        """The work tree that begins in ``name`` and is not passed over."""
         top = os.path.join(self.origin.root, link.path())
         repo = repository.at(dir_fd, top)
-        if repo:
-            repo.way = os.path.join(self.origin.way, link.path())
+        if repo is None:
+            return None
+        repo.way = os.path.join(self.origin.way, link.path())
         tracked = self.tree.tracked if self.tree else None
-        if repo and tracked:
+        if tracked:
             path = self.within(name)
-            if tracked.submodule(path):
-                return repo  # one entry, which may be tracked where it is ignored
+            if tracked.submodule(
+                path
+            ):  # one entry, which may be tracked where it is ignored
+                return self.origin.work_tree(repo)
             if tracked.embeds(path):
                 return None
-        return None if link.ignored else repo
+        tree = None if link.ignored else self.origin.work_tree(repo)
+        return None if tree and tree.elsewhere else tree
 
     def _begin(self, tree: WorkTree) -> None:
         """This is in another work tree than its parent: forget the parent's rules."""
@@ -493,7 +498,7 @@ def _begin_source(link: Rules, origin: Origin) -> None:
     """Give the link of SRC itself what holds there."""
     root = origin.root
     repo, looked = repository.above(root, origin.environ)
-    if repo and repo.top == root:
+    if repo and repo.place == root:
         repo.way = origin.way
     tree = origin.work_tree(repo)
     for place in looked:

@@ -77,6 +77,6 @@ def _said(rules: Rules) -> object:
         rules.own.said() if rules.own else None,
         rules.ignored,
         rules.tree is not None and rules.tree.fold,
-        repo and (repo.git_dir, repo.common),
+        repo and (repo.git_dir, repo.common, repo.top),
         tracked and tracked.width,
     )

@@ -23,13 +23,16 @@ NAME = b".git"
 class Repository:
     """The git directory of one work tree; all its paths are absolute."""
 
-    def __init__(self, top: bytes, git_dir: bytes, common: bytes) -> None:
-        self.top = top
+    def __init__(self, place: bytes, git_dir: bytes, common: bytes) -> None:
+        #: The directory that `.git` is in.
+        self.place = place
+        #: Of the work tree: that directory, if `core.worktree` does not say otherwise.
+        self.top = top = place
         #: Of this work tree; what all work trees of one repository share is in `common`.
         self.git_dir = os.path.join(top, git_dir)
         self.common = os.path.join(top, common)
-        #: The top, by the way that the user goes there: there may be links on it.
-        self.way = top
+        #: ``place``, by the way that the user goes there: there may be links on it.
+        self.way = place
         #: As git names it in what it prints.
         shared = NAME if common == NAME else os.path.realpath(self.common)
         self.shown_exclude_file = os.path.join(shared, b"info/exclude")
@@ -48,8 +51,10 @@ class Repository:
 
     @property
     def way_to_git_dir(self) -> bytes:
-        beside = self.git_dir == os.path.join(self.top, NAME)
-        return os.path.join(self.way, NAME) if beside else self.git_dir
+        beside = self.git_dir == os.path.join(self.place, NAME)
+        if beside:
+            return os.path.join(self.way, NAME)
+        return os.path.realpath(self.git_dir)  # git does not keep what a file says
 
     def branch(self) -> bytes | None:
         """The branch that is checked out, if one is."""
@@ -73,18 +78,18 @@ class Repository:
         others = {user}
         if user == 0 and environ.get(b"SUDO_UID", b"").isdigit():
             others.add(int(environ[b"SUDO_UID"]))
-        named = os.path.join(self.top, NAME)
+        named = os.path.join(self.place, NAME)
         try:
             return all(
                 os.lstat(path).st_uid in others
-                for path in dict.fromkeys((named, self.top, self.git_dir))
+                for path in dict.fromkeys((named, self.place, self.git_dir))
             )
         except OSError:
             return False
 
 
-def at(dir_fd: int, top: bytes) -> Repository | None:
-    """The repository whose work tree has its top at the open directory, if any."""
+def at(dir_fd: int, place: bytes) -> Repository | None:
+    """The repository that `.git` in the open directory is or names, if any."""
     git_dir = NAME
     try:
         if not stat.S_ISDIR(os.stat(git_dir, dir_fd=dir_fd).st_mode):
@@ -105,7 +110,7 @@ def at(dir_fd: int, top: bytes) -> Repository | None:
                 return None
     except (OSError, ValueError):
         return None
-    return Repository(top, git_dir, common)
+    return Repository(place, git_dir, common)
 
 
 def _names_a_commit(head: bytes) -> bool:
@@ -211,3 +216,5 @@ def deciders(directory: bytes) -> Iterator[bytes]:
     yield os.path.join(git_dir, b"commondir")
     yield os.path.join(common, b"objects")
     yield os.path.join(common, b"refs")
+    yield os.path.join(common, b"config")  # which may say that it is elsewhere
+    yield os.path.join(git_dir, b"config.worktree")

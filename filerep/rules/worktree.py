@@ -61,16 +61,21 @@ class WorkTree:
         on_note: OnNote,
         gitignore: bool,
     ) -> None:
-        """``root`` is where a git outside of any repository would be asked."""
+        """``root`` is where git is asked."""
         self.repo = repo
+        self.settings = Settings(repo, repo.place if repo else root, environ, on_note)
+        work_tree = self.settings.work_tree
+        #: Is what is around its `.git` in none of its work tree?
+        self.elsewhere = bool(repo and work_tree not in (None, repo.place))
+        if repo and work_tree and _is_in(root, work_tree) and _is_in(root, repo.place):
+            repo.top = work_tree
         # git goes to the top, so from there it takes a relative path.
         self._place = repo.top if repo else root
-        self.settings = Settings(repo, self._place, environ, on_note)
         #: The user's own rules, as far as they hold here.
         self.user: Level | None = None
         self.tracked: Tracked | None = None
         if repo and self.settings.refused:
-            shown = quote(repo.top)
+            shown = quote(repo.place)
             on_note(
                 f"{shown} belongs to another user, so git refuses it: its settings and"
                 " its list of tracked files were not read; `git config --global --add"
@@ -94,8 +99,8 @@ class WorkTree:
         """All files that bear on it, also those that decide whether it is a work tree."""
         found: list[bytes] = []
         if self.repo:
-            found += repository.deciders(self.repo.top)
-            found += (self.repo.top, self.repo.git_dir)  # whose owner bears on it
+            found += repository.deciders(self.repo.place)
+            found += (self.repo.place, self.repo.git_dir)  # whose owner bears on it
         if self._gitignore:
             if self.repo:
                 found.append(self.repo.exclude_file)
@@ -105,6 +110,10 @@ class WorkTree:
             tuple(dict.fromkeys([path for path in found if _may_change(path)])),
             self.repo.index if self.repo else None,
         )
+
+
+def _is_in(path: bytes, directory: bytes) -> bool:
+    return (path + b"/").startswith(os.path.join(directory, b""))
 
 
 def _may_change(path: bytes) -> bool:

@@ -147,6 +147,70 @@ def test_a_condition_on_a_link_that_leads_to_the_repository(
     assert said.stdout in (b"b\n", b"b\ninner/\n")
 
 
+def test_a_condition_on_a_git_directory_that_a_file_leads_to(world: World) -> None:
+    """By where it is, and not by the way from the file, which begins at the work tree."""
+    os.rename(world.top + b"/.git", world.home + b"/apart")
+    write(world.top + b"/.git", b"gitdir: ../home/apart\n")
+    text = b'[includeIf "gitdir:%s/"]\npath = ~/more\n' % world.top
+    write(world.home + b"/.gitconfig", text)
+    write(world.home + b"/more", b"[core]\nexcludesFile = ~/mine\n")
+    write(world.home + b"/mine", b"a\n")
+    world.fill(b"", {b"a": b"", b"b": b""})
+    assert found(world) == world.git() == {b"a", b"b"}
+
+
+WORK_TREES = {
+    "above": b"../..",
+    "whole": b"%s",
+    "below": b"../e",
+    "itself": b"..",
+    "elsewhere": b"../../other",
+    "not there": b"../none",
+}
+
+
+@pytest.mark.parametrize("where", WORK_TREES)
+@pytest.mark.parametrize("source", [b"d", b"d/e"])
+def test_a_work_tree_that_is_not_around_its_git_directory(
+    where: str, source: bytes, world: World
+) -> None:
+    """`core.worktree`: the rules from its top down hold, and what is tracked is named from there."""
+    world.fill(
+        b"",
+        {
+            b".gitignore": b"*.log\n",
+            b"other/x": b"",
+            b"d/.gitignore": b"*.o\n",
+            b"d/e/a.log": b"",
+            b"d/e/b.log": b"",
+            b"d/e/c.o": b"",
+            b"d/e/d": b"",
+        },
+    )
+    os.rename(world.top + b"/.git", world.top + b"/d/.git")
+    named = os.fsdecode(WORK_TREES[where].replace(b"%s", world.top))
+    git(world, "config", "core.repositoryFormatVersion", "0", at=b"d")
+    git(world, "config", "core.worktree", named, at=b"d")
+    argv = ["git", "-C", world.top + b"/d/e", "add", "-f", "b.log"]
+    subprocess.run(argv, env=world.environ, capture_output=True)
+    if where in ("elsewhere", "not there") or (where, source) == ("below", b"d"):
+        expected = {b"e/d", b"e/a.log", b"e/b.log", b".gitignore"}
+        expected = expected if source == b"d" else {b"d", b"a.log", b"b.log"}
+    else:
+        expected = world.git(source)
+        assert {b"b.log", b"e/b.log"}.intersection(expected)
+    assert found(world, source) == expected
+
+
+def test_a_git_directory_inside_whose_work_tree_is_elsewhere(world: World) -> None:
+    world.fill(b"", {b".gitignore": b"*.log\n", b"d/a.log": b"", b"d/b": b""})
+    git(world, "init", "-q", "d")
+    assert found(world) == {b".gitignore", b"d/a.log", b"d/b"}
+    git(world, "config", "core.worktree", "../..", at=b"d")
+    assert world.git(b"d") == {b"b"}
+    assert found(world) == {b".gitignore", b"d/b"}
+
+
 def test_settings_of_one_work_tree(world: World) -> None:
     git(world, "commit", "-q", "--allow-empty", "-m", "x")
     git(world, "worktree", "add", "-q", "--detach", "tree")
