@@ -27,6 +27,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 
 from filerep.command import NO_INPUT, Stop
 from filerep.pathstream import quote
@@ -385,7 +386,7 @@ class Rules:
             else:
                 within = above + RULE_FILE
             text = tracked.rule_file(within)
-            if text is not None:
+            if text is not None and not _is_directory(dir_fd):
                 shown = (
                     origin.prefix + self.path(RULE_FILE) if above is None else within
                 )
@@ -436,6 +437,12 @@ def _keeps(tree: WorkTree | None) -> bool:
     """May there be rule files that are in the index alone?"""
     tracked = tree.tracked if tree else None
     return tracked is not None and tracked.keeps is not False
+
+
+def _is_directory(dir_fd: int | None) -> bool:
+    """Is one in place of the rule file? git opens it, so it does not look in the index."""
+    look = _look(RULE_FILE, dir_fd) if dir_fd is not None else None
+    return look is not None and stat.S_ISDIR(look.st_mode)
 
 
 def _look(path: bytes, dir_fd: int | None = None) -> os.stat_result | None:

@@ -156,6 +156,16 @@ def test_rule_files_that_a_sparse_checkout_left_out(
     assert b"docs/new" in found(world) and b"docs/y.pdf" not in found(world)
 
 
+def test_a_directory_in_place_of_a_rule_file_that_was_left_out(world: World) -> None:
+    sparse(world, "--no-cone", "/app/main.c")
+    app = os.path.join(world.top, b"app/.gitignore")
+    os.mkdir(app)
+    write(app + b"/x", b"")
+    assert b"app/x.o" in found(world)
+    there = {path for path in world.git() if os.path.lexists(world.top + b"/" + path)}
+    assert found(world) == there - {b"app/.gitignore"}
+
+
 def test_rules_hold_for_directories_that_are_not_here(world: World) -> None:
     sparse(world, "--cone", "--sparse-index", "app")
     shutil.rmtree(world.top + b"/docs")
