@@ -70,6 +70,16 @@ def test_the_home_of_a_user_over_there(there: There, source: Path) -> None:
     assert done.returncode in (0, 1) and b"'f'" in done.stdout, done.stderr
 
 
+def test_where_the_shell_starts_in_a_directory_that_is_gone(
+    there: There, source: Path
+) -> None:
+    script = Path(there.command[-1])
+    script.write_text(script.read_text().replace(";", f"; rmdir '{there.start}';", 1))
+    done = run([REPLICATOR, "--once", "-n", source, "code", *there.command])
+    assert done.returncode == 69, done.stdout
+    assert b"the far end refused: the shell's directory is gone" in done.stderr
+
+
 def test_a_volume_there_is_known_though_its_place_is_found_over_there(
     place: Path, source: Path
 ) -> None:

@@ -11,7 +11,10 @@ case $place in
   place=$home$rest
   case $home in /*) ;; *) printf '%s\n' "filerep-$1 error $2: no such home directory"; exit 1 ;; esac
   ;;
-*) place=$(pwd -P)/$2 ;;
+*)
+  place=$(pwd -P) # nothing, or a dot, where that was removed
+  case $place in /*) place=${place%/}/$2 ;; esac
+  ;;
 esac
 case $place in /*) ;; *) printf '%s\n' "filerep-$1 error the shell's directory is gone"; exit 1 ;; esac
 printf '%s\n' "filerep-$1 at $place"
