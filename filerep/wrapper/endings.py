@@ -79,6 +79,16 @@ def unanswered_yet(seconds: float, why: str) -> Lost:
     )
 
 
+def not_typed(words: Sequence[str], seconds: float, why: str) -> Lost:
+    """As `unanswered_yet`, of a command ``words`` that waits for somebody at the terminal."""
+    program = one_line(os.path.basename(words[0]))
+    said = f"; it said: {why}" if why else ""
+    return Lost(
+        f"{program} asked something on the terminal, such as for a password, and was not"
+        f" answered within {seconds:g} s (--connect-timeout){said}"
+    )
+
+
 def not_ready(why: str) -> Lost:
     """A shell has answered, and nothing more; ``why`` is what was said instead."""
     said = f"; it said: {why}" if why else ""

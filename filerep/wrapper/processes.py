@@ -135,6 +135,9 @@ class Processes:
         """Those that have been started."""
         return list(self._children)
 
+    def pid(self, name: str) -> int:
+        return self._children[name].pid
+
     def status(self, name: str) -> Optional[int]:
         """With which status it has ended; None if it runs."""
         return self._children[name].poll()

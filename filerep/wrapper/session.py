@@ -20,6 +20,7 @@ from filerep.wrapper.endings import (
     is_good,
     last_line,
     not_ready,
+    not_typed,
     stage_ended,
     unanswered,
     unanswered_yet,
@@ -108,7 +109,8 @@ class Session:
         self._nonce = bootstrap.nonce
         bootstrap.ask(first)
         self._stages.start_sources()
-        self._display.connecting(self._job.connection if first else [])
+        words = self._job.connection if first else []
+        self._display.connecting(words, self._asks)
         if first:
             self._waiters.record.tell(CONNECTING)
             self._prune()
@@ -159,6 +161,8 @@ class Session:
                 why = last_line(self._errors.words, bootstrap.words)
                 if bootstrap.answered:
                     raise not_ready(why)
+                if self._asks() and not bootstrap.words:
+                    raise not_typed(self._job.connection, self._job.timeout, why)
                 raise unanswered_yet(self._job.timeout, why)
             ready = self._poll([self._from_far, *self._errors.fds()], left)
             self._errors.hear(ready)
@@ -175,6 +179,12 @@ class Session:
             ended = self._processes.status("connection") is not None
             if ended and not self._poll([self._from_far], 0):
                 raise self._unanswered(bootstrap)
+
+    def _asks(self) -> bool:
+        """Does the connection command wait for somebody at the terminal?"""
+        from filerep.wrapper.terminal.asking import asks
+
+        return asks(self._processes.pid("connection"))
 
     def _unanswered(self, bootstrap: Bootstrap) -> Lost:
         status = self._processes.stop("connection", 1)

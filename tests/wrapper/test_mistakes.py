@@ -187,6 +187,31 @@ def test_a_question_that_nobody_answered_is_shown(pair: list[str]) -> None:
     assert line.endswith("it said: [sudo] password for me:")
 
 
+@pytest.mark.parametrize("hidden", [True, False], ids=["password", "host key"])
+def test_a_question_on_the_terminal_is_waited_for_and_told(
+    hidden: bool, pair: list[str], place: Path
+) -> None:
+    box = place / "box"
+    hide = "stty -echo <&3; " if hidden else ""
+    ask = f"{hide}printf 'the question? ' >&3; read -r answer <&3; stty echo <&3"
+    box.write_text(f"#!/bin/sh\n({ask}) 3<>/dev/tty\nexec sh\n")
+    box.chmod(0o755)
+    with keyboard.bash(200) as typed:
+        words = " ".join([*pair, "--", str(box)])
+        typed.type(f"file-replicator --connect-timeout 2 {words}; echo do''ne\n")
+        typed.shows("done")
+        asked = (
+            "box asked something on the terminal, such as for a password, and was not"
+        )
+        assert f"{asked} answered within 2 s (--connect-timeout)" in typed.text()
+        assert "has not answered yet" not in typed.text()
+        typed.type(f"stty echo; file-replicator {words}\n")
+        typed.shows("the question? ", 2)
+        typed.type("yes\n")
+        typed.shows("in sync")
+        typed.type("\x03")
+
+
 @pytest.mark.parametrize(
     "end, how",
     [

@@ -75,6 +75,7 @@ class Display:
         self._failing = False  # is the destination known to be out of step?
         self._connecting: Optional[float] = None  # since when, until that is said
         self._connection = ""
+        self._asks: Callable[[], bool] = bool
         self._lost = False  # is it connecting again?
         self._left: dict[str, Any] = {}  # what has not arrived at the end
         self._would: dict[str, str] = {}
@@ -120,11 +121,13 @@ class Display:
         if not self._far.partial:
             self._draw_bottom()
 
-    def connecting(self, words: Sequence[str]) -> None:
+    def connecting(self, words: Sequence[str], asks: Callable[[], bool] = bool) -> None:
         """The command ``words`` was started, of which is told if that takes long.
 
-        Without words nothing is: that it connects again was said.
+        But not where it ``asks`` somebody at the terminal, whose question must stand last.
+        Without words nothing is told: that it connects again was said.
         """
+        self._asks = asks
         self._bar = None
         self._first = FirstCopy()
         self._lost, self._left = not words, {}
@@ -212,7 +215,7 @@ class Display:
         now = self._clock()
         if self._connecting is not None and now >= self._connecting + _CONNECTING:
             self._connecting = None
-            if not self._screen.asked():
+            if not (self._screen.asked() or self._screen.terminal and self._asks()):
                 self._say(self._unanswered())
         if self._burst and now >= self._burst.due():
             if now >= self._burst.over():

@@ -72,11 +72,11 @@ class Screen:
         """Does somebody ask for a password here, whose question must stand last?"""
         if not self.terminal or self._stream is None:
             return False
-        try:
-            import termios
+        from filerep.wrapper.terminal.asking import hides_what_is_typed
 
-            return not termios.tcgetattr(self._stream.fileno())[3] & termios.ECHO
-        except (ImportError, OSError, ValueError, termios.error):
+        try:
+            return hides_what_is_typed(self._stream.fileno())
+        except (OSError, ValueError):
             return False
 
     # -- lines ------------------------------------------------------------------------
