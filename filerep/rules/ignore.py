@@ -260,19 +260,16 @@ class Rules:
 
         git, told not to regard case, takes both for one, and lists only the tracked name.
         """
-        tracked = self.tree.tracked if self.tree else None
-        spelled = tracked.spelling(self.within(name)) if tracked else None
-        if spelled is None:
+        tree = self.tree
+        path = self.within(name)
+        spelled = tree.tracked.spelling(path) if tree and tree.tracked else None
+        if spelled is None or not tree or not tree.repo:
             return False
-        place = os.path.join(self.origin.root, self.path())
-        own = _look(os.path.join(place, name))
-        other = _look(os.path.join(place, os.path.basename(spelled)))
+        own = _look(os.path.join(self.origin.root, self.path(name)))
+        other = _look(os.path.join(tree.repo.top, spelled))
         if own is None or other is None or os.path.samestat(own, other):
             return own is not None and other is None
-        try:  # FUSE may show a number for each spelling of one file
-            return os.path.basename(spelled) in os.listdir(place)
-        except OSError:
-            return True
+        return _are_two(tree.repo.top, path, spelled)
 
     def is_repository(self, name: bytes) -> bool:
         """Is it `.git`, as the settings have it?"""
@@ -443,6 +440,22 @@ def _is_directory(dir_fd: int | None) -> bool:
     """Is one in place of the rule file? git opens it, so it does not look in the index."""
     look = _look(RULE_FILE, dir_fd) if dir_fd is not None else None
     return look is not None and stat.S_ISDIR(look.st_mode)
+
+
+def _are_two(top: bytes, path: bytes, other: bytes) -> bool:
+    """Are both there, with no regard to what numbers they show?
+
+    FUSE may show one for each spelling of a file; but a directory lists only one of them.
+    """
+    place = top
+    try:
+        for name, as_other in zip(path.split(b"/"), other.split(b"/")):
+            if name != as_other and {name, as_other} <= set(os.listdir(place)):
+                return True
+            place = os.path.join(place, name)
+    except OSError:
+        return True
+    return False
 
 
 def _look(path: bytes, dir_fd: int | None = None) -> os.stat_result | None:

@@ -239,6 +239,16 @@ def test_without_regard_to_case(world: World) -> None:
     assert found(world) == world.git()
 
 
+def test_directories_that_differ_in_case_alone_are_told_apart(world: World) -> None:
+    """Told not to regard case, git takes what is tracked in the one for what is in the other."""
+    names = [b"Lib/a", b"Lib/k.log", b"LIB/a", b"LIB/k.log", b"LIB/b"]
+    world.fill(b"", {**{name: b"" for name in names}, b".gitignore": b"*.log\n"})
+    git(world, "add", "-f", "Lib/a", "Lib/k.log")
+    write(world.top + b"/.git/config", b"[core]\nignorecase = true\n")
+    expected = {b".gitignore", b"Lib/a", b"Lib/k.log", b"LIB/b"}
+    assert found(world) == world.git() == expected
+
+
 def test_a_pattern_of_many_stars_takes_no_time(world: World) -> None:
     name = b"a" * 250
     world.fill(b"", {name: b"", b".gitignore": b"*a" * 30 + b"[bc]?*b\n"})
