@@ -19,7 +19,12 @@ if TYPE_CHECKING:
     from filerep.wrapper.processes import Processes
     from filerep.wrapper.signals import Signals
 
-_NAMES = {signal.SIGINT: b"INT", signal.SIGTERM: b"TERM", signal.SIGHUP: b"HUP"}
+_NAMES = {
+    signal.SIGINT: b"INT",
+    signal.SIGTERM: b"TERM",
+    signal.SIGHUP: b"HUP",
+    signal.SIGPIPE: b"PIPE",
+}
 _MOST_INTERRUPTS = (
     2  # what does not end by the second Ctrl-C is left alone at the third
 )
@@ -68,22 +73,17 @@ class FarRun:
         self._output = Output(nonce)
         self._to_far, self._from_far, self._errors = fds
         self._sent: list[int] = []  # the signals
+        self._sent_at = 0.0  # the last of them
+        self._unread = False  # has a reader of its output gone?
         self._deadline: Optional[float] = None
 
     def run(self, words: Sequence[str], keepalive: float) -> int:
         """Let it begin; its exit status. ``words`` are the connection command.
 
-        Where nobody reads its output any more, it is as if a SIGPIPE had ended it.
-        Raises ``Lost``, ``Signalled`` if it goes on in spite of that, and ``OutputError``.
+        Where nobody reads its output any more, it gets a SIGPIPE, and so do we.
+        Raises ``Lost``, ``Signalled`` if it goes on in spite of a signal or the connection
+        command itself ends by it, and ``OutputError``.
         """
-        try:
-            return self._run(words, keepalive)
-        except OutputError as error:
-            if error.errno != errno.EPIPE:
-                raise
-            return BySignal(128 + signal.SIGPIPE)
-
-    def _run(self, words: Sequence[str], keepalive: float) -> int:
         self._tell(b"go")
         while self._output.status is None:
             # What the command has left behind may hold its output open after the end of all.
@@ -92,13 +92,16 @@ class FarRun:
             if self._output.status is not None:
                 break
             if not self._processes.open([self._from_far]) or ended and not heard:
+                # A terminal sends Ctrl-C to the connection command too, and podman's ends by it.
+                if self._sent and time.monotonic() - self._sent_at < _GRACE:
+                    raise Signalled(self._sent[-1])
                 raise self._lost(words)
             if not heard:
                 self._tell(b"")
         self._tell(b"end")
         self._processes.close(self._to_far)
         self._hear_rest()
-        status = self._output.status
+        status = 128 + signal.SIGPIPE if self._unread else self._output.status
         return BySignal(status) if status - 128 in self._sent else status
 
     def _lost(self, words: Sequence[str]) -> Lost:
@@ -108,7 +111,8 @@ class FarRun:
 
     def _tell(self, line: bytes) -> None:
         try:
-            os.write(self._to_far, line + b"\n")
+            for fd in self._processes.open([self._to_far]):
+                os.write(fd, line + b"\n")
         except OSError:
             pass  # its end is seen where it is read from
 
@@ -134,19 +138,40 @@ class FarRun:
         number = error.status - 128
         if self._sent.count(number) >= _MOST_INTERRUPTS:
             raise error
-        self._sent.append(number)
-        self._tell(_NAMES[signal.Signals(number)])
+        self._send(number)
         if number != signal.SIGINT:  # that one is a question
             self._deadline = time.monotonic() + _GRACE
+
+    def _send(self, number: int) -> None:
+        self._sent.append(number)
+        self._sent_at = time.monotonic()
+        self._tell(_NAMES[signal.Signals(number)])
 
     def _pass(self, fd: int) -> None:
         chunk = os.read(fd, 65536)
         if not chunk:
             self._processes.close(fd)
         elif fd == self._errors:
-            write_all(2, chunk)
+            self._write(2, chunk)
         else:
-            write_all(1, self._output.feed(chunk))
+            self._write(1, self._output.feed(chunk))
+
+    def _write(self, fd: int, chunk: bytes) -> None:
+        """Pass on ``chunk``; once a reader has gone, what comes is read and passed over.
+
+        A connection command that can write no more would end, and might tell nothing of that to
+        the far end: under podman exec the command was left running.
+        """
+        if self._unread:
+            return
+        try:
+            write_all(fd, chunk)
+        except OutputError as error:
+            if error.errno != errno.EPIPE:
+                raise
+            self._unread = True
+            self._send(signal.SIGPIPE)
+            self._deadline = self._sent_at + _GRACE
 
     def _hear_rest(self) -> None:
         """What it has written to stderr may come behind its status.

@@ -8,6 +8,7 @@ import random
 import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -20,6 +21,21 @@ from filerep.wrapper.farrun import Output
 
 REPLICATOR = str(ROOT / "bin/file-replicator")
 SHELLS = ["bash", "dash", "busybox sh", "mksh", "zsh"]
+# A program that stands between, as podman's does: Ctrl-C ends it, though it was started to ignore
+# that, and so does an output that takes no more. The shell is told nothing of it.
+BETWEEN = """\
+import os, shutil, signal, subprocess, threading
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+pipe, none, apart = subprocess.PIPE, subprocess.DEVNULL, {"start_new_session": True}
+far = subprocess.Popen(["bash"], stdin=pipe, stdout=pipe, bufsize=0, **apart)
+keep, fds = ["tail", "-f", f"--pid={far.pid}", "/dev/null"], [far.stdin.fileno()]
+subprocess.Popen(keep, pass_fds=fds, stdout=none, stderr=none, **apart)
+stdin = open(0, "rb", 0)
+threading.Thread(target=shutil.copyfileobj, args=(stdin, far.stdin), daemon=True).start()
+while data := os.read(far.stdout.fileno(), 65536):
+    os.write(1, data)
+os._exit(far.wait())
+"""
 EVERY_BYTE = bytes(range(256)) * 3 + b"\xfffilerep-\xff\xfffilerep-a status 1\n\0"
 
 
@@ -110,6 +126,21 @@ def test_ctrl_c_reaches_it(bash: Far, beside: bool, place: Path) -> None:
         typed.shows("caught\r\nstatus 7\r\n")
 
 
+def test_ctrl_c_is_no_lost_connection_if_it_ends_what_stands_between(
+    place: Path,
+) -> None:
+    (place / "between.py").write_text(BETWEEN)
+    far = Far(place, sys.executable, str(place / "between.py"))
+    with keyboard.bash() as typed:
+        words = " ".join(far.words)
+        typed.type(f"file-replicator -q --run 'echo ready; sleep 1000' {words}\n")
+        typed.shows("\nready\r\n")
+        typed.type("\x03")
+        typed.type("echo status $?\n")
+        typed.shows("\nstatus 130\r\n")
+        assert "lost" not in typed.text()
+
+
 @both
 def test_it_dies_of_ctrl_c_and_so_do_we(bash: Far, beside: bool) -> None:
     # A shell between two commands would keep the signal back until the second has ended.
@@ -165,6 +196,16 @@ def test_much_output_is_whole_and_a_closed_reader_ends_it(
     words = " ".join([REPLICATOR, "--run", "yes", *bash.words])
     head = f"{words} | head -n 1; echo ${{PIPESTATUS[0]}}"
     assert run(["bash", "-c", head]).stdout == b"y\n141\n"
+
+
+def test_a_closed_reader_ends_it_whatever_stands_between(place: Path) -> None:
+    far = Far(place, sys.executable, "-c", BETWEEN)
+    head = '"$@" | head -n 1; echo ${PIPESTATUS[0]}'
+    words = [REPLICATOR, "-q", "--run", "yes", *far.words]
+    with running("bash", "-c", head, "bash", *words) as program:
+        assert program.end(timeout=10) == 0
+        assert program.output == b"y\n141\n"
+        wait_for(lambda: not program.family(), what=program.family)
 
 
 @pytest.mark.parametrize("name", ["ssh", "ssh-chatty-user", "chroot", "docker"])
