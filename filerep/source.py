@@ -308,6 +308,11 @@ def kind(status: os.stat_result | None) -> int:
     return bits if bits in (stat.S_IFREG, stat.S_IFLNK, stat.S_IFDIR) else 0
 
 
+def grown(now: os.stat_result, then: os.stat_result) -> bool:
+    """Do two looks show one file, with no less in it than before?"""
+    return os.path.samestat(now, then) and now.st_size >= then.st_size
+
+
 def same(now: os.stat_result, then: os.stat_result) -> bool:
     """Do two looks show one file, not written between them?"""
     return (

@@ -6,8 +6,11 @@ file, by which the far end shows that it has made the right one.
 
 from __future__ import annotations
 
+from filerep.source import grown, same
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import os
     from collections.abc import Sequence
     from typing import Optional
 
@@ -33,6 +36,7 @@ class Way:
         "before",
         "began",
         "signature",
+        "appended",
     )
 
     def __init__(
@@ -57,6 +61,7 @@ class Way:
         self.before = 0  # bytes of it that went in batches before this one
         self.began: Optional[float] = None  # when they did, by the monotonic clock
         self.signature = signature  # of the whole file, if it is known by now
+        self.appended = False  # is all that is new behind what was there?
 
     @property
     def puts(self) -> bool:
@@ -67,6 +72,13 @@ class Way:
     def sends(self) -> bool:
         """Has it a member in the archive? One that is empty has the time and the mode."""
         return self.verb not in (b"same", b"take")
+
+    def fits(self, now: os.stat_result, then: os.stat_result) -> bool:
+        """Does it make of a file what that was ``then``, for all that has become of it ``now``?
+
+        A log grows all the time, and is never torn by that: what came since is for the next time.
+        """
+        return same(now, then) or self.appended and grown(now, then)
 
     def read(self, data: memoryview) -> None:
         """So much of it was read to be sent."""

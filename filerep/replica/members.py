@@ -1,8 +1,9 @@
 """What is in the files of a batch: read, sent, and seen not to have changed meanwhile.
 
 What matters here is that no torn file is put in place: a file counts as read whole if, behind
-the last byte, its status is still what it was when it was looked at. One that is not stays
-in the staging directory, or is taken back from the buffer, and is looked at again in a moment.
+the last byte, its status is still what it was when it was looked at; or if it only grew, and
+what is sent of it is what was appended before. One that is not stays in the staging directory,
+or is taken back from the buffer, and is looked at again in a moment.
 """
 
 from __future__ import annotations
@@ -118,7 +119,7 @@ class Members:
                 before = os.fstat(fd)
                 # Pieces are those of one file, however it changes meanwhile.
                 patient = before.st_ino == status.st_ino and self._patient(member, way)
-                if not (patient or same(before, status)):
+                if not (patient or way.fits(before, status)):
                     return 0, False
                 padding = tarstream.padding(member.size)
                 took = len(header) + member.size + len(padding)
@@ -132,7 +133,7 @@ class Members:
                 finally:
                     out.seen = None
                     out.add(padding)
-                unchanged = same(os.fstat(fd), status)
+                unchanged = way.fits(os.fstat(fd), status)
                 self._torn = whole and not unchanged
                 whole = whole and (patient or unchanged)
                 way.end()

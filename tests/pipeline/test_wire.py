@@ -1123,6 +1123,30 @@ def test_a_large_log_that_never_rests_arrives_over_a_slow_connection(
             program.end(signal.SIGINT)
 
 
+def test_a_log_that_never_rests_is_followed_by_its_new_lines(
+    far_end: Callable[[str], FarEnd], place: Path
+) -> None:
+    """A line that came while the others were found tore it: after ten seconds all of it went."""
+    line = Line(slow(far_end("bash+gnu"), 500_000, place / "count"), place, tiny=False)
+    log = line.source / "log"
+    log.write_bytes(noise(6_000_000))
+    line.there.mkdir()
+    shutil.copy2(log, line.there)
+    with running(*line.words(), env=line.environment()) as program:
+        program.says("in sync", 60)
+        save(line.source / "other", b"1")
+        program.wait_for(lambda: (line.there / "other").exists())
+        with running(sys.executable, "-c", LOG, log):
+            for _ in range(3):
+                before = log.read_bytes()
+                there = lambda: (line.there / "log").stat().st_size
+                program.wait_for(lambda: there() >= len(before))
+                found = (line.there / "log").read_bytes()
+                assert log.read_bytes().startswith(found)
+        assert counts(place / "count")[0] < 200_000
+        program.end(signal.SIGINT)
+
+
 def test_an_end_amid_a_large_file_leaves_only_what_has_arrived_of_it(
     far_end: Callable[[str], FarEnd], place: Path
 ) -> None:

@@ -1,7 +1,7 @@
 """Files that change again and again, or while they are read: each is sent at a pace of its own.
 
 A log of 60 MB that gets twenty lines a second could be sent all the time, and would be torn
-each time. So a file that was sent a moment ago, and is named again, rests for ten times as long
+each time, where it goes whole. So a file that was sent a moment ago, and is named again, rests for ten times as long
 as sending it takes, and twice as long with each time; so does one that was torn. It is looked
 at sooner if it has not been written to for a second. Small files cost nothing, and do not rest.
 What sending costs is what it cost the last time. But where only what is new of a file may have

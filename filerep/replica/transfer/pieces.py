@@ -4,9 +4,9 @@ Which files do is decided in economy.py.
 
 The far end puts each behind those before, in a file of the staging directory, and the last one
 puts the whole into place. The file here must be the same from the first look to the last: if it
-is not, it begins anew. One that never rests would do so for ever: after a while it is sent as it
-is read, as restless.py has it. In the end the far end shows that the size is right, and over a
-slow link the digest.
+is not, and what goes is not just what was appended to it, it begins anew. One that never rests
+would do so for ever: after a while it is sent as it is read, as restless.py has it. In the end
+the far end shows that the size is right, and over a slow link the digest.
 """
 
 from __future__ import annotations
@@ -271,7 +271,8 @@ class Pieces:
         """Is it the same still, or to be sent all the same? If not, it rests and begins anew."""
         path, begun = transfer.path, transfer.status
         if status is not None:
-            if same(status, begun):
+            fits = same if transfer.way is None else transfer.way.fits
+            if fits(status, begun):
                 return True
             if transfer.is_still(status) and self._restless.patient(path):
                 return True

@@ -150,7 +150,7 @@ class Reuse:
                     or self._elsewhere.find(path, fd, status)
                     or self._by_guess(path, fd, status)
                 )
-            return found if same(os.fstat(fd), status) else None
+            return found if found and found.fits(os.fstat(fd), status) else None
         except OSError as error:
             if changed_meanwhile(error):
                 return None
@@ -201,7 +201,9 @@ class Reuse:
             else:
                 words.append(b"%d+%d" % (one.old // size, -(-one.length // size)))
         ranges = [(one.start, one.length) for one in compared.ranges if one.old < 0]
-        return Way(b"build", digest, b"", words, ranges, signature)
+        way = Way(b"build", digest, b"", words, ranges, signature)
+        way.appended = compared.appended
+        return way
 
     def _by_guess(self, path: bytes, fd: int, status: os.stat_result) -> Optional[Way]:
         value = self._table.get(path)

@@ -138,8 +138,16 @@ class Comparison:
         """How many bytes the old file does not hold."""
         return sum(one.length for one in self.ranges if one.old < 0)
 
+    @property
+    def appended(self) -> bool:
+        """Is all that the old file held there still, and what is new behind it?"""
+        first = self.ranges[0] if self.ranges else None
+        if first is None or first.old or first.length != self._old_size:
+            return False
+        return all(one.old < 0 for one in self.ranges[1:])
+
     def read(self, fd: int, size: int) -> bool:
-        """Take in the file open as ``fd``; False if it has not ``size`` bytes."""
+        """Take in ``size`` bytes of the file open as ``fd``; False if it has less."""
         self._to_search = _SEARCHED_SIZES * size + _WINDOW
         self._stretches = _STRETCHES + (size >> 20)
         data = b""
@@ -147,8 +155,8 @@ class Comparison:
         ended = False
         while not ended:
             at = base + len(data)
-            # pread has memory made for all that it is asked for; one byte more shows growth.
-            more = os.pread(fd, min(_WINDOW, size - at + 1), at)
+            # pread has memory made for all that it is asked for.
+            more = os.pread(fd, min(_WINDOW, size - at), at)
             self._signer.feed(more)
             self.digest.update(more)
             data += more
