@@ -41,17 +41,24 @@ class Spelling:
     """Tells how names are really spelled, where a file system takes other cases for them.
 
     There (exFAT, NTFS, APFS) a file that was renamed to another case is still found under
-    its old name, which only the directory's listing tells apart.
+    its old name, which only the directory's listing tells apart. Such a file system may also
+    be mounted in one that tells them apart, and the other way round.
     """
 
     def __init__(self) -> None:
-        self._folds: Optional[bool] = None  # not known yet
+        self._folds: dict[int, bool] = {}  # by device, as soon as anything tells
         self._names: dict[tuple[int, int], set[bytes]] = {}
 
-    def folds(self, root_fd: int) -> bool:
-        if self._folds is None:
-            self._folds = _folds(root_fd)
-        return bool(self._folds)
+    def folds(self, dir_fd: int) -> bool:
+        """Is what is in the open directory found under other cases of its name too?"""
+        device = os.fstat(dir_fd).st_dev
+        known = self._folds.get(device)
+        if known is None:
+            known = _folds(dir_fd)
+            if known is None:
+                return False
+            self._folds[device] = known
+        return known
 
     def forget(self) -> None:
         """What is in directories may have changed."""
@@ -122,12 +129,12 @@ class Source:
         self._directories.clear()
         self._spelling.forget()
 
-    def folds(self) -> bool:
-        """Is a file found under other cases of its name too?"""
-        return self._spelling.folds(self._fd)
+    def folds(self, dir_fd: int) -> bool:
+        """Is what is in the open directory found under other cases of its name too?"""
+        return self._spelling.folds(dir_fd)
 
     def _spelled(self, name: bytes, dir_fd: int) -> bool:
-        return not self.folds() or self._spelling.right(name, dir_fd)
+        return not self.folds(dir_fd) or self._spelling.right(name, dir_fd)
 
     def directory(self, path: bytes) -> int:
         """A descriptor of the directory ``path``, good until the next call; raises OSError.

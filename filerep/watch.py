@@ -45,8 +45,8 @@ Options:
                      It looks more rarely if that would take more than a tenth
                      of a processor. 0 leaves it to fr-watch: inotify where
                      there is one, and a look every second on file systems that
-                     others change (NFS, CIFS, FUSE, 9p and their like)
-                     [default: 0].
+                     others change (NFS, CIFS, FUSE, 9p and their like), or
+                     that do not tell a from A [default: 0].
   --watch-with COMMAND
                      Have COMMAND tell what changed: `fswatch -0 -r .`, say.
                      The shell runs it in SRC. It prints paths, absolute or
@@ -267,14 +267,10 @@ class Followed:
         """A tracker at work: inotify if it can be had and serves, else snapshots."""
         if self._run.args["--watch-with"]:
             return self._told(self._run.args["--watch-with"])
-        kind = shared_type(self._root.path)
         if self._poll_seconds:
             return self._snapshots()
-        if kind:
-            where = quote(self._root.path)
-            self._run.say(
-                f"{where} is on {kind}, where inotify does not see what others change; polling it"
-            )
+        if deaf := self._deaf():
+            self._run.say(f"{quote(self._root.path)} {deaf}; polling it")
             return self._snapshots()
         try:
             return self._tree()
@@ -285,6 +281,15 @@ class Followed:
             snapshots = self._snapshots()
             self._run.say(explain(limit.errno, snapshots.directories()))
             return snapshots
+
+    def _deaf(self) -> str:
+        """Why inotify would not tell of all that changes, if it would not."""
+        if kind := shared_type(self._root.path):
+            return f"is on {kind}, where inotify does not see what others change"
+        if self._root.folds():
+            # Of a name that was typed in another case nothing tells what it stands for.
+            return "does not tell a from A, and inotify only knows what was typed"
+        return ""
 
     def go_on_without(self, limit: LimitReached) -> Tracker:
         """Snapshots in place of inotify, which came to its ``limit`` at work."""

@@ -42,6 +42,14 @@ class Root:
             raise RootGone
         return status
 
+    def folds(self) -> bool:
+        """Is what is in it found under other cases of its name too?"""
+        fd = self.open()
+        try:
+            return self.spelling.folds(fd)
+        finally:
+            os.close(fd)
+
     def there(self, path: bytes) -> bool:
         """Is there anything at ``path``, as far as can be told?"""
         try:
@@ -111,11 +119,11 @@ class Descent:
             os.close(self._open.pop()[1])
         if not self._open:
             self._open.append((0, self._root.open()))
-        folds = self._root.spelling.folds(self._open[0][1])
+        spelling = self._root.spelling
         depth, fd = self._open[-1]
         self._names = names[:depth]
         for name in names[depth:]:
-            if folds and not self._root.spelling.right(name, fd):
+            if spelling.folds(fd) and not spelling.right(name, fd):
                 raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
             fd = os.open(name, _OPEN_DIRECTORY, dir_fd=fd)
             if len(self._open) > _LENT:

@@ -379,22 +379,32 @@ def test_the_sticky_bit_of_a_directory_is_kept(
             )
 
 
-@pytest.mark.parametrize("options", [(), ("--poll", "1")], ids=["inotify", "polling"])
+@contextlib.contextmanager
+def bound(what: Path, where: Path) -> Iterator[Path]:
+    """``what`` is mounted at ``where`` too."""
+    where.mkdir(parents=True)
+    subprocess.run(["mount", "--bind", what, where], check=True)
+    try:
+        yield where
+    finally:
+        farends.unmount(where)
+
+
+@pytest.mark.parametrize("within", [False, True], ids=["as SRC", "within SRC"])
 def test_a_name_that_changes_in_case_only_here_goes_there(
-    options: tuple[str, ...], place: Path
+    within: bool, place: Path
 ) -> None:
     """The old name is still found here, under the new one."""
 
     def there() -> list[str]:
-        found = []
-        for top, directories, names in os.walk(place / "there/src"):
-            # What is staged comes and goes.
-            directories[:] = [d for d in directories if not d.startswith(".filerep-")]
-            found += [os.path.relpath(f"{top}/{n}", place / "there/src") for n in names]
-        return sorted(found)
+        top = place / "there/src"
+        return files(top / "vol" if within else top)
 
-    with exfat(place) as where:
+    with contextlib.ExitStack() as stack:
+        where = stack.enter_context(exfat(place))
         source = where / "src"
+        if within:
+            source = stack.enter_context(bound(where, place / "src/vol"))
         (source / "Pkg").mkdir(parents=True)
         (source / "Utils.py").write_text("1")
         (source / "Pkg/x").write_text("2")
@@ -402,7 +412,8 @@ def test_a_name_that_changes_in_case_only_here_goes_there(
         for step in (["init"], ["add", "-N", "."]):  # it is Utils.py that is tracked
             subprocess.run([*git, *step], check=True, capture_output=True)
         (place / "there").mkdir()
-        words = [*options, str(source), str(place / "there"), "bash"]
+        root = place / "src" if within else source
+        words = [str(root), str(place / "there"), "bash"]
         with running("file-replicator", *words) as program:
             program.says("in sync")
             (source / "Utils.py").rename(source / "utils.py")
@@ -412,6 +423,26 @@ def test_a_name_that_changes_in_case_only_here_goes_there(
         (source / "utils.py").rename(source / "UTILS.py")
         assert run(["file-replicator", ONCE, *words]).returncode == 0
         assert there() == ["UTILS.py", "pkg/x"]
+
+
+def test_what_is_saved_by_a_name_in_another_case_is_sent(place: Path) -> None:
+    """inotify would tell what was typed, and nothing of what was written."""
+    with exfat(place) as where:
+        source, there = where / "src", place / "there"
+        (source / "Pkg").mkdir(parents=True)
+        (source / "Pkg/Readme").write_text("old")
+        there.mkdir()
+        words = [str(source), str(there), "bash"]
+        with running("file-replicator", "--audit", "0", *words) as program:
+            program.says("in sync")
+            assert b"does not tell a from A" in program.errors
+            # Of each spelling this file system remembers for a second what it was.
+            (source / "pkg/README").write_text("new text")
+            program.wait_for(
+                lambda: (there / "src/Pkg/Readme").read_text() == "new text"
+            )
+            (source / "PKG/readme").unlink()
+            program.wait_for(lambda: not files(there / "src"))
 
 
 @pytest.mark.parametrize(

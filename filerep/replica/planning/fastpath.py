@@ -66,7 +66,7 @@ class FastPath:
             fd = self._source.directory(directory)
         except OSError:
             return start
-        if self._source.folds():
+        if self._source.folds(fd):
             return start
         begin = len(directory) + 1 if directory else 0
         room, count = batch.room
