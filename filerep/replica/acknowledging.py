@@ -246,7 +246,7 @@ class Acknowledging:
         now = sent.answered or time.monotonic()
         self._filler.answered(sent, now)
         self._filler.plan.arrived(sent, (path for path, _ in entries))
-        changed = self._reporter.batch(sent, now - sent.started, unapplied)
+        changed = self._reporter.batch(sent, now - sent.began, unapplied)
         if changed:
             self._on_change(changed)
 

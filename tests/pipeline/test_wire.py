@@ -10,10 +10,12 @@ import contextlib
 import itertools
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -1042,6 +1044,22 @@ def test_a_save_waits_for_no_large_file_of_the_first_copy(
         save(line.source / "small", b"2")
         wait_for(lambda: (line.there / "small").read_text() == "2")
         assert not (line.there / "large").exists()
+        program.end(signal.SIGINT)
+
+
+def test_a_large_file_took_as_long_as_all_of_its_pieces(
+    far_end: Callable[[str], FarEnd], place: Path
+) -> None:
+    line = Line(slow(far_end("bash+gnu"), 500_000, place / "count"), place, tiny=False)
+    plant(line.source, {"small": "1"})
+    with running(*line.words(), env=line.environment()) as program:
+        program.says("in sync")
+        began = time.monotonic()
+        save(line.source / "large", noise(1_500_000))
+        told = program.says("sent 'large'")
+        took = time.monotonic() - began
+        found = re.search("sent 'large', 1.5 MB, ([0-9.]+) s\n", told)
+        assert found and took / 2 < float(found[1]) < took + 0.1, told
         program.end(signal.SIGINT)
 
 

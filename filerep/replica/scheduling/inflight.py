@@ -56,6 +56,13 @@ class Sent:
             + [path for path, _ in batch.spelled]
         )
 
+    @property
+    def began(self) -> float:
+        """When it was sent, or the first piece of a file whose last one it holds."""
+        ways = (member.way for member in self.batch.reused)
+        pieces = (way.began for way in ways if way and way.began is not None)
+        return min(pieces, default=self.started)
+
 
 class Flight:
     """The batches under way, oldest first, and the one that is planned to follow them.
