@@ -132,6 +132,8 @@ class Conversation:
                     self._parts.settling.initial_done
                     and self._parts.reuse.signing.sign_one()
                 )
+            elif self._parts.settling.initial_done:
+                self._parts.reporter.at_work()
 
     def _await(
         self, bulk: Records, urgent: Records, asks_to_end: Iterable[int]
@@ -254,6 +256,7 @@ class Conversation:
             self._parts.unreadable.due(),
             retry,
             self._parts.silence.due(),
+            self._parts.reporter.due(),
             hook,
             forgotten,
         ]

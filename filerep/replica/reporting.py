@@ -5,6 +5,7 @@
 * ``sync_point``: all that was named before the last `.` has arrived, but for ``failing`` paths; an
   --on-sync command will have seen it when ``hooks`` have ended.
 * ``sync``: ``failing`` paths are out of step; 0 for none.
+* ``at_work``: a second has passed since all had arrived, or by ``now`` it has.
 * ``failing``: which paths have just failed, and why.
 * ``unreadable``: a path that cannot be read here, and why.
 * ``left``: the end was asked for, and so many ``paths`` have not arrived; the last one counts.
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 _NAMES = 3  # of each kind are shown
 _REMOVED = 20  # of those that a first copy removed, which nobody was seen to remove
 _PLACES = 16  # directories
+_LONG = 1.0  # seconds at work, before that is told
 # How a file came to be there, by the verb of its way, see ways.py.
 _WAYS = {
     b"keep": "touched",
@@ -61,6 +63,8 @@ class Reporter:
         self._removed = 0
         self._bytes = 0
         self._synced: Optional[bool] = None
+        self._at_work: Optional[float] = None  # when that will be told
+        self._told_at_work = False
         self._began = time.monotonic()
         self._first = True
         self.tally = Tally(report, time.monotonic) if progress else None
@@ -131,8 +135,25 @@ class Reporter:
         """Once ``hooks`` more have ended, one has seen all that was named before."""
         self._report({"is": "sync_point", "failing": missing, "hooks": hooks})
 
+    def at_work(self) -> None:
+        """Something waits or is under way: told once that has lasted."""
+        now = time.monotonic()
+        if self._at_work is None:
+            self._at_work = now + _LONG
+        elif not self._told_at_work and now >= self._at_work:
+            self._told_at_work = True
+            self._report({"is": "at_work", "now": True})
+
+    def due(self) -> Optional[float]:
+        """When ``at_work`` is to be told, by the monotonic clock."""
+        return None if self._told_at_work else self._at_work
+
     def sync(self, failing: int) -> None:
-        """Told when that has changed from none to some, or back."""
+        """Nothing is left to do; told when ``failing`` has changed from none to some, or back."""
+        self._at_work = None
+        if self._told_at_work:
+            self._told_at_work = False
+            self._report({"is": "at_work", "now": False})
         if self._synced != (not failing):
             self._synced = not failing
             self._report({"is": "sync", "failing": failing})

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+
+from filerep.pathstream import quote
 from filerep.wrapper import runrecord
 
 TYPE_CHECKING = False
@@ -25,6 +28,8 @@ class Reports:
         self._watches = watches
         self._line = b""  # not yet whole
         self.synced = False
+        self._failing = 0  # paths
+        self._failed = ""  # which did so last, and why
         self.differs = False  # is there something that a dry run would do?
         self.lost = ""  # why, in fr-pack's words
         self.refused = ""  # why another attempt is of no use
@@ -46,18 +51,18 @@ class Reports:
             self.lost = what["why"]
         if kind == "refused":
             self.refused = what["why"]
+        if kind == "failing":
+            self._failed = _failed(what["paths"], what["why"])
         if kind == "first":
             self._first(what)
         if self._events.wanted:
             self._event(kind, what)
         self._display.report(what, self._watches)
         if kind == "sync":
-            self.synced = self.synced or not what["failing"]
-            self._waiters.record.tell(
-                runrecord.FAILING if what["failing"] else runrecord.IN_SYNC,
-                failing=what["failing"],
-                why=self._display.last_failure if what["failing"] else "",
-            )
+            self._sync(what["failing"])
+        if kind == "at_work" and not self._failing:
+            now = what["now"]
+            self._waiters.record.tell(runrecord.SENDING if now else runrecord.IN_SYNC)
 
     def _event(self, kind: str, what: dict[str, Any]) -> None:
         """The same under the names that others rely on: see docs/events.md."""
@@ -91,7 +96,19 @@ class Reports:
         elif kind == "hook":
             tell("hook", status=what["status"], ms=what["ms"])
 
+    def _sync(self, failing: int) -> None:
+        self.synced = self.synced or not failing
+        self._failing = failing
+        state = runrecord.FAILING if failing else runrecord.IN_SYNC
+        why = self._failed if failing else ""
+        self._waiters.record.tell(state, failing=failing, why=why)
+
     def _first(self, what: dict[str, Any]) -> None:
         if what["rehearsed"]:
             self.differs = bool(what["files"] or what["removals"])
         self._waiters.record.tell(runrecord.IN_SYNC, what["known"])
+
+
+def _failed(paths: list[str], why: str) -> str:
+    more = f" and {len(paths) - 1:,} more" if len(paths) > 1 else ""
+    return f"{quote(os.fsencode(paths[0]))}{more}: {why}"

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any, Optional
 
-CONNECTING, COPYING, IN_SYNC, FAILING = "connecting", "copying", "in sync", "failing"
+CONNECTING, COPYING, IN_SYNC = "connecting", "copying", "in sync"
+SENDING, FAILING = "sending", "failing"
 
 
 class Record:

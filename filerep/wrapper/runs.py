@@ -76,6 +76,8 @@ class Run:
             state = f"not in sync, {files(failing)} could not be written"
         elif state == runrecord.IN_SYNC and self.get("files", 0):
             state = f"in sync since {at}, {files(self.get('files', 0))} at the start"
+        elif state == runrecord.SENDING:
+            state = f"sending since {at}"
         elif state == runrecord.COPYING:
             state = "comparing and copying"
         said = "".join(one if one.isprintable() else "?" for one in why)

@@ -8,6 +8,7 @@ import signal
 import subprocess
 from pathlib import Path
 
+import farends
 import keyboard
 import pytest
 from programs import ROOT, environment, run, running, wait_for
@@ -83,6 +84,38 @@ def test_status_says_what_fails(it: Place, place: Path) -> None:
         (place / "gone").unlink()
         program.says("connected again")
         program.wait_for(lambda: it.ask("--status").returncode == 0)
+
+
+def test_status_names_what_could_not_be_written(it: Place, place: Path) -> None:
+    farends.need_root()
+    (it.source / "a").write_bytes(bytes(200_000))
+    (place / "d").mkdir()
+    with farends.mounted(place / "d", "size=100k"):
+        with running(REPLICATOR, *it.words, env=it.env) as program:
+            program.says("not in sync")
+            told = it.ask("--status")
+            assert told.returncode == 1
+            why = "not in sync, 1 file could not be written ('a': its disk is full)"
+            assert told.stdout.decode().endswith(why + "\n")
+            program.end(signal.SIGINT)
+
+
+def test_what_has_not_arrived_after_a_second_is_not_in_sync(
+    it: Place, place: Path
+) -> None:
+    script = place / "shell"
+    script.write_text(f"echo $$ >{place}/pid; exec bash")
+    with running(REPLICATOR, *it.words, str(script), env=it.env) as program:
+        program.says("in sync")
+        shell = int((place / "pid").read_text())
+        os.kill(shell, signal.SIGSTOP)
+        (it.source / "b").write_text("b")
+        program.wait_for(lambda: b": sending since " in it.ask("--status").stdout)
+        assert it.ask("--status").returncode == 1
+        os.kill(shell, signal.SIGCONT)
+        program.wait_for(lambda: b": in sync since " in it.ask("--status").stdout)
+        assert it.ask("--status").returncode == 0
+        program.end(signal.SIGINT)
 
 
 def test_forget_removes_what_is_kept_of_one_that_does_not_run(it: Place) -> None:

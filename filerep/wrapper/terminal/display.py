@@ -80,7 +80,6 @@ class Display:
         self._left: dict[str, Any] = {}  # what has not arrived at the end
         self._would: dict[str, str] = {}
         self._where = ""  # the destination, quoted
-        self.last_failure = ""  # what was said of it
 
     @property
     def bar(self) -> bool:
@@ -288,7 +287,6 @@ class Display:
     def _say(self, text: str, failure: bool = False) -> None:
         self._end_burst()
         if failure or text.startswith(_FAILURES):
-            self.last_failure = text
             self._screen.say(text, RED)
         elif text.startswith(_IN_SYNC):
             self._screen.say(text, GREEN, _IN_SYNC)
