@@ -51,13 +51,16 @@ class Spelling:
 
     def folds(self, dir_fd: int) -> bool:
         """Is what is in the open directory found under other cases of its name too?"""
-        device = os.fstat(dir_fd).st_dev
-        known = self._folds.get(device)
-        if known is None:
-            known = _folds(dir_fd)
+        try:
+            device = os.fstat(dir_fd).st_dev
+            known = self._folds.get(device)
             if known is None:
-                return False
-            self._folds[device] = known
+                known = _folds(dir_fd)
+        except OSError:
+            known = None  # as where a share's root is gone; who reads there will say so
+        if known is None:
+            return False
+        self._folds[device] = known
         return known
 
     def forget(self) -> None:
@@ -245,12 +248,10 @@ class Source:
         every path in it looks deleted.
         """
         try:
-            named = os.stat(self._root)
+            named, opened = os.stat(self._root), os.fstat(self._fd)
         except OSError:
             raise RootGone from None
-        if (named.st_dev, named.st_ino) != self._identity:
-            raise RootGone
-        if os.fstat(self._fd).st_nlink == 0:
+        if (named.st_dev, named.st_ino) != self._identity or not opened.st_nlink:
             raise RootGone
 
 

@@ -136,8 +136,9 @@ def refuse_sentinel(source: bytes, sentinel: bytes, below: bool) -> None:
         if os.path.lexists(os.path.join(above, sentinel)):
             raise Stop(command.USAGE, AROUND)
     if below:
-        for _, directories, files in os.walk(source):
-            if sentinel in files or sentinel in directories:
+        # Asked for by its name: a share (sshfs, NFS) may show a listing that it has kept.
+        for directory, _, _ in os.walk(source):
+            if os.path.lexists(os.path.join(directory, sentinel)):
                 raise Stop(command.USAGE, INSIDE)
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from pathlib import Path
 
 import farends
 import pytest
 from programs import environment, run, running, wait_for
+
+from filerep.source import RootGone, Source
 
 BOTH = pytest.mark.parametrize(
     "options", [(), ("--poll", ".2")], ids=["inotify", "polling"]
@@ -104,3 +107,14 @@ def test_a_file_that_cannot_be_read_is_missed_until_it_can_or_does_not_count(
             *LINKED,
         ]
         assert it.errors.count(b"cannot read") == 3
+
+
+def test_a_root_that_is_gone_for_good_is_told_to_be_gone() -> None:
+    """As that of a share whose server has removed it: not even a listing can be had."""
+    with subprocess.Popen(["sleep", "60"]) as process:
+        source = Source(b"/proc/%d/fd" % process.pid)
+        process.kill()
+    root = source.directory(b"")
+    assert not source.folds(root) and source.look(b"0") is None
+    with pytest.raises(RootGone):
+        source.check()

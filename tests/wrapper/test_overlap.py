@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import pytest
 
 from filerep.command import Stop
@@ -136,3 +139,17 @@ def test_a_volume_below_the_destination_is_not_cleaned_out(
         words = (monkeypatch, b"/proj", b"/app/proj", [], there)
         assert "'node modules'" in refusal(*words, cleans=True, boot=boot)
         assert not refusal(*words, boot=boot)
+
+
+def test_what_is_made_in_the_source_is_seen_though_a_share_shows_an_old_listing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As sshfs does for 20 seconds."""
+    source = os.fsencode(tmp_path)
+    (tmp_path / "a/b").mkdir(parents=True)
+    kept = list(os.walk(source))
+    monkeypatch.setattr(os, "walk", lambda top: kept)
+    overlap.refuse_sentinel(source, b".filerep-x", below=True)
+    (tmp_path / "a/b/.filerep-x").touch()
+    with pytest.raises(Stop, match="inside SRC_DIR"):
+        overlap.refuse_sentinel(source, b".filerep-x", below=True)
