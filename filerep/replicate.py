@@ -51,8 +51,8 @@ Options:
 
 Options for what is copied:
   --include PATTERN    Copy what matches whatever any other rule says.
-  --exclude-from FILE  Leave out what matches a line of FILE, a .gitignore or a
-                       .dockerignore (by its name).
+  --exclude-from FILE  Leave out what matches a line of FILE.
+                       It is a .gitignore, or a .dockerignore (by its name).
   --include-from FILE  Copy what matches a line of FILE.
   --editor-files       Copy editors' swap, lock and backup files too.
   --gitignore          Leave out what git would ignore, and .git (the default).

@@ -60,7 +60,7 @@ Options:
                      that of `git check-ignore -v -n`. `::` is none, or that
                      git tracks it. On a terminal it is said in words, too.
   --stdin            Read paths, each ended by a NUL, print those that count.
-  -v, --invert       With --stdin: print those that do not.
+  -v, --invert       Print those that do not, with --stdin.
   --verbose          Name what is left out because it is no file and no link.
   -h, --help         Print this text.
   -V, --version      Print the version.

@@ -19,10 +19,13 @@ COMMANDS = ("COMMAND",)
 
 
 def says(option: Option) -> str:
-    """Its explanation as a few words: the first sentence, if it is no longer than a line."""
+    """Its explanation as a few words: the first sentence, or the clauses of it that fit a line."""
     text = re.sub(r" *\[default[^]]*\]\.?$", "", option.text.replace("`", ""))
-    sentence = re.split(r"(?<=[a-z)])[.;:] |\.$", text)[0]
-    return sentence if len(sentence) <= 70 else sentence[:67].rsplit(" ", 1)[0] + "..."
+    sentence = re.split(r"(?<=[A-Za-z0-9)])[.;:] |(?<!\.)\.$", text)[0]
+    if len(sentence) <= 70:
+        return sentence
+    begun = sentence[:67]
+    return begun.rsplit(", " if ", " in begun[20:] else " ", 1)[0] + "..."
 
 
 def name(usage: Usage) -> str:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from importlib import import_module
 from pathlib import Path
 
+import completion
 import docopt
 import farends
 import pytest
@@ -75,6 +76,17 @@ def test_the_options_are_those_that_the_program_takes(program: str) -> None:
 def test_a_usage_text_fits_a_terminal(program: str) -> None:
     done = run([program, "--help"])
     assert max(map(len, done.stdout.decode().splitlines())) < 80
+
+
+def test_a_completion_says_a_sentence_or_whole_clauses() -> None:
+    # One that ends in a capital was not seen to end: "... decide about PATH. PATH is...".
+    options = [o for program in PROGRAMS for o in usage.read(program).options]
+    said = [completion.says(option) for option in options]
+    assert "Print which file, line and pattern decide about PATH" in said
+    for words in said:
+        assert len(words) <= 70
+        cut = words.endswith("...") and words[:-3]
+        assert not cut or any(f"{cut}, " in " ".join(o.text.split()) for o in options)
 
 
 # --- man ------------------------------------------------------------------------------
