@@ -96,6 +96,7 @@ class Bootstrap:
             if word != "here":
                 hint = mistakes.refused(rest, self._job.parent)
                 rest = rest.replace(f"-{self.nonce}", "")  # the same reason each time
+                rest = rest.replace("./.filerep-", self._where("/.filerep-"))
                 raise Lost(f"the far end refused: {one_line(rest)}{hint}")
             self._answer(rest)
         if f"set -- '{self.nonce}'".encode() in self._said:
@@ -124,6 +125,10 @@ class Bootstrap:
     def destination(self) -> bytes:
         """The directory at the far end, absolute once it has answered."""
         return os.path.join(self._parent, self._job.name)
+
+    def _where(self, name: str) -> str:
+        """A path in the destination, which the far end tells as relative to that."""
+        return os.fsdecode(self.destination) + name
 
     @property
     def words(self) -> bytes:
