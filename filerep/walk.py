@@ -89,6 +89,7 @@ from filerep import command
 from filerep.pathstream import encode, normalize, quote
 from filerep.rules import ignore
 from filerep.rules.explaining import TRACKED, explain, quotes_bytes
+from filerep.rules.lastread import LastRead
 from filerep.rules.userrules import EDITORS_SHOWN
 from filerep.rules.walking import directories
 
@@ -117,9 +118,10 @@ def _body(run: command.Command) -> int:
     root = command.source_root(run.args["SRC"])
     since_ns = time.time_ns()
     on_error, on_note = _once(run)
+    last = LastRead()
 
     def load() -> Rules:
-        return ignore.load_asked(root, run.args, on_error, on_note)
+        return ignore.load_asked(root, run.args, on_error, on_note, last)
 
     if run.args["--stdin"]:
         return _sift(run, root, load)

@@ -95,6 +95,7 @@ from filerep import command
 from filerep.command import OutputError, Stop
 from filerep.pathstream import SYNC, WHOLE_TREE, encode, quote
 from filerep.rules import ignore
+from filerep.rules.lastread import LastRead
 from filerep.source import RootGone
 from filerep.watching.limits import LimitReached, NoInotify, explain
 from filerep.watching.mounts import shared_type
@@ -262,6 +263,7 @@ class Followed:
         self._root = root
         self._pending = pending
         self._said: set[object] = set()
+        self._last = LastRead()
 
     def start(self) -> Tracker:
         """A tracker at work: inotify if it can be had and serves, else snapshots."""
@@ -357,7 +359,9 @@ class Followed:
     def _load(self) -> Rules:
         self._root.check()
         args = self._run.args
-        return ignore.load_asked(self._root.path, args, self._on_error, self._note)
+        return ignore.load_asked(
+            self._root.path, args, self._on_error, self._note, self._last
+        )
 
     def _on_error(self, action: str, path: bytes, error: OSError) -> None:
         """Report a bad path once, however often it is looked at."""

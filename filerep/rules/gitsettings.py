@@ -402,8 +402,13 @@ def _items(path: bytes, on_note: OnNote) -> list[Item]:
         if path in _KEPT and _KEPT[path][0] == stamp:
             return _KEPT[path][1]
         text = read(path, largest=LARGEST_FILE) or b""
-    except (OSError, ValueError):
-        return []  # git goes on without those that are not there or not ours to read
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        _KEPT.pop(path, None)
+        return []  # git goes on without those that are not there
+    except OSError:
+        # As without those that are not ours to read. But what it said last still holds: it may
+        # lead to rules (see lastread.py).
+        return _KEPT[path][1] if path in _KEPT else []
     items: list[Item] = []
     try:
         items.extend(islice(parse(text), MOST_SETTINGS + 1))
@@ -411,10 +416,11 @@ def _items(path: bytes, on_note: OnNote) -> list[Item]:
         from filerep.pathstream import quote
 
         on_note(f"{error} in {quote(path)}; what follows there does not apply")
+    _KEPT.pop(path, None)
     if len(_KEPT) > 20:
-        _KEPT.clear()
-    if time.time_ns() - about.st_ctime_ns > RECENT_NS:
-        _KEPT[path] = (stamp, items)
+        del _KEPT[next(iter(_KEPT))]
+    recent = time.time_ns() - about.st_ctime_ns < RECENT_NS
+    _KEPT[path] = (None if recent else stamp, items)
     return items
 
 

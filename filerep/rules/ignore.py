@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
+    from filerep.rules.lastread import LastRead
     from filerep.rules.repository import Repository
     from filerep.rules.rulefile import Level, Needles
     from filerep.rules.userrules import OwnHere
@@ -72,8 +73,13 @@ class Origin:
     """What all links of one walk share."""
 
     def __init__(
-        self, on_error: OnError, on_note: OnNote, environ: Mapping[bytes, bytes]
+        self,
+        on_error: OnError,
+        on_note: OnNote,
+        environ: Mapping[bytes, bytes],
+        last: LastRead | None,
     ) -> None:
+        self._last = last
         self.on_error = on_error
         self._on_note = on_note
         self._noted: set[str] = set()
@@ -89,6 +95,8 @@ class Origin:
         self.prefix = b""
         #: What SRC's own answers depend on, and is above it.
         self.above: list[bytes] = []
+        #: Is there a file of rules that could not be read?
+        self.unread = False
         #: What is not there, and would begin a repository above SRC.
         self.absent: list[bytes] = []
 
@@ -136,6 +144,8 @@ class Origin:
         """
         follow = dir_fd is None
         said = path if said is None else said
+        key = os.path.join(self.root, said)
+        text = None
         try:
             text = read(path, dir_fd, follow)
         except OSError as error:
@@ -144,10 +154,13 @@ class Origin:
                 self.on_note(note)
             else:
                 self.on_error("read", said, error)
-            return None
-        if text is None:
-            return None
-        return self.rules(shown, text, fold)
+                self.unread = True
+                text = self._last.get(key) if self._last else None
+                if text is not None:
+                    self.on_note(f"the rules that {quote(said)} held last still apply")
+        if self._last:
+            self._last.put(key, text)
+        return None if text is None else self.rules(shown, text, fold)
 
     def rules(self, shown: bytes, text: bytes, fold: bool) -> RuleFile:
         made = RuleFile.read(shown, text, fold, self.before_2_52)
@@ -473,13 +486,15 @@ def load(
     on_error: OnError,
     on_note: OnNote = lambda text: None,
     environ: Mapping[bytes, bytes] = os.environb,
+    last: LastRead | None = None,
 ) -> Rules:
     """The rules of the directory ``root``, everything above it taken in.
 
+    Who loads them again and again has ``last`` stand in for files that cannot be read.
     What cannot be read goes to ``on_error``, what the user should know to ``on_note``;
     raises ``BadFile`` for a file that the user named and that is of no use.
     """
-    origin = Origin(on_error, on_note, environ)
+    origin = Origin(on_error, on_note, environ, last)
     origin.gitignore = gitignore
     origin.root = os.path.realpath(root)
     origin.way = repository.way(root, environ)
@@ -493,7 +508,11 @@ def load(
 
 
 def load_asked(
-    root: bytes, args: Mapping[str, Any], on_error: OnError, on_note: OnNote
+    root: bytes,
+    args: Mapping[str, Any],
+    on_error: OnError,
+    on_note: OnNote,
+    last: LastRead | None = None,
 ) -> Rules:
     """The rules that a command's options ask for; raises ``Stop``."""
 
@@ -509,7 +528,14 @@ def load_asked(
     )
     rules = not args["--no-gitignore"]
     try:
-        return load(root, asked, gitignore=rules, on_error=on_error, on_note=on_note)
+        return load(
+            root,
+            asked,
+            gitignore=rules,
+            on_error=on_error,
+            on_note=on_note,
+            last=last,
+        )
     except BadFile as error:
         raise Stop(NO_INPUT, str(error)) from None
 

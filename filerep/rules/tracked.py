@@ -200,6 +200,13 @@ class Tracked:
             return gitindex.load(self._repo.index, self.width, before)
         except gitindex.Unreadable as error:
             shown = quote(self._repo.top)[1:-1]
+            if before:
+                self._note(
+                    f"what was tracked last in '{shown}' still is, as far as can be told:"
+                    f" its index cannot be read: {error}"
+                )
+                self._stamp = None
+                return before
             self._note(
                 f"tracked files that are ignored are left out of '{shown}':"
                 f" its index cannot be read: {error}"

@@ -63,7 +63,8 @@ class Judge:
 
     def top(self) -> Rules:
         """The root's rules, made anew or brought up to date if one of their inputs changed."""
-        if self._rules and self._stamps == _stamps(self._stamps):
+        unread = self._rules is not None and self._rules.origin.unread
+        if self._rules and not unread and self._stamps == _stamps(self._stamps):
             return self._rules
         inputs = inputs_of(self._rules) if self._rules else None
         index = inputs.index if inputs else None
@@ -73,6 +74,7 @@ class Judge:
             changes = reload_tracked(self._rules)
         if (
             not self._rules
+            or unread
             or others != _stamps(others)
             or (changes and b"" in changes.places)
         ):

@@ -12,6 +12,7 @@ from sink import Sink
 
 from filerep.pathstream import encode
 from filerep.rules import ignore
+from filerep.rules.lastread import LastRead
 from filerep.watching import inotifyevents
 from filerep.watching.inotify import Inotify
 from filerep.watching.pending import Pending
@@ -26,6 +27,7 @@ class Watched:
         self.source = source
         self.errors: list[tuple[str, bytes, OSError]] = []
         self.said: list[str] = []
+        self.last = LastRead()
         self.pending = Pending(lambda: 0.0)
         self.root = Root(os.fsencode(source))
         self.tracker: Inotify | Snapshots
@@ -47,7 +49,7 @@ class Watched:
         self.sink.walk()
 
     def load(self) -> ignore.Rules:
-        return ignore.load(self.root.path, on_error=self.on_error)
+        return ignore.load(self.root.path, on_error=self.on_error, last=self.last)
 
     def on_error(self, action: str, path: bytes, error: OSError) -> None:
         self.errors.append((action, path, error))

@@ -18,6 +18,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
+from ignoretrees import as_ordinary_user
 from projects import Project, Step
 from sink import tree
 from watched import Watched, watched
@@ -164,6 +165,54 @@ def test_a_rule_file_that_is_gone_for_a_while(
         rules.write_text("secret\n")
         names = {os.path.basename(path) for path in it.records()}
         assert b"more" in names and b"secret" not in names
+
+
+UNREADABLE = {
+    "top/.gitignore": ["k.secret", "d/k.secret"],
+    "top/src/.gitignore": ["k.secret", "d/k.secret"],
+    "top/src/d/.gitignore": ["d/k.secret"],
+    "top/.git/info/exclude": ["k.secret", "d/k.secret"],
+    "top/.git/config": ["k.secret", "d/k.secret"],
+    ".gitconfig": ["k.secret", "d/k.secret", "inner/k.secret"],
+    ".config/git/ignore": ["k.secret", "d/k.secret", "inner/k.secret"],
+    "top/src/inner/.git/info/exclude": ["inner/k.secret"],
+}
+
+
+@pytest.mark.parametrize("name", UNREADABLE)
+@BOTH
+def test_rules_that_cannot_be_read_any_more_still_hold(
+    name: str, polling: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What they hide is no less a secret. Where they have gone it is none any more."""
+    with as_ordinary_user() as place:
+        base = Path(os.fsdecode(place))
+        monkeypatch.setenv("HOME", str(base))
+        source = base / "top/src"
+        for at in (base / "top", source / "inner"):
+            subprocess.run(["git", "init", "-q", at], check=True)
+        for path in ("k.secret", "d/k.secret", "inner/k.secret"):
+            (source / path).parent.mkdir(exist_ok=True)
+            (source / path).write_text("")
+        (base / "named").write_text("*.secret\n")
+        rules = base / name
+        rules.parent.mkdir(parents=True, exist_ok=True)
+        named = f"[core]\nexcludesFile = {base}/named\n"
+        rules.write_text(named if name.endswith("config") else "*.secret\n")
+        hidden = {os.fsencode(path) for path in UNREADABLE[name]}
+        with watched(source, polling) as it:
+            it.records()
+            # It would read the file itself.
+            monkeypatch.setattr(it.sink, "feed", lambda records: None)
+            rules.chmod(0)
+            assert not hidden.intersection(it.records())
+            for path in hidden:
+                (source / os.fsdecode(path)).write_text("saved")
+            (source / "new").write_text("")
+            records = it.records()
+            assert b"new" in records and not hidden.intersection(records)
+            rules.unlink()
+            assert hidden <= set(it.records())
 
 
 def test_a_write_of_the_index_holds_nothing_up(tmp_path: Path) -> None:
