@@ -19,6 +19,7 @@ _OF_ALL = ("--status", "--forget")  # what needs no other words
 _AGAIN = ("--exclude", "--exclude-from", "--include", "--include-from", "--mirror")
 _FILES = ("--exclude-from", "--include-from", "--events")
 _OPPOSITES = (
+    ("--clean-out-first", "--no-delete"),
     ("--checksum", "--no-initial-replication"),
     ("--compress", "--no-compress"),
     ("--dry-run", "--no-initial-replication"),

@@ -173,13 +173,15 @@ def test_an_unknown_option_is_named_with_one_that_is_known(
         "--retry --no-retry",
         "--gitignore --no-gitignore",
         "--mirror --no-delete",
+        "--clean-out-first --no-delete",
         "--dry-run --wait",
     ],
 )
 def test_options_that_contradict_each_other_are_refused(pair: str) -> None:
     with pytest.raises(Stop, match="^{} and {} contradict".format(*pair.split())):
         Typed().arrange(
-            [*pair.split(), "s", "/d", "sh"], {**TAKES_VALUE, "--no-delete": False}
+            [*pair.split(), "s", "/d", "sh"],
+            {**TAKES_VALUE, "--no-delete": False, "--clean-out-first": False},
         )
 
 
