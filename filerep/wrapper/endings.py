@@ -22,9 +22,10 @@ def one_line(text: str) -> str:
     return "".join(c if c.isprintable() else "?" for c in " ".join(text.split()))
 
 
-# What programs print behind the line that says what is wrong: how they are used, where that stands.
+# What programs print behind the line that says what is wrong: how they are used, where that stands,
+# what else could not be done for it.
 _USAGE = r"\s*usage\b"
-_HELP = r".* (-h|--help)\b"
+_BEHIND = r".* (-h|--help)\b|sudo: error initializing audit plugin\b"
 
 
 def last_line(*texts: bytes) -> str:
@@ -42,7 +43,7 @@ def _telling(lines: list[str]) -> str:
         if at and re.match(_USAGE, line, re.IGNORECASE):
             lines = lines[:at]
             break
-    while lines[1:] and re.match(_HELP, lines[-1]):
+    while lines[1:] and re.match(_BEHIND, lines[-1]):
         lines.pop()
     return lines[0] if re.match(_USAGE, lines[0], re.IGNORECASE) else lines[-1]
 

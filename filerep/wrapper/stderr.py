@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from filerep.wrapper.processes import Processes
     from filerep.wrapper.terminal.display import Display
 
-_LAST_WORDS = 4096
+_LAST_WORDS = 16384  # a whole usage text behind what is wrong, as of docker
 
 
 class Errors:

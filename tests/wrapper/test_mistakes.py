@@ -173,12 +173,25 @@ def test_a_profile_may_be_called_as_a_directory_is(place: Path) -> None:
         ),
         ("error: no pod\nSee 'kubectl exec -h' for more\n", "error: no pod"),
         ("See 'x --help'\n", "See 'x --help'"),
+        (
+            "sudo: unknown user me\nsudo: error initializing audit plugin sudoers_audit\n",
+            "sudo: unknown user me",
+        ),
     ],
 )
 def test_of_what_a_program_says_the_line_that_tells_is_shown(
     text: str, line: str
 ) -> None:
     assert last_line(text.encode()) == line
+
+
+def test_what_is_wrong_is_shown_though_a_long_usage_text_follows(
+    pair: list[str],
+) -> None:
+    # docker without its plugin compose says 4,314 bytes, of which the last 4,096 were kept.
+    script = "echo unknown flag; echo; echo Usage:; seq 2000; exit 125"
+    line = said(*pair, "--", "sh", "-c", f"{{ {script}; }} >&2")
+    assert line.endswith("sh exited with 125 before a shell answered: unknown flag")
 
 
 def test_a_question_that_nobody_answered_is_shown(pair: list[str]) -> None:
