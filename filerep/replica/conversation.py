@@ -86,6 +86,10 @@ class Conversation:
         except Silent:
             self._doubt_the_first()
             raise
+        finally:
+            found = self._parts.pace.found
+            if found is not None and (found or self._parts.here.slow):
+                self._parts.state_writer.found_slow(found)
 
     def _doubt_the_first(self) -> None:
         """What the far end was at as it fell silent is not tried the same way again."""

@@ -77,11 +77,12 @@ class Here:
         rules: Optional[Callable[[], Rules]] = None,
         counting: Callable[[list[bytes]], list[bytes]] = lambda paths: paths,
         silent: Iterable[bytes] = (),
+        slow: bool = False,
     ) -> None:
         """``rules`` reads what --mirror leaves alone, None without it.
 
         ``counting`` gives those of some paths that count now; ``silent`` are those at which the
-        far end fell silent in an earlier run.
+        far end fell silent in an earlier run, ``slow``: so was the connection then.
         """
         self.source = source
         self.table = table
@@ -89,6 +90,7 @@ class Here:
         self.rules = rules
         self.counting = counting
         self.silent = silent
+        self.slow = slow
 
 
 class Tell:

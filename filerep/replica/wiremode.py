@@ -58,8 +58,9 @@ def converse(run: Command, root: bytes, source: Source, state: Optional[State]) 
             openstate.say_forgotten(run, error)
             state = None
     counting = lambda paths: _counting(run, root, paths)
+    kept = remembered.silent, remembered.slow
     talk = Conversation(
-        Here(source, table, state, rules, counting, remembered.silent),
+        Here(source, table, state, rules, counting, *kept),
         Connection(far, answers, out),
         options,
         Tell(run.say, run.on_error, report),

@@ -63,7 +63,7 @@ class Parts:
         self._tell = tell
         far = connection.far
         self._can_list = options.initial and far.list != "none"
-        self.pace = Pace(far.way)
+        self.pace = Pace(far.way, here.slow)
         self.failures = Failures(tell.say, tell.failing)
         self._make_queues()
         self._make_known()

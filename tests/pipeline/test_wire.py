@@ -1141,6 +1141,21 @@ def test_a_large_log_that_never_rests_arrives_over_a_slow_connection(
             program.end(signal.SIGINT)
 
 
+def test_a_start_knows_that_the_connection_is_slow(
+    far_end: Callable[[str], FarEnd], place: Path
+) -> None:
+    """By what the last one has measured: what was touched meanwhile went, for a megabyte."""
+    far = far_end("bash+gnu")
+    words = [sys.executable, str(SLOWLINK), "1000000", "0", str(place / "count"), "--"]
+    line = Line(with_command(far, [*words, *far.command]), place, tiny=False)
+    plant(line.source, {f"d{n // 50}/f{n}": noise(10_000, n) for n in range(200)})
+    line.once()
+    for path in line.source.rglob("f*"):
+        path.touch()
+    line.once()
+    assert counts(place / "count")[0] < 150_000
+
+
 def test_a_log_that_never_rests_is_followed_by_its_new_lines(
     far_end: Callable[[str], FarEnd], place: Path
 ) -> None:

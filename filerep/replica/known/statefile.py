@@ -24,6 +24,8 @@ ends in ``/``, and paths have NUL in between:
 * FAR: what was found out of the file system over there by writing to it, for --dry-run.
 * SILENT: paths. As these were made of what the far end holds, it fell silent, and the connection
   was lost. It might do so each time, so they are sent whole.
+* SLOW: something where the connection was slow when it was measured, nothing where it was not. The
+  next run knows that before it has sent anything.
 * ROWS: some directories and all that is in them (or a part, where that is long), so that a
   start costs little for each file: a width; how many there are; how long their paths are;
   then for each a count and a digest, or zeros; their paths; all entries; all names. The file
@@ -207,6 +209,10 @@ class State:
     def fell_silent(self, paths: Sequence[bytes]) -> None:
         """Remember that the far end did, as it made ``paths`` of what it holds."""
         self._write(_joined(staterows.SILENT, paths))
+
+    def found_slow(self, slow: bool) -> None:
+        """Remember that the connection is, or that it is not."""
+        self._write([(staterows.SLOW, b"1" if slow else b"")])
 
     def append(
         self,

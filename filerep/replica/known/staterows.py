@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 PUT, REMOVED, INTENDED, SHOWN, ROWS = b"+", b"-", b"?", b"#", b"="
-ABOUT, FAR, SILENT = b"@", b"~", b"!"
+ABOUT, FAR, SILENT, SLOW = b"@", b"~", b"!", b"s"
 
 _PUT_HEAD = struct.Struct("<BI")  # width of an entry, entries
 _ROWS_HEAD = struct.Struct("<BII")  # width, rows, bytes of their directories
@@ -64,6 +64,7 @@ class Remembered:
         self.about = b""  # what all of it is of, for a person
         self.far = b""  # what the file system over there is like
         self.silent: set[bytes] = set()  # paths at which the far end was
+        self.slow = False  # was the connection, when it was measured last?
         self.form = "empty"  # or "ours", "other version", "foreign"
         self.old = False  # may it be wrong by now?
         self.damaged = 0  # how much of it was left out, or more than nothing
@@ -76,7 +77,8 @@ class Remembered:
         yield stateframes.HEADER + stateframes.flag(stateframes.OPEN, 0)
         self.count = 0
         silent = [(SILENT, path) for path in self.silent]
-        for kind, data in ((ABOUT, self.about), (FAR, self.far), *silent):
+        slow = SLOW, b"1" if self.slow else b""
+        for kind, data in ((ABOUT, self.about), (FAR, self.far), slow, *silent):
             if data:
                 yield stateframes.frame(kind, data, self.count)
                 self.count += 1
@@ -198,6 +200,8 @@ class _Reader:
                 self._kept.far = data
             elif kind == SILENT:
                 self._kept.silent.update(data.split(b"\0"))
+            elif kind == SLOW:
+                self._kept.slow = bool(data)
         except (struct.error, ValueError):
             self._kept.damaged += len(data)  # checked, and yet nothing that we write
 

@@ -51,6 +51,14 @@ class StateWriter:
         except OSError:
             pass  # it is tried once more, then
 
+    def found_slow(self, slow: bool) -> None:
+        """See `State`."""
+        try:
+            if self._state is not None:
+                self._state.found_slow(slow)
+        except OSError:
+            pass  # it is found out anew, then
+
     def write(
         self,
         arrived: Sequence[tuple[bytes, bytes]] = (),

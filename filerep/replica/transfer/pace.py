@@ -105,11 +105,15 @@ class Overhead:
 class Pace:
     """The size of batches, and the rate of the connection, as measured."""
 
-    def __init__(self, way: float = 0.0) -> None:
-        """``way``: seconds there and back, as far as it is known; 0 if it is not."""
+    def __init__(self, way: float = 0.0, was_slow: bool = False) -> None:
+        """``way``: seconds there and back, as far as it is known; 0 if it is not.
+
+        ``was_slow``: an earlier run has found it so.
+        """
         self.limit = FIRST_BYTES
         self.way = way or _SLOW_OPENING
-        self._seems_slow = way > _SLOW_OPENING
+        self._was_slow = was_slow
+        self._seems_slow = was_slow or way > _SLOW_OPENING
         # Bytes of archive a second, uncompressed and compressed; the best of late.
         self._plain: Optional[float] = None
         self._packed: Optional[float] = None
@@ -146,12 +150,19 @@ class Pace:
         if self._plain is not None:
             sure = self._batches >= _SURE or self._seems_slow
             return sure and self._plain < _SLOW_RATE
-        if self.way < _SLOW_WAY:
+        if self.way < _SLOW_WAY and not self._was_slow:
             return False
         if self._wire is not None and self._batches >= _SURE:
             held_up = self._packing > _MOST_PACKING * self._packed_in
             return self._wire < _SLOW_RATE and not held_up
         return self._seems_slow
+
+    @property
+    def found(self) -> Optional[bool]:
+        """Is it slow, as was measured in this run? None if it was not."""
+        if self.rate is None or self._batches < _SURE:
+            return None
+        return self.slow
 
     def enough(self, flight: Flight) -> bool:
         """Are both ends busy with what is under way, also while an answer is on its long way?"""

@@ -46,6 +46,21 @@ def test_a_listing_that_was_just_as_remembered_need_not_be_read_again(
         assert table.get(b"b/f") and table.get(b"e/f") and not table.get(b"c/f")
 
 
+def test_whether_the_connection_was_slow_is_known(tmp_path: Path) -> None:
+    path = os.fsencode(tmp_path / "state")
+    entry = entries.entry(found(), entries.OURS)
+    for slow in (True, False, True):
+        kept = statefile.State(path)
+        kept.tidy()
+        kept.found_slow(slow)
+        kept.append([(b"a/f", entry)] * 9, [])
+        kept.close()
+        for _ in range(2):  # appended, and rewritten
+            kept = statefile.State(path)
+            assert kept.tidy().slow == slow
+            kept.close()
+
+
 def test_at_what_the_far_end_fell_silent_is_known_until_it_is_there(
     tmp_path: Path,
 ) -> None:

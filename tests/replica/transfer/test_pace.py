@@ -106,6 +106,30 @@ def test_a_slow_link_is_found_out_within_a_megabyte(rate: float, way: float) -> 
     assert pace.slow and pace.level
 
 
+@pytest.mark.parametrize("way", [0.001, 0.08])
+def test_a_link_that_was_slow_is_so_from_the_first_byte_on(way: float) -> None:
+    # A start sent up to a megabyte of what was there, until it was measured once more.
+    pace = Pace(way + 0.02, was_slow=True)
+    assert pace.slow and pace.level and pace.found is None
+    link = Link(pace, 500e3, way)
+    for _ in range(50):
+        link.send(2000)
+        assert pace.slow and pace.level
+    link.copy(2)
+    assert pace.slow and pace.found
+
+
+@pytest.mark.parametrize("way", [0.001, 0.02])
+def test_a_pipe_in_the_place_of_a_slow_link_is_found_out(way: float) -> None:
+    pace = Pace(way, was_slow=True)
+    link = Link(pace, 3e9, way)
+    link.packs = 30e6
+    link.copy(3)
+    assert not pace.slow and not pace.found
+    link.copy(60)
+    assert not pace.slow and pace.limit == 1 << 24
+
+
 @pytest.mark.parametrize("rate", [200e3, 2.5e6])
 def test_a_save_never_waits_long_for_what_is_under_way(rate: float) -> None:
     pace = Pace(0.1)
