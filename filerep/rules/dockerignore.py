@@ -3,10 +3,17 @@
 A pattern is matched against the whole path, so that `*.o` holds at the top alone; what
 it matches it leaves out with all below; the last line that matches decides, also for
 what is in a directory that an earlier one leaves out. (moby/patternmatcher and its
-ignorefile, which Docker, BuildKit and podman use.)
+ignorefile, which Docker, BuildKit and podman use.) Corners that their manual does not
+tell, seen with Docker 28, whose client packs a build context by itself:
 
-Here pathspec does the matching: of one pattern after the other against a whole path, the
-last one first, it has the machinery, and a syntax is added by a class. For git's rules,
+* ``**.env`` is any path that ends so, `prod.env` too. With another wildcard in the
+  pattern, ``**`` is whole directories again.
+* An exception holds for what is in a directory only if that directory was left out by a
+  line before it: of ``**/*.key`` and ``!config`` the first holds in `config`.
+* What stands in brackets, or behind a backslash, is what it is in Go's regexes.
+
+Here pathspec does the matching: of one pattern against a whole path it has the
+machinery, and a syntax is added by a class. For git's rules,
 which wildmatch.py tells, it is the wrong tool: it reads no directory, and differs from git
 in their corners. It is imported only where such a file is named, as that takes 25 ms.
 """
@@ -17,7 +24,6 @@ import os
 import posixpath
 import re
 
-from pathspec import PathSpec
 from pathspec.pattern import RegexPattern
 
 from filerep.rules.rulefile import Rule
@@ -27,10 +33,20 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Any, Optional, Tuple
 
-_WILD = re.compile(r"[*?\[\\]")
+_WILD = re.compile(r"[*?\[\]\\]")
 STAR, DEEP, REST = "[^/]*", "(?:.*/)?", ".*"
+# What Go's regexes have behind a backslash, in Python's words; nothing else that is a letter.
+_ESCAPES = {**{letter: "\\" + letter for letter in "ABDSWabdfnrstvw"}, "z": "\\Z"}
+_CLASS = re.compile(r"\[:(\^?)([a-z]+):\]")
+_CLASSES = {
+    "alnum": "0-9A-Za-z", "alpha": "A-Za-z", "ascii": "\\x00-\\x7f", "blank": "\\t ",
+    "cntrl": "\\x00-\\x1f\\x7f", "digit": "0-9", "graph": "!-~", "lower": "a-z",
+    "print": " -~", "punct": "!-/:-@\\[-`{-~", "space": "\\t\\n\\v\\f\\r ", "upper": "A-Z",
+    "word": "0-9A-Za-z_", "xdigit": "0-9A-Fa-f",
+}  # fmt: skip
 #: So many stars a regex may have: with each, the worst of paths takes a hundred times longer.
 FEW = 3
+_MOST_PLACES = 10_000
 
 
 class BadPattern(ValueError):
@@ -50,7 +66,7 @@ class DockerPattern(RegexPattern):
     def pattern_to_regex(cls, pattern: Any) -> Tuple[Any, Optional[bool]]:
         keep = pattern.startswith("!")
         regex = "".join(to_regex(pattern[keep:]))
-        return f"(?s)\\A(?:{regex})(?:/.*)?\\Z", not keep
+        return f"(?as)\\A(?:{regex})\\Z", not keep
 
     def match_file(self, file: Any) -> Any:
         """Something if it matches the path ``file``."""
@@ -90,17 +106,15 @@ class Steps:
         self._by_character: dict[str, int] = {}
 
     def match(self, path: str) -> bool:
-        """Does the pattern match ``path``, or a directory that it is in?"""
+        """Does the pattern match the whole of ``path``?"""
         places = self._left(1)
         for character in path:
-            if character == "/" and places & self._end:
-                return True
             leads = self._by_character.get(character)
             if leads is None:
                 leads = self._by_character[character] = sum(
                     bit
                     for bit, piece in self._one
-                    if re.fullmatch(piece, character, re.DOTALL)
+                    if re.fullmatch(piece, character, re.DOTALL | re.ASCII)
                 )
             stay = self._stay
             if character == "/":
@@ -125,6 +139,10 @@ def to_regex(pattern: str) -> list[str]:
     """The regex that moby makes of a cleaned pattern, in Python's words and in pieces."""
     out: list[str] = []
     at = 0
+    ends = pattern.startswith("**") and not _WILD.search(pattern, 2)
+    plain = not _WILD.search(pattern[:-2] if pattern.endswith("**") else pattern)
+    if ends and pattern[2:3] != "/":
+        return [REST, *map(re.escape, pattern[2:])]
     while at < len(pattern):
         character = pattern[at]
         at += 1
@@ -132,6 +150,8 @@ def to_regex(pattern: str) -> list[str]:
             at += 1
             at += pattern[at : at + 1] == "/"
             out.append(REST if at == len(pattern) else DEEP)
+        elif character == "^" and not ends and not plain:
+            out.append("\\A")  # which moby leaves to Go's regexes
         elif character == "*":
             out.append(STAR)
         elif character == "?":
@@ -139,7 +159,13 @@ def to_regex(pattern: str) -> list[str]:
         elif character == "\\":
             if at == len(pattern):
                 raise BadPattern("a pattern ends in a backslash")
-            out.append(re.escape(pattern[at]))
+            escaped = pattern[at]
+            if escaped.isascii() and escaped.isalnum():
+                if escaped not in _ESCAPES:
+                    raise BadPattern(f"a backslash before {escaped!r} means nothing")
+                out.append(_ESCAPES[escaped])
+            else:
+                out.append(re.escape(escaped))
             at += 1
         elif character == "[":
             members, at = _members(pattern, at)
@@ -160,6 +186,12 @@ def _members(pattern: str, at: int) -> tuple[str, int]:
     at += negated
     parts = ""
     while pattern[at : at + 1] != "]" or not parts:
+        if named := _CLASS.match(pattern, at):
+            if named[1] or named[2] not in _CLASSES:
+                raise BadPattern(f"{named[0]!r} is no class of characters")
+            parts += _CLASSES[named[2]]
+            at = named.end()
+            continue
         ends: list[str] = []
         while len(ends) < 2:
             at += pattern[at : at + 1] == "\\"
@@ -183,15 +215,16 @@ class DockerRules:
     def __init__(self, source: bytes, text: bytes) -> None:
         """Raises ``BadPattern``."""
         self._rules: list[Rule] = []
-        patterns = []
+        self._patterns: list[DockerPattern] = []
+        # Of directories, the patterns that hold in them, a bit for each.
+        self._within = {"": 0}
         for number, line in lines(text):
             try:
                 pattern = DockerPattern(line)
             except (BadPattern, re.error) as error:
                 raise BadPattern(f"line {number}: {error}") from None
             self._rules.append(Rule(source, number, os.fsencode(line)))
-            patterns.append(pattern)
-        self._spec = PathSpec(patterns)
+            self._patterns.append(pattern)
         self._exceptions = [
             os.fsdecode(rule.text[1:]).split("/") for rule in self._rules if rule.keep
         ]
@@ -202,8 +235,33 @@ class DockerRules:
 
     def find(self, path: bytes) -> Rule | None:
         """The line that decides about ``path``."""
-        found = self._spec.check_file(os.fsdecode(path))
-        return None if found.index is None else self._rules[found.index]
+        text = os.fsdecode(path)
+        above = ""
+        end = text.find("/")
+        while end >= 0:
+            place = text[:end]
+            if place not in self._within:
+                if len(self._within) > _MOST_PLACES:
+                    self._within = {"": 0, above: self._within[above]}
+                self._within[place], _ = self._judge(place, self._within[above])
+            above = place
+            end = text.find("/", end + 1)
+        return self._judge(text, self._within[above])[1]
+
+    def _judge(self, path: str, held: int) -> tuple[int, Rule | None]:
+        """Which patterns hold for ``path``, of those ``held`` above it, and which line decides.
+
+        As MatchesUsingParentResults of moby, which asks only those that would change something.
+        """
+        holds, bit = 0, 1
+        decides: Rule | None = None
+        for rule, pattern in zip(self._rules, self._patterns):
+            left_out = decides is not None and not decides.keep
+            if held & bit or rule.keep == left_out and pattern.match_file(path):
+                holds |= bit
+                decides = rule
+            bit <<= 1
+        return holds, decides
 
     def hides(self, path: bytes, is_dir: bool) -> bool:
         """Is the path left out? For a directory: with all that may be below it?"""

@@ -114,6 +114,11 @@ DOCKER = [
     ("a(b)c/def", "a(b)c/def", True), ("a(b)c/def", "a(b)c/xyz", False), ("a.|)$(}+{bc", "a.|)$(}+{bc", True),
     ("*.o", "a.o", True), ("*.o", "d/a.o", False), ("/d", "d/a", True), ("./d/../d/", "d/a", True), ("d", "x/d", False),
     ("dist/", "dist/a/b", True), ("  pad  ", "pad", True), ("#a", "#a", False), ("[a-]", "a", None), ("a[", "a", None),
+    ("**.env", "prod.env", True), ("**.env", "d/prod.env", True), ("**.env", "a.env.d", False),
+    ("**a/b", "d/xa/b", True), ("**a/*", "xa/b", False), ("**.e[n]v", "a.env", False), ("^a", "^a", True),
+    ("**/^", "^", True), ("^*", "a", True), ("^*", "^a", True), ("*^", "^", False), ("a^b*", "a^b", False),
+    ("[[:digit:]]", "1", True), ("[[:digit:]]", ":]", False), ("[x[:alpha:]]", "b", True), ("[[:no:]]", "n", None),
+    ("\\d*", "1a", True), ("\\d*", "da", False), ("\\y", "y", None), ("\\.a", ".a", True),
     ("[\\]]", "]", True), ("[]a]", "a", None), ("f\\", "f", None), ("f?", "fé", True), ("*", "a\nb", True),
 ]  # fmt: skip
 
@@ -134,7 +139,7 @@ def test_many_stars_of_docker_s_mean_the_same_as_few() -> None:
     for _ in range(3000):
         text = "".join(rng.choices(words, k=rng.randrange(1, 9)))
         pieces = dockerignore.to_regex(text)
-        regex = re.compile("(?s)" + "".join(pieces) + "(?:/.*)?")
+        regex = re.compile("(?s)" + "".join(pieces))
         steps = dockerignore.Steps(pieces)
         for _ in range(20):
             path = "".join(rng.choices("aab/", k=rng.randrange(1, 9)))
@@ -170,6 +175,20 @@ def test_a_dockerignore_by_its_own_rules(world: World) -> None:
     rules = ignore.load(world.top, asked, on_error=fail, environ=world.environ)
     rule = why(rules, b"x.o", False)
     assert rule and (rule.line, rule.text) == (3, b"*.o")
+
+
+def test_an_exception_that_was_not_needed_for_a_directory_is_none_for_what_is_in_it(
+    world: World,
+) -> None:
+    """As `docker build` has it: what is left out of a directory that was never left out itself."""
+    names = [b"config/a", b"config/b.key", b"own/a", b"own/b.key", b"own/c/d.key"]
+    world.fill(b"", dict.fromkeys(names, b""))
+    file = world.top + b"/.dockerignore"
+    write(file, b".dockerignore\n**/*.key\nown\n!config\n!own\n")
+    expected = {b"config/a", b"own/a", b"own/b.key", b"own/c/d.key"}
+    assert walked(world, exclude_from=[file]) == expected
+    write(file, b".dockerignore\nown\n!config\n!own\n**/*.key\n")
+    assert walked(world, exclude_from=[file]) == {b"config/a", b"own/a"}
 
 
 # -- editors
