@@ -31,9 +31,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Failed", "Outcome", "Watch", "pack", "replicate", "walk", "watch"]
 
-_START = (
-    "from filerep.command import leave; from filerep.{0} import main; leave(main())"
-)
+# Python looks for modules in the current directory first, which may be the source.
+_START = """
+import sys
+if sys.path[0] == "": del sys.path[0]
+from filerep.command import leave; from filerep.{0} import main; leave(main())
+"""
 _READ = 1 << 16
 
 

@@ -13,6 +13,7 @@ from fuzz import each_seed, hunts
 from ignoretrees import World, fail, write
 from test_ignore import Said, found, git
 
+from filerep import api
 from filerep.rules import ignore
 from filerep.rules.inputs import inputs_of, reload_tracked
 
@@ -185,6 +186,19 @@ def test_a_git_in_the_source_is_not_taken_for_git(
     world.environ[b"PATH"] = b".::" + b"bin:" + b"/nonexistent"
     assert found(world) == {b"git", b".gitignore"}
     assert not os.path.exists(mark)
+
+
+def test_modules_in_the_source_are_not_taken_for_python_s(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = tmp_path / "source"
+    names = ["select.py", "docopt.py", "sitecustomize.py", "filerep/__init__.py"]
+    for name in names:
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        (source / name).write_text(f"open({str(tmp_path / 'EXECUTED')!r}, 'w')\n")
+    monkeypatch.chdir(source)
+    assert sorted(api.walk(".")) == sorted(map(os.fsencode, names))
+    assert not (tmp_path / "EXECUTED").exists()
 
 
 SPECIAL = {
