@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
+import time
 
 from filerep import command
 from filerep.command import Stop
+from filerep.farend.answers import NONSENSE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import NoReturn
+    from typing import NoReturn, Optional
+
+    from filerep.wrapper.processes import Processes
+    from filerep.wrapper.reports import Reports
+    from filerep.wrapper.stages import Stages
+    from filerep.wrapper.stderr import Errors
+
+_CLOSED = ("", "it was closed", os.strerror(errno.EPIPE))  # as fr-pack says it
+_KILLED_GRACE = 1.0  # seconds
+_KILLED = 128  # and the signal's number, as a shell tells it
+_LAST_BREATH = 0.2  # seconds between the end of what a connection says, and its own
 
 
 class Lost(Exception):
@@ -121,3 +134,89 @@ def stage_ended(name: str, status: int, lost: str, refused: str) -> NoReturn:
         raise Lost(f"{name} ended")
     # What it could not write to was a pipe of ours.
     raise Stop(command.OS_ERROR if status == command.IO_ERROR else status, "")
+
+
+class Endings:
+    """Sees whether one of a session's processes has ended, and says what that means."""
+
+    def __init__(
+        self,
+        connection: Sequence[str],
+        processes: Processes,
+        stages: Stages,
+        errors: Errors,
+        reports: Reports,
+    ) -> None:
+        self._connection = connection
+        self._processes = processes
+        self._stages = stages
+        self._errors = errors
+        self._reports = reports
+        self._killed_at: Optional[float] = None  # the connection
+        self.skipped = False  # could something not be read?
+
+    def soon(self, pause: Optional[float]) -> Optional[float]:
+        """For how long to wait at most, where nothing else is due for ``pause`` seconds."""
+        if self._killed_at is None:
+            return pause
+        return _LAST_BREATH if pause is None else min(pause, _LAST_BREATH)
+
+    def done(self) -> bool:
+        """Has fr-pack ended well? Raises what the end of any stage means.
+
+        fr-pack's last report tells why it ended: it is judged once that has been read.
+        """
+        processes = self._processes
+        self._notice_a_kill()
+        for name in processes.names():
+            reports = processes.open([self._stages.reports])
+            if name == "connection" or name == "fr-pack" and reports:
+                continue
+            status = processes.status(name)
+            if status is None:
+                continue
+            self.skipped = self.skipped or status == command.SKIPPED
+            if status == command.SKIPPED and self._errors.only_walk_missed():
+                self._stages.name_all()
+            if is_good(status) and name != "fr-pack":
+                continue  # fr-watch too: its reader has gone, or ends for lack of it
+            self._errors.drain_stages()
+            if is_good(status):
+                if "fr-watch" not in processes.names():
+                    return True
+                # Its input ended: so did fr-watch, whose status tells why.
+                name, status = "fr-watch", processes.wait("fr-watch")
+                self._errors.drain_stages()
+            lost = self._how_lost() if status == command.UNAVAILABLE else ""
+            stage_ended(name, status, lost, self._reports.refused)
+        return False
+
+    def _notice_a_kill(self) -> None:
+        """Raise ``Lost`` if the connection was killed and its end is not to be seen.
+
+        A tar or an --on-sync command that it has started may live on, and hold the pipes.
+        """
+        status = self._processes.status("connection")
+        if status is None or status >= 0:
+            return
+        now = time.monotonic()
+        self._killed_at = self._killed_at or now
+        if now - self._killed_at > _KILLED_GRACE:
+            raise Lost(how_ended(self._connection, status))
+
+    def _how_lost(self) -> str:
+        """Why the connection does not work any more.
+
+        That it was closed is all that fr-pack can see when the command has ended. What is
+        killed may be cut off amid its last words, and these then make no sense; one that exits
+        after them does so for our sake.
+        """
+        senseless = self._reports.lost.endswith(NONSENSE)
+        if self._reports.lost not in _CLOSED and not senseless:
+            return self._reports.lost
+        status = self._processes.status_soon("connection", _LAST_BREATH)
+        if senseless and (status is None or 0 <= status <= _KILLED):
+            return self._reports.lost
+        if status is None:
+            return closed(self._connection)
+        return how_ended(self._connection, status)

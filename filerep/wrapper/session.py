@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import select
 import signal
@@ -11,17 +10,13 @@ import time
 from filerep import command, ownfiles
 from filerep.command import Stop
 from filerep.farend.abilities import heard
-from filerep.farend.answers import NONSENSE
 from filerep.wrapper.bootstrap import Bootstrap
 from filerep.wrapper.endings import (
+    Endings,
     Lost,
-    closed,
-    how_ended,
-    is_good,
     last_line,
     not_ready,
     not_typed,
-    stage_ended,
     unanswered,
     unanswered_yet,
 )
@@ -46,11 +41,7 @@ if TYPE_CHECKING:
     StartStages = Callable[[Processes], Stages]
 
 _END_GRACE = 0.7
-_CLOSED = ("", "it was closed", os.strerror(errno.EPIPE))  # as fr-pack says it
-_KILLED_GRACE = 1.0  # seconds
-_KILLED = 128  # and the signal's number, as a shell tells it
 _STOPPED = 0.5  # seconds; who is so late was stopped, by Ctrl-Z, and so were others
-_LAST_BREATH = 0.2  # between the end of what a connection says, and its own
 
 
 class Session:
@@ -71,10 +62,8 @@ class Session:
         self._waiters = waiters
         self._signals = signals
         self._start_stages = start_stages
-        self._killed_at: Optional[float] = None  # the connection
         self._processes = Processes()
         self.reports = Reports(display, events, waiters, job.watches)
-        self._skipped = False
         self._heard: list[int] = []  # until the end
         self._end_by = 0.0  # if it was asked for
 
@@ -93,6 +82,9 @@ class Session:
             processes, self._display, self._events, self._stages.errors, far_errors
         )
         self._heard = self._errors.fds()
+        self._endings = Endings(
+            self._job.connection, processes, self._stages, self._errors, self.reports
+        )
         # First fr-pack, as it takes longest to be ready.
         self._stages.start_pack(
             self._to_far,
@@ -210,9 +202,9 @@ class Session:
         stages = self._stages
         if stages.begins_at_once:
             stages.begin(far)
-        while not self._ended():
+        while not self._endings.done():
             fds = [stages.reports, stages.watch_ready, *self._errors.fds()]
-            ready = self._poll(fds, self._pause())
+            ready = self._poll(fds, self._endings.soon(self._waiters.pause()))
             self._errors.hear(ready)
             if stages.watch_ready in ready:
                 stages.hear_watch(far)
@@ -227,26 +219,6 @@ class Session:
         if not chunk:
             self._processes.close(self._stages.reports)
 
-    def _pause(self) -> Optional[float]:
-        """How long nothing needs to be done, unless it is heard of."""
-        pause = self._waiters.pause()
-        if self._killed_at is None:
-            return pause
-        return _LAST_BREATH if pause is None else min(pause, _LAST_BREATH)
-
-    def _notice_a_kill(self) -> None:
-        """Raise ``Lost`` if the connection was killed and its end is not to be seen.
-
-        A tar or an --on-sync command that it has started may live on, and hold the pipes.
-        """
-        status = self._processes.status("connection")
-        if status is None or status >= 0:
-            return
-        now = time.monotonic()
-        self._killed_at = self._killed_at or now
-        if now - self._killed_at > _KILLED_GRACE:
-            raise Lost(how_ended(self._job.connection, status))
-
     def _poll(self, fds: list[int], seconds: Optional[float]) -> set[int]:
         """Which of ``fds``, so far as they are open, can be read; those who wait are heard."""
         asking = self._waiters.fds()
@@ -254,53 +226,6 @@ class Session:
         self._waiters.hear(ready.intersection(asking))
         # A descriptor that was closed here may be one of theirs by now.
         return ready.difference(asking)
-
-    def _ended(self) -> bool:
-        """Has fr-pack ended well? Raises what the end of any stage means.
-
-        fr-pack's last report tells why it ended: it is judged once that has been read.
-        """
-        processes = self._processes
-        self._notice_a_kill()
-        for name in processes.names():
-            reports = processes.open([self._stages.reports])
-            if name == "connection" or name == "fr-pack" and reports:
-                continue
-            status = processes.status(name)
-            if status is None:
-                continue
-            self._skipped = self._skipped or status == command.SKIPPED
-            if status == command.SKIPPED and self._errors.only_walk_missed():
-                self._stages.name_all()
-            if is_good(status) and name != "fr-pack":
-                continue  # fr-watch too: its reader has gone, or ends for lack of it
-            self._errors.drain_stages()
-            if is_good(status):
-                if "fr-watch" not in processes.names():
-                    return True
-                # Its input ended: so did fr-watch, whose status tells why.
-                name, status = "fr-watch", processes.wait("fr-watch")
-                self._errors.drain_stages()
-            lost = self._how_lost() if status == command.UNAVAILABLE else ""
-            stage_ended(name, status, lost, self.reports.refused)
-        return False
-
-    def _how_lost(self) -> str:
-        """Why the connection does not work any more.
-
-        That it was closed is all that fr-pack can see when the command has ended. What is
-        killed may be cut off amid its last words, and these then make no sense; one that exits
-        after them does so for our sake.
-        """
-        senseless = self.reports.lost.endswith(NONSENSE)
-        if self.reports.lost not in _CLOSED and not senseless:
-            return self.reports.lost
-        status = self._processes.status_soon("connection", _LAST_BREATH)
-        if senseless and (status is None or 0 <= status <= _KILLED):
-            return self.reports.lost
-        if status is None:
-            return closed(self._job.connection)
-        return how_ended(self._job.connection, status)
 
     def finish(self) -> int:
         """Do what is to be done once the destination is the same; the exit status."""
@@ -321,7 +246,7 @@ class Session:
     @property
     def _status(self) -> int:
         differs = self._job.compares and self.reports.differs
-        return command.SKIPPED if self._skipped or differs else command.OK
+        return command.SKIPPED if self._endings.skipped or differs else command.OK
 
     def hear_last(self) -> None:
         """The end is asked for: hear what has not arrived."""
