@@ -20,6 +20,7 @@ from pathlib import Path
 import pytest
 from ignoretrees import as_ordinary_user
 from projects import Project, Step
+from repositoryforms import Forms
 from sink import tree
 from watched import Watched, watched
 
@@ -47,8 +48,10 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 class Trial:
     """A project, its watcher, and what git has ever listed in it."""
 
-    def __init__(self, base: Path, polling: bool, inside: bool) -> None:
-        self.project = Project(base, inside)
+    def __init__(
+        self, base: Path, polling: bool, inside: bool, kind: type[Project]
+    ) -> None:
+        self.project = kind(base, inside)
         os.environ["HOME"] = str(self.project.home)
         self.ever = self.project.listed() or set()
         self.polling = polling
@@ -525,10 +528,13 @@ def test_what_was_hidden_as_it_was_handed_over_is_named_when_it_counts_again(
         assert b"d/x" in it.records()
 
 
-def steps_of(seed: int, count: int, polling: bool) -> None:
+def steps_of(
+    seed: int, count: int, polling: bool, kind: type[Project] = Project
+) -> None:
     dice = random.Random(seed)
     with tempfile.TemporaryDirectory(prefix="fr-test-") as name:
-        trial = Trial(Path(os.path.realpath(name)), polling, dice.random() < 0.4)
+        place = Path(os.path.realpath(name))
+        trial = Trial(place, polling, dice.random() < 0.4, kind)
         steps = [trial.project.draw(dice) for _ in range(count)]
         trial.run(steps, dice)
 
@@ -540,10 +546,19 @@ def test_what_git_never_listed_stays_here(seed: int, polling: bool) -> None:
 
 
 @BOTH
+@pytest.mark.parametrize("seed", range(6))
+def test_what_git_never_listed_stays_here_whatever_form_it_has(
+    seed: int, polling: bool
+) -> None:
+    steps_of(seed, 60, polling, Forms)
+
+
+@BOTH
 @pytest.mark.timeout(HUNT + 300)
 def test_hunt_for_what_git_never_listed(polling: bool) -> None:
     until = time.monotonic() + HUNT
     while time.monotonic() < until:
         seed = random.randrange(1 << 40)
-        print(f"seed {seed}")
-        steps_of(seed, 60, polling)
+        kind = random.choice([Project, Forms])
+        print(f"seed {seed} {kind.__name__}")
+        steps_of(seed, 60, polling, kind)
