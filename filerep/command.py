@@ -42,6 +42,9 @@ _REFUSALS = frozenset(
     )
 )
 
+# What others have written, and an installation brings: the names by which it is loaded.
+_NEEDED = ("docopt", "inotify_simple", "pathspec", "tqdm")
+
 _LARGEST = 700_000
 _INDENT = 2  # columns, of what goes on in the next row
 
@@ -80,6 +83,10 @@ def refused(error: BaseException) -> str:
     if isinstance(error, MemoryError):
         return f"the system refused: {os.strerror(errno.ENOMEM)}"
     missing = _not_loaded(error)
+    if missing in _NEEDED:
+        python = sys.executable or "this Python"
+        brings = "`pipx install .` in the clone of file-replicator brings it"
+        return f"{missing} is not installed for {python}; {brings}"
     if missing:
         # Parts are loaded when they are needed, and the disk may fail or an upgrade come before.
         name = quote(missing)

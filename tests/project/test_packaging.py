@@ -19,6 +19,8 @@ import share
 from programs import ROOT, run, running
 from trees import plant
 
+from filerep import command
+
 COMMANDS = ["file-replicator", "fr-pack", "fr-walk", "fr-watch"]
 # What a build or a test run leaves in a checkout.
 LITTER = shutil.ignore_patterns(
@@ -56,6 +58,23 @@ def clean_environment() -> dict[str, str]:
     environment = dict(os.environ, PIP_DISABLE_PIP_VERSION_CHECK="1")
     environment.pop("PYTHONPATH", None)
     return environment
+
+
+@pytest.mark.parametrize("program", COMMANDS)
+def test_where_nothing_is_installed_it_says_what_to_install(program: str) -> None:
+    """It asked whether a part of it had been replaced meanwhile."""
+    without = [sys.executable, "-S", ROOT / "bin" / program, "x"]
+    done = run(without, env={**clean_environment(), "PYTHONPATH": str(ROOT)})
+    assert done.returncode == 71
+    said = f"{program}: docopt is not installed for {sys.executable}; `pipx install ."
+    assert done.stderr.decode().startswith(said)
+
+
+def test_what_is_not_installed_is_known_by_the_names_it_is_loaded_by() -> None:
+    settings = (ROOT / "setup.cfg").read_text()
+    listed = settings.split("install_requires =\n")[1].split("\nscripts")[0]
+    names = re.findall(r"^ +(\w+)", listed, re.MULTILINE)
+    assert tuple(names) == command._NEEDED
 
 
 def pip_install(bin_directory: Path, what: str | Path) -> None:
