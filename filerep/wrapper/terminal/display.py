@@ -11,10 +11,12 @@ Drawing waits for nothing and comes after the work: who loops asks ``due`` when 
 
 from __future__ import annotations
 
+import errno
 import os
+import signal
 import time
 
-from filerep.command import write_all
+from filerep.command import BySignal, OutputError, Stop, write_all
 from filerep.pathstream import quote
 from filerep.wrapper.terminal.bursts import QUIET, TimedBurst
 from filerep.wrapper.terminal.fartext import FarText, marked
@@ -251,10 +253,7 @@ class Display:
         self._bar = None
         self._draw_bottom()
         self._failing = what["failing"] > 0
-        for path in sorted(self._would):
-            line = self._screen.front + self._would[path]
-            write_all(1, os.fsencode(line) + b"\n")
-        self._would.clear()
+        self._write_would()
         if self._quiet:
             return
         for line in first.removed():
@@ -262,6 +261,18 @@ class Display:
         self._say(first_line(what, watching, self._where))
         if what["ignored"]:
             self._say(ignored_line(what["ignored"]))
+
+    def _write_would(self) -> None:
+        """What a dry run would do; raises ``OutputError``, and ``Stop`` if nobody reads it."""
+        would, self._would = self._would, {}
+        lines = [f"{self._screen.front}{would[path]}\n" for path in sorted(would)]
+        try:
+            write_all(1, os.fsencode("".join(lines)))
+        except OutputError as error:
+            if error.errno != errno.EPIPE:
+                raise
+            # A status of 0 would say that there is nothing to be done.
+            raise Stop(BySignal(128 + signal.SIGPIPE), "") from None
 
     def _batch(self, what: dict[str, Any]) -> None:
         if what["bulk"]:

@@ -371,6 +371,10 @@ def test_a_dry_run_names_each_path_once_and_changes_nothing(place: Path) -> None
     assert done.returncode == 0
     done_once = run([REPLICATOR, "--quiet", "--dry-run", *words[1:]])
     assert done_once.stdout == done.stdout and done_once.returncode == 1
+    # What nobody reads is not the word that there is nothing to be done.
+    unread = ["bash", "-c", '"$@" | true; exit ${PIPESTATUS[0]}', "bash"]
+    done = run([*unread, REPLICATOR, "--dry-run", *words[1:]])
+    assert done.returncode == 128 + signal.SIGPIPE, done.stderr
     assert sorted(path.name for path in copy.iterdir()) == ["a", "b", "c"]
     assert run(words).returncode == 0
     assert run([REPLICATOR, "-n", *words[1:]]).returncode == 0
