@@ -117,6 +117,20 @@ def test_a_name_of_its_own(place: Path, source: Path) -> None:
     assert not (place / "far/app/f").exists()
 
 
+@pytest.mark.parametrize("shell", ["dash", "bash"])
+def test_what_only_looks_like_another_run_is_not_waited_for(
+    shell: str, place: Path, source: Path
+) -> None:
+    there = place / "far/my-service"
+    for number in range(2):
+        (there / f".filerep-0-{number}").mkdir(parents=True)
+    os.mkfifo(there / ".filerep-0-0/.pid")
+    os.symlink("/dev/zero", there / ".filerep-0-1/.pid")
+    words = ["--connect-timeout", "2", source, place / "far", shell]
+    done = run([REPLICATOR, "--once", *words], timeout=20)
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.parametrize("typed", ["link", "link/", "link//"])
 def test_a_link_keeps_its_name_whatever_tab_puts_behind_it(
     typed: str, place: Path, source: Path

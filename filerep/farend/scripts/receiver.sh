@@ -130,6 +130,7 @@ if [ "$5" != dry ]; then
   echo $$ >"$S/.pid"
   for f in ./.filerep-*/.pid; do
     case $f in "./$4-"*) continue ;; esac
+    if [ ! -f "$f" ] || [ -L "$f" ]; then continue; fi # who reads a fifo waits
     { read -r pid <"$f"; } 2>/dev/null || continue
     # A number may be another process's by now; the directory that one is in tells.
     if [ -e /proc/self/cwd ]; then
