@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 PIPE_BYTES = 1 << 20
 # Seconds. All that an end may take must fit in the grace that parent.py gives for --each.
-_TIDYING, _LEAST = 2.0, 0.1
+_TIDYING, _LEAST = 1.2, 0.1
+_LOOK, _LOOKS = 0.4, 4  # what hangs is looked for so far apart, and so often
 _FEWEST, _USUAL = 100, 256  # descriptors: fr-pack keeps 64 directories open
 
 
@@ -155,7 +156,7 @@ class Processes:
 
     def stop(self, name: str, grace: float) -> int:
         """The status of one that is made to end if it has not ended within ``grace``."""
-        return _stop(self._children[name], grace, _tidying(name))
+        return _stop(self._children[name], grace, name == "connection")
 
     def signal(self, name: str, number: int) -> None:
         child = self._children.get(name)
@@ -175,24 +176,41 @@ class Processes:
             child = self._children.get(name)
             if child is None:
                 continue
-            _stop(child, deadline - time.monotonic(), _tidying(name))
+            _stop(child, deadline - time.monotonic(), name == "connection")
         self.close(*list(self._fds))
 
 
-def _tidying(name: str) -> float:
-    """Seconds between SIGTERM and SIGKILL.
+def _stop(child: subprocess.Popen[bytes] | Stage, grace: float, tidies: bool) -> int:
+    """The status of ``child``: it is asked to end after ``grace``, and killed if it does not.
 
-    A local receiver tidies up on the first, which takes a busy machine its time; ssh and its
-    like end at once.
+    A local receiver ``tidies`` up when it is asked to end, which takes a busy machine its time;
+    ssh and its like end at once.
     """
-    return _TIDYING if name == "connection" else _LEAST
+    status = _soon(child, grace)
+    if status is not None:
+        return status
+    from filerep.wrapper.hanging import Below
+
+    below = Below(child.pid) if tidies else None
+    child.terminate()
+    status = _soon(child, _TIDYING if tidies else _LEAST)
+    for _ in range(_LOOKS):
+        if status is None and below:
+            below.kill_hanging()
+            status = _soon(child, _LOOK)
+    if status is None:
+        child.kill()
+        status = child.wait()
+    if status < 0 and below:  # it has left what it waited for, and whom that waits for
+        end = time.monotonic() + 2 * _LOOK
+        while below.kill_hanging() and time.monotonic() < end:
+            time.sleep(_LOOK / 8)
+    return status
 
 
-def _stop(child: subprocess.Popen[bytes] | Stage, grace: float, tidies: float) -> int:
-    """The status of ``child``: it is asked to end after ``grace``, and killed after ``tidies``."""
-    for patience, end in ((grace, child.terminate), (tidies, child.kill)):
-        try:
-            return child.wait(max(_LEAST, patience))
-        except subprocess.TimeoutExpired:
-            end()
-    return child.wait()
+def _soon(child: subprocess.Popen[bytes] | Stage, seconds: float) -> Optional[int]:
+    """The status of ``child``, None if it runs on for so long."""
+    try:
+        return child.wait(max(_LEAST, seconds))
+    except subprocess.TimeoutExpired:
+        return None

@@ -9,16 +9,14 @@ from __future__ import annotations
 
 import os
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from filerep.processtable import family
 
 _TERMINAL = "/dev/tty"  # each process's own, and the name by which it is asked for
 
 
 def asks(pid: int) -> bool:
     """Do ``pid`` and its children ask something, that is to say wait at the terminal?"""
-    return any(map(_has_terminal, _family(str(pid)))) or hides_what_is_typed(_TERMINAL)
+    return any(map(_has_terminal, family(str(pid)))) or hides_what_is_typed(_TERMINAL)
 
 
 def hides_what_is_typed(terminal: str | int) -> bool:
@@ -35,17 +33,6 @@ def hides_what_is_typed(terminal: str | int) -> bool:
     finally:
         if own is not None:
             os.close(own)
-
-
-def _family(pid: str) -> Iterator[str]:
-    yield pid
-    try:
-        with open(f"/proc/{pid}/task/{pid}/children") as children:
-            below = children.read().split()
-    except OSError:
-        return  # it has ended, or there is no such table
-    for one in below:
-        yield from _family(one)
 
 
 def _has_terminal(pid: str) -> bool:
