@@ -108,9 +108,7 @@ class Processes:
                 stdin=files[0],
                 stdout=files[1],
                 stderr=files[2],
-                # A terminal sends Ctrl-C to all of its foreground processes. Only this one
-                # acts on it: the others end in their turn, so that the far end can be tidied.
-                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),
+                preexec_fn=_ignore_keys,
             )
         except OSError as error:
             said = f"cannot run {quote(words[0])}: {command.reason(error)}"
@@ -178,6 +176,15 @@ class Processes:
                 continue
             _stop(child, deadline - time.monotonic(), name == "connection")
         self.close(*list(self._fds))
+
+
+def _ignore_keys() -> None:
+    """A terminal sends Ctrl-C and Ctrl-\\ to all of its foreground processes.
+
+    Only this one acts on them: the others end in their turn, so that the far end can be tidied.
+    """
+    for number in (signal.SIGINT, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _stop(child: subprocess.Popen[bytes] | Stage, grace: float, tidies: bool) -> int:

@@ -86,6 +86,20 @@ def test_ctrl_c_ends_the_loop_around_it_and_the_prompt_has_its_own_line(
     assert os.listdir(place / "far/src") == ["f"]
 
 
+def test_what_is_quit_from_the_keyboard_leaves_nothing(place: Path) -> None:
+    trees.plant(place / "src", {"f": b"x"})
+    with keyboard.bash() as typed:
+        words = f"file-replicator {place}/src {place}/far bash"
+        typed.type(f"ulimit -c 0; {words}\n")
+        typed.shows("watching")
+        typed.type("\x1c")
+        typed.shows("Quit")
+        copy = place / "far/src"
+        programs.wait_for(
+            lambda: os.listdir(copy) == ["f"], what=lambda: [*copy.iterdir()]
+        )
+
+
 def test_what_was_saved_and_has_not_arrived_is_named_at_the_end(place: Path) -> None:
     trees.plant(place / "src", {"f": b"x", "old": b"x"})
     program, *words = kept_waiting(place)
