@@ -63,7 +63,8 @@ def clean_environment() -> dict[str, str]:
 @pytest.mark.parametrize("program", COMMANDS)
 def test_where_nothing_is_installed_it_says_what_to_install(program: str) -> None:
     """It asked whether a part of it had been replaced meanwhile."""
-    without = [sys.executable, "-S", ROOT / "bin" / program, "x"]
+    # More words than most take: what is typed right is understood without.
+    without = [sys.executable, "-S", str(ROOT / "bin" / program), "x", "y", "z"]
     done = run(without, env={**clean_environment(), "PYTHONPATH": str(ROOT)})
     assert done.returncode == 71
     said = f"{program}: docopt is not installed for {sys.executable}; `pipx install ."
