@@ -24,6 +24,7 @@ from filerep.replica.dispatch import Dispatch
 from filerep.replica.filling import MOST_PATHS
 from filerep.replica.known.unchanged import unchanged
 from filerep.replica.outstanding import Outstanding
+from filerep.replica.scheduling.judging import is_rule_file
 from filerep.replica.transfer.economy import Refused
 from filerep.replica.wiring import Parts
 
@@ -186,10 +187,20 @@ class Conversation:
             self._say(f"not a path below the source: {quote(record)}")
         else:
             self._refuse_staging(path)
+            if is_rule_file(path) and self._others_wait():
+                self._parts.schedule.again(self._parts.judging.edited())
             for inside in self._parts.unreadable.named(path):
                 self._parts.schedule.name(inside)
             self._parts.filler.plan.named(path, record.endswith(b"/."))
             self._parts.schedule.name(path)
+
+    def _others_wait(self) -> bool:
+        """Does anything that was named a while ago wait to be sent?"""
+        schedule = self._parts.schedule
+        queues = schedule.bulk or schedule.backlog or schedule.big or self._bulk_open
+        large = self._parts.pieces or self._parts.restless
+        others = self._parts.inventory.waited_for or self._parts.judging.minds
+        return bool(queues or large or others)
 
     def _refuse_staging(self, path: bytes) -> None:
         """Raise ``Refused`` if ``path`` is staged: so each batch would cause the next."""
@@ -278,6 +289,10 @@ class Conversation:
     def _settle(self, inputs_ended: bool) -> None:
         """Nothing to do: look at what only earlier runs knew, say so, end if asked."""
         self._parts.connection.out.free()
+        again = self._parts.judging.end()
+        if again:
+            self._parts.schedule.again(again)
+            return
         ended = self._parts.settling.step(self._dispatch.run_on_sync, inputs_ended)
         if self._parts.settling.initial_done:
             self._parts.pieces.forget()

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from filerep.replica.planning.plan import Plan
     from filerep.replica.scheduling.failures import Retry
     from filerep.replica.scheduling.inflight import Flight
+    from filerep.replica.scheduling.judging import Judging
     from filerep.replica.scheduling.removals import Removals
     from filerep.replica.scheduling.schedule import Queue, Schedule
     from filerep.replica.transfer.economy import Economy
@@ -41,6 +42,7 @@ class Filler:
         inventory: Inventory,
         pace: Pace,
         economy: Economy,
+        judging: Judging,
         on_sync_point: Callable[[], None],
     ) -> None:
         self._staging = staging
@@ -49,6 +51,7 @@ class Filler:
         self._inventory = inventory
         self._pace = pace
         self._economy = economy
+        self._judging = judging
         self._on_sync_point = on_sync_point
         self.plan: Plan  # which is told of this filler's rules for large files
         self.pieces: Pieces
@@ -106,8 +109,12 @@ class Filler:
         return ahead.taken > before
 
     def piece(self) -> Sent:
-        """The next piece of a large file."""
+        """The next piece of a large file, unless that is ignored by now."""
         sent = self._new()
+        for path in self.pieces.paths():
+            if not self._judging.sift([path]):
+                self.pieces.abandon(path)
+                return sent
         self.pieces.next(sent, self.plan.place)
         return sent
 
@@ -186,9 +193,14 @@ class Filler:
             sent.taken += len(row)
             if row[0] == b".":
                 self._on_sync_point()
-            elif row[0].endswith(b"/"):
+                continue
+            if row[0].endswith(b"/"):
                 self.plan.gone.verify(row[0], again)
-            elif not self._inventory.knows(directory):
+                continue
+            row = self._judging.sift(row)
+            if not row:
+                continue
+            if not self._inventory.knows(directory):
                 self._inventory.wait(directory, row)
             else:
                 done = self.plan.row(directory, row, sent, again)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from filerep.replica.known.statefile import State
     from filerep.replica.known.table import Table
     from filerep.rules.ignore import Rules
+    from filerep.rules.sieve import Sieve
     from filerep.source import Source
 
 
@@ -78,11 +79,13 @@ class Here:
         counting: Callable[[list[bytes]], list[bytes]] = lambda paths: paths,
         silent: Iterable[bytes] = (),
         slow: bool = False,
+        sieve: Optional[Callable[[], Sieve]] = None,
     ) -> None:
         """``rules`` reads what --mirror leaves alone, None without it.
 
         ``counting`` gives those of some paths that count now; ``silent`` are those at which the
-        far end fell silent in an earlier run, ``slow``: so was the connection then.
+        far end fell silent in an earlier run, ``slow``: so was the connection then. ``sieve`` reads
+        the rules anew, by which paths count.
         """
         self.source = source
         self.table = table
@@ -91,6 +94,7 @@ class Here:
         self.counting = counting
         self.silent = silent
         self.slow = slow
+        self.sieve = sieve
 
 
 class Tell:

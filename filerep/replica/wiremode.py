@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from filerep.replica.known.statefile import State
     from filerep.rules.ignore import Rules
+    from filerep.rules.sieve import Sieve
     from filerep.source import Source
 
 
@@ -59,8 +60,9 @@ def converse(run: Command, root: bytes, source: Source, state: Optional[State]) 
             state = None
     counting = lambda paths: _counting(run, root, paths)
     kept = remembered.silent, remembered.slow
+    sieve = lambda: _sieve(run, root)
     talk = Conversation(
-        Here(source, table, state, rules, counting, *kept),
+        Here(source, table, state, rules, counting, *kept, sieve),
         Connection(far, answers, out),
         options,
         Tell(run.say, run.on_error, report),
@@ -139,13 +141,18 @@ def _nobody(*_: object) -> None:
     """Who reads the rules to send by them has told what is wrong."""
 
 
-def _counting(run: Command, root: bytes, paths: list[bytes]) -> list[bytes]:
-    """Those of ``paths`` that fr-walk would name by now; all, where that cannot be told."""
+def _sieve(run: Command, root: bytes) -> Sieve:
+    """Tells what fr-walk would name by now; raises OSError and ``Stop``."""
     from filerep.rules.sieve import Sieve
 
     load = _rules(run, root)
+    return Sieve(root, load(), load, _nobody, _nobody)
+
+
+def _counting(run: Command, root: bytes, paths: list[bytes]) -> list[bytes]:
+    """Those of ``paths`` that fr-walk would name by now; all, where that cannot be told."""
     try:
-        sieve = Sieve(root, load(), load, _nobody, _nobody)
+        sieve = _sieve(run, root)
         try:
             return sieve.sift(paths, False)
         finally:

@@ -25,6 +25,7 @@ from filerep.replica.repairs import Mender
 from filerep.replica.reporting import Reporter
 from filerep.replica.scheduling.failures import Failures
 from filerep.replica.scheduling.inflight import Flight
+from filerep.replica.scheduling.judging import Judging
 from filerep.replica.scheduling.missing import Missing
 from filerep.replica.scheduling.removals import Removals
 from filerep.replica.scheduling.restless import Restless
@@ -100,6 +101,7 @@ class Parts:
             self._tell.unreadable,
             clock,
         )
+        self.judging = Judging(here.source, here.sieve)
         self.flight = Flight()
         self.silence = Silence(options.keepalive, self.flight)
 
@@ -143,6 +145,7 @@ class Parts:
             self.inventory,
             self.pace,
             self.economy,
+            self.judging,
             self._sync_point,
         )
         self.filler.pieces = self.pieces

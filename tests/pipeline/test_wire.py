@@ -85,6 +85,14 @@ class Line:
         said = bytes(program.errors[-3000:]).decode(errors="backslashreplace")
         assert not self.wrong(), f"source, not destination:\n{self.wrong()}\n{said}"
 
+    def settle_all(self, program: Running, but: str) -> None:
+        """As `settle`, of all ``but`` what is called like that."""
+        settle(program)
+        paths = [p for p in self.source.rglob("*") if not p.match(but)]
+        there = {p: self.there / p.relative_to(self.source) for p in paths}
+        for path, copy in there.items():
+            assert path.is_dir() or copy.read_bytes() == path.read_bytes(), copy
+
     def settle_whatever_is_lost(self) -> None:
         """The same, though the connection may be lost meanwhile, and a mark with it."""
         done = run(self.words("--wait"), env=self.environment(), timeout=60)
@@ -1154,6 +1162,54 @@ def test_a_start_knows_that_the_connection_is_slow(
         path.touch()
     line.once()
     assert counts(place / "count")[0] < 150_000
+
+
+@pytest.mark.parametrize("before", [False, True], ids=["empty", "compared"])
+def test_what_is_ignored_during_a_first_copy_goes_no_more(
+    before: bool, far_end: Callable[[str], FarEnd], place: Path
+) -> None:
+    """All that had been named by then went, for as long as that took; and a new line went, too."""
+    line = Line(slow(far_end("bash+gnu"), 400_000, place / "count"), place, tiny=False)
+    files = {f"d{n % 3}/f{n}": noise(20_000, n) for n in range(30)}
+    files.update({f"e/{n % 7}/secret{n}": noise(10_000, -n) for n in range(200)})
+    plant(line.source, {**files, ".gitignore": "none\n"})
+    if before:
+        plant(line.there, {path: "old" for path in files})
+    with running(*line.words("--debugging"), env=line.environment()) as program:
+        sent = counts(place / "count")[0]
+        program.wait_for(lambda: counts(place / "count")[0] > sent + 600_000)
+        save(line.source / ".gitignore", b"none\nsecret*\n")
+        plant(line.source, {"d0/new": "1", "e/1/secret": "1"})
+        (line.source / "d1/f1").unlink()
+        line.settle_all(program, "secret*")
+        there = line.there.rglob("secret*")
+        assert 0 < sum(path.stat().st_size > 3 for path in there) < 150
+        assert not (line.there / "e/1/secret").exists()
+        # Then the rules are fr-watch's again, by which it goes once it is wanted.
+        save(line.source / ".gitignore", b"none\n")
+        line.settle(program)
+        program.end(signal.SIGINT)
+
+
+@SOME
+def test_a_large_file_that_is_ignored_while_it_goes_does_not_arrive(
+    name: str, far_end: Callable[[str], FarEnd], place: Path
+) -> None:
+    line = Line(slow(far_end(name), 500_000, place / "count"), place, tiny=False)
+    plant(line.source, {"small": "1"})
+    with line.watching() as program:
+        before = counts(place / "count")[0]
+        save(line.source / "large", noise(3_000_000))
+        program.wait_for(lambda: counts(place / "count")[0] > before + 300_000)
+        save(line.source / ".gitignore", b"large*\n")
+        line.settle_all(program, "large*")
+        assert not (line.there / "large").exists()
+        assert counts(place / "count")[0] < before + 1_500_000
+        save(line.source / "small", b"2")
+        line.settle_all(program, "large*")
+        assert not list(line.there.glob(".filerep-*/.parts/*"))
+        save(line.source / ".gitignore", b"none\n")
+        line.settle(program)
 
 
 def test_a_log_that_never_rests_is_followed_by_its_new_lines(

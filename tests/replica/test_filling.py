@@ -25,6 +25,7 @@ def test_a_file_whose_turn_it_is_to_go_in_pieces_is_looked_at_once() -> None:
         Removals(clock, 5.0, Table(), print),
     )
     economy: Any = SimpleNamespace(in_pieces=lambda size: True)
+    judging: Any = SimpleNamespace(sift=lambda paths: paths)
     inventory: Any = SimpleNamespace(knows=lambda directory: True)
     filler = Filler(
         b"stage",
@@ -33,6 +34,7 @@ def test_a_file_whose_turn_it_is_to_go_in_pieces_is_looked_at_once() -> None:
         inventory,
         Pace(),
         economy,
+        judging,
         on_sync_point=lambda: None,
     )
     begun: list[bytes] = []
