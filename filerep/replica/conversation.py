@@ -271,7 +271,7 @@ class Conversation:
             self._parts.unreadable.due(),
             retry,
             self._parts.silence.due(),
-            self._parts.reporter.due(),
+            None if idle else self._parts.reporter.due(),
             hook,
             forgotten,
         ]
