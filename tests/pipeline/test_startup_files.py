@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
-from farends import local_shell, with_command
+from farends import local_shell, need, with_command
 from programs import ROOT, run
 
 SCRIPTS = ROOT / "filerep/farend/scripts"
@@ -113,3 +113,19 @@ def test_nothing_that_a_startup_file_sets_matters(
     there = far.here / "source"
     assert (there / "d/c").read_text() == (source / "d/c").read_text()
     assert sorted(os.listdir(there / "d")) == ["c"] and len(os.listdir(there)) == 2
+
+
+def test_a_shell_that_is_not_known_leaves_its_place_to_sh(
+    base: Path, place: Path
+) -> None:
+    """yash reads ahead from a pipe, into the archive."""
+    far = local_shell("dash", "gnu", base).fresh()
+    (place / "source").mkdir()
+    (place / "bin").mkdir()
+    (dash,) = need("dash")
+    (place / "bin/yash").symlink_to(dash)
+    words = ["env", f"PATH={place}/bin:{os.environ['PATH']}", "yash"]
+    done = run(
+        ["file-replicator", "--once", "-v", place / "source", far.parent, *words]
+    )
+    assert b"the far end has sh and " in done.stderr, done.stderr

@@ -4,8 +4,9 @@
 # functions, traps, options) ends with it. The other one reads no such file and, above all, no
 # commands from standard input: what arrives there is data, whatever fails.
 #
-# dash starts a process in less time than bash does. Other shells go on as what they are, if they
-# can be called by their names. Backslashes keep aliases off; with POSIXLY_CORRECT bash finds
+# dash starts a process in less time than bash does. Other shells that are known go on as what they
+# are, if they can be called by their names; in the place of another (yash, which reads ahead even
+# from a pipe) comes sh. Backslashes keep aliases off; with POSIXLY_CORRECT bash finds
 # its own `exec` before a function of that name. Nothing is redirected to /dev/null, as there
 # may be none, and nothing needs a variable, as its name may be read-only.
 {
@@ -23,10 +24,10 @@ esac
 case ${0##*[/-]} in sh | dash | ash | ksh | ksh93 | mksh)
   case $(\command -v "${0#-}") in ?*) \exec "${0#-}" -c 'eval "$FILEREP_SCRIPT"' filerep "$@" ;; esac ;;
 esac
+case $(\sh -c 'echo sh' 2>&1 <&-) in sh) \exec sh -c 'eval "$FILEREP_SCRIPT"' filerep "$@" ;; esac
 case $("${0#-}" -c 'echo sh' 2>&1 <&-) in
   sh) \exec "${0#-}" -c 'eval "$FILEREP_SCRIPT"' filerep "$@" ;;
 esac
-case $(\sh -c 'echo sh' 2>&1 <&-) in sh) \exec sh -c 'eval "$FILEREP_SCRIPT"' filerep "$@" ;; esac
 \exec "/proc/$$/exe" -c 'eval "$FILEREP_SCRIPT"' filerep "$@"
 }
 \exit 69
