@@ -102,12 +102,15 @@ class Mender:
             # Together, as each is answered for alone: a thousand retries take their time.
             paths |= _inside(sent.paths, paths)
             self._undo.doubt(sent, paths)
+            unapplied |= paths
+            if self._makes_room(words, sent):
+                self._again(paths.intersection(sent.paths))
+                continue
             # Once more at least: what was to make room may have been lost, or somebody has tidied
             # up. A program that was killed says nothing, which may be no fault of the path's.
             doubtful = sent.retry is None or not words and _is_early(sent)
             words = words or "one of its programs was killed"
             self._fails(sorted(paths.intersection(sent.paths)), words, sent, doubtful)
-            unapplied |= paths
         return unapplied | self._keep(kept) | self._keep_modes(sent, modes)
 
     def _lost(self, sent: Sent, operation: Operation, path: bytes) -> set[bytes]:
@@ -214,7 +217,7 @@ class Mender:
         self._undo.doubt(sent, set(paths))
         for path in paths:
             self._distrust(path)
-        if plainly(words) in FULL and self._retained.give_way():
+        if self._makes_room(words, sent):
             self._again(paths)
             return
         size = -(-len(paths) // 8)
@@ -225,6 +228,10 @@ class Mender:
             doubtful |= chance and _is_early(sent)
             self._fails(paths[at : at + size], words, sent, doubtful)
         self._failures.pause(time.monotonic() - sent.started)
+
+    def _makes_room(self, words: str, sent: Sent) -> bool:
+        """Was the disk full, and has given way since what is only retained there?"""
+        return plainly(words) in FULL and self._retained.give_way(sent.started)
 
     def _fails(self, paths: list[bytes], words: str, sent: Sent, mixed: bool) -> None:
         gone = paths[0] in (*sent.batch.deletions, *sent.batch.removals)

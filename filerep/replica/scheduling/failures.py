@@ -180,7 +180,12 @@ class Failures:
         return bool(mixed)
 
     def _full(self, retry: Retry) -> bool:
-        """Is a full disk behind it, which will be full for a while?"""
+        """Is a full disk behind it, which will be full for a while?
+
+        Not yet where one file failed once: in pieces it took more room than it does whole.
+        """
+        if len(retry.paths) == 1 and retry.wait <= _RETRY_WAIT[0]:
+            return False
         return any(self.why.get(path) in FULL for path in retry.paths)
 
 

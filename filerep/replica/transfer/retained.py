@@ -11,6 +11,7 @@ there after all is sent whole.
 
 from __future__ import annotations
 
+import time
 from collections import OrderedDict
 
 from filerep.replica.known import entries
@@ -45,6 +46,8 @@ class Retained:
         self._number = 0
         self._left: list[bytes] = []  # staged, and of no use any more
         self.hinders = False  # is room wanted over there that it takes?
+        self._gives = False  # is it to be told to give that back?
+        self._made_room = 0.0  # when it was told, by the monotonic clock
         self._offered: dict[bytes, _Content] = {}  # by the path that it was offered for
 
     def add(self, path: bytes, value: Optional[bytes], batch: Batch) -> None:
@@ -85,7 +88,9 @@ class Retained:
     def left(self) -> list[bytes]:
         """What is to be removed from the staging directory by the next batch."""
         left, self._left = self._left, []
-        self.hinders = False
+        if self._gives:
+            self._made_room = time.monotonic()
+        self.hinders = self._gives = False
         return left
 
     def _forget(self, content: _Content) -> None:
@@ -111,11 +116,15 @@ class Retained:
         if content is not None:
             self._forget(content)
 
-    def give_way(self) -> bool:
-        """The disk over there is full. Is there anything here to give back?"""
+    def give_way(self, began: float) -> bool:
+        """The disk over there was full for what was sent from ``began`` on.
+
+        Is there anything here to give back, or has there been since?
+        """
         numbers = list(self._shelves)
         for number in numbers:
             self._empty(number)
         self._offered.clear()
+        self._gives = self._gives or bool(numbers)
         self.hinders = bool(self._left)
-        return bool(numbers)
+        return self._gives or began < self._made_room

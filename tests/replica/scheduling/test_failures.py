@@ -35,3 +35,16 @@ def test_a_sync_point_is_patient_from_when_all_else_is_done() -> None:
     assert failures.before_sync_point()
     now = 200.0
     assert not failures.before_sync_point()
+
+
+@pytest.mark.parametrize("paths, hurried", [([b"a"], True), ([b"a", b"b"], False)])
+def test_one_file_that_found_the_disk_full_is_tried_once_more_at_once(
+    paths: list[bytes], hurried: bool
+) -> None:
+    """In pieces it takes more room over there than it does whole."""
+    failures = Failures(lambda text: None)
+    failures.add(paths, "No space left on device", "write", None, mixed=True)
+    assert failures.hurry() is hurried
+    again = failures.take()
+    failures.add(paths, "No space left on device", "write", again, mixed=True)
+    assert not failures.hurry()

@@ -1,0 +1,25 @@
+"""What the far end retains gives way when its disk is full."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from filerep.farend.batch import Batch
+from filerep.replica.known import entries
+from filerep.replica.transfer.retained import Retained
+
+
+def test_what_was_sent_before_there_was_room_is_sent_again(tmp_path: Path) -> None:
+    # The pieces of a large file go one behind the other: each found the disk full, and with
+    # the second one the file had failed.
+    (tmp_path / "old").write_bytes(b"old")
+    value = entries.entry((tmp_path / "old").lstat(), entries.OURS)
+    retained = Retained()
+    retained.add(b"old", entries.signed(value, bytes(20)), Batch(b".filerep-staging"))
+    first, second = time.monotonic(), time.monotonic()
+    assert retained.give_way(first) and retained.hinders
+    assert retained.give_way(second)  # before it was told to make room
+    assert retained.left() and not retained.hinders
+    assert retained.give_way(second)
+    assert not retained.give_way(time.monotonic())
