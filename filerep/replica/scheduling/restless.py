@@ -1,9 +1,11 @@
 """Files that change again and again, or while they are read: each is sent at a pace of its own.
 
 A log of 60 MB that gets twenty lines a second could be sent all the time, and would be torn
-each time, where it goes whole. So a file that was sent a moment ago, and is named again, rests for ten times as long
-as sending it takes, and twice as long with each time; so does one that was torn. It is looked
-at sooner if it has not been written to for a second. Small files cost nothing, and do not rest.
+each time, where it goes whole. So a file that was sent a moment ago, and is named again, rests
+for ten times as long as sending it takes, and twice as long with each time; so does one that was
+torn. It is looked at sooner if it has not been written to for a second. One that is saved now and
+then goes at once, as long as sending it takes no more than a tenth of the time, and a second
+ahead of that. Small files cost nothing, and do not rest.
 What sending costs is what it cost the last time. But where only what is new of a file may have
 to be sent, the first sending of the whole says nothing about that: then only reading it counts.
 
@@ -25,23 +27,26 @@ if TYPE_CHECKING:
 _RATE = 50e6
 _READ_RATE = 400e6
 _FACTOR = 10
+_AHEAD = 10.0  # seconds of rest that may be put off
 _LEAST = 0.05  # seconds of rest; who would rest for less does not
 _MOST = 30.0
 _TORN_WAIT = (0.02, 2.0)
 _PATIENCE = 10.0
 _OWED_PATIENCE = 3.0
 _RESTED = 1.0  # seconds without a write
-_LOOK_EVERY = 0.5
+_LOOK_EVERY = 0.2
 
 
 class _File:
     """One of them."""
 
-    __slots__ = ("wait", "until", "torn", "torn_since", "named")
+    __slots__ = ("wait", "sent", "until", "paid", "held", "torn", "torn_since", "named")
 
     def __init__(self) -> None:
         self.wait = 0.0  # seconds, the last time
-        self.until = 0.0  # by the monotonic clock
+        self.sent = self.until = 0.0  # by the monotonic clock, as the next
+        self.paid = 0.0  # when it will have rested for all that was sent
+        self.held = False  # since it was sent last
         self.torn = False  # since it was sent last
         self.torn_since: Optional[float] = None
         self.named = False  # is there anything to send?
@@ -100,9 +105,13 @@ class Restless:
     def holds(self, path: bytes) -> bool:
         """``path`` was named: is it to rest first? Then it is known here."""
         file = self._files.get(path)
-        if file is None or self._clock() >= file.until:
+        now = self._clock()
+        if file is None or now >= file.until:
             return False
-        file.named = True
+        saved = not file.torn and now - file.sent >= _RESTED
+        if saved and now >= file.paid - _AHEAD:
+            return False
+        file.named = file.held = True
         return True
 
     def sent(
@@ -166,10 +175,11 @@ class Restless:
 
     def _again(self, file: _File, rest: float) -> None:
         now = self._clock()
-        soon = now < file.until + 4 * file.wait
+        soon = file.held and now < file.until + 4 * file.wait
         file.wait = min(max(2 * file.wait if soon else 0.0, rest), _MOST)
-        file.until = now + file.wait
-        file.named = False
+        file.paid = min(max(file.paid, now), now + _AHEAD) + file.wait
+        file.sent, file.until = now, now + file.wait
+        file.named = file.held = False
 
     def due(self) -> Optional[float]:
         """When to call ``wake``."""
@@ -183,7 +193,7 @@ class Restless:
         found = []
         for path, file in list(self._files.items()):
             if not file.named:
-                quiet = now > file.until + 4 * file.wait + _RESTED
+                quiet = now > max(file.until, file.paid) + 4 * file.wait + _RESTED
                 if quiet and path not in self._owed:
                     del self._files[path]
             elif now >= file.until or look and self._rested(path):

@@ -57,6 +57,21 @@ def test_a_large_file_rests_longer_each_time_it_changes(
     assert max(rests) < 31
 
 
+def test_a_large_file_that_is_saved_now_and_then_goes_at_once(
+    restless: Restless, clock: Clock
+) -> None:
+    # Each save but the first of a file of 20 MB was seen a second later than it could be.
+    for _ in range(20):
+        restless.sent(b"program", 20 * MB)
+        clock.now += 4
+        assert not restless.holds(b"program")
+    # Three more, and then it has used up what it had ahead.
+    for held in (False, False, False, True):
+        restless.sent(b"program", 20 * MB)
+        clock.now += 1
+        assert restless.holds(b"program") is held
+
+
 def test_it_is_sent_soon_when_it_is_written_to_no_more(
     restless: Restless, clock: Clock
 ) -> None:
@@ -180,5 +195,5 @@ def test_where_it_may_go_in_parts_the_first_sending_tells_nothing_of_the_next(
     restless.sent(
         b"log", 20 * MB, 20 * MB, in_parts=True
     )  # whole again, so that was wrong
-    clock.now += 3
+    clock.now += 0.6
     assert restless.holds(b"log")
