@@ -162,6 +162,20 @@ class Origin:
             self._last.put(key, text)
         return None if text is None else self.rules(shown, text, fold)
 
+    def repository(self, dir_fd: int, place: bytes) -> Repository | None:
+        """The repository that `.git` in the open directory ``place`` is or names, if any."""
+        key = os.path.join(place, REPOSITORY)
+        try:
+            found = repository.at(dir_fd, place)
+        except OSError as error:
+            self.on_error("read", key, error)
+            self.unread = True
+            said = self._last.get(key) if self._last else None
+            found = repository.Repository(place, *said.split(b"\0")) if said else None
+        if self._last:
+            self._last.put(key, found.said if found else None)
+        return found
+
     def rules(self, shown: bytes, text: bytes, fold: bool) -> RuleFile:
         made = RuleFile.read(shown, text, fold, self.before_2_52)
         if not made.whole:
@@ -342,7 +356,7 @@ class Rules:
     def _inner(self, link: Rules, name: bytes, dir_fd: int) -> WorkTree | None:
         """The work tree that begins in ``name`` and is not passed over."""
         top = os.path.join(self.origin.root, link.path())
-        repo = repository.at(dir_fd, top)
+        repo = self.origin.repository(dir_fd, top)
         if repo is None:
             return None
         repo.way = os.path.join(self.origin.way, link.path())
@@ -543,7 +557,7 @@ def load_asked(
 def _begin_source(link: Rules, origin: Origin) -> None:
     """Give the link of SRC itself what holds there."""
     root = origin.root
-    repo, looked = repository.above(root, origin.environ)
+    repo, looked = repository.above(root, origin.environ, origin.repository)
     if repo and repo.place == root:
         repo.way = origin.way
     tree = origin.work_tree(repo)

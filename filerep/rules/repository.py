@@ -7,6 +7,7 @@ the repository is obeyed.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 
@@ -15,15 +16,17 @@ from filerep.rules.untrustedfile import OPEN_DIRECTORY, descriptor, read
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 NAME = b".git"
+_NONE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG}
 
 
 class Repository:
     """The git directory of one work tree; all its paths are absolute."""
 
     def __init__(self, place: bytes, git_dir: bytes, common: bytes) -> None:
+        self.said = b"\0".join((git_dir, common))
         #: The directory that `.git` is in.
         self.place = place
         #: Of the work tree: that directory, if `core.worktree` does not say otherwise.
@@ -89,7 +92,10 @@ class Repository:
 
 
 def at(dir_fd: int, place: bytes) -> Repository | None:
-    """The repository that `.git` in the open directory is or names, if any."""
+    """The repository that `.git` in the open directory is or names, if any.
+
+    Raises OSError where that cannot be told.
+    """
     git_dir = NAME
     try:
         if not stat.S_ISDIR(os.stat(git_dir, dir_fd=dir_fd).st_mode):
@@ -108,8 +114,12 @@ def at(dir_fd: int, place: bytes) -> Repository | None:
         for part in (b"objects", b"refs"):
             if not _is_directory(os.path.join(common, part), dir_fd):
                 return None
-    except (OSError, ValueError):
+    except ValueError:
         return None
+    except OSError as error:
+        if error.errno in _NONE:
+            return None
+        raise
     return Repository(place, git_dir, common)
 
 
@@ -122,12 +132,24 @@ def _names_a_commit(head: bytes) -> bool:
 def _is_directory(path: bytes, dir_fd: int) -> bool:
     try:
         return stat.S_ISDIR(os.stat(path, dir_fd=dir_fd).st_mode)
+    except OSError as error:
+        if error.errno in _NONE:
+            return False
+        raise
+
+
+def _at(dir_fd: int, place: bytes) -> Repository | None:
+    """As ``at``; none where that cannot be told, as with git."""
+    try:
+        return at(dir_fd, place)
     except OSError:
-        return False
+        return None
 
 
 def above(
-    root: bytes, environ: Mapping[bytes, bytes]
+    root: bytes,
+    environ: Mapping[bytes, bytes],
+    at: Callable[[int, bytes], Repository | None] = _at,
 ) -> tuple[Repository | None, list[bytes]]:
     """The repository that the real path ``root`` is in, and the directories looked at.
 

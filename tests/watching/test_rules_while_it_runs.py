@@ -175,6 +175,8 @@ UNREADABLE = {
     "top/src/.gitignore": ["k.secret", "d/k.secret"],
     "top/src/d/.gitignore": ["d/k.secret"],
     "top/.git/info/exclude": ["k.secret", "d/k.secret"],
+    "top/.git": ["k.secret", "d/k.secret"],
+    "top/.git/HEAD": ["k.secret", "d/k.secret"],
     "top/.git/config": ["k.secret", "d/k.secret"],
     ".gitconfig": ["k.secret", "d/k.secret", "inner/k.secret"],
     ".config/git/ignore": ["k.secret", "d/k.secret", "inner/k.secret"],
@@ -200,8 +202,12 @@ def test_rules_that_cannot_be_read_any_more_still_hold(
         (base / "named").write_text("*.secret\n")
         rules = base / name
         rules.parent.mkdir(parents=True, exist_ok=True)
-        named = f"[core]\nexcludesFile = {base}/named\n"
-        rules.write_text(named if name.endswith("config") else "*.secret\n")
+        if name in ("top/.git", "top/.git/HEAD"):
+            (base / "top/.gitignore").write_text("*.secret\n")
+        if name.endswith("config"):
+            rules.write_text(f"[core]\nexcludesFile = {base}/named\n")
+        elif not name.endswith((".git", "HEAD")):
+            rules.write_text("*.secret\n")
         hidden = {os.fsencode(path) for path in UNREADABLE[name]}
         with watched(source, polling) as it:
             it.records()
@@ -214,7 +220,8 @@ def test_rules_that_cannot_be_read_any_more_still_hold(
             (source / "new").write_text("")
             records = it.records()
             assert b"new" in records and not hidden.intersection(records)
-            rules.unlink()
+            rules.chmod(0o700)
+            rules.rename(base / "aside")
             assert hidden <= set(it.records())
 
 
