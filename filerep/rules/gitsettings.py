@@ -494,7 +494,8 @@ class Settings:
         for name, inner, value in reader.found:
             self._apply(name, inner, value, environ)
         if reader.asked_for_branch and repo:
-            self.files += (os.path.join(repo.git_dir, b"HEAD"),)
+            names = (b"HEAD", b"reftable/tables.list")
+            self.files += tuple(os.path.join(repo.git_dir, name) for name in names)
 
     def _apply(
         self,

@@ -69,6 +69,10 @@ class Repository:
             else:
                 text = read(head) or b""
                 name = text[4:].strip() if text.startswith(b"ref:") else b""
+                if name == b"refs/heads/.invalid":
+                    from filerep.rules import reftable  # few ask
+
+                    name = reftable.head(self.git_dir) or b""
         except OSError:
             return None
         return name[len(start) :] if name.startswith(start) else None

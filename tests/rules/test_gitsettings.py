@@ -17,6 +17,7 @@ from memory import at_most
 from test_ignore import Said, found, git
 
 from filerep.rules import gitsettings, gitvalues, gitversion, ignore, rulefile
+from filerep.rules.inputs import inputs_of
 from filerep.rules.walking import walk
 
 
@@ -145,6 +146,55 @@ def test_a_condition_on_a_link_that_leads_to_the_repository(
     environ = {**world.environ, b"PWD": work + below}
     said = subprocess.run(argv, env=environ, cwd=work + below, capture_output=True)
     assert said.stdout in (b"b\n", b"b\ninner/\n")
+
+
+# Written by git 2.55: HEAD, the same in a table with other refs, another ref alone, a HEAD that
+# is detached. What follows the block of refs is left out.
+TABLES = {
+    "master": "5245465401001000000000000000000100000000000000017200003a00234845414400"
+    "11726566732f68656164732f6d617374657200001c0001",
+    "topic/a": "524546540100100000000000000000010000000000000005720000a90051"
+    "4155544f5f4d4552474504f6fa40c1fa001071591517e197f94943944564a2"
+    "0023484541440312726566732f68656164732f746f7069632f61",
+    "another": "5245465401001000000000000000000700000000000000077200002e0050"
+    "4155544f5f4d455247450000001c0001",
+    "detached": "5245465401001000000000000000000600000000000000067200003c0021"
+    "4845414400f6fa40c1fa001071591517e197f94943944564a200001c0001",
+}
+BRANCHES = [
+    (["master"], b"master"),
+    (["topic/a"], b"topic/a"),
+    (["master", "another"], b"master"),
+    (["master", "topic/a", "another"], b"topic/a"),
+    (["master", "detached"], None),
+    (["another"], None),
+    ([], None),
+    (["cut"], None),
+]
+
+
+@pytest.mark.parametrize(("tables", "branch"), BRANCHES)
+def test_the_branch_where_refs_are_in_tables(
+    tables: list[str], branch: bytes | None, world: World
+) -> None:
+    place = Path(os.fsdecode(world.top), ".git")
+    (place / "HEAD").write_text("ref: refs/heads/.invalid\n")
+    (place / "reftable").mkdir()
+    (place / "reftable/tables.list").write_text(
+        "".join(f"{t}.ref\n" for t in range(len(tables)))
+    )
+    for at, name in enumerate(tables):
+        data = bytes.fromhex(TABLES[name]) if name in TABLES else b"REFT\1\0"
+        (place / f"reftable/{at}.ref").write_bytes(data)
+    for name in (b"master", b"topic/a"):
+        text = b'[includeIf "onbranch:%s"]\npath = ~/more\n' % name
+        write(world.home + b"/.gitconfig", text)
+        write(world.home + b"/more", b"[core]\nexcludesFile = ~/mine\n")
+        write(world.home + b"/mine", b"a\n")
+        world.fill(b"", {b"a": b"", b"b": b""})
+        assert found(world) == ({b"b"} if name == branch else {b"a", b"b"})
+    rules = ignore.load(world.top, on_error=fail, environ=world.environ)
+    assert os.fsencode(place / "reftable/tables.list") in inputs_of(rules).rules
 
 
 def test_a_condition_on_a_git_directory_that_a_file_leads_to(world: World) -> None:
