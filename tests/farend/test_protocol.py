@@ -39,17 +39,21 @@ def test_each_answer_in_the_protocol_is_understood() -> None:
 
 def test_each_word_that_is_told_at_the_start_is_in_the_protocol() -> None:
     said = set()
-    for line in re.findall(r'"filerep-\$nonce here (.*)"|say ready "(.*)"', SCRIPTS):
-        said |= set(re.findall(r"(\w+)=", "".join(line)))
+    for line in re.findall(r'"filerep-\$nonce (here .*)"|say (ready .*)"', SCRIPTS):
+        words = re.findall(r"(\w+)=", "".join(line))
+        step, *_ = "".join(line).split()
+        (shown,) = re.findall(rf"`filerep-NONCE {step} (.*)`", PAGE)
+        assert re.findall(r"(\w+)=", shown) == words
+        said |= set(words)
     assert {"ids", "tar", "empty"} <= said
     assert said <= first_words("2. ")
 
 
 def test_each_verb_of_a_commit_is_in_the_protocol() -> None:
-    commit = (FAREND / "commit.py").read_text()
-    verbs = set(re.findall(r'_removing\(b"(\w+)"|_operation\(\s*b"(\w+)"', commit))
+    commit = "".join((FAREND / name).read_text() for name in ("commit.py", "making.py"))
+    verbs = set(re.findall(r'_removing\(b"(\w+)"|\.line\(\s*b"(\w+)"', commit))
     words = {word for pair in verbs for word in pair if word}
-    assert {"del", "rmd", "mod", "put"} <= words
+    assert {"del", "rmd", "mod", "put", "given", "sums", "retain"} <= words
     section = PAGE.partition("\n## 4. ")[2].partition("\n## ")[0]
     for word in words:
         assert f"&& {word} " in section

@@ -52,16 +52,3 @@ def test_a_word_that_is_explained_is_used(line: str) -> None:
 def test_no_word_is_explained_twice() -> None:
     words = [word.strip() for line in WORDS for word in line.split(",")]
     assert {word for word in words if words.count(word) > 1} <= {"word"}
-
-
-@pytest.mark.parametrize(
-    "word, script", [("here", "probe.sh"), ("ready", "receiver.sh")]
-)
-def test_the_protocol_has_the_words_of_the_opening(word: str, script: str) -> None:
-    farend = ROOT / "filerep/farend"
-    page, said = farend / "PROTOCOL.md", farend / "scripts" / script
-    (told,) = re.findall(rf' {word} "?(\w+=.*)"', said.read_text())
-    (shown,) = re.findall(rf"`filerep-NONCE {word} (.*)`", page.read_text())
-    names = re.findall(r"(\w+)=", told)
-    assert re.findall(r"(\w+)=", shown) == names
-    assert not [name for name in names if f"\n| `{name}` | " not in page.read_text()]
