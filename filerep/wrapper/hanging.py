@@ -29,8 +29,12 @@ class Below:
         self._known: dict[str, tuple[str, ...]] = {}
         self.kill_hanging()
 
-    def kill_hanging(self) -> bool:
-        """Kill what has done nothing since the last look, and waits for no other; is any left?"""
+    def left(self) -> bool:
+        """Does any of them live?"""
+        return any(map(_done, self._known))
+
+    def kill_hanging(self) -> None:
+        """Kill what has done nothing since the last look, and waits for no other."""
         above = [self._pid, *self._known]
         done = {pid: _done(pid) for one in above for pid in family(one)}
         done.pop(self._pid, None)
@@ -43,7 +47,6 @@ class Below:
                     os.kill(int(pid), signal.SIGKILL)
                 except OSError:
                     pass  # it has ended, or is another user's
-        return bool(self._known)
 
 
 def _done(pid: str) -> tuple[str, ...]:

@@ -208,10 +208,14 @@ def _stop(child: subprocess.Popen[bytes] | Stage, grace: float, tidies: bool) ->
     if status is None:
         child.kill()
         status = child.wait()
-    if status < 0 and below:  # it has left what it waited for, and whom that waits for
-        end = time.monotonic() + 2 * _LOOK
-        while below.kill_hanging() and time.monotonic() < end:
-            time.sleep(_LOOK / 8)
+    if (
+        status < 0 and below
+    ):  # it may have left what it waited for, and whom that waits for
+        end, pause = time.monotonic() + 3 * _LOOK, _LOOK
+        while below.left() and time.monotonic() < end:
+            time.sleep(pause)
+            below.kill_hanging()
+            pause = _LOOK / 4  # the shell that goes on may meet the next one that hangs
     return status
 
 
