@@ -150,12 +150,21 @@ class Pace:
         if self._plain is not None:
             sure = self._batches >= _SURE or self._seems_slow
             return sure and self._plain < _SLOW_RATE
-        if self.way < _SLOW_WAY and not self._was_slow:
-            return False
-        if self._wire is not None and self._batches >= _SURE:
-            held_up = self._packing > _MOST_PACKING * self._packed_in
-            return self._wire < _SLOW_RATE and not held_up
-        return self._seems_slow
+        if self._wire is None or self._batches < _SURE:
+            return self._seems_slow and not self._is_near
+        # On a busy machine compressing makes a pipe look slow, but not as slow as that.
+        least = _HOLDS_UP if self._is_near else _SLOW_RATE
+        return self._wire < least and not self._held_up
+
+    @property
+    def _is_near(self) -> bool:
+        """Is it no longer there and back than to a process here, for all that is known?"""
+        return self.way < _SLOW_WAY and not self._was_slow
+
+    @property
+    def _held_up(self) -> bool:
+        """Was it compressing what the last ones took?"""
+        return self._packing > _MOST_PACKING * self._packed_in
 
     @property
     def found(self) -> Optional[bool]:
@@ -171,8 +180,8 @@ class Pace:
     @property
     def level(self) -> int:
         """How to compress the next batch, 0 for not at all."""
-        if not self.slow:
-            return 0
+        if not self.slow or self._plain is None and self._is_near:
+            return 0  # and that is measured
         plain, packed = self._plain or 0.0, self._packed
         if packed is not None and plain > _HOLDS_UP:
             # Which is sooner is measured; the other one is tried now and then, as what comes

@@ -106,6 +106,22 @@ def test_a_slow_link_is_found_out_within_a_megabyte(rate: float, way: float) -> 
     assert pace.slow and pace.level
 
 
+@pytest.mark.parametrize("way", [0.001, 0.02])
+@pytest.mark.parametrize("rate", [200e3, 1e6, 2.5e6])
+def test_a_link_that_seemed_slow_and_is_stays_so(rate: float, way: float) -> None:
+    # Only what was compressed had been measured when a save showed that the way there and back is
+    # short: of a file of 20 MB in which some bytes were new all was sent.
+    pace = Pace(0.07)
+    link = Link(pace, rate, 0.035)
+    link.copy(4)
+    link.way = way
+    for _ in range(30):
+        link.send(2000)
+        assert pace.slow
+    link.copy(2)
+    assert pace.slow and pace.level
+
+
 @pytest.mark.parametrize("way", [0.001, 0.08])
 def test_a_link_that_was_slow_is_so_from_the_first_byte_on(way: float) -> None:
     # A start sent up to a megabyte of what was there, until it was measured once more.
