@@ -133,6 +133,12 @@ def signature(value: bytes) -> bytes:
     return value[_width(value) : -1]
 
 
+def tells_content(value: bytes) -> bool:
+    """Is what the far end holds known? Of what was sent a moment after it was written it is, by
+    its signature, though it is UNSURE whether the file here has been the same since."""
+    return not marks(value) & UNSURE or bool(signature(value))
+
+
 def signed(value: bytes, signature: bytes) -> bytes:
     """The entry ``value`` with that signature, which stands behind the numbers."""
     return value[: _width(value)] + signature + value[-1:]

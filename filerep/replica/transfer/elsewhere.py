@@ -82,7 +82,7 @@ class Elsewhere:
         signature = b""
         for other in self._candidates(path, status):
             value = self._table.get(other)
-            if value is None or entries.marks(value) & entries.UNSURE:
+            if value is None or not entries.tells_content(value):
                 continue
             here = self._look(other)
             was = (  # this file, before it was moved; the name may be another's now

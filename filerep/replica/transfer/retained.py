@@ -53,7 +53,7 @@ class Retained:
     def add(self, path: bytes, value: Optional[bytes], batch: Batch) -> None:
         """``path``, of which the table has ``value``, is replaced or removed by ``batch``."""
         signature = entries.signature(value) if value is not None else b""
-        if value is None or not signature or entries.marks(value) & entries.UNSURE:
+        if value is None or not signature:
             return
         content = entries.size_of(value), signature
         if content in self._where or content[0] > _FILE_BYTES:

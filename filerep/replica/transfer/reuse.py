@@ -180,7 +180,7 @@ class Reuse:
     ) -> Optional[Way]:
         value = self._table.get(path)
         signed = entries.signature(value) if value is not None else b""
-        if value is None or not signed or entries.marks(value) & entries.UNSURE:
+        if value is None or not signed:
             return None
         compared = compare(
             self._economy, fd, status.st_size, signed, entries.size_of(value)

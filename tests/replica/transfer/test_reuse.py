@@ -1,0 +1,51 @@
+"""How a file that has changed is made of what the far end holds."""
+
+from __future__ import annotations
+
+import os
+import random
+from pathlib import Path
+
+from filerep.farend.tools import Tools
+from filerep.farend.ways import Way
+from filerep.replica.known import entries
+from filerep.replica.known.table import Table
+from filerep.replica.options import Options, Removal, Transfer
+from filerep.replica.transfer.economy import Economy
+from filerep.replica.transfer.pace import Pace
+from filerep.replica.transfer.reuse import Reuse
+from filerep.replica.transfer.signature import Signer
+from filerep.source import Source
+
+OLD = random.Random(3).randbytes(300_000)
+
+
+def way(root: Path, marks: int, new: bytes, name: str = "f") -> Way | None:
+    """How ``name`` goes, which is ``new``; of `f` was sent OLD, and is in the table so."""
+    path = root / "f"
+    path.write_bytes(OLD)
+    table, source = Table(), Source(os.fsencode(root))
+    signer = Signer()
+    signer.feed(OLD)
+    value = entries.entry(path.lstat(), marks)
+    table.put(b"f", entries.signed(value, signer.signature()))
+    economy = Economy(Options(Removal(), Transfer(whole_file=False)), Pace(), print)
+    economy.tools = Tools("sum=sha1sum unzip= attributes=")
+    (root / "new").write_bytes(new)
+    (root / "new").rename(root / name)
+    reuse = Reuse(source, table, economy)
+    return reuse.way(os.fsencode(name), (root / name).lstat())
+
+
+def test_a_second_save_a_moment_after_the_first_goes_in_parts(tmp_path: Path) -> None:
+    # Where the kernel keeps coarse times, what was sent as soon as it was saved is UNSURE: the
+    # next save of a large file, however little was new in it, was sent whole.
+    for marks in (entries.OURS, entries.OURS | entries.UNSURE):
+        found = way(tmp_path, marks, OLD[:9] + b"new" + OLD[12:])
+        assert found is not None and found.verb == b"build"
+        assert found.size < len(OLD) // 10
+
+
+def test_of_what_was_just_saved_a_copy_is_copied_there(tmp_path: Path) -> None:
+    found = way(tmp_path, entries.OURS | entries.UNSURE, OLD, "copied")
+    assert found is not None and found.verb == b"copy" and found.source == b"f"
