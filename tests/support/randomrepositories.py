@@ -50,7 +50,7 @@ class Random:
         sha256 = rng.random() < 0.1
         more = ["--object-format=sha256"] if sha256 else []
         os.makedirs(self.top, exist_ok=True)
-        self.git(self.top, "init", "-q", *more, ".")
+        self._begin(more)
         self._fill(self.top, 3)
         self._settings(self.top)
         for _ in range(rng.choice([0, 0, 1, 1, 2]) if inner else 0):
@@ -60,6 +60,9 @@ class Random:
             self.git(self.top, "commit", "-q", "-m", "x")
         self._form(self.top)
         self._change(self.top)
+
+    def _begin(self, more: list[str]) -> None:
+        self.git(self.top, "init", "-q", *more, ".")
 
     def _fill(self, place: bytes, depth: int) -> None:
         rng = self.rng
@@ -202,3 +205,109 @@ class Random:
             elif os.path.lexists(whole + b"/.git"):
                 found |= {os.path.join(path, name) for name in self.listed(whole)}
         return found
+
+
+CONDITIONS = [
+    *("gitdir:top/", "gitdir:TOP/", "gitdir/i:TOP/", "gitdir:**/top/**", "gitdir:.git"),
+    *(
+        "gitdir:~/",
+        "gitdir:./",
+        "gitdir:",
+        "gitdir:/",
+        "gitdir:worktrees/",
+        "gitdir:~/g/",
+    ),
+    *(
+        "onbranch:m*",
+        "onbranch:n/",
+        "onbranch:**",
+        "hasconfig:remote.*.url:https://x/**",
+    ),
+]
+WORK_TREES = [b"..", b"../..", b"../lib", b"../src/..", b"../../top", b"%s/."]
+
+
+class Unsaid(Exception):
+    """Whom is one to ask?"""
+
+
+class Apart(Random):
+    """The git directory is somewhere else, and settings come by every way."""
+
+    def _begin(self, more: list[str]) -> None:
+        home, top = self.world.home, self.top
+        kind = self.rng.choice(["plain", "separate", "linked", "file", "link"])
+        self.steps.append(kind)
+        self._common = top + b"/.git"
+        if kind == "linked":
+            self._common = home + b"/r/.git"
+            self.git(home, "init", "-q", "-b", "main", *more, b"r")
+            self.git(home + b"/r", "commit", "-q", "--allow-empty", "-m", "x")
+            os.rmdir(top)
+            words = self.rng.choice([["--detach"], ["-b", "n/x"]])
+            self.git(home + b"/r", "worktree", "add", "-q", *words, top)
+            return
+        apart = [b"--separate-git-dir=" + home + b"/g"] if kind == "separate" else []
+        self.git(top, "init", "-q", "-b", "main", *more, *apart, ".")
+        if kind == "separate":
+            self._common = home + b"/g"
+        elif kind != "plain":
+            os.rename(top + b"/.git", home + b"/g")
+            to = self.rng.choice([home + b"/g", b"../home/g"])
+            if kind == "link":
+                os.symlink(to, top + b"/.git")
+            else:
+                self._common = home + b"/g"
+                write(top + b"/.git", b"gitdir: " + to + self.rng.choice([b"", b"\n"]))
+
+    def _settings(self, place: bytes) -> None:
+        super()._settings(place)
+        if place != self.top:
+            return
+        rng, home = self.rng, self.world.home
+        for _ in range(rng.randrange(3)):
+            name = rng.choice([b"~/theirs", self.top + b"/mine", b"mine", b"", b"~/no"])
+            text = b"[core]\nexcludesFile = %s\n" % name
+            for file in (home + b"/theirs", self.top + b"/mine"):
+                write(file, b"\n".join(rng.choices(RULES, k=2)))
+            self._set(text)
+        if rng.random() < 0.3:
+            self._set(b'[remote "o"]\nurl = https://x/y\n')
+        if rng.random() < 0.3:
+            where = rng.choice(WORK_TREES).replace(b"%s", self.top)
+            self._set(b"[core]\nworktree = %s\n" % where)
+
+    def _set(self, text: bytes) -> None:
+        home = self.world.home
+        files = [home + b"/.gitconfig", home + b"/.config/git/config"]
+        files.append(self._common + b"/config")
+        file = self.rng.choice(files)
+        if self.rng.random() < 0.5:
+            condition = self.rng.choice(CONDITIONS).encode()
+            included = b"included%d" % self.rng.randrange(3)
+            path = self.rng.choice([home + b"/" + included, b"~/" + included])
+            self._append(file, b'[includeIf "%s"]\npath = %s\n' % (condition, path))
+            file = home + b"/" + included
+        elif self.rng.random() < 0.3:
+            self.git(self.top, "config", "extensions.worktreeConfig", "true")
+            out = self.world.ask(b"", b"rev-parse --absolute-git-dir")
+            if not out:
+                return
+            file = out[0].strip() + b"/config.worktree"
+        self._append(file, text)
+
+    def _append(self, file: bytes, text: bytes) -> None:
+        self.steps.append(f"{file!r}: {text!r}")
+        with open(file, "ab") as out:
+            out.write(text)
+
+    def listed(self, place: bytes) -> set[bytes]:
+        """Raises ``Unsaid`` where git, asked there, does not speak of what is there."""
+        below = os.path.relpath(place, self.top)
+        tops = self.world.ask(below, b"rev-parse --show-toplevel")
+        top = tops[0].rstrip(b"\n") if tops else b"?"
+        here = os.path.realpath(place) + b"/"
+        # What is in its work tree, but for the place itself, is a repository inside to it.
+        if place.endswith(b"/.") or not here.startswith(top.rstrip(b"/") + b"/"):
+            raise Unsaid
+        return super().listed(place)
