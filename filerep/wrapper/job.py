@@ -155,6 +155,11 @@ class Job:
         inner = [one[len(above) :] for one in places if one.startswith(above)]
         return ["--exclude=/" + re.sub(r"([\\*?\[\] ])", r"\\\1", one) for one in inner]
 
+    def events_fds(self) -> list[int]:
+        """The descriptor that --events names, if it is one of its own."""
+        events = self.args["--events"] or ""
+        return [fd for fd in map(int, re.findall(r"\A[0-9]+\Z", events)) if fd > 2]
+
     def state_file(self, suffix: str) -> str:
         """Where ``suffix`` of this job is kept; its directory is made. Raises OSError."""
         directory = state_directory()

@@ -160,6 +160,6 @@ def pack_options(job: Job, mirrors: bool) -> list[str]:
         options += ["--mirror"] * args["--mirror"]
     if args["--on-sync"]:
         options += ["--on-sync", args["--on-sync"]]
-    own = own_files(1, 2)
+    own = own_files(1, 2, *job.events_fds())
     options += ["--own", ",".join(f"{dev}:{ino}" for dev, ino in own)] if own else []
     return options

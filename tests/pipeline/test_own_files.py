@@ -124,6 +124,31 @@ def test_what_the_program_that_started_us_writes_is_no_output_of_ours(
             assert b"written by this run itself" not in run.errors
 
 
+@pytest.mark.parametrize("many", [False, True], ids=["one", "each"])
+def test_events_that_go_to_a_descriptor_in_the_source_set_off_nothing(
+    many: bool, place: Path
+) -> None:
+    source, told, there = place / "src", place / "src/events", place / "there"
+    trees.plant(source, {"f": b"1"})
+    words = [str(source), str(there)]
+    words += ["--as", "{}", "--each", "src", "--"] if many else []
+    words += ["env", "X={}", "bash"] if many else ["bash"]
+    with told.open("wb") as file:
+        fd = os.dup(file.fileno())
+        try:
+            words = ["file-replicator", f"--events={fd}", *words]
+            with programs.running(*words, pass_fds=[fd]) as run:
+                run.wait_for(lambda: b'"in_sync"' in told.read_bytes())
+                (source / "f").write_text("2")
+                run.wait_for(lambda: (there / "src/f").read_text() == "2")
+                (source / "g").write_text("3")
+                run.wait_for(lambda: (there / "src/g").exists())
+        finally:
+            os.close(fd)
+    assert b'"sent": ["events"]' not in told.read_bytes()
+    assert not (there / "src/events").exists()
+
+
 def test_who_connects_again_and_again_keeps_no_more_open(place: Path) -> None:
     """Each connection kept the file of our reader once more."""
     script = (

@@ -75,7 +75,7 @@ class FarEnd:
             "file-replicator",
             lambda: body(self.name, self.job, parent, to_tell),
             self._sources.standard_files(),
-            (parent.fileno(), to_tell),
+            (parent.fileno(), to_tell, *self.job.events_fds()),
         )
         self._other.close()
         os.close(self._to_tell)
