@@ -85,6 +85,8 @@ class Removals:
         """Find out whether they may go; ``more`` is there to be looked at before."""
         now = self._clock()
         if not self.queue:
+            if self.held:
+                self._say("they are back here, so nothing is removed at the far end")
             self.ready, self._until = False, None
         elif self.ready or self._until is not None and now < self._look:
             pass

@@ -202,6 +202,7 @@ def test_what_comes_back_is_forgotten(case: Case) -> None:
     assert not case.removed() and case.removals.held
     case.removals.queue.clear()
     assert not case.removed() and not case.removals.held
+    assert case.said[1:] == ["they are back here, so nothing is removed at the far end"]
     assert case.removals.due() is None
     case.gone(paths[:9])
     assert case.waits(1) < 0.03
