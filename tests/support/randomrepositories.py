@@ -112,7 +112,8 @@ class Random:
         if kind == "submodule":
             other = self.world.home + b"/other"
             if not os.path.isdir(other):
-                self.git(self.world.home, "init", "-q", other)
+                os.mkdir(other)
+                self.git(other, "init", "-q")
                 self._fill(other, 1)
                 self.git(other, "add", "-f", ".")
                 self.git(other, "commit", "-q", "-m", "x")
@@ -307,7 +308,9 @@ class Apart(Random):
         tops = self.world.ask(below, b"rev-parse --show-toplevel")
         top = tops[0].rstrip(b"\n") if tops else b"?"
         here = os.path.realpath(place) + b"/"
-        # What is in its work tree, but for the place itself, is a repository inside to it.
-        if place.endswith(b"/.") or not here.startswith(top.rstrip(b"/") + b"/"):
+        if not here.startswith(top.rstrip(b"/") + b"/"):
+            raise Unsaid
+        # With a work tree above it, a `.git` that is a file is that of a repository inside to git.
+        if os.path.isfile(self.top + b"/.git") and top != os.path.realpath(self.top):
             raise Unsaid
         return super().listed(place)
