@@ -1260,6 +1260,28 @@ def test_an_end_amid_a_large_file_leaves_only_what_has_arrived_of_it(
     assert not list(line.there.glob(".filerep-*"))
 
 
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+@SOME
+def test_the_next_start_goes_on_with_a_large_file_where_this_one_ended(
+    name: str, how: signal.Signals, far_end: Callable[[str], FarEnd], place: Path
+) -> None:
+    """It was dropped where the run ended in order, or had not asked yet how to show it is right."""
+    far = far_end(name)
+    words = [sys.executable, str(SLOWLINK), "1000000", "5", str(place / "count"), "--"]
+    line = Line(with_command(far, [*words, *far.command]), place, tiny=False)
+    plant(line.source, {"small": "1"})
+    with running(*line.words(), env=line.environment()) as program:
+        program.says("in sync", 60)
+        before = counts(place / "count")[0]
+        save(line.source / "large", noise(4_000_000))
+        program.wait_for(lambda: counts(place / "count")[0] > before + 2_500_000)
+        program.end(how)
+        program.close()
+    line.once()
+    assert counts(place / "count")[0] < 3_200_000
+    assert not list(line.there.glob(".filerep-*"))
+
+
 @MOST
 def test_a_branch_switched_back_travels_once(
     name: str, far_end: Callable[[str], FarEnd], place: Path

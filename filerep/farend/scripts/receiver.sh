@@ -68,15 +68,18 @@ clear_away() {
 worker='' patience=0 tmp=/tmp null=/dev/null
 case ${TMPDIR-} in /*) tmp=$TMPDIR ;; esac
 
-# leave: a large file that was under way goes on from here with the next connection.
+# keep_parts: a large file that was under way goes on from here with the next connection.
+keep_parts() {
+  rmdir "$S/.parts" 2>"$null" # if none is
+  if is_dir "$S/.parts" && mkdir -m 700 "$S-" 2>"$null"; then mv "$S/.parts" "$S-/"; fi
+}
 leave() {
   trap - EXIT
   # Where nobody hears any more dash tries its last words again and again, and each is a SIGPIPE.
   trap '' HUP INT TERM PIPE
   command exec >"$null" 2>&1 # it would end here where it can open nothing
   rest
-  rmdir "$S/.parts" # if none is
-  if is_dir "$S/.parts" && mkdir -m 700 "$S-" 2>"$null"; then mv "$S/.parts" "$S-/"; fi
+  keep_parts
   drop
   exit 1
 }
@@ -326,7 +329,7 @@ while :; do
   if [ $code = 0 ] && [ -s "$S/commit" ]; then
     . "$S/commit" <"$null"
     [ "$whole" ] || break # the disk has not given it to its end
-    [ ! "$over" ] || { trap - EXIT; drop; echo bye; ${run_then:+run_there "$nonce"}; exit 0; }
+    [ ! "$over" ] || { trap - EXIT; keep_parts; drop; echo bye; ${run_then:+run_there "$nonce"}; exit 0; }
     echo "ok $n"
   else
     astray=$((n + 2))

@@ -22,7 +22,7 @@ from filerep.source import same
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Container
     from typing import Any, Optional
 
     from filerep.replica.scheduling.inflight import Sent
@@ -49,10 +49,12 @@ class Transfer:
         way: Optional[Way],
         economy: Economy,
         shown: bool,
+        there: Container[str] = (),
     ) -> None:
         """``way``: how it is built of what is there and of the pieces; None: they are all of it.
 
-        ``shown``: is a digest to show in the end that it is right?
+        ``shown``: is a digest to show in the end that it is right? ``there`` are the names of
+        those of which a cut run has sent something.
         """
         self.path = path
         self.status = status
@@ -64,10 +66,14 @@ class Transfer:
         look = (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
         words = b" ".join(way.words) if way is not None else b""
         self.name = digest(path + repr(look).encode() + words).hex()
+        #: Was it begun before it is known what the far end has for digests?
+        self.early = economy.tools is None
         # The pieces are put together where nobody else writes; a digest of all is for a link on
         # which there is time for it.
-        tools = economy.tools if economy.reuses and shown else None
-        self._digest: Any = tools.digest() if tools else None
+        tools = economy.tools
+        shown = shown and (economy.reuses or self.name in there)
+        shows = shown and tools is not None and tools.digests
+        self._digest: Any = tools.digest() if tools is not None and shows else None
         self._signer = Signer(economy.block) if economy.reuses else None
         self._fd = -1
 
@@ -211,9 +217,17 @@ class Pieces:
         """``path`` is the next that goes in pieces, in that way."""
         shown = path not in self._doubted
         self._doubted.discard(path)
-        self.current = Transfer(path, status, way, self._economy, shown)
-        self.current.hold(self._source)
-        self._take_up(self.current)
+        self._start(path, status, way, shown)
+
+    def _start(
+        self, path: bytes, status: os.stat_result, way: Optional[Way], shown: bool
+    ) -> Transfer:
+        begun = Transfer(path, status, way, self._economy, shown, self._there)
+        begun.hold(self._source)
+        self.current = begun
+        if begun.digests:
+            self._take_up(begun)
+        return begun
 
     def _take_up(self, transfer: Transfer) -> None:
         """Go on where a connection that was cut has ended, if the file is the same still.
@@ -221,7 +235,7 @@ class Pieces:
         That is what its name over there says. What arrived is shown right with the rest.
         """
         there = self._there.pop(transfer.name, 0)
-        if not transfer.digests or not 0 < there <= transfer.size:
+        if not 0 < there <= transfer.size:
             return
         if transfer.way is not None:
             transfer.sent = there
@@ -244,6 +258,10 @@ class Pieces:
         """Add the next piece to the batch ``sent``, which is empty yet; ``place`` is the plan's."""
         transfer = self.current
         assert transfer is not None
+        if transfer.early and self._economy.tools is not None:
+            transfer = self._start(
+                transfer.path, transfer.status, transfer.way, shown=True
+            )
         path, size = transfer.path, transfer.size
         if not self._goes_on(transfer, self._look(path)):
             return
