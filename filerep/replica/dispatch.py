@@ -173,4 +173,5 @@ class Dispatch:
 
     def finish(self) -> None:
         self.finishing = self._parts.hearing.may_end = True
+        self._parts.pieces.end()
         self.command(b"finish")

@@ -182,6 +182,7 @@ class Pieces:
         self._there = dict(there)
         self.current: Optional[Transfer] = None
         self._doubted: set[bytes] = set()
+        self._used = bool(there)  # has the far end ever had a piece?
 
     def __bool__(self) -> bool:
         return self.current is not None
@@ -205,6 +206,12 @@ class Pieces:
         self._leave([_part(name) for name in self._there])
         self._there.clear()
 
+    def end(self) -> None:
+        """The run ends. The next one goes on with the file that is on its way; else nothing stays,
+        as what was killed over there may have left."""
+        if self._used and self.current is None:
+            self._leave([_part("")])
+
     def distrust(self, path: bytes) -> None:
         """The digest of ``path`` was wrong: it goes once more, and without one.
 
@@ -224,7 +231,7 @@ class Pieces:
     ) -> Transfer:
         begun = Transfer(path, status, way, self._economy, shown, self._there)
         begun.hold(self._source)
-        self.current = begun
+        self.current, self._used = begun, True
         if begun.digests:
             self._take_up(begun)
         return begun
