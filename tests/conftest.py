@@ -13,6 +13,7 @@ from pathlib import Path
 import farends
 import pytest
 from farends import SHELLS_AND_TARS, FarEnd
+from lines import Line
 
 OWN = pytest.StashKey[str]()
 
@@ -21,7 +22,8 @@ NO_SKIP = bool(os.environ.get("FILEREP_NO_SKIP"))
 
 # Where two processes share the files, a long one that comes last keeps one of them waiting.
 LONG_FIRST = (
-    *("test_wire", "test_converges", "test_packaging", "test_atomic", "test_restart"),
+    *("test_converges", "test_packaging", "test_atomic", "test_restart", "test_wire"),
+    *("test_slow_links", "test_wire_moves", "test_wire_trouble"),
     *("test_reconnect", "test_bench", "test_farends", "test_display", "test_recipes"),
     *("test_run", "test_far_trouble", "test_ending", "test_watch", "test_waiting"),
 )
@@ -205,3 +207,12 @@ def any_far_end(
 ) -> FarEnd:
     """Each far end in turn."""
     return far_end(request.param)
+
+
+@pytest.fixture
+def line(
+    request: pytest.FixtureRequest, far_end: Callable[[str], FarEnd], place: Path
+) -> Line:
+    """Over the far end ``name`` of the test."""
+    name = request.node.callspec.params.get("name", "bash+gnu")
+    return Line(far_end(name), place)
