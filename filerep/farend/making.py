@@ -89,13 +89,12 @@ class Making:
 
         A process for each directory is most of what they take, over there.
         """
-        sources = [_source(one) for _, _, members in operations for one in members]
+        ahead = [one for one in operations if one[0] != b"copy"]
+        sources = [_source(one) for _, _, members in ahead for one in members]
         sources = [source for source in sources if not _is_odd(source)]
-        if len(operations) > 1 and sources:
+        if len(ahead) > 1 and sources:
             directories = {
-                one
-                for _, above, _ in operations
-                for one in self._operations.chain(above)
+                one for _, above, _ in ahead for one in self._operations.chain(above)
             }
             words = [shell_quote(b"./" + source) for source in sources]
             yield self._operations.line(b"sums", sorted(directories), [], words)

@@ -312,6 +312,36 @@ def test_where_what_puts_files_together_is_missing_they_go_whole(
         line.settle(program)
 
 
+# Somebody writes to a file as it is about to be copied.
+WRITTEN_TO = """#!/bin/sh
+case "$*" in *.in/*) [ ! -e {once} ] || {{ rm {once}; echo altered >"$1"; }} ;; esac
+exec /usr/bin/cp "$@"
+"""
+
+
+@pytest.mark.parametrize("old, new", [("a", "b"), ("d", "e")])
+def test_a_copy_is_shown_right_and_not_what_it_was_made_of(
+    old: str, new: str, far_end: Callable[[str], FarEnd], place: Path
+) -> None:
+    """It had what was written to the other file meanwhile, and the right time."""
+    tools, once = Path(farends.without_dash_and_perl(place / "tools")), place / "once"
+    (tools / "cp").unlink()
+    (tools / "cp").write_text(WRITTEN_TO.format(once=once))
+    (tools / "cp").chmod(0o755)
+    command = ["/usr/bin/env", f"PATH={tools}", "/bin/bash"]
+    line = Line(with_command(far_end("bash+gnu"), command), place)
+    plant(line.source, {"a": text(700), "d/x": text(300, 1), "d/y": text(300, 2)})
+    with line.watching() as program:
+        once.touch()
+        if old == "a":
+            shutil.copy(line.source / old, line.source / new)
+        else:
+            shutil.copytree(line.source / old, line.source / "~")
+            (line.source / "~").rename(line.source / new)
+        line.settle_all(program, "a" if old == "a" else "d/*")
+        assert not once.exists()
+
+
 # Whoever cleans up takes what is made as it is about to be put into place.
 CLEANED_ONCE = """#!/bin/sh
 /usr/bin/mv "$@" || exit

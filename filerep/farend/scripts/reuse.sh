@@ -102,11 +102,35 @@ holds() {
     k=$((k - 4))
   done
   case $sums in *"$nl$want"*) return ;; esac
+  agree "$@"
+}
+# agree PATH...: do they have the digests that $want says?
+agree() {
   # Of one alone the name is not asked for: some are not written as they are.
   if [ $# = 1 ]; then
     case $(digest "$1") in "${want%% *} "*) return ;; *) return 1 ;; esac
   fi
   [ "$($sum "$@" 2>/dev/null)$nl" = "$want" ]
+}
+# files {HEX MODE OLD NEW}...: are these files, which a program may read to their end?
+files() {
+  while [ $# -gt 0 ]; do
+    [ -f "$D/$3" ] && [ ! -L "$D/$3" ] || return
+    shift 4
+  done
+}
+# brought {HEX MODE OLD NEW}...: does what was brought hold that?
+brought() {
+  want=''
+  k=$#
+  while [ $k -gt 0 ]; do
+    p=$S/.in/$4
+    want="$want$1  $p$nl"
+    shift 4
+    set -- "$@" "$p"
+    k=$((k - 4))
+  done
+  agree "$@"
 }
 # dress FROM TO {HEX MODE OLD NEW}...: times and modes of the files NEW in FROM for those in TO
 dress() {
@@ -133,8 +157,8 @@ dress() {
 same() { holds "$@"; }
 # keep: the same file as before, but for its time and mode
 keep() { holds "$@" && dress "$x" "$D" "$@"; }
-# copy: another file has what this one is to hold
-copy() { holds "$@" && bring cp "$@" && dress "$x" "$S/.in" "$@" && into "$x" "$@"; }
+# copy: another file has what this one is to hold; shown by the copy, as it may be written to meanwhile
+copy() { files "$@" && bring cp "$@" && brought "$@" && dress "$x" "$S/.in" "$@" && into "$x" "$@"; }
 # take: so has another that is about to go, and it has the same time and mode. A link takes no
 # time; the other name is removed by an operation of its own.
 take() { holds "$@" && { bring 'ln -f' "$@" || bring 'cp -p' "$@"; } && into "$x" "$@"; }
