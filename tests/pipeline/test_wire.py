@@ -369,8 +369,9 @@ def test_what_was_made_and_is_gone_arrives_all_the_same(
         assert not once.exists()
 
 
-# Not before somebody waits for what it does.
+# Not before somebody waits for what it does. (rm also clears up what nobody waits for.)
 KILLED_TWICE = """#!/bin/sh
+case {tool}$* in rm*gone* | [!r]* | rmdir*) ;; *) exec /usr/bin/{tool} "$@" ;; esac
 for f in {lives}/*; do
   [ ! -e "$f" ] || {{ /usr/bin/rm "$f"; sleep 1; kill -KILL $$; }}
 done
