@@ -77,7 +77,10 @@ class Line(Pipeline):
         self.ever |= walked | (listed or set())
 
     def there(self) -> dict[bytes, Look]:
-        found = tree(os.fsencode(self.destination))
+        try:
+            found = tree(os.fsencode(self.destination))
+        except NotADirectoryError:  # a file has taken its place since it was listed
+            return self.there()
         return {
             path: look
             for path, look in found.items()
