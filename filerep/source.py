@@ -274,24 +274,6 @@ def mount_points(root: bytes) -> set[bytes]:
     return found
 
 
-def file_system(fd: int) -> str:
-    """The type of the file system that the open ``fd`` is on, by proc(5), or ``""``.
-
-    By its mount: a device tells nothing where each part of a mount has one of its own.
-    """
-    try:
-        with open(f"/proc/self/fdinfo/{fd}", "rb") as info:
-            ids = [line.split()[1] for line in info if line.startswith(b"mnt_id:")]
-        with open("/proc/self/mountinfo", "rb") as mounts:
-            for line in mounts:
-                fields = line.split(b" ")
-                if fields[:1] == ids:
-                    return fields[fields.index(b"-") + 1].decode("ascii", "replace")
-    except (OSError, ValueError, IndexError):
-        pass
-    return ""
-
-
 def _names(root: bytes) -> list[bytes]:
     """Of ``root``, absolute: as it was typed, and the real one."""
     try:

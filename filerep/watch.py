@@ -93,12 +93,12 @@ import time
 
 from filerep import command
 from filerep.command import OutputError, Stop
+from filerep.filesystem import shared_type
 from filerep.pathstream import SYNC, WHOLE_TREE, encode, quote
 from filerep.rules import ignore
 from filerep.rules.lastread import LastRead
 from filerep.source import RootGone
 from filerep.watching.limits import LimitReached, NoInotify, explain
-from filerep.watching.mounts import shared_type
 from filerep.watching.pending import Pending
 from filerep.watching.rootcheck import Root
 

@@ -10,15 +10,7 @@ from __future__ import annotations
 import os
 import re
 
-from filerep.source import file_system
-
 _TABLE = "/proc/self/mountinfo"
-# Those a change can reach by another way than this kernel's own calls, so that inotify
-# hears nothing of it. fuseblk (a local disk behind FUSE) is not among them.
-_SHARED = frozenset(
-    "9p afs beegfs ceph cifs coda fuse gpfs hgfs lustre ncpfs nfs nfs4 ocfs2 prl_fs smb2"
-    " smb3 smbfs vboxsf virtiofs vmhgfs".split()
-)
 _ESCAPE = re.compile(rb"\\([0-7]{3})")
 
 
@@ -51,20 +43,3 @@ class Mounts:
             if path.startswith(self._below):
                 points.add((fields[0], path[len(self._below) :]))
         return points
-
-
-def shared_type(directory: bytes) -> str:
-    """The type of the file system of ``directory`` if others change it, or ``""``."""
-    kind = _type(directory)
-    return kind if kind in _SHARED or kind.startswith("fuse.") else ""
-
-
-def _type(directory: bytes) -> str:
-    try:
-        fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except OSError:
-        return ""
-    try:
-        return file_system(fd)
-    finally:
-        os.close(fd)

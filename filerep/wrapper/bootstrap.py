@@ -12,7 +12,9 @@ from filerep.farend.shell import script_text, shell_quote
 from filerep.wrapper import mistakes
 from filerep.wrapper.endings import Lost, one_line
 from filerep.wrapper.overlap import (
+    AROUND,
     Destination,
+    Trace,
     boot_id,
     refuse_overlap,
     refuse_sentinel,
@@ -49,6 +51,7 @@ class Bootstrap:
         self._answered_at = 0.0
         self._there = Destination()
         self._first = False
+        self._trace: Optional[Trace] = None
         self.answered = False  # by a shell, with anything
         self.deadline = 0.0  # of the answer that is awaited
 
@@ -83,7 +86,11 @@ class Bootstrap:
                 return f"{tools} {rest} staging={staging} way={way:.3f} marker={self._marker}"
             if word == "sentinel":
                 refuse_sentinel(self._job.source, self._staging, below=True)
-                self._write(b"go\n")
+                name = self._staging + b"-source"
+                self._trace = Trace(self._job.source, name)
+                self._write(b"look %s\n" % name if self._trace else b"go\n")
+            if word == "around":
+                raise Stop(command.USAGE, AROUND)
             if word in ("sentinel", "working"):
                 self.expect()
                 continue
@@ -116,6 +123,11 @@ class Bootstrap:
         self._answered_at = time.monotonic()
         self._write(receiver(self._job, self.nonce, self._marker, self._told))
         self.expect()
+
+    def close(self) -> None:
+        """It is ready, or never will be."""
+        if self._trace is not None:
+            self._trace.remove()
 
     def expect(self) -> None:
         """It is at work, and will say so again within this time from now on."""

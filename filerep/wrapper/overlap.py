@@ -12,7 +12,9 @@ Nothing has been made or cleaned out when this is asked.
 Where two machines share a file system (NFS, a folder of a virtual machine), or one is stacked on
 another (overlay), none of that tells. So before anything is cleaned out the far end makes a
 file of a name that nobody else has, and else its staging directory has one. If that is to be
-seen here as well, in SRC_DIR or above or below, the one is in the other.
+seen here as well, in SRC_DIR or above or below, the one is in the other. And where SRC_DIR is
+a share, which may be of a part of what is to be cleaned out, a file is made in SRC_DIR, and looked
+for over there.
 """
 
 from __future__ import annotations
@@ -140,6 +142,33 @@ def refuse_sentinel(source: bytes, sentinel: bytes, below: bool) -> None:
         for directory, _, _ in os.walk(source):
             if os.path.lexists(os.path.join(directory, sentinel)):
                 raise Stop(command.USAGE, INSIDE)
+
+
+class Trace:
+    """A file in SRC_DIR, to be looked for over there; none where SRC_DIR is no share, or read-only."""
+
+    def __init__(self, source: bytes, name: bytes) -> None:
+        """``name`` is one that no walk names."""
+        from filerep.filesystem import shared_type  # little is cleaned out
+
+        self._path = b""
+        if not shared_type(source):
+            return
+        path = os.path.join(source, name)
+        try:
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+            self._path = path
+        except OSError:
+            pass
+
+    def __bool__(self) -> bool:
+        return bool(self._path)
+
+    def remove(self) -> None:
+        try:
+            os.unlink(self._path)
+        except OSError:
+            pass
 
 
 def refuse_overlap(

@@ -106,7 +106,10 @@ class Session:
         if first:
             self._waiters.record.tell(CONNECTING)
             self._prune()
-        far = self._await_ready(bootstrap)
+        try:
+            far = self._await_ready(bootstrap)
+        finally:
+            bootstrap.close()
         self._destination = bootstrap.destination
         self._tell_connected(bootstrap.destination, far)
         self._waiters.record.connected(bootstrap.destination)

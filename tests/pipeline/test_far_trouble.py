@@ -460,6 +460,33 @@ def test_a_source_that_another_machine_shares_is_not_cleaned_out(
             assert not list(source.rglob(".filerep-*"))
 
 
+@pytest.mark.parametrize("shell", ["dash", "bash", "busybox"])
+def test_a_source_that_is_a_share_of_the_destination_is_not_cleaned_out(
+    shell: str, base: Path, place: Path
+) -> None:
+    """As by sshfs, from the machine where the rest of the project lies."""
+    farends.need_root()
+    bindfs, umount = farends.need("bindfs", "umount")
+    far = local_shell(shell, "busybox" if shell == "busybox" else "gnu", base)
+    inner, share, other = place / "app/sub", place / "share", place / "other"
+    for directory in (inner, share, other / "app"):
+        directory.mkdir(parents=True)
+    (inner / "f").write_text("precious")
+    (other / "app/old").touch()
+    subprocess.run([bindfs, str(inner), str(share)], check=True)
+    try:
+        words = ["file-replicator", "--clean-out-first", "--once", "--as", "app", share]
+        done = run([*words, str(place), *far.command], timeout=20)
+        assert done.returncode == 64, done.stderr
+        assert b"SRC_DIR is inside the destination" in done.stderr
+        assert os.listdir(inner) == ["f"] and os.listdir(inner.parent) == ["sub"]
+        done = run([*words, str(other), *far.command], timeout=20)
+        assert done.returncode == 0, done.stderr
+        assert os.listdir(other / "app") == ["f"] == os.listdir(share)
+    finally:
+        subprocess.run([umount, str(share)], check=True)
+
+
 @pytest.mark.parametrize("kind", ["tmpfs", "bind"])
 def test_clean_out_first_stops_at_a_volume(
     kind: str, base: Path, place: Path, source: Path

@@ -20,6 +20,7 @@ FLOORS = [
 SHARED = {
     "command",
     "digest",
+    "filesystem",
     "misnamed",
     "ownfiles",
     "pathstream",

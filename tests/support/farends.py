@@ -33,6 +33,7 @@ SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # The Debian package of each program that a far end is made of.
 PACKAGES = {
     "bash": "bash",
+    "bindfs": "bindfs",
     "bsdtar": "libarchive-tools",
     "busybox": "busybox-static",
     "dash": "dash",

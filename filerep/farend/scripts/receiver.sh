@@ -107,8 +107,13 @@ if [ "$5" = clean ]; then
   try make_sentinel
   say sentinel
   read -r line || leave
-  [ "$line" = go ] || leave
+  case $line in go | look\ *) ;; *) leave ;; esac
   working
+  if [ "$line" != go ] && [ "$(find . -name "${line#look }" 2>"$null")" ]; then
+    rest
+    say around
+    leave
+  fi
   try find . ! -name . -prune -exec rm -rf {} +
 fi
 if [ "$5" != dry ]; then

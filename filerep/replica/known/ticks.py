@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from filerep.source import file_system
+from filerep.filesystem import file_system
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
