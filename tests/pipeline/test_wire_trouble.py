@@ -196,7 +196,7 @@ def test_whoever_waits_for_an_archive_is_killed_and_it_arrives(
             for pid in some[turn - 1]:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
-        assert b"lost" not in program.errors
+        assert b"lost" not in program.errors, program.errors.decode()
 
 
 def waiting(program: Running) -> list[int]:
