@@ -2,10 +2,11 @@
 
 A log of 60 MB that gets twenty lines a second could be sent all the time, and would be torn
 each time, where it goes whole. So a file that was sent a moment ago, and is named again, rests
-for ten times as long as sending it takes, and twice as long with each time; so does one that was
-torn. It is looked at sooner if it has not been written to for a second. One that is saved now and
-then goes at once, as long as sending it takes no more than a tenth of the time, and a second
-ahead of that. Small files cost nothing, and do not rest.
+for ten times as long as sending it takes, and twice as long with each time, up to half a minute,
+or two seconds where only parts of it go; so does one that was torn. It is looked at sooner if it
+has not been written to for a second. One that is saved now and then goes at once, as long as
+sending it takes no more than a tenth of the time, and a second ahead of that. Small files cost
+nothing, and do not rest.
 What sending costs is what it cost the last time. But where only what is new of a file may have
 to be sent, the first sending of the whole says nothing about that: then only reading it counts.
 
@@ -30,10 +31,13 @@ _FACTOR = 10
 _AHEAD = 10.0  # seconds of rest that may be put off
 _LEAST = 0.05  # seconds of rest; who would rest for less does not
 _MOST = 30.0
+_MOST_IN_PARTS = 2.0  # unless reading alone asks for more
+_PART = 8  # times as much is read as sent
 _TORN_WAIT = (0.02, 2.0)
 _PATIENCE = 10.0
 _OWED_PATIENCE = 3.0
 _RESTED = 1.0  # seconds without a write
+_SAVED = 0.3  # seconds since it was sent: what is named now is another save
 _LOOK_EVERY = 0.2
 
 
@@ -108,7 +112,7 @@ class Restless:
         now = self._clock()
         if file is None or now >= file.until:
             return False
-        saved = not file.torn and now - file.sent >= _RESTED
+        saved = not (file.torn or file.named) and now - file.sent >= _SAVED
         if saved and now >= file.paid - _AHEAD:
             return False
         file.named = file.held = True
@@ -128,7 +132,8 @@ class Restless:
             return
         if file is None:
             file = self._files[path] = _File()
-        self._again(file, rest)
+        few = in_parts and size * _PART < read
+        self._again(file, rest, max(rest, _MOST_IN_PARTS) if few else _MOST)
         file.torn, file.torn_since = False, None
 
     def sent_torn(self, path: bytes, size: int, began: Optional[float] = None) -> None:
@@ -173,10 +178,10 @@ class Restless:
         rate = min(self._rate() or _RATE, _RATE)
         return _FACTOR * (size / rate + read / _READ_RATE)
 
-    def _again(self, file: _File, rest: float) -> None:
+    def _again(self, file: _File, rest: float, most: float = _MOST) -> None:
         now = self._clock()
         soon = file.held and now < file.until + 4 * file.wait
-        file.wait = min(max(2 * file.wait if soon else 0.0, rest), _MOST)
+        file.wait = min(max(2 * file.wait if soon else 0.0, rest), most, _MOST)
         file.paid = min(max(file.paid, now), now + _AHEAD) + file.wait
         file.sent, file.until = now, now + file.wait
         file.named = file.held = False

@@ -195,5 +195,16 @@ def test_where_it_may_go_in_parts_the_first_sending_tells_nothing_of_the_next(
     restless.sent(
         b"log", 20 * MB, 20 * MB, in_parts=True
     )  # whole again, so that was wrong
-    clock.now += 0.6
+    clock.now += 0.2
     assert restless.holds(b"log")
+
+
+def test_a_log_of_which_parts_go_is_seen_every_other_second(
+    restless: Restless, clock: Clock
+) -> None:
+    restless.sent(b"log", 1000, 20 * MB, in_parts=True)
+    for _ in range(6):
+        restless.sent(b"log", 1000, 20 * MB, in_parts=True)
+        assert restless.holds(b"log")
+        clock.now += 2.1
+        assert restless.wake() == [b"log"]
