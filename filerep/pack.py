@@ -195,3 +195,7 @@ def _read_listing(path: str, table: Table) -> None:
     for directory in sorted(found):
         if not directory or table.get_directory(directory) is not None:
             merge_listing(table, directory, found[directory])
+
+
+if __name__ == "__main__":
+    command.leave(main())

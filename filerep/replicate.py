@@ -178,3 +178,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return command.run(
         "file-replicator", __doc__ or command.usage(__spec__), body, argv, typed.arrange
     )
+
+
+if __name__ == "__main__":
+    command.leave(main())

@@ -319,3 +319,7 @@ def write(fd: int, places: Iterator[tuple[bytes, bytes]]) -> None:
             pending, length = [], 0
     if pending:
         command.write_all(fd, b"".join(pending)[1:] + b"\0")
+
+
+if __name__ == "__main__":
+    command.leave(main())

@@ -399,3 +399,7 @@ def _open(name: bytes) -> Root:
         why = f"cannot open {quote(name)}: {command.reason(error)}"
         raise Stop(command.NO_INPUT, why) from None
     return root
+
+
+if __name__ == "__main__":
+    command.leave(main())

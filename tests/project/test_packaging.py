@@ -19,7 +19,7 @@ import share
 from programs import ROOT, run, running
 from trees import plant
 
-from filerep import command
+from filerep import __version__, command
 
 COMMANDS = ["file-replicator", "fr-pack", "fr-walk", "fr-watch"]
 # What a build or a test run leaves in a checkout.
@@ -62,13 +62,38 @@ def clean_environment() -> dict[str, str]:
 
 @pytest.mark.parametrize("program", COMMANDS)
 def test_where_nothing_is_installed_it_says_what_to_install(program: str) -> None:
-    """It asked whether a part of it had been replaced meanwhile."""
+    """It asked whether a part of it had been replaced meanwhile.
+
+    In a clone its own part is found, which ended in Python's traceback.
+    """
     # More words than most take: what is typed right is understood without.
     without = [sys.executable, "-S", str(ROOT / "bin" / program), "x", "y", "z"]
-    done = run(without, env={**clean_environment(), "PYTHONPATH": str(ROOT)})
+    done = run(without, env=clean_environment(), cwd="/")
     assert done.returncode == 71
     said = f"{program}: docopt is not installed for {sys.executable}; `pipx install ."
     assert done.stderr.decode().startswith(said)
+
+
+@pytest.mark.parametrize("program", COMMANDS)
+def test_a_program_that_stands_alone_says_what_to_install(
+    program: str, tmp_path: Path
+) -> None:
+    """As one does that was installed for a Python that an upgrade has replaced."""
+    copied = shutil.copy(ROOT / "bin" / program, tmp_path)
+    done = run([sys.executable, "-S", copied, "."], env=clean_environment(), cwd="/")
+    assert done.returncode == 71
+    said = f"{program}: filerep is not installed for {sys.executable}; `pipx install ."
+    assert done.stderr.decode().startswith(said)
+
+
+@pytest.mark.parametrize("program", COMMANDS)
+def test_python_m_runs_the_program_of_a_module(program: str) -> None:
+    """It did nothing, and ended with 0."""
+    module = {"file-replicator": "filerep"}.get(
+        program, program.replace("fr-", "filerep.")
+    )
+    done = run([sys.executable, "-m", module, "--version"])
+    assert (done.returncode, done.stdout) == (0, f"{program} {__version__}\n".encode())
 
 
 def test_what_is_not_installed_is_known_by_the_names_it_is_loaded_by() -> None:
