@@ -10,7 +10,9 @@ tell, seen with Docker 28, whose client packs a build context by itself:
   pattern, ``**`` is whole directories again.
 * An exception holds for what is in a directory only if that directory was left out by a
   line before it: of ``**/*.key`` and ``!config`` the first holds in `config`.
-* What stands in brackets, or behind a backslash, is what it is in Go's regexes.
+* What stands in brackets, or behind a backslash, is what it is in Go's regexes. With a wildcard
+  in the pattern, so is a ``|``, and ``{2}`` behind a character: of ``a|b*`` each side is looked
+  for by itself, the first at the beginning of the path, the last at its end.
 
 Here pathspec does the matching: of one pattern against a whole path it has the
 machinery, and a syntax is added by a class. For git's rules,
@@ -33,8 +35,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Any, Optional, Tuple
 
+    Piece = Tuple[str, str]
+
 _WILD = re.compile(r"[*?\[\]\\]")
-STAR, DEEP, REST = "[^/]*", "(?:.*/)?", ".*"
+# A piece of a regex, and how often it may come: once, at most once, or any number of times.
+STAR, REST, DEEP, START = ("[^/]", "*"), (".", "*"), ("(?:.*/)", "?"), ("\\A", "")
+_REPEATED = re.compile(r"\{(0|[1-9]\d*)(,(0|[1-9]\d*)?)?\}", re.ASCII)
+_MOST_REPEATED = 1000  # as in Go
 # What Go's regexes have behind a backslash, in Python's words; nothing else that is a letter.
 _ESCAPES = {**{letter: "\\" + letter for letter in "ABDSWabdfnrstvw"}, "z": "\\Z"}
 _CLASS = re.compile(r"\[:(\^?)([a-z]+):\]")
@@ -58,21 +65,22 @@ class DockerPattern(RegexPattern):
 
     def __init__(self, pattern: str) -> None:
         super().__init__(pattern)
-        pieces = to_regex(pattern[pattern.startswith("!") :])
-        wild = sum(piece in (STAR, DEEP, REST) for piece in pieces)
-        self._steps = Steps(pieces) if wild > FEW else None
+        sides = to_regex(pattern[pattern.startswith("!") :])
+        wild = sum(how != "" for side in sides for _, how in side)
+        self._steps = [Steps(side) for side in sides] if wild > FEW else None
 
     @classmethod
     def pattern_to_regex(cls, pattern: Any) -> Tuple[Any, Optional[bool]]:
         keep = pattern.startswith("!")
-        regex = "".join(to_regex(pattern[keep:]))
+        sides = to_regex(pattern[keep:])
+        regex = "|".join("".join(map("".join, side)) for side in sides)
         return f"(?as)\\A(?:{regex})\\Z", not keep
 
     def match_file(self, file: Any) -> Any:
         """Something if it matches the path ``file``."""
         if self._steps is None:
             return super().match_file(file)
-        return True if self._steps.match(file) else None
+        return True if any(steps.match(file) for steps in self._steps) else None
 
 
 class Steps:
@@ -81,68 +89,75 @@ class Steps:
     Each bit stands for a place in the pattern that the path, so far, may have led to.
     """
 
-    def __init__(self, pieces: Iterable[str]) -> None:
+    def __init__(self, pieces: Iterable[Piece]) -> None:
         self._one: list[Tuple[int, str]] = []  # places that one character leads on from
+        self._stay: list[Tuple[int, str]] = []  # those that it may be passed over in
         self._over = self._beyond = 0  # those that may be left at once, by one or two
-        self._stay = self._stay_in_name = self._slash = 0
+        self._start = self._slash = 0
         bit = 1
-        for piece in pieces:
-            if piece == DEEP:  # to be passed over, or to be in until behind a slash
+        for piece, how in pieces:
+            if (piece, how) == DEEP:
+                # To be passed over, or to be in until behind a slash.
                 self._over |= bit
                 self._beyond |= bit
                 bit <<= 1
-                self._stay |= bit
+                self._stay.append((bit, "."))
                 self._slash |= bit
-            elif piece == STAR:
-                self._over |= bit
-                self._stay_in_name |= bit
-            elif piece == REST:
-                self._over |= bit
-                self._stay |= bit
+            elif (piece, how) == START:
+                self._start |= bit
             else:
-                self._one.append((bit, piece))
+                self._over |= bit if how else 0
+                (self._stay if how == "*" else self._one).append((bit, piece))
             bit <<= 1
         self._end = bit
-        self._by_character: dict[str, int] = {}
+        self._by_character: dict[str, Tuple[int, int]] = {}
 
     def match(self, path: str) -> bool:
         """Does the pattern match the whole of ``path``?"""
-        places = self._left(1)
+        places = self._left(1, self._over | self._start)
         for character in path:
-            leads = self._by_character.get(character)
-            if leads is None:
-                leads = self._by_character[character] = sum(
-                    bit
-                    for bit, piece in self._one
-                    if re.fullmatch(piece, character, re.DOTALL | re.ASCII)
-                )
-            stay = self._stay
-            if character == "/":
-                leads |= self._slash
-            else:
-                stay |= self._stay_in_name
-            places = self._left((places & leads) << 1 | places & stay)
+            if character not in self._by_character:
+                self._by_character[character] = self._found(character)
+            leads, stay = self._by_character[character]
+            places = (places & leads) << 1 | places & stay
+            places = self._left(places, self._over)
             if not places:
                 return False
         return bool(places & self._end)
 
-    def _left(self, places: int) -> int:
+    def _found(self, character: str) -> Tuple[int, int]:
+        """The places that ``character`` leads on from, and those that it stays in."""
+        leads, stay = (
+            sum(
+                bit
+                for bit, piece in places
+                if re.fullmatch(piece, character, re.DOTALL | re.ASCII)
+            )
+            for places in (self._one, self._stay)
+        )
+        return leads | (self._slash if character == "/" else 0), stay
+
+    def _left(self, places: int, over: int) -> int:
         """``places``, and those that may be gone on to from there at once."""
         while True:
-            further = places | (places & self._over) << 1 | (places & self._beyond) << 2
+            further = places | (places & over) << 1 | (places & self._beyond) << 2
             if further == places:
                 return places
             places = further
 
 
-def to_regex(pattern: str) -> list[str]:
-    """The regex that moby makes of a cleaned pattern, in Python's words and in pieces."""
-    out: list[str] = []
-    at = 0
+def to_regex(pattern: str) -> list[list[Piece]]:
+    """The regex that moby makes of a cleaned pattern, in Python's words and in pieces.
+
+    One for each side of a ``|``, any of which may match.
+    """
+    out: list[Piece] = [START]
+    sides = [out]
+    at, repeated = 0, -1
     ends = pattern.startswith("**") and not _WILD.search(pattern, 2)
     plain = not _WILD.search(pattern[:-2] if pattern.endswith("**") else pattern)
     if ends and pattern[2:3] != "/":
-        return [REST, *map(re.escape, pattern[2:])]
+        return [[REST, *_literally(pattern[2:])]]
     while at < len(pattern):
         character = pattern[at]
         at += 1
@@ -150,12 +165,24 @@ def to_regex(pattern: str) -> list[str]:
             at += 1
             at += pattern[at : at + 1] == "/"
             out.append(REST if at == len(pattern) else DEEP)
-        elif character == "^" and not ends and not plain:
-            out.append("\\A")  # which moby leaves to Go's regexes
+        elif character in "^|{" and not ends and not plain:
+            # moby leaves these to Go's regexes, though not the others of them.
+            if character == "^":
+                out.append(START)
+            elif character == "|":
+                out = []
+                sides.append(out)
+            elif times := _REPEATED.match(pattern, at - 1):
+                if at - 1 == repeated:
+                    raise BadPattern(f"{times[0]!r} stands behind another")
+                out += _repeated(times, out)
+                at = repeated = times.end()
+            else:
+                out += _literally("{")
         elif character == "*":
             out.append(STAR)
         elif character == "?":
-            out.append("[^/]")
+            out.append(("[^/]", ""))
         elif character == "\\":
             if at == len(pattern):
                 raise BadPattern("a pattern ends in a backslash")
@@ -163,21 +190,46 @@ def to_regex(pattern: str) -> list[str]:
             if escaped.isascii() and escaped.isalnum():
                 if escaped not in _ESCAPES:
                     raise BadPattern(f"a backslash before {escaped!r} means nothing")
-                out.append(_ESCAPES[escaped])
+                out.append((_ESCAPES[escaped], ""))
             else:
-                out.append(re.escape(escaped))
+                out += _literally(escaped)
             at += 1
         elif character == "[":
             members, at = _members(pattern, at)
-            out.append(members)
+            out.append((members, ""))
         else:
-            out.append(re.escape(character))
-    # One star behind another adds nothing.
+            out += _literally(character)
+    # Go looks for each side anywhere, but that the last one has to end the path.
+    sides = [side[1:] if side[:1] == [START] else [REST, *side] for side in sides]
+    sides[:-1] = [[*side, REST] for side in sides[:-1]]
+    return [_shorter(side) for side in sides]
+
+
+def _literally(text: str) -> list[Piece]:
+    return [(re.escape(character), "") for character in text]
+
+
+def _shorter(side: list[Piece]) -> list[Piece]:
+    """One star behind another adds nothing."""
     return [
         piece
-        for piece, before in zip(out, ["", *out])
-        if piece != before or piece not in (STAR, DEEP)
+        for piece, before in zip(side, [("", ""), *side])
+        if piece != before or piece[1] != "*" and piece != DEEP
     ]
+
+
+def _repeated(times: re.Match[str], out: list[Piece]) -> list[Piece]:
+    """The last piece of ``out``, which is taken from there, as often as ``times`` says."""
+    least = int(times[1][:9])
+    most = int(times[3][:9]) if times[3] else least
+    if not out or out[-1][1] or least > most or most > _MOST_REPEATED:
+        raise BadPattern(f"{times[0]!r} cannot stand there")
+    last = out.pop()
+    if last == START:  # at the beginning, which is no less so if it is said twice
+        return [START] if least else []
+    if times[2] and not times[3]:
+        return [last] * least + [(last[0], "*")]
+    return [last] * least + [(last[0], "?")] * (most - least)
 
 
 def _members(pattern: str, at: int) -> tuple[str, int]:
@@ -226,7 +278,7 @@ class DockerRules:
             self._rules.append(Rule(source, number, os.fsencode(line)))
             self._patterns.append(pattern)
         self._exceptions = [
-            os.fsdecode(rule.text[1:]).split("/") for rule in self._rules if rule.keep
+            _steps_down(os.fsdecode(rule.text[1:])) for rule in self._rules if rule.keep
         ]
 
     def said(self) -> object:
@@ -272,6 +324,15 @@ class DockerRules:
 
     def _leads_on(self, names: list[str]) -> bool:
         return any(_may_be_below(names, parts) for parts in self._exceptions)
+
+
+def _steps_down(pattern: str) -> list[str]:
+    """What leads down to that which the pattern may match; ``**`` may be anything."""
+    if not _WILD.search(pattern):
+        return pattern.split("/")
+    if "|" in pattern:
+        return ["**"]
+    return [part.replace("{", "*") for part in pattern.split("/")]
 
 
 def _may_be_below(names: list[str], parts: list[str]) -> bool:

@@ -120,6 +120,13 @@ DOCKER = [
     ("[[:digit:]]", "1", True), ("[[:digit:]]", ":]", False), ("[x[:alpha:]]", "b", True), ("[[:no:]]", "n", None),
     ("\\d*", "1a", True), ("\\d*", "da", False), ("\\y", "y", None), ("\\.a", ".a", True),
     ("[\\]]", "]", True), ("[]a]", "a", None), ("f\\", "f", None), ("f?", "fé", True), ("*", "a\nb", True),
+    # As docker build 28 has it, which leaves these to Go's regexes.
+    ("a|b", "a|b", True), ("a|b", "b", False), ("a|b*", "b", True), ("a|b*", "a/x", True),
+    ("a|b*", "d/bc", True), ("a|b*", "da", False), ("d|a*|b", "xay", True), ("d|a*|b", "xd", False),
+    ("|^b*|", "x", True), ("x{2}*", "xx", True), ("x{2}*", "x{2}", False), ("x{1,2}[a]", "xa", True),
+    ("x{,2}*", "x{,2}", True), ("x{3}", "x{3}", True), ("?{2,}", "a", False), ("?{2,}", "abc", True),
+    ("{0}a*", "ba", True), ("{2}a*", "ba", False), ("*{2}", "a", None), ("a{2}{2}*", "a", None),
+    ("a|{2}*", "a", None), ("a{1001}*", "a", None),
 ]  # fmt: skip
 
 
@@ -133,20 +140,28 @@ def test_docker_s_patterns(pattern: str, path: str, left_out: bool | None) -> No
     assert rules.hides(path.encode(), False) is left_out
 
 
+def test_what_docker_s_exceptions_lead_to() -> None:
+    rules = dockerignore.DockerRules(b"f", b"*\n!a{2}/b*\n")
+    assert not rules.hides(b"aa", True) and not rules.hides(b"aa/bc", False)
+    assert rules.hides(b"aa/c", False) and rules.hides(b"d/bc", False)
+    rules = dockerignore.DockerRules(b"f", b"*\n!a|b*\n")
+    assert not rules.hides(b"d", True) and not rules.hides(b"d/xb", False)
+
+
 def test_many_stars_of_docker_s_mean_the_same_as_few() -> None:
     rng = random.Random(4)
-    words = ["a", "b", "/", "*", "**", "**/", "?", "[ab]", "[^a]", "\\a"]
+    words = ["a", "b", "/", "*", "**", "**/", "?", "[ab]", "[^a]", "\\a", "|", "^"]
     for _ in range(3000):
-        text = "".join(rng.choices(words, k=rng.randrange(1, 9)))
-        pieces = dockerignore.to_regex(text)
-        regex = re.compile("(?s)" + "".join(pieces))
-        steps = dockerignore.Steps(pieces)
-        for _ in range(20):
-            path = "".join(rng.choices("aab/", k=rng.randrange(1, 9)))
-            assert steps.match(path) == bool(regex.fullmatch(path)), (text, path)
+        text = "".join(rng.choices([*words, "b{2}", "a{0,3}"], k=rng.randrange(1, 9)))
+        for pieces in dockerignore.to_regex(text):
+            regex = re.compile("(?s)" + "".join(map("".join, pieces)))
+            steps = dockerignore.Steps(pieces)
+            for _ in range(20):
+                path = "".join(rng.choices("aab/", k=rng.randrange(1, 9)))
+                assert steps.match(path) == bool(regex.fullmatch(path)), (text, path)
 
 
-@pytest.mark.parametrize("piece", ["*a", "**/a/", "**/*a"])
+@pytest.mark.parametrize("piece", ["*a", "**/a/", "**/*a", "a{0,9}"])
 def test_many_stars_of_docker_s_take_no_time(piece: str) -> None:
     rules = dockerignore.DockerRules(b"f", (piece * 30 + "b\n").encode())
     before = time.process_time()
