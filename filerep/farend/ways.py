@@ -34,6 +34,7 @@ class Way:
         "ranges",
         "size",
         "before",
+        "of",
         "began",
         "signature",
         "appended",
@@ -59,6 +60,7 @@ class Way:
         )
         self.size = sum(length for _, length in ranges)
         self.before = 0  # bytes of it that went in batches before this one
+        self.of = 0  # bytes of it that are sent in all those
         self.began: Optional[float] = None  # when they did, by the monotonic clock
         self.signature = signature  # of the whole file, if it is known by now
         self.appended = False  # is all that is new behind what was there?

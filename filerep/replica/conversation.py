@@ -296,7 +296,8 @@ class Conversation:
         ended = self._parts.settling.step(self._dispatch.run_on_sync, inputs_ended)
         if self._parts.settling.initial_done:
             self._parts.pieces.forget()
-            self._parts.connection.out.written = bool
+            one_file = self._parts.reporter.one_file
+            self._parts.connection.out.written = one_file.written if one_file else bool
             self._tell_compared()
         self._parts.reuse.forget(self._parts.settling.initial_done)
         if ended and not self._dispatch.finishing:

@@ -153,9 +153,12 @@ class Dispatch:
         if not self._parts.flight:
             self._parts.silence.broken()
         self._parts.state_writer.write(intended=sent.intended)
+        if self._parts.reporter.one_file:
+            self._parts.reporter.one_file.under_way = self._parts.flight.bytes()
         self._parts.flight.add(sent)
         much = self._parts.pace.quick and bool(self._parts.schedule.bulk)
-        self._parts.sender.send(sent, self._parts.reporter.tally, much)
+        told = self._parts.reporter
+        self._parts.sender.send(sent, told.tally, told.one_file, much)
         self._parts.silence.broken()  # what has been taken so far shows life
 
     def _rehearse(self, sent: Sent) -> None:

@@ -1,5 +1,7 @@
 """How far the first copy has come, for who looks at it: told a few times a second.
 
+So is, later, how far one file has come that takes long.
+
 How much there is to send is found out while the connection takes no more, as nothing else can
 be done then. The paths that wait are looked at from the last to the first, until that meets those
 that were sent meanwhile. On a connection that never keeps anyone waiting nobody misses the number.
@@ -19,7 +21,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from typing import Any, Optional
 
+    from filerep.farend.batch import Member
+
 _INTERVAL = 0.1
+_LONG = 1.0  # seconds: of one file that takes no longer nothing is told
 _HEAVY = 100_000_000  # bytes: less in one directory is nothing to think about
 _BUFFERED = 4 << 20  # bytes: pipe, ssh and sockets have some megabytes
 _STEP = 32  # paths to look at before looking whether there is something better to do
@@ -159,6 +164,48 @@ class Tally:
         self.of_files = self.planned_files + len(counted)
         self.of_bytes = self.planned_bytes + sum(counted)
         self.heavy = _heaviest(zip(seen, lengths), self.of_bytes)
+
+
+class OneFile:
+    """A file that takes long, when the first copy is done: how much of it has arrived."""
+
+    def __init__(
+        self, report: Callable[[dict[str, Any]], None], clock: Callable[[], float]
+    ) -> None:
+        self._report = report
+        self._clock = clock
+        self._told = 0.0
+        self._path, self._began = b"", 0.0
+        self._of = self._done = self._left = self._arrived = 0
+        self.under_way = 0  # bytes, in batches before the present one
+
+    def begin(self, member: Member) -> None:
+        """``member`` is next, perhaps a piece of a file."""
+        self._path, self._left = member.path, member.size
+        self._began, self._done, self._of = self._clock(), 0, member.size
+        self._arrived = 0
+        way = member.way
+        if way is not None and way.began is not None:
+            self._began, self._done, self._of = way.began, way.before, way.of
+            self._arrived = max(0, way.before - self.under_way)
+            self._tell_now_and_then()
+
+    def written(self, count: int) -> None:
+        """So many bytes have gone out, most of them the present file's if it is large."""
+        count = min(count, self._left)
+        self._left -= count
+        self._done += count
+        if self._left:
+            self._arrived = max(self._arrived, self._done - _BUFFERED)
+            self._tell_now_and_then()
+
+    def _tell_now_and_then(self) -> None:
+        now = self._clock()
+        if now - self._began < _LONG or now - self._told < _INTERVAL:
+            return
+        self._told = now
+        told = {"is": "sending", "path": quote(self._path), "bytes": self._arrived}
+        self._report({**told, "of_bytes": self._of})
 
 
 def _above(path: bytes) -> Iterator[bytes]:

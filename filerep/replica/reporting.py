@@ -1,7 +1,7 @@
 """What the wrapper is told: a dictionary for each thing that happens, ``is`` says which.
 
 * ``first``: the first copy is done. ``batch``: one was acknowledged. ``progress``: how far
-  the first copy has come (see progress.py). ``would``: what a dry run would do.
+  the first copy has come (see progress.py). ``sending``: the same of one file, later. ``would``: what a dry run would do.
 * ``sync_point``: all that was named before the last `.` has arrived, but for ``failing`` paths; an
   --on-sync command will have seen it when ``hooks`` have ended.
 * ``sync``: ``failing`` paths are out of step; 0 for none.
@@ -19,7 +19,7 @@ import time
 from collections import Counter
 
 from filerep.pathstream import gathered, quote
-from filerep.replica.progress import Tally
+from filerep.replica.progress import OneFile, Tally
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -68,6 +68,8 @@ class Reporter:
         self._began = time.monotonic()
         self._first = True
         self.tally = Tally(report, time.monotonic) if progress else None
+        self._after = OneFile(report, time.monotonic) if progress else None
+        self.one_file: Optional[OneFile] = None  # once the first copy is done
 
     def batch(self, sent: Sent, took: float, undone: set[bytes]) -> list[bytes]:
         """``sent`` was acknowledged after so many seconds, but for what is ``undone``.
@@ -116,6 +118,7 @@ class Reporter:
         if self.tally is not None:
             self.tally.close()
             self.tally = None
+        self.one_file = self._after
         self._report(
             {
                 "is": "first",

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from filerep.farend.connection import Output
     from filerep.replica.known.ticks import Ticks
     from filerep.replica.members import Members
-    from filerep.replica.progress import Tally
+    from filerep.replica.progress import OneFile, Tally
     from filerep.replica.scheduling.inflight import Sent
     from filerep.replica.transfer.economy import Economy
 
@@ -49,7 +49,13 @@ class Sender:
         self._record = tarstream.RECORD  # bytes, of the next archive
         self._packed = False  # is the next archive compressed?
 
-    def send(self, sent: Sent, tally: Tally | None = None, much: bool = False) -> None:
+    def send(
+        self,
+        sent: Sent,
+        tally: Tally | None = None,
+        one_file: OneFile | None = None,
+        much: bool = False,
+    ) -> None:
         """``much``: the next batch is a large one."""
         batch = sent.batch
         if tally:
@@ -70,7 +76,7 @@ class Sender:
         entered = self._enter(sent)
         self._out.add(headers)
         length = len(headers)
-        took, unfit = self._send_members(sent, entered, tally)
+        took, unfit = self._send_members(sent, entered, tally, one_file)
         length += took
         commit = Commit(batch, unfit)
         scripts = _members(commit.members())
@@ -98,6 +104,7 @@ class Sender:
         sent: Sent,
         entered: list[tuple[Optional[bytes], Optional[bytes]]],
         tally: Tally | None,
+        one_file: OneFile | None,
     ) -> tuple[int, set[bytes]]:
         """How many bytes of archive went out, and the paths of what must not be put in place."""
         length = 0
@@ -105,6 +112,8 @@ class Sender:
         for member, (old, new) in zip(sent.batch.members, entered):
             if tally:
                 tally.begin(member.size)
+            elif one_file:
+                one_file.begin(member)
             took, fit = self._members.send(member)
             if tally:
                 tally.end(fit, not is_piece(member))

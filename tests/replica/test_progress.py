@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import random
 from collections import OrderedDict
 from typing import Any, Optional
 
 import pytest
 
-from filerep.replica.progress import Tally
+from filerep.farend.batch import Group, Member
+from filerep.farend.ways import Way
+from filerep.replica.progress import OneFile, Tally
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -132,3 +135,36 @@ def test_what_is_sent_behind_the_first_copy_is_not_told_as_more_of_it() -> None:
     now = 2.0
     tally.written(0)
     assert len(told) == 1
+
+
+def member(size: int, way: Optional[Way] = None) -> Member:
+    status = os.stat_result((0o100644, 1, 1, 1, 0, 0, size, 0, 0, 0))
+    return Member(b"large", status, b"", Group(b"", 0), b"", way)
+
+
+def test_of_one_file_is_told_what_no_buffer_holds_once_it_has_taken_a_second() -> None:
+    told: list[dict[str, Any]] = []
+    now = 0.0
+    one = OneFile(told.append, lambda: now)
+    one.begin(member(50_000_000))
+    for _ in range(10):
+        now += 0.3
+        one.written(5_000_000)
+    assert [what["bytes"] for what in told] == [
+        count * 5_000_000 - (4 << 20) for count in range(4, 10)
+    ]
+    assert {what["of_bytes"] for what in told} == {50_000_000}
+    one.begin(member(100))
+    one.written(100)
+    assert len(told) == 6
+
+
+def test_of_a_file_in_pieces_is_told_what_has_arrived() -> None:
+    told: list[dict[str, Any]] = []
+    one = OneFile(told.append, lambda: 5.0)
+    piece = Way(b"piece", ranges=[(3000, 1000)])
+    piece.before, piece.of, piece.began = 3000, 9000, 1.0
+    one.under_way = 2000
+    one.begin(member(1000, piece))
+    one.written(1000)
+    assert [(what["bytes"], what["of_bytes"]) for what in told] == [(1000, 9000)]

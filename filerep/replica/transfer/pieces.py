@@ -144,7 +144,8 @@ class Piece(Way):
             super().__init__(b"last", "0" * len(transfer.digest()))
         self.words = words
         self.ranges, self.size = transfer.next(length), length
-        self.before, self.began = transfer.sent, transfer.began
+        self.before, self.of = transfer.sent, transfer.size
+        self.began = transfer.began
         self.transfer = transfer
 
     def read(self, data: memoryview) -> None:

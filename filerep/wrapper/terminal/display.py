@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any, Optional, TextIO
 
-    from filerep.wrapper.terminal.progressbar import Bar
+    from filerep.wrapper.terminal.progressbar import Bar, OneFile
 
 _CONNECTING = 1.0
 _SHORTEST_COMMAND, _LONGEST_COMMAND = 25, 60  # columns
@@ -73,6 +73,7 @@ class Display:
         self._far_last = 0.0
         self._burst = TimedBurst(self._screen)
         self._bar: Optional[Bar] = None
+        self._one_file: Optional[OneFile] = None  # that takes long
         self._first = FirstCopy()
         self._failing = False  # is the destination known to be out of step?
         self._connecting: Optional[float] = None  # since when, until that is said
@@ -129,7 +130,7 @@ class Display:
         Without words nothing is told: that it connects again was said.
         """
         self._asks = asks
-        self._bar = None
+        self._bar = self._one_file = None
         self._first = FirstCopy()
         self._lost, self._left = not words, {}
         self._draw_bottom()
@@ -164,8 +165,12 @@ class Display:
             self._failing = what["failing"] > 0
         elif kind == "would":
             self._would[what["path"]] = would_line(what)
+        elif kind == "sending":
+            self._sending(what)
         elif kind == "hook":
             self._hook(what)
+        elif kind == "failing" or kind == "at_work" and not what["now"]:
+            self._forget_one_file()
         elif kind == "left":
             self._left = what
         elif kind == "tools" and self._verbose:
@@ -173,7 +178,7 @@ class Display:
 
     def interrupted(self) -> None:
         """A signal has asked for the end: what has not arrived, if anything."""
-        self._bar = None
+        self._bar = self._one_file = None
         self._end_burst()
         self._draw_bottom()
         said = ""
@@ -193,7 +198,7 @@ class Display:
 
     def close(self) -> None:
         """Leave the terminal as it was."""
-        self._bar = None
+        self._bar = self._one_file = None
         self._end_burst()
         self._far_lines(self._far.end())
         self._screen.close()
@@ -248,6 +253,20 @@ class Display:
             self._say(heavy)
         self._draw_bottom()
 
+    def _sending(self, what: dict[str, Any]) -> None:
+        if not self.bar:
+            return
+        if self._one_file is None or self._one_file.path != what["path"]:
+            from filerep.wrapper.terminal.progressbar import OneFile
+
+            self._one_file = OneFile(self._clock, what["path"])
+        self._one_file.told(what)
+        self._draw_bottom()
+
+    def _forget_one_file(self) -> None:
+        self._one_file = None
+        self._draw_bottom()
+
     def _first_copied(self, what: dict[str, Any], watching: bool) -> None:
         first, self._first = self._first, FirstCopy()
         self._bar = None
@@ -280,6 +299,11 @@ class Display:
             return
         if self._quiet:
             return
+        if self._one_file is not None:
+            named = what["sent"] + what["removed"]
+            all_named = len(named) == what["files"] + what["deletions"]
+            if self._one_file.path in named or not all_named:
+                self._one_file = None
         now = self._clock()
         self._burst.add(what, now)
         if self._burst.due() <= now:
@@ -334,5 +358,8 @@ class Display:
             room = self._screen.bottom_room  # what is wider cannot be drawn over
             text = self._burst.line(room, self._verbose)
             self._screen.draw_timed(beginning(text, room) if room else text)
+        elif self._one_file is not None:
+            width = self._screen.bottom_width
+            self._screen.draw(beginning(self._one_file.text(width), width))
         else:
             self._screen.draw("")

@@ -1,8 +1,17 @@
-"""How far the first copy has come, drawn as a bar as wide as the terminal lets it be."""
+"""How far the first copy has come, drawn as a bar as wide as the terminal lets it be.
+
+Of one file that takes long, later, it is told in words.
+"""
 
 from __future__ import annotations
 
-from filerep.wrapper.terminal.formatting import countdown, files, size, size_of
+from filerep.wrapper.terminal.formatting import (
+    countdown,
+    ending,
+    files,
+    size,
+    size_of,
+)
 from filerep.wrapping import columns
 
 TYPE_CHECKING = False
@@ -93,3 +102,27 @@ class Bar:
                 ascii=not self._unicode,
             )
         )
+
+
+class OneFile(Bar):
+    """The same of a single file, in words: there may be saves to tell of, too."""
+
+    def __init__(self, clock: Callable[[], float], path: str) -> None:
+        super().__init__(clock, False)
+        self.path = path  # quoted
+
+    def told(self, what: dict[str, Any]) -> None:
+        """Take in what is reported of it."""
+        self.update({**what, "files": 0, "of_files": 1})
+
+    def text(self, width: int) -> str:
+        """One line of at most ``width`` columns, or as little as is of any use."""
+        named = f"{ending(self.path, width // 3)}: {size_of(self.bytes, self.of_bytes)}"
+        speed = left = ""
+        if self._rate:
+            speed = f", {self._speed()}"
+            left = f", {countdown(self.seconds_left())} left"
+        for text in (f"sending {named}{speed}", f"sending {named}", named):
+            if columns(text + left) <= width:
+                return text + left
+        return named

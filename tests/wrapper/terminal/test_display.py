@@ -655,6 +655,37 @@ def test_a_message_during_the_copy_stands_above_the_bar(
         assert spoken and set(spoken) == {"| spoken far away"}
 
 
+@pytest.mark.parametrize("columns", [80, 40])
+@pytest.mark.parametrize("how", ["--whole-file", "--no-whole-file"])
+def test_a_file_that_takes_long_after_the_first_copy_is_told_of(
+    place: Path, how: str, columns: int
+) -> None:
+    """Nothing was seen until it was there, as if nothing was done."""
+    source = place / "src"
+    source.mkdir()
+    script = place / "slow.py"
+    script.write_text(SLOW_SHELL)
+    words = [how, str(source), str(place / "d"), "--", sys.executable, str(script)]
+    with on_terminal(*words, columns=columns) as (program, terminal):
+        program.wait_for(lambda: terminal.has("in sync"), what=terminal.text)
+        (source / "large").write_bytes(os.urandom(12_000_000))
+        (source / "large").chmod(0o600)
+        told = r"\r(?:sending )?'large': [\d.]+(?: [kM]B)? of 12 MB, [^\r]*\d s left"
+        program.wait_for(
+            lambda: len(re.findall(told, terminal.text())) > 2, what=terminal.text
+        )
+        (source / "small").write_text("x")
+        done = f"{TIME} sent ('large', 12 MB|2 files, 12 MB), "
+        program.wait_for(
+            lambda: "small" in os.listdir(place / "d/src")
+            and re.match(done, terminal.screen()[-1]),
+            what=terminal.text,
+        )
+        assert "left" not in "".join(terminal.screen())
+        rows = re.split("[\r\n]", terminal.plain())
+        assert all(wrapping.columns(row) <= columns for row in rows)
+
+
 def test_resizing_stopping_and_going_on_do_no_harm(source: Path, place: Path) -> None:
     words = ["--keepalive", "0.5", str(source), *slow(place)]
     with on_terminal(*words) as (program, terminal):
