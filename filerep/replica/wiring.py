@@ -282,6 +282,6 @@ def _is_locked(root: bytes) -> bool:
 
 
 def _removed_by_git(root: bytes, since: float, paths: Iterable[bytes]) -> bool:
-    from filerep.rules.tracked import were_removed  # few need it
+    from filerep.rules.worktree import were_removed  # few need it
 
     return were_removed(root, since, paths)

@@ -9,12 +9,12 @@ from bisect import bisect_left
 from itertools import islice
 
 from filerep.pathstream import quote
-from filerep.rules import gitindex, repository
+from filerep.rules import gitindex
 from filerep.rules.untrustedfile import RECENT_NS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
     from typing import Optional
 
     from filerep.rules import gitobjects
@@ -324,31 +324,6 @@ class Tracked:
 
 
 MISSING = "its object is not in the repository"
-
-
-def were_removed(directory: bytes, since: float, paths: Iterable[bytes]) -> bool:
-    """Has git removed ``paths`` below ``directory`` from its work tree since then?
-
-    That is, written the index since ``since``, by `time.time`, which does not name most of them.
-    (A `git status` writes it, too.)
-    """
-    top = os.path.realpath(directory)
-    repo = repository.above(top, os.environb)[0]
-    try:
-        if repo is None or os.lstat(repo.index).st_mtime < since:
-            return False
-    except OSError:
-        return False
-    before = b"" if top == repo.top else os.path.relpath(top, repo.top) + b"/"
-    found = gitindex.EMPTY
-    for width in (20, 32):
-        try:
-            found = gitindex.load(repo.index, width)
-            break
-        except gitindex.Unreadable:
-            pass
-    named = [found.holds(before + path) for path in paths]
-    return sum(named) <= len(named) / 2
 
 
 def _changed(before: dict[bytes, bytes], after: dict[bytes, bytes]) -> set[bytes]:

@@ -11,7 +11,7 @@ from filerep.rules.gitsettings import Settings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from filerep.rules.repository import Repository
     from filerep.rules.rulefile import Level
@@ -124,3 +124,37 @@ def _may_change(path: bytes) -> bool:
         return True
     except ValueError:
         return False  # no file can be called that
+
+
+def were_removed(
+    directory: bytes,
+    since: float,
+    paths: Iterable[bytes],
+    environ: Mapping[bytes, bytes] = os.environb,
+) -> bool:
+    """Has git removed ``paths`` below ``directory`` from its work tree since then?
+
+    That is, written the index since ``since``, by `time.time`, which does not name most of them.
+    (A `git status` writes it, too.)
+    """
+    from filerep.rules import gitindex  # few ask
+
+    root = os.path.realpath(directory)
+    repo = repository.above(root, environ)[0]
+    try:
+        if repo is None or os.lstat(repo.index).st_mtime < since:
+            return False
+    except OSError:
+        return False
+    tree = WorkTree(repo, root, environ, lambda text: None, True)  # finds the top
+    if tree.elsewhere and repo.top == repo.place:
+        return False
+    before = b"" if root == repo.top else os.path.relpath(root, repo.top) + b"/"
+    for width in (20, 32):
+        try:
+            found = gitindex.load(repo.index, width)
+        except gitindex.Unreadable:
+            continue
+        named = [found.holds(before + path) for path in paths]
+        return sum(named) <= len(named) / 2
+    return False

@@ -384,3 +384,30 @@ def test_rules_that_say_the_same_are_alike(world: World) -> None:
     assert alike(load(), before)
     world.fill(b"", {b".gitignore": b"*.a\n"})
     assert not alike(load(), before)
+
+
+def test_what_git_has_removed_is_told_from_what_others_have(world: World) -> None:
+    """A `git status`, as a prompt does it, may write the index just before somebody removes."""
+    world.fill(b"proj/src", {b"a": b"a", b"b": b"b"})
+
+    def removed(place: bytes = b"proj/src", since: float = 0.0) -> bool:
+        where = os.path.join(world.top, place)
+        return worktree.were_removed(where, since, [b"a", b"b"], world.environ)
+
+    git(world, "add", ".")
+    assert not removed() and not removed(since=time.time() + 60)
+    git(world, "rm", "-q", "--cached", "-r", ".")
+    assert removed() and not removed(since=time.time() + 60)
+    # The work tree is told to be further down, so that paths in the index begin there.
+    git(world, "config", "core.repositoryFormatVersion", "0")
+    git(world, "config", "core.worktree", os.fsdecode(world.top + b"/proj"))
+    git(world, "add", ".", at=b"proj")
+    assert git(world, "ls-files", "--full-name", at=b"proj") == b"src/a\nsrc/b\n"
+    assert not removed()
+    git(world, "rm", "-q", "--cached", "-r", ".", at=b"proj")
+    assert removed()
+    os.mkdir(world.top + b"/other")
+    assert not removed(b"other")
+    git(world, "config", "--unset", "core.worktree")
+    write(world.top + b"/.git/index", b"no index at all, long enough to be looked into")
+    assert not removed()
