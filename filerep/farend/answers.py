@@ -34,6 +34,7 @@ _MOST_ASIDE = 1000  # lines
 _MOST_WORDS = 1000  # of one answer
 _SHOWN = 60
 _LAST_WORDS = 0.5  # seconds
+LAST_WORDS = ("error", "taken")
 NONSENSE = ", which makes no sense"
 
 # By the word that such a line begins with, what follows it: a number, or another, then text.
@@ -41,7 +42,7 @@ _NUMBER, _TEXT, _NONE = b" ([0-9]{1,9})", b"(?: (.*))?", b"()"
 _FORMS = {
     word.encode(): parts
     for words, parts in (
-        ("bye again", (_NONE, _NONE, _NONE)),
+        ("bye again taken", (_NONE, _NONE, _NONE)),
         ("ok hook modes", (_NUMBER, _NONE, _NONE)),
         ("tools", (_NUMBER, _NONE, _TEXT)),
         ("error", (_NONE, _NONE, _TEXT)),
@@ -50,6 +51,10 @@ _FORMS = {
     )
     for word in words.split()
 }
+
+
+class Refused(Stop):
+    """What another connection would not change."""
 
 
 class Silent(Stop):
@@ -100,6 +105,17 @@ def understood(line: bytes) -> Optional[Answer]:
     if found is None:
         raise nonsense(f"answers {quote(line[:_SHOWN])}")
     return Answer(word, *found.groups())
+
+
+def ended(answer: Answer) -> Stop:
+    """Why the receiver ends, by one of its ``LAST_WORDS``."""
+    if answer.word == "error":
+        return Stop(UNAVAILABLE, answer.text)
+    return Refused(
+        UNAVAILABLE,
+        "another run of the same source, from another machine or by another user, has taken"
+        " over the destination; to have both copies, give one a name of its own with --as",
+    )
 
 
 def nonsense(what: str) -> Stop:
@@ -191,8 +207,8 @@ class Answers:
         lines = b"\n%s" % self._data
         return b"\nok %d\n" % number in lines or b"\nfailed %d " % number in lines
 
-    def refusal(self) -> str:
-        """Why the far end, which reads no more, ends, if it comes to say so. Raises ``Stop``."""
+    def refusal(self) -> Optional[Stop]:
+        """What the far end, which reads no more, comes to say of its end. Raises ``Stop``."""
         poll = select.poll()
         poll.register(self.fd, select.POLLIN)
         give_up = time.monotonic() + _LAST_WORDS
@@ -200,9 +216,9 @@ class Answers:
             self.fill()
         for what, line in self.take():
             answer = understood(line) if what == "line" else None
-            if answer is not None and answer.word == "error":
-                return answer.text
-        return ""
+            if answer is not None and answer.word in LAST_WORDS:
+                return ended(answer)
+        return None
 
     def take(self) -> Iterator[tuple[str, bytes]]:
         """("line", text) or ("listing", data) for each answer that is there whole.

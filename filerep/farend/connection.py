@@ -161,8 +161,7 @@ class Output(OutBuffer):
             except BlockingIOError:
                 self._wait()
             except OSError as error:
-                why = self._answers.refusal()
-                raise (Stop(UNAVAILABLE, why) if why else OutputError(error)) from None
+                raise (self._answers.refusal() or OutputError(error)) from None
 
     def again(self, marker: bytes) -> None:
         """Show the far end the place from which on it can take archives again.

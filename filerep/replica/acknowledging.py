@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from filerep.command import UNAVAILABLE, Stop
-from filerep.farend.answers import nonsense, understood
+from filerep.farend.answers import LAST_WORDS, ended, nonsense, understood
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -95,8 +95,8 @@ class Hearing:
             self.on_no_modes()
         elif word == "torn":
             self._torn(answer)
-        elif word == "error":
-            raise Stop(UNAVAILABLE, answer.text)
+        elif word in LAST_WORDS:
+            raise ended(answer)
         elif word == "hook":
             self._on_hook(answer.number)
         elif word == "tools":

@@ -17,7 +17,7 @@ import stat
 import time
 
 from filerep.command import UNAVAILABLE
-from filerep.farend.answers import Silent
+from filerep.farend.answers import Refused, Silent
 from filerep.farend.connection import STOPPED
 from filerep.pathstream import Records, in_rows, normalize, quote
 from filerep.replica.dispatch import Dispatch
@@ -25,7 +25,6 @@ from filerep.replica.filling import MOST_PATHS
 from filerep.replica.known.unchanged import unchanged
 from filerep.replica.outstanding import Outstanding
 from filerep.replica.scheduling.judging import is_rule_file
-from filerep.replica.transfer.economy import Refused
 from filerep.replica.wiring import Parts
 
 TYPE_CHECKING = False

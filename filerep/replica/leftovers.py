@@ -7,10 +7,10 @@ only then is known what fr-walk has not named.
 from __future__ import annotations
 
 from filerep.command import UNAVAILABLE
+from filerep.farend.answers import Refused
 from filerep.pathstream import in_rows
 from filerep.replica.known.table import place
 from filerep.replica.planning import mirror
-from filerep.replica.transfer.economy import Refused
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

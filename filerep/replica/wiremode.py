@@ -7,7 +7,7 @@ import os
 from filerep import command
 from filerep.command import Command, OutputError, Stop
 from filerep.farend.abilities import Far
-from filerep.farend.answers import Answers
+from filerep.farend.answers import Answers, Refused
 from filerep.farend.connection import Connection, Output
 from filerep.pathstream import quote
 from filerep.replica.conversation import Conversation
@@ -15,7 +15,6 @@ from filerep.replica.known import entries, openstate
 from filerep.replica.known.staterows import Remembered
 from filerep.replica.known.table import Table
 from filerep.replica.options import Here, Options, Removal, Tell, Transfer
-from filerep.replica.transfer.economy import Refused
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -179,6 +179,32 @@ def test_a_second_source_of_one_name_is_refused(there: There, place: Path) -> No
     copied(place / "other/app", *words)
 
 
+@pytest.mark.parametrize("amid", [False, True], ids=["at rest", "amid a save"])
+def test_a_run_from_another_machine_takes_the_destination_over(
+    amid: bool, there: There, place: Path, source: Path
+) -> None:
+    """Each took the other's end for a lost connection, and they took turns for ever."""
+    words = [REPLICATOR, source, place / "far", *there.command]
+    elsewhere = environment(XDG_STATE_HOME=str(place / "another machine's"))
+    with running(*words) as first:
+        first.says("in sync")
+        if amid:
+            (source / "large").write_bytes(bytes(20_000_000))
+        with running(*words, env=elsewhere) as second:
+            second.says("in sync")
+            (source / "f").write_text("y")
+            first.says("has taken over the destination")
+            assert first.end() == 69
+            assert b"connecting again" not in first.errors
+            second.wait_for(lambda: (place / "far/my-service/f").read_text() == "y")
+            (source / "f").write_text("z")
+            second.wait_for(lambda: (place / "far/my-service/f").read_text() == "z")
+            assert b"lost" not in second.errors
+            assert (
+                run([*words[:1], "--wait", *words[1:]], env=elsewhere).returncode == 0
+            )
+
+
 @pytest.mark.parametrize("more", [[], ["--poll", "1"]])
 def test_the_current_directory_may_be_gone(
     more: list[str], place: Path, source: Path

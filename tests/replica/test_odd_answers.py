@@ -75,7 +75,7 @@ class FarEnd(Output):
 def line(dice: random.Random, number: int) -> bytes:
     """An answer, right or nearly right or neither."""
     word = dice.choice(
-        b"ok failed torn bad lost there kept mode aside stale hook tools error bye again"
+        b"ok failed torn bad lost there kept mode aside stale hook tools error bye again taken"
         b" listing other".split()
     )
     numbers = [b"%d" % number] * 6 + [b"%d" % dice.randrange(9), *ODD]
@@ -199,6 +199,7 @@ def test_what_has_no_end_is_not_kept(said: bytes, why: str) -> None:
     ("said", "ends", "why"),
     [
         (b"ok 1\nfilerep-1 error too full\n", True, "too full"),
+        (b"ok 1\nfilerep-1 taken\n", True, "another run of the same source"),
         (b"ok 1\n", True, "Broken pipe"),
         (b"ok 1\n", False, "Broken pipe"),
     ],

@@ -35,6 +35,20 @@ is_dir() { [ -d "$1" ] && [ ! -L "$1" ]; }
 # staged: the staging directory is the one that was made. Who can write in the destination could put
 # another one there, or a link, for us to unpack into, clear, or run.
 staged() { is_dir "$S" && { [ ! "$owned" ] || [ -O "$S" ]; }; }
+# at_work FILE: a receiver whose number stands there is at work in this directory. A number may be
+# another process's by now; the directory that one is in tells.
+at_work() {
+  if [ ! -f "$1" ] || [ -L "$1" ]; then return 1; fi # who reads a fifo waits
+  { read -r pid <"$1"; } 2>&- || return
+  if [ -e /proc/self/cwd ]; then [ "/proc/$pid/cwd" -ef . ]; else kill -0 "$pid" 2>&-; fi
+}
+# Another run of the same words, from another machine or by another user, has cleared our staging
+# directory away. Were that only a lost connection, the two would do so in turns for ever.
+taken_over() {
+  for f in "./$ours-"*/.pid; do
+    ! at_work "$f" || say taken
+  done
+}
 drop() { [ ! -e "$S/.hook" ] || kill "$job"; stop_mover; rm -rf "$S" 2>&- || rm -rf "$S"; }
 # What takes its time is heard of meanwhile, as long as this shell lives, but for $patience seconds at
 # most, if that is not 0. It may be done at once.
@@ -65,7 +79,7 @@ clear_away() {
   done
   try rm -rf "$1"
 }
-worker='' patience=0 tmp=/tmp null=/dev/null
+worker='' patience=0 ours='' tmp=/tmp null=/dev/null
 case ${TMPDIR-} in /*) tmp=$TMPDIR ;; esac
 
 # keep_parts: a large file that was under way goes on from here with the next connection.
@@ -77,6 +91,7 @@ leave() {
   trap - EXIT
   # Where nobody hears any more dash tries its last words again and again, and each is a SIGPIPE.
   trap '' HUP INT TERM PIPE
+  [ ! "$ours" ] || staged || taken_over
   command exec >"$null" 2>&1 # it would end here where it can open nothing
   rest
   keep_parts
@@ -118,6 +133,7 @@ if [ "$5" = clean ]; then
 fi
 if [ "$5" != dry ]; then
   try make_staging
+  echo $$ >"$S/.pid"
   for f in "./$4"-*; do # what a cut run left, but for the pieces of a large file
     if [ "$f" = "$S" ] || ! exists "$f"; then continue; fi
     [ "$worker" ] || working
@@ -135,18 +151,9 @@ fi
 # Another source may be replicated to this directory, by a shell that is at work beside this one:
 # the two would get mixed. What one has left that is no more, or runs elsewhere, is not judged.
 if [ "$5" != dry ]; then
-  echo $$ >"$S/.pid"
   for f in ./.filerep-*/.pid; do
     case $f in "./$4-"*) continue ;; esac
-    if [ ! -f "$f" ] || [ -L "$f" ]; then continue; fi # who reads a fifo waits
-    { read -r pid <"$f"; } 2>/dev/null || continue
-    # A number may be another process's by now; the directory that one is in tells.
-    if [ -e /proc/self/cwd ]; then
-      [ "/proc/$pid/cwd" -ef . ] || continue
-    else
-      kill -0 "$pid" 2>/dev/null || continue
-    fi
-    fail 'another run, of another source or by another command, replicates to this directory'
+    ! at_work "$f" || fail 'another run, of another source or by another command, replicates to this directory'
   done
 fi
 modes=''
@@ -297,6 +304,7 @@ done
 setgid=''
 [ ! -g . ] || setgid=1
 hears
+[ "$5" = dry ] || ours=$4
 say ready "empty=$empty mover=$mover folds=$folds modes=$modes links=$links setgid=$setgid parts=$parts" || leave
 n=0 blocks=20 astray=0 over='' reuses=''
 while :; do

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import os
 
-from filerep.command import UNAVAILABLE, Stop
+from filerep.command import UNAVAILABLE
+from filerep.farend.answers import Refused
 from filerep.farend.tools import Tools, lesson
 from filerep.replica.transfer import signature
 
@@ -34,10 +35,6 @@ _BELIEVED = 2  # times as much as was taken at that rate so far
 _TELLING = (
     1 << 20
 )  # bytes: a larger file is no way to find out how fast a connection is
-
-
-class Refused(Stop):
-    """What another connection would not change."""
 
 
 class Economy:
