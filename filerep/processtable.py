@@ -1,4 +1,4 @@
-"""Which processes are below one, as Linux tells; elsewhere none are known of."""
+"""Which processes are below one, and is one stopped, as Linux tells; elsewhere nobody knows."""
 
 from __future__ import annotations
 
@@ -21,3 +21,13 @@ def family(pid: str) -> Iterator[str]:
     yield pid
     for one in children(pid):
         yield from family(one)
+
+
+def stopped(pid: int) -> bool:
+    """Was it stopped, by Ctrl-Z or by a signal, and has not gone on since?"""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as table:
+            # Its name stands in brackets, and may hold some.
+            return table.read().rpartition(b")")[2].split()[:1] == [b"T"]
+    except OSError:
+        return False

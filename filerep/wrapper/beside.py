@@ -29,6 +29,7 @@ from filerep.wrapper.processes import Processes
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import socket
+    from collections.abc import Callable
     from typing import Optional
 
     from filerep.wrapper.job import Job
@@ -40,9 +41,17 @@ _GRACE = 0.7
 class Beside:
     """Waits for the other run and for a shell in the destination, then has the command run."""
 
-    def __init__(self, job: Job, signals: Signals, asking: socket.socket) -> None:
+    def __init__(
+        self,
+        job: Job,
+        signals: Signals,
+        asking: socket.socket,
+        say: Callable[[str], None],
+    ) -> None:
+        """``say`` is told if the other run takes long."""
         self._job = job
         self._signals = signals
+        self._say = say
         self._asking: Optional[socket.socket] = asking
         self._answer = b""
         self._processes = Processes()
@@ -76,18 +85,26 @@ class Beside:
                 self._asking.close()
 
     def _await(self, from_far: int, errors: int) -> None:
-        deadline = time.monotonic() + self._job.timeout
+        began = time.monotonic()
+        deadline, told = began + self._job.timeout, False
         inside = f"filerep-{self._nonce} inside\n".encode()
         while self._asking is not None or inside not in self._said:
             fds = self._processes.open([from_far, errors])
-            limit = None
-            if inside not in self._said:
-                limit = deadline - time.monotonic()
+            now = time.monotonic()
+            late = began + waiting.PATIENCE
+            if self._asking is not None and now >= late and not told:
+                self._say(waiting.held_up(self._asking))
+                told = True
+            due = [] if inside in self._said else [deadline]
+            due += [] if told or self._asking is None else [late]
+            limit = max(0.0, min(due) - now) if due else None
             asking = -1 if self._asking is None else self._asking.fileno()
             ready = self._signals.poll(
                 [*fds, *([asking] if asking >= 0 else [])], limit
             )
-            if not ready:
+            if not ready and time.monotonic() < deadline:
+                continue
+            if not ready and inside not in self._said:
                 why = last_line(self._words, self._other_words)
                 if begun(self._nonce) in self._said:
                     raise not_ready(why)

@@ -71,7 +71,7 @@ def main(run: Command, typed: Typed) -> int:
         if asking is not None:
             from filerep.wrapper.beside import Beside
 
-            return Beside(job, signals, asking).run()
+            return Beside(job, signals, asking, display.message).run()
         stages = lambda processes: Stages(job, processes, _run_stage)
         new = lambda: Session(job, display, events, waiters, signals, stages)
         return replicate(new, job.retries, display, events, signals)

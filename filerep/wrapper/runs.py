@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 
-from filerep import ownfiles
+from filerep import ownfiles, processtable
 from filerep.command import OK, SKIPPED, UNAVAILABLE, Stop
 from filerep.pathstream import quote
 from filerep.wrapper import runrecord
@@ -38,6 +38,7 @@ class Run:
         except OSError:
             self.process, self._about = 0, {}
         self.running = runs(self.process, status.st_ino)
+        self._stopped = self.running and processtable.stopped(self.process)
 
     def get(self, name: str, default: Any) -> Any:
         """What it says of ``name``, if it is of the kind of ``default``."""
@@ -50,7 +51,8 @@ class Run:
 
     @property
     def good(self) -> bool:
-        return self.get("state", "") == runrecord.IN_SYNC and not self.get("failing", 0)
+        in_sync = self.get("state", "") == runrecord.IN_SYNC
+        return in_sync and not self.get("failing", 0) and not self._stopped
 
     def gone(self) -> bool:
         """Is it known what it was of, and is that no more?"""
@@ -72,6 +74,8 @@ class Run:
     def _state(self) -> str:
         state, at = self.get("state", ""), _moment(self.get("at", 0.0))
         failing, why = self.get("failing", 0), self.get("why", "")
+        if self._stopped:
+            return f"stopped (Ctrl-Z): fg, or kill -CONT {self.process}, has it go on"
         if failing:
             state = f"not in sync, {files(failing)} could not be written"
         elif state == runrecord.IN_SYNC and self.get("files", 0):

@@ -18,9 +18,10 @@ from __future__ import annotations
 import os
 import select
 import socket
+import struct
 import time
 
-from filerep import ownfiles
+from filerep import ownfiles, processtable
 from filerep.command import UNAVAILABLE, Stop
 from filerep.pathstream import quote
 from filerep.wrapper.runrecord import Record
@@ -32,10 +33,11 @@ if TYPE_CHECKING:
 
 SAVED, ON_SYNC = b"saved\n", b"on-sync\n"
 STILL_WAITING = "waiting for the one that runs, which says what it is doing"
-_PATIENCE = 5.0  # seconds
+PATIENCE = 5.0  # seconds
 _MOST = 500  # who may wait at once
 _SHUT_TIME = 1.0  # seconds
 MOST_ANSWER = 64  # bytes
+_PEER = struct.Struct("iII")  # struct ucred, see unix(7): process, user, group
 _NONE_RUNS = (
     "no file-replicator is running with these arguments; start one first (--status"
     " shows what runs)"
@@ -274,14 +276,32 @@ def wait(asking: Optional[socket.socket], say: Callable[[str], None]) -> int:
         answer = b""
         poll = select.poll()
         poll.register(asking, select.POLLIN)
-        if not poll.poll(_PATIENCE * 1000):
-            say(STILL_WAITING)
+        if not poll.poll(PATIENCE * 1000):
+            say(held_up(asking))
         while not answer.endswith(b"\n") and len(answer) < MOST_ANSWER:
             chunk = answered(asking)
             if not chunk:
                 break
             answer += chunk
     return verdict(answer)
+
+
+def held_up(asking: socket.socket) -> str:
+    """What is said to one who has waited for long."""
+    process = _listener(asking)
+    if not processtable.stopped(process):
+        return STILL_WAITING
+    on = f"fg in its shell, or kill -CONT {process}, has it go on"
+    return f"waiting for process {process}, which is stopped (Ctrl-Z): {on}"
+
+
+def _listener(asking: socket.socket) -> int:
+    """The process at the other end, -1 where the system does not tell."""
+    try:
+        told = asking.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size)
+        return int(_PEER.unpack(told)[0])
+    except (AttributeError, OSError, struct.error):  # AttributeError: not Linux
+        return -1
 
 
 def answered(asking: socket.socket) -> bytes:

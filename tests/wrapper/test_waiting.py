@@ -234,6 +234,28 @@ def test_a_killed_run_is_not_waited_for_and_its_socket_does_no_harm(pair: Pair) 
     assert pair.wait().returncode == 69
 
 
+@pytest.mark.parametrize(
+    "words", [["--wait"], ["--run", "cat a"]], ids=lambda one: one[0]
+)
+def test_who_waits_for_one_that_is_stopped_is_told(
+    pair: Pair, words: list[str]
+) -> None:
+    """It was said to say itself what it was doing; to --run nothing was said."""
+    with pair.replicated() as program:
+        program.says("in sync")
+        process = program.process.pid
+        os.kill(process, signal.SIGSTOP)
+        (pair.source / "a").write_text("saved meanwhile")
+        with running(REPLICATOR, *words, *pair.words, env=pair.env) as waiting:
+            waiting.says(f"waiting for process {process}, which is stopped (Ctrl-Z)")
+            status = run([REPLICATOR, "--status", *pair.words], env=pair.env)
+            os.kill(process, signal.SIGCONT)
+            assert waiting.end() == 0
+        assert (pair.copy / "a").read_text() == "saved meanwhile"
+        assert status.returncode == 1
+        assert b": stopped (Ctrl-Z): fg, or kill -CONT" in status.stdout
+
+
 def test_the_end_of_the_run_ends_the_wait_with_an_error(place: Path) -> None:
     pair = Pair(place, sys.executable, "-c", SLOW_SHELL)
     (pair.source / "large").write_bytes(os.urandom(20_000_000))
