@@ -11,6 +11,7 @@ from filerep.farend.abilities import heard
 from filerep.farend.shell import script_text, shell_quote
 from filerep.wrapper import mistakes
 from filerep.wrapper.endings import Lost, one_line
+from filerep.wrapper.job import plain_path
 from filerep.wrapper.overlap import (
     AROUND,
     Destination,
@@ -98,7 +99,7 @@ class Bootstrap:
                 self._there.hear(word, os.fsencode(rest))
                 continue
             if word == "at":
-                self._parent = os.fsencode(rest)
+                self._parent = plain_path(os.fsencode(rest))
                 continue
             if word != "here":
                 hint = mistakes.refused(rest, self._job.parent)

@@ -40,7 +40,7 @@ def _name(text: str) -> bytes:
     return name
 
 
-def _plain_path(path: bytes) -> bytes:
+def plain_path(path: bytes) -> bytes:
     """``path`` without what means nothing in it, so that one directory has one name.
 
     What is relative is so to where the far end's shell starts, and `.` is that place.
@@ -90,7 +90,7 @@ class Job:
             self.name = os.path.basename(self.source)
         if args["--as"] is not None:
             self.name = _name(args["--as"])
-        self.parent = _plain_path(os.fsencode(args["DEST_PARENT_DIR"]))
+        self.parent = plain_path(os.fsencode(args["DEST_PARENT_DIR"]))
         self.connection: list[str] = args["CONNECTION_COMMAND"]
         if not self.name:
             raise Stop(

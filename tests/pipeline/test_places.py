@@ -40,9 +40,10 @@ def source(place: Path) -> Path:
     return place / "my-service"
 
 
-def copied(*words: object) -> None:
+def copied(*words: object) -> str:
     done = run([REPLICATOR, "--once", *map(str, words)])
     assert done.returncode == 0, done.stderr
+    return done.stderr.decode()
 
 
 @pytest.mark.parametrize("parent", ["~", "~/", "~/code", "~/a b/$(touch x)"])
@@ -56,9 +57,10 @@ def test_the_home_over_there(parent: str, there: There, source: Path) -> None:
 def test_where_the_shell_starts_over_there(
     parent: str, there: There, source: Path
 ) -> None:
-    copied(source, parent, *there.command)
+    said = copied(source, parent, *there.command)
     assert (there.start / parent / "my-service/f").read_text() == "x"
     assert not os.listdir(there.home)
+    assert " -> " in said and "/./" not in said
 
 
 def test_the_home_of_a_user_over_there(there: There, source: Path) -> None:
