@@ -62,7 +62,7 @@ class Reporter:
         self._files = 0
         self._removed = 0
         self._bytes = 0
-        self._synced: Optional[bool] = None
+        self._failing: Optional[int] = None
         self._at_work: Optional[float] = None  # when that will be told
         self._told_at_work = False
         self._began = time.monotonic()
@@ -152,13 +152,13 @@ class Reporter:
         return None if self._told_at_work else self._at_work
 
     def sync(self, failing: int) -> None:
-        """Nothing is left to do; told when ``failing`` has changed from none to some, or back."""
+        """Nothing is left to do; told when ``failing``, the paths out of step, has changed."""
         self._at_work = None
         if self._told_at_work:
             self._told_at_work = False
             self._report({"is": "at_work", "now": False})
-        if self._synced != (not failing):
-            self._synced = not failing
+        if self._failing != failing:
+            self._failing = failing
             self._report({"is": "sync", "failing": failing})
 
     def outstanding(self, paths: list[bytes], gone: bool) -> None:

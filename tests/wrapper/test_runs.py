@@ -97,6 +97,10 @@ def test_status_names_what_could_not_be_written(it: Place, place: Path) -> None:
             assert told.returncode == 1
             why = "not in sync, 1 file could not be written ('a': its disk is full)"
             assert told.stdout.decode().endswith(why + "\n")
+            # It went on to tell of those that were the first to fail.
+            (it.source / "b").write_bytes(bytes(200_000))
+            assert it.ask("--wait", *it.words).returncode == 69
+            assert b"not in sync, 2 files could not" in it.ask("--status").stdout
             program.end(signal.SIGINT)
 
 
