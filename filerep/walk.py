@@ -99,9 +99,9 @@ if TYPE_CHECKING:
     from typing import Optional
 
     from filerep.rules.ignore import OnError, Rules
+    from filerep.rules.lastread import OnNote
     from filerep.rules.rulefile import Rule
     from filerep.rules.walking import Place, Renew
-    from filerep.rules.worktree import OnNote
     from filerep.watching.currentrules import Judge
 
 # A walk that takes longer looks whether the rules are others by now.

@@ -13,19 +13,21 @@ What depends on who is asked is taken from `environ`, never from this process.
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from itertools import islice
 
 from filerep.rules import gitversion
 from filerep.rules.gitvalues import boolean, expand, settings_directory
+from filerep.rules.lastread import Hearer
 from filerep.rules.rulefile import compiled, path_matches
 from filerep.rules.untrustedfile import RECENT_NS, read
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import re
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from typing import Optional
 
     from filerep.rules.repository import Repository
@@ -33,7 +35,6 @@ if TYPE_CHECKING:
     # Section and name in lower case with a full stop between, what stands in the
     # section's quotes, and the value: None where there is not even a `=`.
     Item = tuple[bytes, bytes, Optional[bytes]]
-    OnNote = Callable[[str], None]
 
 #: How deep includes may lie in each other (config.c, MAX_INCLUDE_DEPTH).
 DEEPEST_INCLUDE = 10
@@ -200,7 +201,7 @@ class Reader:
         environ: Mapping[bytes, bytes],
         repo: Repository | None,
         place: bytes,
-        on_note: OnNote,
+        hearer: Hearer,
     ) -> None:
         """``place`` is the directory that a relative path in ``environ`` is taken from."""
         self.files: list[bytes] = []
@@ -211,16 +212,16 @@ class Reader:
         self._environ = environ
         self._repo = repo
         self._place = place
-        self._on_note = on_note
+        self._hearer = hearer
         self._urls: list[bytes] | None = None
         self._full = False
         self._compared = 0
 
-    def file(self, path: bytes, depth: int = 0) -> None:
-        """Take in what stands in ``path``, if it is there."""
+    def file(self, path: bytes, depth: int = 0, gently: bool = False) -> None:
+        """Take in what stands in ``path``, if it is there; ``gently``, if one may read it."""
         path = os.path.join(self._place, path)
         self.files.append(path)
-        for name, inner, value in _items(path, self._on_note):
+        for name, inner, value in _items(path, self._hearer, gently):
             self._take(path, name, inner, value, depth)
 
     def take(self, name: bytes, inner: bytes, value: bytes | None) -> None:
@@ -254,7 +255,7 @@ class Reader:
                     if len(self.files) >= MOST_FILES
                     else f"{MOST_SETTINGS:,}"
                 )
-                self._on_note(
+                self._hearer.on_note(
                     f"more than {what} settings are included;"
                     f" the next in {quote(path)} do not apply"
                 )
@@ -294,7 +295,7 @@ class Reader:
             return path_matches(pattern, text, fold)
         from filerep.pathstream import quote
 
-        self._on_note(
+        self._hearer.on_note(
             "the conditions of git's settings take too long to compare;"
             f" the next in {quote(path)} do not apply"
         )
@@ -326,7 +327,7 @@ class Reader:
         """The addresses of all remotes, whatever file they stand in."""
         if self._urls is None:
             self._urls = []  # while they are looked for, no such condition holds
-            others = Reader(self._environ, self._repo, self._place, lambda text: None)
+            others = Reader(self._environ, self._repo, self._place, Hearer())
             others._urls = []
             read_all(others)
             self._urls = [
@@ -341,7 +342,7 @@ class Reader:
         path = os.path.join(self._repo.common, b"config")
         self.file(path)
         # These are not taken from what the file includes, and need a version.
-        items = _items(path, lambda text: None)
+        items = _items(path, Hearer())
         own = {name: value for name, inner, value in items if not inner}
         version = own.get(b"core.repositoryformatversion") or b""
         # What all work trees share says of none where it is.
@@ -349,7 +350,7 @@ class Reader:
         if boolean(own.get(b"extensions.worktreeconfig", b"")) and version:
             path = os.path.join(self._repo.git_dir, b"config.worktree")
             self.file(path)
-            items = _items(path, lambda text: None)
+            items = _items(path, Hearer())
             about = {**own, **{name: text for name, inner, text in items if not inner}}
         if version and not boolean(about.get(b"core.bare", b"")):
             self.work_tree = about.get(b"core.worktree")
@@ -364,12 +365,13 @@ class Reader:
             self.file(gitversion.system_settings(environ) if named is None else named)
         named = environ.get(b"GIT_CONFIG_GLOBAL")
         if named is not None:
-            self.file(named)
+            self.file(named, gently=True)
             return
+        # As git has it: another's home is none of the user's, as with sudo.
         if place := settings_directory(environ):
-            self.file(place + b"/git/config")
+            self.file(place + b"/git/config", gently=True)
         if environ.get(b"HOME"):
-            self.file(environ[b"HOME"] + b"/.gitconfig")
+            self.file(environ[b"HOME"] + b"/.gitconfig", gently=True)
 
     def read_command(self) -> None:
         """What the environment says: `git -c`, and GIT_CONFIG_COUNT and its like."""
@@ -390,7 +392,7 @@ def read_all(reader: Reader) -> None:
 _KEPT: dict[bytes, tuple[object, list[Item]]] = {}
 
 
-def _items(path: bytes, on_note: OnNote) -> list[Item]:
+def _items(path: bytes, hearer: Hearer, gently: bool = False) -> list[Item]:
     """What stands in ``path``, kept as long as the file is the same.
 
     A tree may hold hundreds of repositories, and the user's own settings are read for
@@ -400,22 +402,26 @@ def _items(path: bytes, on_note: OnNote) -> list[Item]:
         about = os.stat(path)
         stamp = (about.st_dev, about.st_ino, about.st_size, about.st_ctime_ns)
         if path in _KEPT and _KEPT[path][0] == stamp:
+            hearer.on_read(path, None)
             return _KEPT[path][1]
         text = read(path, largest=LARGEST_FILE) or b""
     except (FileNotFoundError, NotADirectoryError, ValueError):
         _KEPT.pop(path, None)
+        hearer.on_read(path, None)
         return []  # git goes on without those that are not there
-    except OSError:
-        # As without those that are not ours to read. But what it said last still holds: it may
-        # lead to rules (see lastread.py).
+    except OSError as error:
+        # What it said last still holds: it may lead to rules (see lastread.py).
+        if not gently or error.errno != errno.EACCES or path in _KEPT:
+            hearer.on_read(path, error)
         return _KEPT[path][1] if path in _KEPT else []
+    hearer.on_read(path, None)
     items: list[Item] = []
     try:
         items.extend(islice(parse(text), MOST_SETTINGS + 1))
     except BadLine as error:
         from filerep.pathstream import quote
 
-        on_note(f"{error} in {quote(path)}; what follows there does not apply")
+        hearer.on_note(f"{error} in {quote(path)}; what follows there does not apply")
     _KEPT.pop(path, None)
     if len(_KEPT) > 20:
         del _KEPT[next(iter(_KEPT))]
@@ -461,13 +467,15 @@ class Settings:
         repo: Repository | None,
         place: bytes,
         environ: Mapping[bytes, bytes],
-        on_note: OnNote,
+        hearer: Hearer,
     ) -> None:
         usual = settings_directory(environ)
         self.excludes_file = usual + b"/git/ignore" if usual else b""
         self.ignore_case = False
         self.quote_path = True
-        reader = Reader(environ, repo, place, on_note)
+        #: May rule files be in the index alone?
+        self.sparse = False
+        reader = Reader(environ, repo, place, hearer)
         reader.read_others()
         reader.read_command()
         #: Does git refuse the repository, since it belongs to somebody else?
@@ -479,7 +487,7 @@ class Settings:
             ]
             self.refused = not _trusted(repo.place, safe, environ)
         if repo and not self.refused:
-            reader = Reader(environ, repo, place, on_note)
+            reader = Reader(environ, repo, place, hearer)
             read_all(reader)
         #: Where the work tree is said to be, by an absolute path; None where nothing is said.
         self.work_tree = None
@@ -512,6 +520,8 @@ class Settings:
             self.ignore_case = boolean(value)
         elif name == b"core.quotepath":
             self.quote_path = boolean(value)
+        elif name == b"core.sparsecheckout":
+            self.sparse = boolean(value)
 
 
 def _trusted(

@@ -32,6 +32,7 @@ import stat
 from filerep.command import NO_INPUT, Stop
 from filerep.pathstream import quote
 from filerep.rules import gitversion, repository
+from filerep.rules.lastread import Hearer
 from filerep.rules.rulefile import (
     HIDDEN,
     MOST_PATTERNS,
@@ -50,11 +51,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
-    from filerep.rules.lastread import LastRead
+    from filerep.rules.lastread import LastRead, OnNote
     from filerep.rules.repository import Repository
     from filerep.rules.rulefile import Level, Needles
     from filerep.rules.userrules import OwnHere
-    from filerep.rules.worktree import OnNote
 
     OnError = Callable[[str, bytes, OSError], None]
 
@@ -69,7 +69,7 @@ def rule_file(name: bytes) -> bool:
     return name.lower() in (RULE_FILE, REPOSITORY)  # with core.ignoreCase
 
 
-class Origin:
+class Origin(Hearer):
     """What all links of one walk share."""
 
     def __init__(
@@ -79,7 +79,7 @@ class Origin:
         environ: Mapping[bytes, bytes],
         last: LastRead | None,
     ) -> None:
-        self._last = last
+        super().__init__(last)
         self.on_error = on_error
         self._on_note = on_note
         self._noted: set[str] = set()
@@ -95,10 +95,15 @@ class Origin:
         self.prefix = b""
         #: What SRC's own answers depend on, and is above it.
         self.above: list[bytes] = []
-        #: Is there a file of rules that could not be read?
-        self.unread = False
         #: What is not there, and would begin a repository above SRC.
         self.absent: list[bytes] = []
+
+    def on_read(self, path: bytes, error: OSError | None, said: bytes = b"") -> None:
+        if error is None:
+            self.last.unread.discard(path)
+        else:
+            self.last.unread.add(path)
+            self.on_error("read", said or path, error)
 
     def on_note(self, text: str) -> None:
         """Tell it once: what holds for many repositories is found in each."""
@@ -113,7 +118,7 @@ class Origin:
 
     def work_tree(self, repo: Repository | None) -> WorkTree:
         """What holds in all of ``repo``, or outside of any."""
-        tree = WorkTree(repo, self.root, self.environ, self.on_note, self.gitignore)
+        tree = WorkTree(repo, self.root, self.environ, self, self.gitignore)
         path = tree.excludes_file()
         if path and self.gitignore:
             shown = tree.settings.excludes_file
@@ -148,18 +153,17 @@ class Origin:
         text = None
         try:
             text = read(path, dir_fd, follow)
+            self.on_read(key, None)
         except OSError as error:
             if error.errno == errno.ELOOP and not follow:
                 note = f"{quote(said)} is a symbolic link: its rules do not apply"
                 self.on_note(note)
             else:
-                self.on_error("read", said, error)
-                self.unread = True
-                text = self._last.get(key) if self._last else None
+                self.on_read(key, error, said)
+                text = self.last.get(key)
                 if text is not None:
                     self.on_note(f"the rules that {quote(said)} held last still apply")
-        if self._last:
-            self._last.put(key, text)
+        self.last.put(key, text)
         return None if text is None else self.rules(shown, text, fold)
 
     def repository(self, dir_fd: int, place: bytes) -> Repository | None:
@@ -167,13 +171,12 @@ class Origin:
         key = os.path.join(place, REPOSITORY)
         try:
             found = repository.at(dir_fd, place)
+            self.on_read(key, None)
         except OSError as error:
-            self.on_error("read", key, error)
-            self.unread = True
-            said = self._last.get(key) if self._last else None
+            self.on_read(key, error)
+            said = self.last.get(key)
             found = repository.Repository(place, *said.split(b"\0")) if said else None
-        if self._last:
-            self._last.put(key, found.said if found else None)
+        self.last.put(key, found.said if found else None)
         return found
 
     def rules(self, shown: bytes, text: bytes, fold: bool) -> RuleFile:
@@ -410,6 +413,8 @@ class Rules:
             else:
                 within = above + RULE_FILE
             text = tracked.rule_file(within)
+            if tracked.unknown and self.tree and self.tree.settings.sparse:
+                text = b"*"  # what it says is not known: it might hide all
             if text is not None and not _is_directory(dir_fd):
                 shown = (
                     origin.prefix + self.path(RULE_FILE) if above is None else within

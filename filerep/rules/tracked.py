@@ -14,11 +14,11 @@ from filerep.rules.untrustedfile import RECENT_NS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from typing import Optional
 
     from filerep.rules import gitobjects
     from filerep.rules.gitindex import Index
+    from filerep.rules.lastread import Hearer
     from filerep.rules.repository import Repository
 
     Entry = tuple[bytes, bytes]  # mode, as a tree object spells it, and object
@@ -49,14 +49,16 @@ class Tracked:
     """
 
     def __init__(
-        self, repo: Repository, sha256: bool, fold: bool, on_note: Callable[[str], None]
+        self, repo: Repository, sha256: bool, fold: bool, hearer: Hearer
     ) -> None:
         self._repo = repo
         #: Of the hashes in its index, in bytes.
         self.width = 32 if sha256 else 20
         self._fold = fold
-        self._on_note = on_note
+        self._hearer = hearer
         self._index: Index | None = None
+        #: Could the index not be read, now or ever before?
+        self.unknown = False
         self._stamp: object = None
         self._folded: dict[bytes, bytes] | None = None
         self._sorted: list[bytes] | None = None
@@ -126,7 +128,7 @@ class Tracked:
                 self.keeps = False
             else:
                 found = self._loaded()
-                self.keeps = bool(found.rule_files or found.sparse)
+                self.keeps = bool(found.rule_files or found.sparse or self.unknown)
         return self.keeps
 
     def rule_file(self, path: bytes) -> bytes | None:
@@ -161,9 +163,10 @@ class Tracked:
         stamp = self._look()
         if stamp is not None and stamp == self._stamp:
             return None
+        unknown = self.unknown
         after = self._load(before)
         self._index = after
-        self.keeps = bool(after.rule_files or after.sparse)
+        self.keeps = bool(after.rule_files or after.sparse or self.unknown)
         self._folded = self._sorted = None
         self._trees = {}
         self._listed = 0
@@ -180,6 +183,8 @@ class Tracked:
         for path, was in self._embedded.items():
             if self.below(path) != was:
                 places.add(path)
+        if unknown and not self.unknown:
+            places.add(b"")
         if not paths and not places:
             return None
         return Changes(
@@ -196,22 +201,22 @@ class Tracked:
 
     def _load(self, before: Index | None) -> Index:
         self._stamp = self._look()
+        path = self._repo.index
         try:
-            return gitindex.load(self._repo.index, self.width, before)
+            found = gitindex.load(path, self.width, before)
         except gitindex.Unreadable as error:
-            shown = quote(self._repo.top)[1:-1]
-            if before:
-                self._note(
-                    f"what was tracked last in '{shown}' still is, as far as can be told:"
-                    f" its index cannot be read: {error}"
-                )
-                self._stamp = None
-                return before
-            self._note(
-                f"tracked files that are ignored are left out of '{shown}':"
-                f" its index cannot be read: {error}"
-            )
-            return gitindex.EMPTY
+            self._stamp = None
+            last = self._hearer.last.index(path)
+            self.unknown = last is None
+            left = "what was tracked last still is"
+            if self.unknown:
+                left = "files that it tracks and rules ignore are left out"
+            self._hearer.on_read(path, OSError(f"{error}; {left}"))
+            return last or gitindex.EMPTY
+        self.unknown = False
+        self._hearer.on_read(path, None)
+        self._hearer.last.put_index(path, found)
+        return found
 
     def _look(self) -> object:
         """What the file is known by, None where that may stay the same when it changes.
@@ -320,7 +325,7 @@ class Tracked:
     def _note(self, text: str) -> None:
         if text not in self._said:
             self._said.add(text)
-            self._on_note(text)
+            self._hearer.on_note(text)
 
 
 MISSING = "its object is not in the repository"

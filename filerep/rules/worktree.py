@@ -8,16 +8,15 @@ import stat
 from filerep.pathstream import quote
 from filerep.rules import repository
 from filerep.rules.gitsettings import Settings
+from filerep.rules.lastread import Hearer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Iterable, Mapping
 
     from filerep.rules.repository import Repository
     from filerep.rules.rulefile import Level
     from filerep.rules.tracked import Tracked
-
-    OnNote = Callable[[str], None]
 
 
 class Inputs:
@@ -58,12 +57,12 @@ class WorkTree:
         repo: Repository | None,
         root: bytes,
         environ: Mapping[bytes, bytes],
-        on_note: OnNote,
+        hearer: Hearer,
         gitignore: bool,
     ) -> None:
         """``root`` is where git is asked."""
         self.repo = repo
-        self.settings = Settings(repo, repo.place if repo else root, environ, on_note)
+        self.settings = Settings(repo, repo.place if repo else root, environ, hearer)
         work_tree = self.settings.work_tree
         #: Is what is around its `.git` in none of its work tree?
         self.elsewhere = bool(repo and work_tree not in (None, repo.place))
@@ -76,7 +75,7 @@ class WorkTree:
         self.tracked: Tracked | None = None
         if repo and self.settings.refused:
             shown = quote(repo.place)
-            on_note(
+            hearer.on_note(
                 f"{shown} belongs to another user, so git refuses it: its settings and"
                 " its list of tracked files were not read; `git config --global --add"
                 f" safe.directory {shown}` has them read"
@@ -85,7 +84,7 @@ class WorkTree:
             from filerep.rules.tracked import Tracked  # not before there is a use
 
             settings = self.settings
-            self.tracked = Tracked(repo, settings.sha256, settings.ignore_case, on_note)
+            self.tracked = Tracked(repo, settings.sha256, settings.ignore_case, hearer)
         self._gitignore = gitignore
         #: Are names of another case the same?
         self.fold = gitignore and self.settings.ignore_case
@@ -146,7 +145,7 @@ def were_removed(
             return False
     except OSError:
         return False
-    tree = WorkTree(repo, root, environ, lambda text: None, True)  # finds the top
+    tree = WorkTree(repo, root, environ, Hearer(), True)  # finds the top
     if tree.elsewhere and repo.top == repo.place:
         return False
     before = b"" if root == repo.top else os.path.relpath(root, repo.top) + b"/"

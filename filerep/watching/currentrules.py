@@ -63,7 +63,7 @@ class Judge:
 
     def top(self) -> Rules:
         """The root's rules, made anew or brought up to date if one of their inputs changed."""
-        unread = self._rules is not None and self._rules.origin.unread
+        unread = self._rules is not None and self._rules.origin.last.still_unread()
         if self._rules and not unread and self._stamps == _stamps(self._stamps):
             return self._rules
         inputs = inputs_of(self._rules) if self._rules else None

@@ -174,6 +174,7 @@ class Inotify:
         self.read()
         self._tree.retry_all()
         self.rules.look_above()
+        self.rules.retry()
         self.work()
         self._written(self._links.uncover(self._tree.files))
         return self.rules.rests() and b"" not in self._tree.unreadable

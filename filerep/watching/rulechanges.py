@@ -34,6 +34,7 @@ from filerep.rules.worktree import NO_INPUTS
 from filerep.watching import inotifyevents
 from filerep.watching.pending import Holds
 from filerep.watching.rootcheck import ABSENT, Descent
+from filerep.watching.unreadable import Again
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -78,6 +79,7 @@ class Following:
         # Where a repository may begin in directories above the root: busy ones, perhaps
         # (/tmp, a home), which are looked at before anything is named instead of watched.
         self._absent: tuple[bytes, ...] = ()
+        self._again = Again(clock)
         #: How often what counts has changed.
         self.generation = 0
 
@@ -108,7 +110,10 @@ class Following:
         return True
 
     def deadline(self) -> float | None:
-        return 0.0 if self._dirty else self._edited.deadline()
+        if self._dirty:
+            return 0.0
+        due = [self._edited.deadline(), self._again.deadline()]
+        return min((time for time in due if time is not None), default=None)
 
     # What changes.
 
@@ -138,6 +143,10 @@ class Following:
             self._dirty.discard(file)  # it was whole, and is being edited again
             self._edited.hold(file, self._clock())
 
+    def retry(self) -> None:
+        """Try again what could not be read: no event tells of the end of a disk's trouble."""
+        self._dirty |= self._tree.top.rules.origin.last.still_unread()
+
     def look_above(self) -> None:
         """See whether a repository has begun above the root."""
         for file in self._absent:
@@ -150,6 +159,8 @@ class Following:
         Was there anything of the kind?
         """
         self._dirty.update(self._edited.release(now))
+        if self._again.due():
+            self.retry()
         for turn in range(_ROUNDS):
             if not self._dirty and self._inputs.keys() == self._expected():
                 break
@@ -158,6 +169,10 @@ class Following:
             self._take(dirty)
             self._follow(since_ns)
         self._since_ns = self._wall_ns()
+        if not self._tree.top.rules.origin.last.unread:
+            self._again.end()
+        elif self._again.deadline() is None:
+            self._again.begin()
         return turn > 0
 
     def _expected(self) -> set[bytes]:

@@ -16,20 +16,46 @@ if TYPE_CHECKING:
 _WAIT = (0.5, 60.0)  # seconds: the first, the longest
 
 
+class Again:
+    """When something is tried again that has failed."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._wait = 0.0
+        self._due: float | None = None
+
+    def begin(self) -> None:
+        """It has failed, and had not before."""
+        self._wait = _WAIT[0]
+        self._due = self._clock() + self._wait
+
+    def end(self) -> None:
+        """There is nothing to be tried."""
+        self._due = None
+
+    def deadline(self) -> float | None:
+        return self._due
+
+    def due(self) -> bool:
+        """Is it time? Then the next time is later."""
+        if self._due is None or self._clock() < self._due:
+            return False
+        self._wait = min(2 * self._wait, _WAIT[1])
+        self._due = self._clock() + self._wait
+        return True
+
+
 class Unreadable:
     """Nodes by path, and when they are tried next."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
-        self._clock = clock
+        self._again = Again(clock)
         self._nodes: dict[bytes, Directory] = {}
-        self._wait = 0.0
-        self._due = 0.0
 
     def add(self, node: Directory) -> bool:
         """``node`` cannot be read; is that new?"""
         if not self._nodes:
-            self._wait = _WAIT[0]
-            self._due = self._clock() + self._wait
+            self._again.begin()
         new = node.path not in self._nodes
         self._nodes[node.path] = node
         return new
@@ -48,12 +74,8 @@ class Unreadable:
         return list(self._nodes.values())
 
     def deadline(self) -> float | None:
-        return self._due if self._nodes else None
+        return self._again.deadline() if self._nodes else None
 
     def due(self) -> bool:
         """Is it time to try them? Then the next time is later."""
-        if not self._nodes or self._clock() < self._due:
-            return False
-        self._wait = min(2 * self._wait, _WAIT[1])
-        self._due = self._clock() + self._wait
-        return True
+        return bool(self._nodes) and self._again.due()

@@ -17,6 +17,7 @@ from memory import at_most
 
 from filerep.rules import gitindex, gitobjects
 from filerep.rules import tracked as tracked_module
+from filerep.rules.lastread import Hearer
 from filerep.rules.repository import Repository
 from filerep.rules.tracked import Tracked
 
@@ -65,7 +66,7 @@ class Work:
     def tracked(self) -> Tracked:
         top = os.fsencode(self.place)
         repo = Repository(top, b".git", b".git")
-        return Tracked(repo, self.width == 32, False, lambda text: None)
+        return Tracked(repo, self.width == 32, False, Hearer())
 
 
 @pytest.mark.parametrize("words", [(), ("--object-format=sha256",)])
@@ -213,9 +214,11 @@ def test_a_directory_without_end_is_not_listed(tmp_path: Path) -> None:
     index = b"DIRC" + struct.pack(">II", 3, 1) + entry + b"sdir" + bytes(4 + 20)
     (tmp_path / ".git/index").write_bytes(index)
     said: list[str] = []
+    hearer = Hearer()
+    hearer.on_note = said.append  # type: ignore[method-assign]
     repo = Repository(os.fsencode(tmp_path), b".git", b".git")
     with at_most(360 << 20):
-        assert not Tracked(repo, False, False, said.append).file(b"d/0000001")
+        assert not Tracked(repo, False, False, hearer).file(b"d/0000001")
     assert "too large" in said[0]
 
 

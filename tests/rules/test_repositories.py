@@ -161,6 +161,24 @@ def test_rule_files_that_a_sparse_checkout_left_out(
     assert b"docs/new" in found(world) and b"docs/y.pdf" not in found(world)
 
 
+def test_a_sparse_checkout_s_rule_files_where_the_index_cannot_be_read(
+    world: World,
+) -> None:
+    """They might hide anything, so all that they may be about stays here."""
+    rules = {b".gitignore": b"*.o\n", b"d/.gitignore": b"secret\n"}
+    world.fill(b"", {**rules, b"a": b"", b"d/secret": b"", b"e/.gitignore": b"x\n"})
+    world.fill(b"", {b"e/a": b"", b"f/a": b""})
+    git(world, "add", "-f", ".gitignore", "d/.gitignore", "e")
+    git(world, "config", "core.sparseCheckout", "true")
+    git(world, "update-index", "--skip-worktree", "d/.gitignore")
+    os.unlink(world.top + b"/d/.gitignore")
+    assert found(world) == world.git() - {b"d/.gitignore"}
+    os.truncate(world.top + b"/.git/index", 100)
+    said = Said()
+    assert found(world, said=said) == {b".gitignore", b"a", b"e/.gitignore", b"e/a"}
+    assert said.errors == [("read", world.top + b"/.git/index")]
+
+
 def test_a_directory_in_place_of_a_rule_file_that_was_left_out(world: World) -> None:
     sparse(world, "--no-cone", "/app/main.c")
     app = os.path.join(world.top, b"app/.gitignore")

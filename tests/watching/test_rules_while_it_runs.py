@@ -8,6 +8,7 @@ FILEREP_HUNT=SECONDS goes on for so long with seeds never tried before.
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import shutil
@@ -16,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ignoretrees import as_ordinary_user
@@ -25,8 +27,9 @@ from sink import tree
 from watched import Watched, watched
 
 from filerep.pathstream import encode
-from filerep.rules import ignore
+from filerep.rules import ignore, untrustedfile
 from filerep.rules.walking import walk
+from filerep.watching import unreadable
 from filerep.watching.currentrules import Judge
 from filerep.watching.inotify import Inotify
 from filerep.watching.polling import Snapshots
@@ -223,6 +226,108 @@ def test_rules_that_cannot_be_read_any_more_still_hold(
             rules.chmod(0o700)
             rules.rename(base / "aside")
             assert hidden <= set(it.records())
+
+
+class Disk:
+    """Files of one name cannot be read as long as it fails."""
+
+    def __init__(self) -> None:
+        self._opened = untrustedfile.opened
+
+    def fails(self, name: str) -> None:
+        def opened(path: bytes, *rest: Any) -> int | None:
+            fd = self._opened(path, *rest)
+            if fd is not None and os.path.basename(path) == os.fsencode(name):
+                os.close(fd)
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            return fd
+
+        untrustedfile.opened = opened
+
+    def serves(self) -> None:
+        untrustedfile.opened = self._opened
+
+
+@pytest.fixture
+def disk() -> Iterator[Disk]:
+    it = Disk()
+    yield it
+    it.serves()
+
+
+@pytest.mark.parametrize(
+    "name", [".gitignore", "d/.gitignore", ".git/info/exclude", ".git/config", ".git"]
+)
+@BOTH
+def test_rules_that_a_disk_gives_no_sooner_hold_from_then_on(
+    name: str, polling: bool, disk: Disk, tmp_path: Path
+) -> None:
+    """No event tells of the end of a disk's trouble."""
+    source = tmp_path / "top"
+    subprocess.run(["git", "init", "-q", source], check=True)
+    (source / "d").mkdir()
+    (source / "d/secret").write_text("")
+    (tmp_path / "named").write_text("secret\n")
+    if name == ".git/config":
+        with (source / name).open("a") as file:
+            file.write(f"[core]\nexcludesFile = {tmp_path}/named\n")
+    else:
+        place = ".git/info/exclude" if name == ".git" else name
+        (source / place).write_text("secret\n")
+    disk.fails("HEAD" if name == ".git" else Path(name).name)
+    with watched(source, polling) as it:
+        (source / "d/secret").write_text("saved")
+        assert b"d/secret" in it.records()
+        assert len({path for _, path, _ in it.errors}) == 1
+        disk.serves()
+        assert b"d/secret" not in it.records()
+        (source / "d/secret").write_text("saved again")
+        (source / "new").write_text("")
+        records = it.records()
+        assert b"new" in records and b"d/secret" not in records
+        assert not it.last.unread
+
+
+@BOTH
+def test_an_index_that_a_disk_gives_no_sooner(
+    polling: bool, disk: Disk, tmp_path: Path
+) -> None:
+    subprocess.run(["git", "init", "-q", tmp_path], check=True)
+    (tmp_path / ".gitignore").write_text("*.o\n")
+    for name in ("a.o", "b.o"):
+        (tmp_path / name).write_text("")
+    subprocess.run(["git", "-C", tmp_path, "add", "-f", "a.o"], check=True)
+    disk.fails("index")
+    with watched(tmp_path, polling) as it:
+        (tmp_path / "a.o").write_text("saved")
+        assert b"a.o" not in it.records()
+        assert len({path for _, path, _ in it.errors}) == 1
+        disk.serves()
+        records = it.records()
+        assert b"a.o" in records and b"b.o" not in records
+        # What it said last holds on, also where settings are edited meanwhile.
+        disk.fails("index")
+        subprocess.run(["git", "-C", tmp_path, "config", "a.b", "c"], check=True)
+        (tmp_path / "a.o").write_text("saved once more")
+        assert b"a.o" in it.records()
+
+
+def test_what_a_disk_did_not_give_is_tried_again_by_itself(
+    disk: Disk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / ".gitignore").write_text("secret\n")
+    (tmp_path / "secret").write_text("")
+    monkeypatch.setattr(unreadable, "_WAIT", (0.0, 0.0))
+    disk.fails(".gitignore")
+    with watched(tmp_path) as it:
+        it.tracker.work()
+        assert it.last.unread and it.tracker.deadline() is not None
+        disk.serves()
+        it.tracker.work()
+        (tmp_path / "secret").write_text("saved")
+        it.tracker.read()
+        assert b"secret" not in it.judged(4096)
+        assert not it.last.unread and it.tracker.deadline() is None
 
 
 def test_a_write_of_the_index_holds_nothing_up(tmp_path: Path) -> None:
