@@ -7,14 +7,16 @@ from filerep.farend.shell import CALL_BYTES, shell_quote
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from filerep.farend.batch import Batch, Group, Member
     from filerep.farend.operations import Operations
 
 # What is done for many files of one directory at once, and for how many: a shell puts each into
 # a list that it makes anew.
-_MANY = (b"same", b"keep", b"copy", b"take")
+_MANY = (b"same", b"keep", b"copy", b"take", b"build")
+# Of these a digest is made of what they have made, not of what is there.
+_MADE = (b"copy", b"build")
 _FEW = 200
 _ODD = (b"\n", b"\\", b"\r")
 
@@ -89,7 +91,7 @@ class Making:
 
         A process for each directory is most of what they take, over there.
         """
-        ahead = [one for one in operations if one[0] != b"copy"]
+        ahead = [one for one in operations if one[0] not in _MADE]
         sources = [_source(one) for _, _, members in ahead for one in members]
         sources = [source for source in sources if not _is_odd(source)]
         if len(ahead) > 1 and sources:
@@ -107,16 +109,14 @@ class Making:
         assert first.way is not None
         staged, way = self._staged(first), first.way
         mode = b"%o" % (first.status.st_mode & 0o777)
-        digest = way.digest.encode()
-        if verb in (b"build", b"assemble"):
+        if verb == b"assemble":
             old = shell_quote(first.path.rpartition(b"/")[2])
-            before = 2 if verb == b"assemble" else 0  # as `last` has them
-            words = [*way.words[:before], digest, mode, old, staged]
-            words += way.words[before:]
+            built = _recipe(way.digest, way.words[2:])  # before that as `last` has them
+            words = [*way.words[:2], staged, built, mode, old]
         elif verb == b"piece":
             words = [*way.words, staged]
         elif verb == b"last":
-            words = [*way.words, staged, mode, digest or b"''"]
+            words = [*way.words, staged, mode, way.digest.encode() or b"''"]
         else:
             above = first.name.rpartition(b"/")[0]
             stage = shell_quote(b"./%s/%s" % (self._batch.staging, above))
@@ -126,7 +126,7 @@ class Making:
                 old = _source(member).rpartition(b"/")[2]
                 new = member.path.rpartition(b"/")[2]
                 mode = b"%o" % (member.status.st_mode & 0o777)
-                words += [member.way.digest.encode(), mode]
+                words += [_recipe(member.way.digest, member.way.words), mode]
                 words += [shell_quote(old), shell_quote(new)]
         paths = [member.path for member in members]
         if (
@@ -142,6 +142,11 @@ class Making:
 
     def _staged(self, member: Member) -> bytes:
         return shell_quote(b"./%s/%s" % (self._batch.staging, member.name))
+
+
+def _recipe(digest: str, words: Sequence[bytes]) -> bytes:
+    """What a file is to hold, and what it is made of, if that is more than one file."""
+    return b",".join([digest.encode(), *words])
 
 
 def _source(member: Member) -> bytes:

@@ -14,6 +14,7 @@ import farends
 import pytest
 from farends import SLOWLINK, FarEnd, with_command
 from lines import MOST, SOME, Line, alter, in_place, noise, save, text
+from operations import exchange
 from trees import plant, tree
 
 CHANGES: dict[str, Callable[[bytes], bytes]] = {
@@ -112,14 +113,7 @@ def test_of_many_directories_the_digests_are_made_at_once(
     far_end: Callable[[str], FarEnd], place: Path
 ) -> None:
     """A process for each directory would take longer than the way there and back."""
-    calls = place / "calls"
-    digest = place / "bin/sha1sum"
-    script = f'#!/bin/sh\necho >>{calls}\nexec /usr/bin/sha1sum "$@"\n'
-    plant(digest.parent, {"sha1sum": script})
-    digest.chmod(0o755)
-    tools = f"PATH={digest.parent}:{os.environ['PATH']}"
-    command = ["/usr/bin/env", tools, "/bin/bash"]
-    line = Line(with_command(far_end("bash+gnu"), command), place)
+    line, calls = counting(far_end("bash+gnu"), place)
     for number in range(60):
         plant(line.source, {f"d{number}/f{number}": text(500, number)})
     line.once()
@@ -128,6 +122,37 @@ def test_of_many_directories_the_digests_are_made_at_once(
     calls.unlink()
     line.once()
     assert len(calls.read_bytes()) < 15  # one for each batch, of twelve files
+
+
+def test_of_many_files_that_change_in_parts_the_digests_are_made_at_once(
+    far_end: Callable[[str], FarEnd], place: Path
+) -> None:
+    line, calls = counting(far_end("bash+gnu"), place)
+    for number in range(60):
+        plant(line.source, {f"d/f{number}": text(2000, number)})
+    with line.watching() as program:
+        for _ in range(2):  # what they are made of is known the second time
+            calls.write_bytes(b"")
+            beside = line.source.with_name("beside")
+            shutil.copytree(line.source / "d", beside)
+            for path in beside.iterdir():
+                path.write_bytes(path.read_bytes() + b"one more line\n")
+            exchange(os.fsencode(beside), os.fsencode(line.source / "d"))
+            shutil.rmtree(beside)
+            line.settle(program)
+    assert len(calls.read_bytes()) < 20
+
+
+def counting(far: FarEnd, place: Path) -> tuple[Line, Path]:
+    """A far end that notes in a file each time that digests are made there."""
+    calls = place / "calls"
+    digest = place / "bin/sha1sum"
+    script = f'#!/bin/sh\necho >>{calls}\nexec /usr/bin/sha1sum "$@"\n'
+    plant(digest.parent, {"sha1sum": script})
+    digest.chmod(0o755)
+    tools = f"PATH={digest.parent}:{os.environ['PATH']}"
+    command = ["/usr/bin/env", tools, "/bin/bash"]
+    return Line(with_command(far, command), place), calls
 
 
 # --- a far end that is not as remembered -------------------------------------------------

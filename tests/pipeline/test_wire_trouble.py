@@ -65,6 +65,7 @@ def test_a_copy_that_could_not_be_made_is_not_seen_empty(
 
         program.wait_for(both)
         assert seen == {old, new}
+        assert not list(line.there.glob(".filerep-*/.in/*"))  # it takes no room
         save(line.source / "a", old)
         line.settle(program)
 

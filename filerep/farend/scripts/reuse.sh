@@ -60,8 +60,9 @@ packed() {
 }
 
 stale() { tell "stale $n $i"; }
-# lacks STAGED: it could not be made, so what stands for it is not put into place
-lacks() { rm -f "$1"; lacking=$lacking$1$nl; }
+# lacks STAGED: it could not be made, so what stands for it is not put into place; what was made of
+# it takes no room
+lacks() { rm -f "$1" "$S/.in/${1##*/}"; lacking=$lacking$1$nl; }
 digest() { $sum <"$1" 2>/dev/null; }
 
 # all LOST VERB DIR {HEX MODE OLD NEW}...: do it for all of them at once, or, if one is not as thought,
@@ -158,18 +159,19 @@ same() { holds "$@"; }
 # keep: the same file as before, but for its time and mode
 keep() { holds "$@" && dress "$x" "$D" "$@"; }
 # copy: another file has what this one is to hold; shown by the copy, as it may be written to meanwhile
-copy() { files "$@" && bring cp "$@" && brought "$@" && dress "$x" "$S/.in" "$@" && into "$x" "$@"; }
+copy() { files "$@" && bring cp "$S/.in" "$@" && brought "$@" && dressed "$@"; }
+dressed() { dress "$x" "$S/.in" "$@" && into "$x" "$@"; }
 # take: so has another that is about to go, and it has the same time and mode. A link takes no
-# time; the other name is removed by an operation of its own.
-take() { holds "$@" && { bring 'ln -f' "$@" || bring 'cp -p' "$@"; } && into "$x" "$@"; }
-# bring COMMAND {HEX MODE OLD NEW}...: files of $D into one that is staged
+# time; the other name is removed by an operation of its own. Nothing was sent that is in its way.
+take() { holds "$@" && { bring 'ln -f' "$x" "$@" || bring 'cp -p' "$x" "$@"; }; }
+# bring COMMAND DIR {HEX MODE OLD NEW}...: files of $D into DIR, which is staged
 bring() {
-  how=$1
-  shift
+  how=$1 to=$2
+  shift 2
   k=$#
   if [ "$3" != "$4" ]; then # one alone, then
-    rm -f "$S/.in/$4"
-    $how "$D/$3" "$S/.in/$4" 2>/dev/null
+    rm -f "$to/$4"
+    $how "$D/$3" "$to/$4" 2>/dev/null
     return
   fi
   while [ $k -gt 0 ]; do
@@ -178,7 +180,7 @@ bring() {
     set -- "$@" "$p"
     k=$((k - 4))
   done
-  $how "$@" "$S/.in/" 2>/dev/null
+  $how "$@" "$to/" 2>/dev/null
 }
 # into DIR {HEX MODE OLD NEW}...: what was brought, there
 into() {
@@ -218,26 +220,30 @@ retain() {
   { mkdir -p "$x" && ln "$@" "$x/"; } 2>/dev/null
 }
 
-# build HEX MODE OLD STAGED SIZE WORD...: make of OLD, in $D, and of what is staged, which is new,
-# the file that has the digest HEX. The words are ranges, in the order of the file: `SKIP+COUNT`
-# blocks of SIZE of the old one, or `COUNT` bytes of what is new.
+# build {HEX,SIZE,RANGE... MODE OLD NEW}...: make each of OLD, in $D, and of what is staged, which is
+# new. All are shown right at once, as programs take longer to start than for that.
 build() {
-  hex=$1 mode=$2 old=$D/$3 new=$4 size=$5
-  shift 5
-  dirty=1 skip=0
-  if [ -f "$old" ] && [ ! -L "$old" ] && ranges "$@" >"$S/.new" 2>/dev/null; then
-    finished "$hex" "$mode" "$S/.new" "$new" && return
-  fi
-  rm -f "$S/.new"
-  lacks "$new"
-  stale
+  k=$#
+  while [ $k -gt 0 ]; do
+    ranges "${1#*,}" "$D/$3" "$x/$4" >"$S/.in/$4" 2>/dev/null || return
+    hex=${1%%,*} mode=$2 old=$3 new=$4
+    shift 4
+    set -- "$@" "$hex" "$mode" "$old" "$new"
+    k=$((k - 4))
+  done
+  brought "$@" && dressed "$@"
 }
+# ranges SIZE,RANGE... OLD NEW: the ranges, in the order of the file: `SKIP+COUNT` blocks of SIZE of
+# OLD, or `COUNT` bytes of NEW
 ranges() {
-  for r; do
+  [ -f "$2" ] && [ ! -L "$2" ] || return
+  size=${1%%,*} todo=${1#*,}, skip=0
+  while [ "$todo" ]; do
+    r=${todo%%,*} todo=${todo#*,}
     case $r in
-    *+*) dd "if=$old" "bs=$size" "skip=${r%+*}" "count=${r#*+}" 2>/dev/null || return ;;
+    *+*) dd "if=$2" "bs=$size" "skip=${r%+*}" "count=${r#*+}" 2>/dev/null || return ;;
     *)
-      if [ "$skip" = 0 ]; then head -c "$r" <"$new"; else tail -c +$((skip + 1)) "$new" | head -c "$r"; fi
+      if [ "$skip" = 0 ]; then head -c "$r" <"$3"; else tail -c +$((skip + 1)) "$3" | head -c "$r"; fi
       skip=$((skip + r))
       ;;
     esac
@@ -278,19 +284,17 @@ last() {
   fi
   lacks "$3"
 }
-# assemble NAME SIZE HEX MODE OLD STAGED SIZE WORD...: the last bytes of what is new in a file, which
+# assemble NAME SIZE STAGED HEX,SIZE,RANGE... MODE OLD: the last bytes of what is new in a file, which
 # is built then
 assemble() {
   dirty=1
-  if piece "$1" "$2" "$6"; then
-    f=$S/.parts/$1
-    if { touch -r "$6" "$f" && mv -f "$f" "$6"; } 2>/dev/null; then
-      shift 2
-      build "$@"
-      return
+  if piece "$1" "$2" "$3"; then
+    f=$S/.parts/$1 x=${3%/*}
+    if { touch -r "$3" "$f" && mv -f "$f" "$3" && mkdir -p "$S/.in"; } 2>/dev/null; then
+      ! build "$4" "$5" "$6" "${3##*/}" || return
     fi
     rm -f "$f"
     stale
   fi
-  lacks "$6"
+  lacks "$3"
 }
