@@ -5,8 +5,9 @@ each time, where it goes whole. So a file that was sent a moment ago, and is nam
 for ten times as long as sending it takes, and twice as long with each time, up to half a minute,
 or two seconds where only parts of it go; so does one that was torn. It is looked at sooner if it
 has not been written to for a second. One that is saved now and then goes at once, as long as
-sending it takes no more than a tenth of the time, and a second ahead of that. Small files cost
-nothing, and do not rest.
+sending it takes no more than a tenth of the time, and two seconds ahead of that; so does a log of
+which parts go, where a quarter of a second without a write is the end of a burst of lines. Small
+files cost nothing, and do not rest.
 What sending costs is what it cost the last time. But where only what is new of a file may have
 to be sent, the first sending of the whole says nothing about that: then only reading it counts.
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 _RATE = 50e6
 _READ_RATE = 400e6
 _FACTOR = 10
-_AHEAD = 10.0  # seconds of rest that may be put off
+_AHEAD = 20.0  # seconds of rest that may be put off
 _LEAST = 0.05  # seconds of rest; who would rest for less does not
 _MOST = 30.0
 _MOST_IN_PARTS = 2.0  # unless reading alone asks for more
@@ -36,20 +37,24 @@ _PART = 8  # times as much is read as sent
 _TORN_WAIT = (0.02, 2.0)
 _PATIENCE = 10.0
 _OWED_PATIENCE = 3.0
-_RESTED = 1.0  # seconds without a write
+_RESTED, _RESTED_IN_PARTS = 1.0, 0.25  # seconds without a write
 _SAVED = 0.3  # seconds since it was sent: what is named now is another save
-_LOOK_EVERY = 0.2
+_LOOK_EVERY = 0.1
 
 
 class _File:
     """One of them."""
 
-    __slots__ = ("wait", "sent", "until", "paid", "held", "torn", "torn_since", "named")
+    __slots__ = (
+        *("wait", "sent", "until", "paid", "few"),
+        *("held", "torn", "torn_since", "named"),
+    )
 
     def __init__(self) -> None:
         self.wait = 0.0  # seconds, the last time
         self.sent = self.until = 0.0  # by the monotonic clock, as the next
         self.paid = 0.0  # when it will have rested for all that was sent
+        self.few = False  # were it few bytes that went the last time, of many?
         self.held = False  # since it was sent last
         self.torn = False  # since it was sent last
         self.torn_since: Optional[float] = None
@@ -132,8 +137,8 @@ class Restless:
             return
         if file is None:
             file = self._files[path] = _File()
-        few = in_parts and size * _PART < read
-        self._again(file, rest, max(rest, _MOST_IN_PARTS) if few else _MOST)
+        file.few = in_parts and size * _PART < read
+        self._again(file, rest, max(rest, _MOST_IN_PARTS) if file.few else _MOST)
         file.torn, file.torn_since = False, None
 
     def sent_torn(self, path: bytes, size: int, began: Optional[float] = None) -> None:
@@ -201,15 +206,18 @@ class Restless:
                 quiet = now > max(file.until, file.paid) + 4 * file.wait + _RESTED
                 if quiet and path not in self._owed:
                     del self._files[path]
-            elif now >= file.until or look and self._rested(path):
+            elif now >= file.until or look and self._rested(path, file, now):
                 file.named = False
                 found.append(path)
         if look:
             self._next_look = now + _LOOK_EVERY
         return found
 
-    def _rested(self, path: bytes) -> bool:
-        return time.time() - self._mtime(path) > _RESTED
+    def _rested(self, path: bytes, file: _File, now: float) -> bool:
+        ahead = file.few and not file.torn and now >= file.paid - _AHEAD
+        return time.time() - self._mtime(path) > (
+            _RESTED_IN_PARTS if ahead else _RESTED
+        )
 
     def owe(self, had: Collection[bytes] = ()) -> list[bytes]:
         """Each of those that rest is to be sent once more, at once, if it is not yet; these.

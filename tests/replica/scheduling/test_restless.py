@@ -65,8 +65,8 @@ def test_a_large_file_that_is_saved_now_and_then_goes_at_once(
         restless.sent(b"program", 20 * MB)
         clock.now += 4
         assert not restless.holds(b"program")
-    # Three more, and then it has used up what it had ahead.
-    for held in (False, False, False, True):
+    # Six more, and then it has used up what it had ahead.
+    for held in (False, False, False, False, False, False, True):
         restless.sent(b"program", 20 * MB)
         clock.now += 1
         assert restless.holds(b"program") is held
@@ -208,3 +208,32 @@ def test_a_log_of_which_parts_go_is_seen_every_other_second(
         assert restless.holds(b"log")
         clock.now += 2.1
         assert restless.wake() == [b"log"]
+
+
+def test_a_burst_of_lines_is_seen_once_it_has_ended(
+    restless: Restless, clock: Clock
+) -> None:
+    # The last of thirty lines in three seconds, to a log of 20 MB, was seen a second later.
+    for _ in range(3):
+        restless.sent(b"log", 1000, 20 * MB, in_parts=True)
+        assert restless.holds(b"log")
+        clock.now += 0.2
+        assert restless.wake() == []
+        clock.now, clock.written = clock.now + 0.2, 0.3
+        assert restless.wake() == [b"log"]
+        clock.written = 0.0
+
+
+def test_a_log_that_rests_for_a_moment_all_the_time_is_not_sent_each_time(
+    restless: Restless, clock: Clock
+) -> None:
+    sent = 0
+    clock.written = 0.3
+    restless.sent(b"log", 1000, 20 * MB, in_parts=True)
+    for _ in range(300):
+        assert restless.holds(b"log")
+        clock.now += 0.35
+        if restless.wake():
+            restless.sent(b"log", 1000, 20 * MB, in_parts=True)
+            sent += 1
+    assert sent < 100  # in 105 seconds
