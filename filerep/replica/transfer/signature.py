@@ -175,10 +175,37 @@ class Comparison:
             if self._same(data, at, self._expected):
                 at += self._take(base + at, self._expected)
                 continue
-            found, old = self._find(data, base, at)
-            self._over(data, base, at, found)
+            found, old = self._find(data, base, at, ended)
+            begin, there = self._back(data, at, found, old, ended)
+            self._over(data, base, at, begin)
+            self._add(there, base + begin, found - begin)
             at, self._expected = found, old
         return at
+
+    def _back(
+        self, data: bytes, at: int, end: int, old: int, ended: bool
+    ) -> tuple[int, int]:
+        """Where behind ``at`` the quarters begin that go before what is at ``end``, as they do in
+        the old file, and where in that: something was put in, or removed, before them.
+
+        That is the old block of that number, or the end of both.
+        """
+        if ended and end == len(data):
+            there = self._old_size
+        elif self._same(data, end, old):
+            there = old * self._block
+        else:
+            return end, 0
+        view, quarter = memoryview(data), self._quarter
+        while there:
+            before = (there - 1) // quarter * quarter
+            begin = end - (there - before)
+            number, place = divmod(before // quarter, QUARTERS)
+            known = _sums(self._known(number)) >> place * _BITS
+            if begin < at or (crc32(view[begin:end]) ^ known) & _ONES:
+                break
+            end, there = begin, before
+        return end, there
 
     def _same(self, data: bytes, at: int, old: int) -> bool:
         """Is the old block of that number at ``at``?"""
@@ -199,10 +226,10 @@ class Comparison:
     def _length(self, old: int) -> int:
         return min(self._block, self._old_size - old * self._block)
 
-    def _find(self, data: bytes, base: int, at: int) -> tuple[int, int]:
+    def _find(self, data: bytes, base: int, at: int, ended: bool) -> tuple[int, int]:
         """Where behind ``at`` an old block begins, and which is expected there.
 
-        If none does so soon, the end of this block.
+        If none does so soon, the end of this block, or of the file if that is near.
         """
         block, expected = self._block, self._expected
         # Written over in place: the next block is where it was.
@@ -231,7 +258,8 @@ class Comparison:
                 return place, old
         if far < len(data):  # not to be passed over while another may be nearer
             return min(at + block, far), expected
-        return min(at + block, len(data)), expected + 1
+        near = ended and len(data) < at + 2 * block
+        return len(data) if near else at + block, expected + 1
 
     @property
     def _in_step(self) -> bool:
@@ -311,10 +339,9 @@ class Comparison:
         while at < end:
             stop = min(at + self._block, end)
             differs = -1
-            if stop - at == self._block or stop == len(data):
-                if old < self._old_count:
-                    now = fingerprint(view[at:stop], self._block)
-                    differs = _sums(now) ^ _sums(self._known(old))
+            if old < self._old_count:
+                now = fingerprint(view[at : at + self._block], self._block)
+                differs = _sums(now) ^ _sums(self._known(old))
             for number in range(QUARTERS):
                 start, length = at + number * quarter, min(quarter, stop - at)
                 length = min(length, stop - start)

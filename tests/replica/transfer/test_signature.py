@@ -128,6 +128,20 @@ def test_only_what_is_new_is_new(data: bytes, edit: str) -> None:
     assert compare(data, new).new_bytes <= most
 
 
+QUARTER = BLOCK // 4
+
+
+@pytest.mark.parametrize("size", [2 * QUARTER, BLOCK, 3 * QUARTER + 77, 3 * BLOCK - 9])
+@pytest.mark.parametrize("part", [0.2, 0.5, 0.8])
+def test_what_is_put_in_or_cut_out_costs_the_quarter_it_is_in(
+    size: int, part: float
+) -> None:
+    # All of the block behind it was new, and all of a file that is no larger.
+    old, at = NOISE[:size], int(size * part)
+    assert compare(old, old[:at] + b"a line\n" + old[at:]).new_bytes <= QUARTER + 7
+    assert compare(old, old[:at] + old[at + 50 :]).new_bytes <= 2 * QUARTER
+
+
 @pytest.mark.parametrize("old, new", [(NOISE, b""), (b"", NOISE), (NOISE, NOISE[:9])])
 def test_an_empty_or_tiny_file_is_no_trouble(old: bytes, new: bytes) -> None:
     compare(old, new)
