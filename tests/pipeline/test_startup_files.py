@@ -115,8 +115,9 @@ def test_nothing_that_a_startup_file_sets_matters(
     assert sorted(os.listdir(there / "d")) == ["c"] and len(os.listdir(there)) == 2
 
 
+@pytest.mark.parametrize("noise", [[], [f"LD_PRELOAD={os.devnull}.so"]])
 def test_a_shell_that_is_not_known_leaves_its_place_to_sh(
-    base: Path, place: Path
+    noise: list[str], base: Path, place: Path
 ) -> None:
     """yash reads ahead from a pipe, into the archive."""
     far = local_shell("dash", "gnu", base).fresh()
@@ -124,7 +125,7 @@ def test_a_shell_that_is_not_known_leaves_its_place_to_sh(
     (place / "bin").mkdir()
     (dash,) = need("dash")
     (place / "bin/yash").symlink_to(dash)
-    words = ["env", f"PATH={place}/bin:{os.environ['PATH']}", "yash"]
+    words = ["env", f"PATH={place}/bin:{os.environ['PATH']}", *noise, "yash"]
     done = run(
         ["file-replicator", "--once", "-v", place / "source", far.parent, *words]
     )
