@@ -42,7 +42,8 @@ def pack(
 
     With a ``table``, what it says is there already is left out, and what is sent is entered
     and, with a ``state``, remembered. A path that cannot be read goes to ``on_error``,
-    what is no such path to ``on_bad_record`` with what is wrong; ``OutputError`` escapes.
+    what is no such path to ``on_bad_record`` with what is wrong; ``OutputError`` escapes, and
+    ``Stop`` where ``records`` cannot be read.
     Without a ``table`` a second process takes half of many paths.
     """
     write = lambda data: command.write_all(archive, data)
@@ -53,7 +54,11 @@ def pack(
     while True:
         if not waiting.poll(0):
             packer.pause()
-        chunk = os.read(records, _READ)
+        try:
+            chunk = os.read(records, _READ)
+        except OSError as error:
+            why = f"cannot read standard input: {command.reason(error)}"
+            raise command.Stop(command.NO_INPUT, why) from None
         source.forget_directories()
         if not chunk:
             break

@@ -217,6 +217,14 @@ def test_a_closed_standard_input_is_told(place: Path) -> None:
     assert result.stderr == b"fr-pack: standard input is closed\n"
 
 
+def test_a_standard_input_that_cannot_be_read_is_told(place: Path) -> None:
+    command = f'exec "{FR_PACK}" "$0" 0>/dev/null | cat'
+    result = programs.run(["bash", "-o", "pipefail", "-c", command, place])
+    assert result.returncode == 66
+    why = b"cannot read standard input: Bad file descriptor"
+    assert result.stderr == b"fr-pack: %s\n" % why
+
+
 def test_a_full_disk_is_an_error_and_a_closed_reader_is_not(place: Path) -> None:
     trees.plant(place / "src", {"f": bytes(1 << 20)})
     with open("/dev/full", "wb") as full:
