@@ -97,6 +97,11 @@ class Job:
                 command.USAGE,
                 "SRC_DIR is the root directory, which has no name; give it one by --as",
             )
+        if self.name.startswith(b".filerep-"):
+            said = (
+                f"a copy cannot be called {quote(self.name)}, as what is on its way is"
+            )
+            raise Stop(command.USAGE, f"{said}; --as takes another name")
         self.walks = not args["--no-initial-replication"]
         once = args["--once"] or args["--no-replicate-on-change"]
         self.compares = bool(once and args["--dry-run"])  # only asks what differs

@@ -207,6 +207,22 @@ def test_a_run_from_another_machine_takes_the_destination_over(
             )
 
 
+@pytest.mark.parametrize("given", ["--as", ""])
+def test_a_name_of_what_is_on_its_way_is_none_for_a_copy(
+    given: str, place: Path, source: Path
+) -> None:
+    name = ".filerep-0-1"
+    if not given:
+        source = source.rename(place / name)
+    words = [given, name] if given else []
+    done = run([REPLICATOR, "--once", *words, source, place / "far", "bash"])
+    assert done.returncode == 64
+    assert b"a copy cannot be called '.filerep-0-1'" in done.stderr, done.stderr
+    assert not (place / "far").exists()
+    if not given:
+        copied("--as", "app", source, place / "far", "bash")
+
+
 @pytest.mark.parametrize("more", [[], ["--poll", "1"]])
 def test_the_current_directory_may_be_gone(
     more: list[str], place: Path, source: Path
