@@ -8,6 +8,7 @@ from filerep.farend.batch import Batch
 from filerep.replica.scheduling.inflight import NotInThisBatch, Sent
 from filerep.replica.scheduling.queues import Paths, Rows
 from filerep.replica.transfer.economy import TINY
+from filerep.replica.transfer.pace import MOST_FILES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from filerep.replica.transfer.pace import Pace
     from filerep.replica.transfer.pieces import Pieces
 
-MOST_PATHS = 12 if TINY else 4000
+MOST_PATHS = 12 if TINY else MOST_FILES
 _AHEAD_TIME = 0.005
 
 
@@ -63,7 +64,8 @@ class Filler:
         return sent
 
     def _new(self, retry: Retry | None = None) -> Sent:
-        return Sent(Batch(self._staging, self._pace.limit, MOST_PATHS), retry)
+        most = min(self._pace.files, MOST_PATHS)
+        return Sent(Batch(self._staging, self._pace.limit, most), retry)
 
     def from_queue(self, queue: Queue) -> Sent:
         sent = self._new()
@@ -123,6 +125,7 @@ class Filler:
         self._pace.answered(sent, now)
         if self._flight.ahead is not None:
             self._flight.ahead.batch.limit = self._pace.limit
+            self._flight.ahead.batch.most = min(self._pace.files, MOST_PATHS)
 
     def look_ahead(self) -> bool:
         """Use the time that the far end takes to list; is there more to look at?"""

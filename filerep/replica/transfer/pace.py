@@ -27,6 +27,13 @@ _GOOD_TIME = (
     0.25  # seconds from sending a batch to its answer, besides the way there and back
 )
 
+# To remove files, or put small ones into place, takes a slow disk or network file system a time for
+# each: a batch of 4,000 took 99 s. So the number of files, too, grows while the far end keeps up,
+# and shrinks where that is what takes long.
+MOST_FILES = 4000
+_FIRST_FILES, _LEAST_FILES = 250, 20
+_LONG_TIME = 1.0
+
 # Batches of less say nothing about bytes a second, only about the way there and back; unless
 # they take long for their size.
 _TELLING_BYTES = 3 << 16
@@ -111,6 +118,7 @@ class Pace:
         ``was_slow``: an earlier run has found it so.
         """
         self.limit = FIRST_BYTES
+        self.files = _FIRST_FILES  # at most in a batch
         self.way = way or _SLOW_OPENING
         self._was_slow = was_slow
         self._seems_slow = was_slow or way > _SLOW_OPENING
@@ -196,9 +204,15 @@ class Pace:
         """``sent`` has been answered; the answers come in order."""
         took = now - sent.started
         self.way = min(self.way, took)
+        alone = self._alone(sent, now)
+        timed = not (
+            sent.batch.read or sent.batch.commands
+        )  # they take time of their own
+        if timed:
+            self._count(sent, alone)
         self._measure(sent, now)
-        if not (sent.batch.read or sent.batch.commands):  # they take time of their own
-            self._overhead.answered(sent.wire, self._alone(sent, now))
+        if timed:
+            self._overhead.answered(sent.wire, alone)
         self._answers.append(now)
         self._answered_at = now
         # What follows is about its own size: those behind it on the way have it, too, and each
@@ -221,6 +235,18 @@ class Pace:
             smaller = int(size * good / bytes_took)
             self.limit = max(min(self.limit, smaller), _LEAST_BYTES)
 
+    def _count(self, sent: Sent, took: float) -> None:
+        """A batch took so many seconds: how many files may the next ones have?"""
+        count = sent.batch.count
+        if count < self.files // 2:
+            return
+        took -= sent.wire / self.rate if self.rate else 0.0
+        if took > _LONG_TIME:
+            fewer = int(count * _GOOD_TIME / took)
+            self.files = max(min(self.files, fewer), _LEAST_FILES)
+        elif took < _GOOD_TIME:
+            self.files = min(max(4 * count, self.files), MOST_FILES)
+
     def _alone(self, sent: Sent, now: float) -> float:
         """Seconds that both ends had for ``sent`` alone.
 
@@ -230,7 +256,10 @@ class Pace:
 
     def _measure(self, sent: Sent, now: float) -> None:
         small = sent.archive < _TELLING_BYTES and now - sent.started < self.way + _LONG
-        if small or sent.archive < _LEAST_TELLING:
+        removes = (
+            len(sent.batch.deletions) > _LEAST_FILES
+        )  # which is no matter of bytes
+        if small or removes or sent.archive < _LEAST_TELLING:
             return
         self._batches += 1
         all_of_it = self._alone(sent, now)

@@ -247,6 +247,27 @@ def test_where_each_batch_takes_long_there_are_few() -> None:
     assert pace.limit == 1 << 24
 
 
+def remove(link: Link, each: float) -> float:
+    """How long the far end, which needs so many seconds for each file, takes for a batch."""
+    sent = link.begin(0)
+    count = link.pace.files
+    sent.batch.deletions = [b"%d" % n for n in range(count)]
+    sent.archive, link.overhead = 50 * count, each * count
+    return link.answer(sent)
+
+
+def test_a_save_waits_for_few_removals_where_each_takes_long() -> None:
+    # On a disk that was busy, 4,000 of them took 99 s, and the connection passed for dead.
+    pace = Pace()
+    link = Link(pace, 1e9, 0.003)
+    assert sum(remove(link, 0.02) for _ in range(4)) < 15
+    assert remove(link, 0.02) < 1
+    assert not pace.slow
+    for _ in range(10):
+        remove(link, 0.00001)
+    assert pace.files == 4000
+
+
 def test_where_each_piece_takes_long_there_are_few() -> None:
     # The whole file was counted as read over there for each of them, so that what each costs was
     # never told apart: they became the smallest, and 40 MB that shrink took six minutes.
