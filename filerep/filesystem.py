@@ -4,12 +4,36 @@ from __future__ import annotations
 
 import os
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 # Those a change can reach by another way than this kernel's own calls, so that inotify
 # hears nothing of it. fuseblk (a local disk behind FUSE) is not among them.
 _SHARED = frozenset(
     "9p afs beegfs ceph cifs coda fuse gpfs hgfs lustre ncpfs nfs nfs4 ocfs2 prl_fs smb2"
     " smb3 smbfs vboxsf virtiofs vmhgfs".split()
 )
+
+# What the kernel tells of itself, in files that nobody has made: /proc, /sys and what is in them.
+_MADE_UP = frozenset(
+    "binfmt_misc bpf cgroup cgroup2 configfs debugfs efivarfs fusectl proc pstore resctrl"
+    " securityfs selinuxfs smackfs sysfs tracefs".split()
+)
+
+# As mountinfo has them; the backslash last, as each that is in a name is one of these.
+_ESCAPED = {
+    rb"\040": b" ",
+    rb"\011": b"\t",
+    rb"\012": b"\n",
+    rb"\043": b"#",
+    rb"\134": b"\\",
+}
+
+
+def is_made_up(kind: str) -> bool:
+    """Are the files of this type of file system made up by the kernel as they are read?"""
+    return kind in _MADE_UP
 
 
 def file_system(fd: int) -> str:
@@ -45,3 +69,26 @@ def _type(directory: bytes) -> str:
         return file_system(fd)
     finally:
         os.close(fd)
+
+
+def mount_points(root: bytes) -> dict[bytes, str]:
+    """Where below ``root`` something is mounted, and its type; nothing where there is no /proc."""
+    below = os.path.join(os.path.realpath(root), b"")
+    try:
+        with open("/proc/self/mountinfo", "rb") as table:
+            return {path: kind for _, path, kind in mounts(table.read(), below)}
+    except OSError:
+        return {}
+
+
+def mounts(table: bytes, below: bytes) -> Iterator[tuple[bytes, bytes, str]]:
+    """Of each line of mountinfo: its number, the path from ``below``, which ends in ``/``, the type."""
+    for line in table.splitlines():
+        fields = line.split(b" ")
+        path = fields[4]
+        if b"\\" in path:
+            for escaped, byte in _ESCAPED.items():
+                path = path.replace(escaped, byte)
+        if path.startswith(below):
+            kind = fields[fields.index(b"-") + 1].decode("ascii", "replace")
+            yield fields[0], path[len(below) :], kind

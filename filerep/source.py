@@ -12,6 +12,7 @@ import os
 import stat
 from itertools import islice
 
+from filerep.filesystem import file_system, is_made_up
 from filerep.pathstream import inside, normalize
 
 TYPE_CHECKING = False
@@ -104,6 +105,7 @@ class Source:
         # the archive are: were they sent, each word about that would be the next change.
         self.own: set[tuple[int, int]] = set()
         self._own_told: set[bytes] = set()
+        self._made_up: dict[int, bool] = {}  # by device
         self.on_own: Callable[[bytes], object] = bool  # told the path of each, once
         self._directories: dict[bytes, int] = {}
         self._spelling = Spelling()
@@ -194,14 +196,29 @@ class Source:
             if stat.S_ISREG(status.st_mode):
                 self.own.add((status.st_dev, status.st_ino))
 
-    def is_own(self, path: bytes, status: os.stat_result) -> bool:
-        """Is ``path``, which is as ``status`` shows, one to be left out?"""
+    def left_out(self, path: bytes, status: os.stat_result) -> bool:
+        """Is ``path``, which is as ``status`` shows, one to be left out?
+
+        Whoever names paths may not know of what the kernel makes up, as a `find`.
+        """
+        if status.st_dev != self._identity[0] and self._is_made_up(path, status.st_dev):
+            return True
         if (status.st_dev, status.st_ino) not in self.own:
             return False
         if path not in self._own_told:
             self._own_told.add(path)
             self.on_own(path)
         return True
+
+    def _is_made_up(self, path: bytes, device: int) -> bool:
+        known = self._made_up.get(device)
+        if known is None:
+            try:
+                kind = file_system(self.directory(path.rpartition(b"/")[0]))
+            except OSError:
+                return False  # it is gone
+            known = self._made_up[device] = is_made_up(kind)
+        return known
 
     def look(self, path: bytes) -> os.stat_result | None:
         """What is at ``path`` now, None for nothing; raises OSError if it cannot be told."""
@@ -253,25 +270,6 @@ class Source:
             raise RootGone from None
         if (named.st_dev, named.st_ino) != self._identity or not opened.st_nlink:
             raise RootGone
-
-
-def mount_points(root: bytes) -> set[bytes]:
-    """Where below ``root`` something is mounted, by proc(5); nothing where there is no /proc."""
-    import re  # a walk that takes long looks at the source, but not at mounts
-
-    escape = re.compile(rb"\\([0-7]{3})")
-    below = os.path.join(os.path.realpath(root), b"")
-    found = set()
-    try:
-        with open("/proc/self/mountinfo", "rb") as table:
-            for line in table:
-                path = line.split(b" ", 5)[4]
-                path = escape.sub(lambda octal: bytes([int(octal[1], 8)]), path)
-                if path.startswith(below):
-                    found.add(path[len(below) :])
-    except OSError:
-        pass
-    return found
 
 
 def _names(root: bytes) -> list[bytes]:

@@ -19,6 +19,9 @@ submodule say, is walked by its own rules. Where SRC is in no repository, the
 .gitignore files in it count all the same. Where rules above SRC ignore SRC
 itself, these rules do not count, and a line says so.
 
+What the kernel makes up where it is mounted in SRC (/proc, /sys and their like)
+is left out whatever any rule says, and a line says so.
+
 git is not needed, and nothing is started for what a repository says. Of one
 that belongs to another user, which git refuses (safe.directory), neither the
 settings nor the list of tracked files is read, and a line says so.
@@ -88,7 +91,7 @@ import time
 from filerep import command
 from filerep.pathstream import encode, normalize, quote
 from filerep.rules import ignore
-from filerep.rules.explaining import TRACKED, explain, quotes_bytes
+from filerep.rules.explaining import MADE_UP, TRACKED, explain, quotes_bytes
 from filerep.rules.lastread import LastRead
 from filerep.rules.userrules import EDITORS_SHOWN
 from filerep.rules.walking import directories
@@ -262,6 +265,8 @@ def in_words(rule: Optional[Rule]) -> str:
         return "is printed: no rule names it"
     if rule is TRACKED:
         return "is printed: git tracks it"
+    if rule is MADE_UP:
+        return "is left out: the kernel makes it up"
     said = "is printed" if rule.keep else "is left out"
     if not rule.line:
         return f"{said}: it is git's own"

@@ -162,9 +162,9 @@ class Packer:
                 try:
                     status = os.lstat(name, dir_fd=directory)
                     mode = status.st_mode
+                    if self._source.left_out(path, status):
+                        continue
                     if S_ISREG(mode):
-                        if self._source.is_own(path, status):
-                            continue
                         if not self._file(path, directory, name, status, patient):
                             torn.append(path)
                     elif S_ISLNK(mode):

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 #: Stands for the rule that what git tracks counts, whatever the others say.
 TRACKED = Rule(b"git ls-files", 0, b"!")
+#: Stands for the rule that what the kernel makes up does not count.
+MADE_UP = Rule(b"kernel", 0, b"*")
 
 
 def explain(root: bytes, path: bytes, rules: Rules) -> Rule | None:
@@ -67,6 +69,8 @@ def quotes_bytes(rules: Rules) -> bool:
 def why(rules: Rules, name: bytes, is_dir: bool) -> Rule | None:
     """The rule that decides about the entry, ``TRACKED``, or None when none does."""
     own = rules.own
+    if rules.is_made_up(name):
+        return MADE_UP
     rule = own.why(name, is_dir, rules.ignored, rules) if own else None
     if rule or own and own.inside:
         return rule
@@ -84,6 +88,8 @@ def why_enter(rules: Rules, name: bytes) -> Rule | None:
     A tracked file in it does not change that.
     """
     own = rules.own
+    if rules.is_made_up(name):
+        return MADE_UP
     rule = own.why(name, True, rules.ignored, rules) if own else None
     return rule if rule or own and own.inside else _why_git(rules, name, True)
 

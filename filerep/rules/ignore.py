@@ -30,6 +30,7 @@ import os
 import stat
 
 from filerep.command import NO_INPUT, Stop
+from filerep.filesystem import is_made_up, mount_points
 from filerep.pathstream import quote
 from filerep.rules import gitversion, repository
 from filerep.rules.lastread import Hearer
@@ -89,6 +90,8 @@ class Origin(Hearer):
         self.root = b""
         self.way = b""  # to the root, as the user has typed it
         self.own = Own()
+        #: Directories in which the kernel makes up all that is there, by their paths from SRC.
+        self.made_up: frozenset[bytes] = frozenset()
         #: Are there rules beside those that the user gave?
         self.ruled = True
         #: From the top of the work tree that SRC is in down to SRC, with a last ``/``.
@@ -233,6 +236,8 @@ class Rules:
         """
         if self.own is not None or self.ignored or not self.parent or self._fold:
             return False
+        if self.origin.made_up:
+            return False
         return not self.origin.needles(self.chain).are_in(joined)
 
     def pick(self, names: list[bytes], joined: bytes, is_dir: bool) -> list[bytes]:
@@ -241,6 +246,8 @@ class Rules:
             return names
         if self.parent is None:
             names = [name for name in names if not name.startswith(STAGING)]
+        if is_dir and self.origin.made_up:
+            names = [name for name in names if not self.is_made_up(name)]
         if self.own is None and not self.ignored:
             found = decide(self.chain, names, joined, is_dir)
             if joined.find(b"\0.git\0") >= 0:
@@ -300,6 +307,11 @@ class Rules:
         if own is None or other is None or os.path.samestat(own, other):
             return own is not None and other is None
         return _are_two(tree.repo.top, path, spelled)
+
+    def is_made_up(self, name: bytes) -> bool:
+        """Is /proc, or its like, mounted on the entry?"""
+        made_up = self.origin.made_up
+        return bool(made_up) and self.path(name) in made_up
 
     def is_repository(self, name: bytes) -> bool:
         """Is it `.git`, as the settings have it?"""
@@ -518,12 +530,28 @@ def load(
     origin.root = os.path.realpath(root)
     origin.way = repository.way(root, environ)
     origin.own = gather(asked, origin.before_2_52)
+    origin.made_up = _made_up(origin)
     link = Rules(origin, None, b"")
     origin.ruled = gitignore or origin.own.editors is not None
     if origin.ruled:
         _begin_source(link, origin)
     link.own = origin.own.here()
     return link
+
+
+def _made_up(origin: Origin) -> frozenset[bytes]:
+    """Where below SRC the kernel makes up what is there.
+
+    Copied it is of no use: much cannot be read, some never ends, and all of it changes.
+    """
+    found = set()
+    for path, kind in mount_points(origin.root).items():
+        if is_made_up(kind):
+            found.add(path)
+            origin.on_note(
+                f"{quote(path)} is left out: the kernel makes it up ({kind})"
+            )
+    return frozenset(found)
 
 
 def load_asked(

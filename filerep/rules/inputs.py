@@ -76,6 +76,7 @@ def _said(rules: Rules) -> object:
         [level.said() for level in rules.chain],
         rules.own.said() if rules.own else None,
         rules.ignored,
+        rules.origin.made_up,
         rules.tree is not None and rules.tree.fold,
         repo and (repo.git_dir, repo.common, repo.top),
         tracked and tracked.width,

@@ -12,6 +12,7 @@ import stat
 
 from filerep.rules.ignore import REPOSITORY, RULE_FILE
 from filerep.rules.inputs import inputs_of, reload_tracked
+from filerep.watching.mounts import Mounts
 from filerep.watching.pending import SETTLE_SECONDS
 from filerep.watching.rootcheck import Descent
 
@@ -47,6 +48,11 @@ class Judge:
         self._clock = clock
         self._wall_ns = wall_ns
         self._rules: Rules | None = None
+        self._mounts: Mounts | None = None  # as what is mounted decides what counts
+        try:
+            self._mounts = Mounts(root.path)
+        except OSError:
+            pass
         self._stamps: dict[bytes, tuple[int, ...]] = {}
         self._known: set[bytes] = set()  # files that were there once
         # What the repositories in some directories below the root depend on.
@@ -63,6 +69,8 @@ class Judge:
 
     def top(self) -> Rules:
         """The root's rules, made anew or brought up to date if one of their inputs changed."""
+        if self._mounts and self._mounts.stirred() and self._mounts.changed():
+            self._rules = None
         unread = self._rules is not None and self._rules.origin.last.still_unread()
         if self._rules and not unread and self._stamps == _stamps(self._stamps):
             return self._rules

@@ -130,7 +130,12 @@ class Inotify:
             self._handle(event)
         if mounted and self._mounts:
             self._root.check()
-            for path in self._mounts.changed():
+            changed = self._mounts.changed()
+            if changed:
+                # What is mounted decides what counts, and before it is entered.
+                self.rules.stale(REPOSITORY)
+                self.rules.work(self._clock())
+            for path in changed:
                 self._mounted(path)
 
     def deadline(self) -> float | None:

@@ -8,10 +8,11 @@ whoever polls mountinfo.
 from __future__ import annotations
 
 import os
-import re
+import select
+
+from filerep.filesystem import mounts
 
 _TABLE = "/proc/self/mountinfo"
-_ESCAPE = re.compile(rb"\\([0-7]{3})")
 
 
 class Mounts:
@@ -29,6 +30,12 @@ class Mounts:
     def close(self) -> None:
         self._file.close()
 
+    def stirred(self) -> bool:
+        """Has anything been mounted or unmounted, wherever, since this was asked?"""
+        poller = select.poll()
+        poller.register(self._file, select.POLLPRI)
+        return bool(poller.poll(0))
+
     def changed(self) -> list[bytes]:
         """Where, relative to the root, something was mounted or unmounted since."""
         before, self._seen = self._seen, self._read()
@@ -36,10 +43,5 @@ class Mounts:
 
     def _read(self) -> set[tuple[bytes, bytes]]:
         self._file.seek(0)
-        points = set()
-        for line in self._file.read().splitlines():
-            fields = line.split(b" ")
-            path = _ESCAPE.sub(lambda octal: bytes([int(octal[1], 8)]), fields[4])
-            if path.startswith(self._below):
-                points.add((fields[0], path[len(self._below) :]))
-        return points
+        table = self._file.read()
+        return {(number, path) for number, path, _ in mounts(table, self._below)}

@@ -34,6 +34,7 @@ class Errors:
         self.words = b""  # the last of the far end's, until it is ready
         self.ready = False
         self._unwatched: set[str] = set()  # what fr-watch could not read, and why
+        self._watch_said: set[str] = set()
         self._walk_missed = False  # could fr-walk not read something else?
 
     def fds(self) -> list[int]:
@@ -80,8 +81,12 @@ class Errors:
         *lines, self._line = (self._line + chunk).split(b"\n")
         for line in lines:
             text = line.decode("utf-8", "replace")
-            self._display.line(text)
             program, _, said = text.partition(": ")
+            if program == "fr-watch":
+                self._watch_said.add(said)
+            elif program == "fr-walk" and said in self._watch_said:
+                continue  # both read the same rules
+            self._display.line(text)
             self._events.tell("message", program=program, text=said)
             # One says "open" where the other says "read".
             what = said.partition("'")[2]

@@ -87,6 +87,39 @@ def test_what_is_removed_in_a_volume_that_is_mounted_again_is_removed(
         it.wait_for(lambda: os.listdir(place / "there/src/vol") == ["y"])
 
 
+@BOTH
+@pytest.mark.parametrize("kind", ["proc", "sysfs"])
+def test_what_the_kernel_makes_up_is_left_out_and_that_is_said_once(
+    kind: str, options: tuple[str, ...], source: Path, place: Path
+) -> None:
+    """Its thousands of files were tried for minutes, and a line said of each that it failed."""
+    words = [str(source), str(place / "there"), "bash"]
+    env = environment(XDG_STATE_HOME=str(place / "state"))
+    subprocess.run(["umount", source / "vol"], check=True)
+    mount = ["mount", "-t", kind, "none", str(source / "vol")]
+
+    def settled(said: bytes) -> None:
+        done = run(["file-replicator", "--wait", *words], env=env)
+        assert done.returncode == 0, done.stderr
+        assert "vol" not in os.listdir(place / "there/src")
+        assert it.errors.count(said) == it.errors.count(b"vol") == 1, it.errors
+
+    said = b"'vol' is left out: the kernel makes it up (%s)\n" % kind.encode()
+    with running("file-replicator", *options, *words, env=env) as it:
+        it.says("watching")
+        subprocess.run(mount, check=True)
+        it.wait_for(lambda: said in it.errors)
+        settled(said)
+    with running("file-replicator", *options, *words, env=env) as it:
+        it.says("watching")
+        settled(said)
+    why = run(["fr-walk", "--why", "vol/version", source])
+    assert why.stdout == b"kernel:0:*\tvol/version\n"
+    name = f"vol/{'version' if kind == 'proc' else 'kernel/notes'}"
+    archive = run(["fr-pack", source], name.encode() + b"\0").stdout
+    assert name.encode() not in archive
+
+
 def test_saves_within_a_tick_of_a_volume_with_a_coarser_clock_arrive(
     place: Path,
 ) -> None:

@@ -113,7 +113,7 @@ class FastPath:
                 or path in self._directories
                 or path in staged
                 or name + b"/" in names
-                or self._source.is_own(path, status)
+                or self._source.left_out(path, status)
                 or not directory
                 and name.startswith(STAGING_PREFIX)
             ):

@@ -11,12 +11,12 @@ import os
 import select
 
 from filerep import ownfiles
+from filerep.filesystem import mount_points
 from filerep.pathstream import quote
-from filerep.source import mount_points
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from typing import Optional
 
 
@@ -28,7 +28,7 @@ class Mounted:
         root: bytes,
         path: Optional[bytes],
         say: Callable[[str], None],
-        mounted: Callable[[bytes], set[bytes]] = mount_points,
+        mounted: Callable[[bytes], Iterable[bytes]] = mount_points,
     ) -> None:
         """``path`` is where they are kept, None for not at all."""
         self._root = root
@@ -43,7 +43,7 @@ class Mounted:
 
     def _look(self) -> None:
         """See what is mounted now, which is remembered from now on."""
-        now = self._mounted(self._root)
+        now = set(self._mounted(self._root))
         self._said -= now
         if now - self._known:
             self._known |= now

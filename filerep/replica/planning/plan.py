@@ -134,7 +134,7 @@ class Plan:
                 assert status is not None
                 if path in self._aside.failing:
                     return True  # it has its own time
-                if self._source.is_own(path, status):
+                if self._source.left_out(path, status):
                     return True
                 if self._twins and self._gives_way(path, self._twins):
                     return True
