@@ -145,7 +145,7 @@ def no_source(text: str, args: Mapping[str, Any]) -> str:
     if _remote(text):
         return "; SRC_DIR is a directory here, copies go from here to there only"
     if text.startswith("~"):
-        return "; without quotes the shell puts the home directory in for ~"
+        return "; the shell puts the home directory in for ~, but not in quotes or a profile"
     for option, value in args.items():
         for one in value if isinstance(value, list) else [value]:
             if option.startswith("--") and isinstance(one, str) and os.path.isdir(one):
@@ -217,7 +217,7 @@ def not_run(words: Sequence[str]) -> str:
     """The system knows no command of that name."""
     first, rest = words[0], words[1:]
     if not rest and len(first.split()) > 1:
-        return "; write the command without quotes around it"
+        return "; write it without quotes around it, in a profile a word a line"
     return ""
 
 

@@ -10,6 +10,7 @@ from importlib import import_module
 
 from filerep import __version__, command
 from filerep.command import Command, Stop
+from filerep.pathstream import quote
 from filerep.wrapper import profiles
 from filerep.wrapper.commandline import Typed
 from filerep.wrapper.each import jobs as each
@@ -22,6 +23,7 @@ from filerep.wrapper.session import Session
 from filerep.wrapper.signals import Signalled, Signals
 from filerep.wrapper.stages import Stages
 from filerep.wrapper.terminal.display import Display
+from filerep.wrapper.terminal.formatting import bare
 from filerep.wrapper.waiting import STILL_WAITING, Waiters, ask, lock, wait
 from filerep.wrapping import hanging, is_terminal, terminal_width
 
@@ -54,7 +56,9 @@ def main(run: Command, typed: Typed) -> int:
     jobs = each.jobs(run.args)
     if run.args["--save"] is not None:
         path = profiles.save(run.args["--save"], typed.to_save)
-        run.say(f"saved {path}; start it by `file-replicator @{run.args['--save']}`")
+        path = bare(quote(os.path.join(typed.folder, path)))
+        name = bare(quote(f"@{run.args['--save']}"))
+        run.say(f"saved {path}; start it by `{PROGRAM} {name}`")
         return command.OK
     if run.args["--wait"] or run.args["--wait-on-sync"]:
         return _wait(run, jobs)

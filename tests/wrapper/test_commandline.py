@@ -305,6 +305,12 @@ def test_what_is_saved_comes_back(project: Path, place: Path) -> None:
     (project / "deep").mkdir()
     assert run([REPLICATOR, "@web"], cwd=project / "deep").returncode == 0
     assert os.listdir(place / "app") == ["f"]
+    # By a name of several words, and in the directory of the profile that it is made of.
+    done = run([REPLICATOR, "--save", "of all", "@web"], cwd=project / "deep")
+    path = project / ".file-replicator/of all"
+    said = f"saved '{path}'; start it by `file-replicator '@of all'`\n"
+    assert done.stderr.decode() == f"file-replicator: {said}"
+    assert path.read_text() == (project / ".file-replicator/web").read_text()
 
 
 def test_a_word_that_has_no_line_is_not_saved(project: Path) -> None:

@@ -95,7 +95,8 @@ def test_each_that_takes_all_words_is_told_where_they_go() -> None:
 def test_a_command_in_one_pair_of_quotes(pair: list[str]) -> None:
     line = said(*pair, "ssh host sh")
     assert line.endswith(
-        "No such file or directory; write the command without quotes around it"
+        "No such file or directory; write it without quotes around it, in a profile"
+        " a word a line"
     )
 
 
