@@ -146,6 +146,26 @@ def test_a_name_that_changes_in_case_only_is_spelled_there_as_here(
         assert not [name for name in os.listdir(parent / "src") if "filerep" in name]
 
 
+@pytest.mark.parametrize("shell", ["dash", "busybox"])
+def test_a_name_that_cannot_be_there_is_missed_until_it_is_gone_here(
+    shell: str, base: Path, place: Path, source: Path
+) -> None:
+    """Nor can it be removed there, so it was missing for as long as the run went on."""
+    with exfat(place) as parent:
+        far = on(shell, base, parent)
+        name = os.fsencode(source) + b"/\xff\xfe"
+        for path in (name, os.fsencode(source / "f")):
+            with open(path, "w"):
+                pass
+        words = [source, far.parent, *far.command]
+        with running("file-replicator", *words) as program:
+            program.says("watching")
+            assert run(["file-replicator", "--wait", *words]).returncode == 69
+            os.unlink(name)
+            done = run(["file-replicator", "--wait", *words])
+            assert done.returncode == 0, done.stderr + program.errors
+
+
 def test_of_two_that_are_one_name_there_one_is_said_to_be_missing(
     base: Path, place: Path, source: Path
 ) -> None:

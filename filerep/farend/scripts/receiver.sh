@@ -235,7 +235,15 @@ del() {
   case "$*" in */../*) exit 1 ;; esac
   rm -f "$@" 2>"$null" || each del_one "$@"
 }
-del_one() { is_dir "$p" || words=$(rm -f "$p" 2>&1) || { astray=$((n + 2)); bad "${p%/*}"; }; }
+del_one() {
+  is_dir "$p" || words=$(rm -f "$p" 2>&1) || unlisted || { astray=$((n + 2)); bad "${p%/*}"; }
+}
+# unlisted: $p is not in its directory, whatever is said of it: its name may be too long, or one that
+# cannot be there
+unlisted() {
+  ! exists "$p" && ls -a "${p%/*}" >"$null" 2>&1 || return
+  for f in "${p%/*}"/* "${p%/*}"/.*; do [ "$f" != "$p" ] || return; done
+}
 # rmd DIR...: remove directories, the inner ones first, unless something is left or mounted in them
 rmd() {
   case "$*" in */../*) exit 1 ;; esac
