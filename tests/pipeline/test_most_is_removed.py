@@ -116,6 +116,19 @@ def test_a_directory_that_gets_another_name_waits_for_nothing(copy: Copy) -> Non
         assert b"are gone here" not in it.errors
 
 
+@pytest.mark.parametrize("options", [(), ("--poll", "1")], ids=["inotify", "polling"])
+def test_one_that_gets_another_name_twice_waits_for_nothing(
+    options: tuple[str, ...], copy: Copy
+) -> None:
+    with copy.runs(*LONG, *options) as it:
+        for name, other in (("many", "one"), ("one", "two"), ("two", "three")):
+            os.rename(copy.source / name, copy.source / other)
+            assert copy.wait() == 0
+        assert copy.names() == ["three"]
+        assert len(os.listdir(copy.there / "three")) == MANY
+        assert b"are gone here" not in it.errors
+
+
 def test_half_of_the_files_wait_for_nothing(copy: Copy) -> None:
     copy.plant("others", MANY)
     with copy.runs(*LONG) as it:

@@ -33,6 +33,7 @@ _FEW_PAUSE = 0.02  # seconds
 _PAUSE = 0.1
 _PATIENCE = 2.0
 _LOCK_PATIENCE = 10.0
+_BEFORE = 10.0
 _GIT_BEFORE = 1.0  # git may have been done so long before its removals were seen
 
 
@@ -60,6 +61,9 @@ class Removals:
         self.queue = Paths()
         self.ready = False  # may they go now?
         self._passed = 0  # have gone shortly before these
+        # How many files there were before all of them went, and until when that is of use.
+        self._before: Optional[int] = None
+        self._before_until = 0.0
         self._first = self._last = self._look = 0.0
         self._until: Optional[float] = None  # they are held
 
@@ -73,7 +77,7 @@ class Removals:
         if not self.queue:
             self._first = now
         if now - self._last > _PATIENCE:
-            self._passed = 0
+            self._passed, self._before = 0, None
         self._last = now
         self.queue[path] = None
 
@@ -141,9 +145,14 @@ class Removals:
         if len(self.queue) + self._passed <= _MANY / 2:
             return True
         gone, all_files = self._counts()
-        if all_files < _MANY or gone <= all_files / 2:
+        now = self._clock()
+        if self._before is None or now > self._before_until:
+            self._before, self._before_until = all_files, now + _BEFORE
+        # Half as many are left, though by other names, perhaps for the second time.
+        left = all_files - gone
+        if all_files < _MANY or left >= min(self._before, all_files) / 2:
             return True
-        went = time.time() - (self._clock() - self._first)
+        went = time.time() - (now - self._first)
         return self._by_git(went - _GIT_BEFORE, self.queue)
 
     def _counts(self) -> tuple[int, int]:

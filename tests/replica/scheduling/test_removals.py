@@ -158,6 +158,33 @@ def test_what_got_another_name_waits_for_nothing(case: Case) -> None:
     assert case.waits(1) < 0.03
 
 
+def test_what_gets_another_name_twice_in_a_moment_waits_for_nothing(
+    case: Case,
+) -> None:
+    paths = case.have(200)
+    for name in (b"one", b"two", b"three"):
+        case.gone(paths)
+        paths = case.have(200, name)
+        assert case.waits(1) < 0.2
+    assert not case.said
+    case.gone(paths[:120])
+    assert case.waits(6) > 5 and case.said
+
+
+def test_what_was_there_long_ago_does_not_count(case: Case) -> None:
+    paths = case.have(200)
+    case.gone(paths[:60])
+    assert case.waits(1) < 0.2
+    for path in case.have(1000, b"new")[
+        :10
+    ]:  # each before it was quiet for long enough
+        case.now += 1.5
+        case.gone([path])
+        assert case.waits(1) < 0.2
+    case.gone([path for path, _ in case.table.below(b"") if b"new" in path])
+    assert case.waits(6) > 5 and case.said
+
+
 def test_what_comes_late_ends_the_wait(case: Case) -> None:
     case.gone(case.have(200))
     case.removed()
