@@ -13,7 +13,7 @@ import time
 from filerep.command import UNAVAILABLE, Stop
 from filerep.farend.shell import script_text
 from filerep.wrapper import waiting
-from filerep.wrapper.bootstrap import begun, run_script, start
+from filerep.wrapper.bootstrap import MOST_SAID, begun, run_script, start
 from filerep.wrapper.endings import (
     Lost,
     last_line,
@@ -25,6 +25,7 @@ from filerep.wrapper.endings import (
 from filerep.wrapper.farrun import FarRun
 from filerep.wrapper.mistakes import not_answered
 from filerep.wrapper.processes import Processes
+from filerep.wrapper.stderr import LAST_WORDS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -102,20 +103,18 @@ class Beside:
             ready = self._signals.poll(
                 [*fds, *([asking] if asking >= 0 else [])], limit
             )
-            if not ready and time.monotonic() < deadline:
-                continue
-            if not ready and inside not in self._said:
+            if asking in ready:
+                self._hear_answer()
+            if errors in ready:
+                self._words = (self._words + self._read(errors))[-LAST_WORDS:]
+            if from_far in ready:
+                self._said += self._read(from_far)
+                self._check(from_far)
+            if time.monotonic() >= deadline and inside not in self._said:
                 why = last_line(self._words, self._other_words)
                 if begun(self._nonce) in self._said:
                     raise not_ready(why)
                 raise unanswered_yet(self._job.timeout, why)
-            if asking in ready:
-                self._hear_answer()
-            if errors in ready:
-                self._words += self._read(errors)
-            if from_far in ready:
-                self._said += self._read(from_far)
-                self._check(from_far)
 
     @property
     def _other_words(self) -> bytes:
@@ -137,6 +136,8 @@ class Beside:
         return chunk
 
     def _check(self, from_far: int) -> None:
+        if len(self._said) > MOST_SAID:
+            raise Lost("the connection command talks without end, and is not ready")
         error = f"filerep-{self._nonce} error ".encode()
         why, ended, _ = self._said.partition(error)[2].partition(b"\n")
         if ended:

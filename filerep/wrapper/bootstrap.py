@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 _LEAST_TIMEOUT = 3.0  # seconds; what takes longer is told of once a second
 _MOST_HEARD = 16 << 20  # bytes
-_MOST_SAID = 1 << 20  # bytes, of whoever is no shell of ours
+MOST_SAID = 1 << 20  # bytes, of whoever is no shell of ours
 
 
 class Bootstrap:
@@ -69,7 +69,7 @@ class Bootstrap:
         """
         self._said += chunk
         self._heard += len(chunk)
-        if len(self._said) > _MOST_SAID or self._heard > _MOST_HEARD:
+        if len(self._said) > MOST_SAID or self._heard > _MOST_HEARD:
             who = "far end" if self._told else "connection command"
             raise Lost(f"the {who} talks without end, and is not ready")
         mark = f"filerep-{self.nonce} ".encode()

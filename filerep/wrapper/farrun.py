@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import signal
 import time
 
 from filerep.command import BySignal, OutputError, write_all
+from filerep.pathstream import quote
 from filerep.wrapper.endings import Lost, how_ended
 from filerep.wrapper.signals import Signalled
 
@@ -31,6 +33,7 @@ _MOST_INTERRUPTS = (
 _GRACE = 2.0  # for what was asked to end
 _BREATH = 0.2  # between the end of the connection, and of what it says
 _LAST_WORDS = 1.0  # for what else comes behind the status
+_MOST_STATUS = 3  # digits
 
 
 class Output:
@@ -43,7 +46,7 @@ class Output:
         self.status: Optional[int] = None
 
     def feed(self, chunk: bytes) -> bytes:
-        """What of it is the command's, as soon as that can be told."""
+        """What of it is the command's, as soon as that can be told; raises ``Lost``."""
         data = self._held + chunk
         at = data.find(self._marker)
         if at < 0:
@@ -52,8 +55,13 @@ class Output:
                 at = len(data)
         self._held = data[at:]
         told, ended, _ = self._held[len(self._marker) :].partition(b"\n")
-        if ended:
+        if ended and re.fullmatch(rb"[0-9]{1,%d}" % _MOST_STATUS, told):
             self.status = int(told)
+        elif ended or len(told) > _MOST_STATUS:
+            said = quote(told[: 2 * _MOST_STATUS])
+            raise Lost(
+                f"the far end says that it ended with {said}, which is no status"
+            )
         return data[:at]
 
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from filerep.wrapper.processes import Processes
     from filerep.wrapper.terminal.display import Display
 
-_LAST_WORDS = 16384  # a whole usage text behind what is wrong, as of docker
+LAST_WORDS = 16384  # a whole usage text behind what is wrong, as of docker
 
 
 class Errors:
@@ -57,7 +57,7 @@ class Errors:
         elif self.ready:
             self._display.far_end(chunk)
         else:
-            self.words = (self.words + chunk)[-_LAST_WORDS:]
+            self.words = (self.words + chunk)[-LAST_WORDS:]
 
     def drain_stages(self) -> None:
         """Show what is there of those that have ended."""

@@ -17,6 +17,7 @@ import keyboard
 import pytest
 from programs import ROOT, Running, environment, run, running, wait_for
 
+from filerep.wrapper.endings import Lost
 from filerep.wrapper.farrun import Output
 
 REPLICATOR = str(ROOT / "bin/file-replicator")
@@ -300,6 +301,28 @@ def test_the_status_is_found_in_whatever_pieces_it_comes(pieces: int) -> None:
         output.feed(data[at : at + pieces]) for at in range(0, len(data), pieces)
     )
     assert (told, output.status) == (EVERY_BYTE + b"\xff", 42)
+
+
+@pytest.mark.parametrize("told", [b"x\n", b"-1\n", b"\n", b"1000\n", b"9" * 5000])
+def test_what_is_no_status_is_a_lost_connection(told: bytes) -> None:
+    """Also what never ends in a newline: it is not kept."""
+    with pytest.raises(Lost, match="which is no status"):
+        Output("abc").feed(b"\xfffilerep-abc status " + told)
+
+
+@pytest.mark.parametrize("where", ["", " >&2"])
+def test_who_talks_without_end_beside_another_run_is_given_up(
+    where: str, place: Path
+) -> None:
+    """It was listened to for ever, and all of it kept."""
+    babble = f"while cat {place}/babble 2>&-; do :; done{where}; exec bash"
+    far = Far(place, "sh", "-c", babble)
+    with far.kept(beside=True):
+        (place / "babble").write_bytes(b"x" * 50_000)
+        done = far.run("echo never", "--connect-timeout", "2")
+    assert (done.returncode, done.stdout) == (69, b"")
+    why = b"no shell answered within 2 s" if where else b"talks without end"
+    assert why in done.stderr and len(done.stderr) < 100_000
 
 
 def test_text_and_names_ended_by_nul_are_passed_on_at_once() -> None:

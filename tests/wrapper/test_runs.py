@@ -176,6 +176,7 @@ def test_odd_words_in_a_lock_file_do_no_harm(it: Place) -> None:
     it.copy()
     (lock,) = it.kept.glob("*.lock")
     odd = ["", "x", "1\n[]\n", '1\n{"source": 5, "state": []}\n', "1\n{\n"]
+    odd.append('1\n{"source": "/\\ud800"}\n')
     for text in (*odd, "1\n" + 50_000 * "[" + "\n"):
         lock.write_text(text)
         assert it.ask("--status").returncode == 69
