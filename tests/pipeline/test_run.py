@@ -239,6 +239,19 @@ def test_over_what_lies_between(
                 keeping.end(signal.SIGTERM)
 
 
+@pytest.mark.parametrize("shell", ["ksh93", "bash", "mksh"])
+def test_what_a_signal_kills_has_the_same_status_in_each_shell(
+    shell: str, place: Path
+) -> None:
+    """To ksh93 it is 256 and the number; of that, but for this, 9 would be left."""
+    farends.need(shell)
+    far = Far(place, shell)
+    assert far.run("kill -KILL $$").returncode == 128 + signal.SIGKILL
+    hook = ["--on-sync", "kill -KILL $$", "--once"]
+    done = run([REPLICATOR, *hook, *far.words])
+    assert b"command exited with 137 after" in done.stderr, done.stderr
+
+
 def test_a_command_that_is_not_there_is_told_by_the_shell(far: Far) -> None:
     done = far.run("no-such-command")
     assert done.returncode == 127 and b"no-such-command" in done.stderr

@@ -18,7 +18,7 @@ hook() {
       cd / && exec <&- >&- 2>&-
       sleep 1; kill -s KILL -- "$session$!"; exit' TERM
     wait $!
-    set -- $?
+    set -- $(($? > 255 ? $? - 128 : $?)) # see run.sh
     rm -f "$S/.hook"
     say hook "$1"
   ) &

@@ -320,7 +320,7 @@ while :; do
   hears
   staged || break
   words=$(unpack 2>&1)
-  code=$?
+  code=$(($? > 255 ? $? - 128 : $?)) # ksh93 has 256 in the place of 128
   # busybox tar ends with 0 where it could not make a directory, or a link; some other file may
   # have made the directory then, with any mode.
   case $form$code$words in other0*"can't "*) code=1 ;; esac

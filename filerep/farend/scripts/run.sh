@@ -20,7 +20,8 @@ run_there() {
   exec 3<&0 5>&1
   {
     (run_start 7>&- 8>&1 9<&- >&5 5>&- 3<&-)
-    printf "\\377filerep-$1 status %s\\n" $? >&5
+    # ksh93 has 256 in the place of 128.
+    printf "\\377filerep-$1 status %s\\n" $(($? > 255 ? $? - 128 : $?)) >&5
   } | {
     run_pid='' run_ended=''
     IFS= read -r run_pid
