@@ -206,6 +206,34 @@ def test_where_there_are_no_symbolic_links_that_is_said_once(
             assert done.stderr.count(b"has no symbolic links") == 1
 
 
+@pytest.mark.parametrize("restart", [False, True], ids=["meanwhile", "at the start"])
+def test_where_there_are_no_symbolic_links_nothing_old_stays_in_the_place_of_one(
+    restart: bool, base: Path, place: Path, source: Path
+) -> None:
+    """What was a file stayed there with what it held, as if it were the newest."""
+    with exfat(place) as parent:
+        far = on("dash", base, parent)
+        (source / "d").mkdir()
+        for name in ("f", "g", "d/h"):
+            (source / name).write_text(name)
+        words = ["file-replicator", source, far.parent, *far.command]
+        with contextlib.ExitStack() as stack:
+            if restart:
+                assert run([words[0], "--once", *words[1:]]).returncode == 0
+            else:
+                stack.enter_context(running(*words)).says("in sync")
+            (source / "f").unlink()
+            (source / "f").symlink_to("g")
+            shutil.rmtree(source / "d")
+            (source / "d").symlink_to(".")
+            (parent / "src/l").write_text("made there")
+            (source / "l").symlink_to("g")
+            done = run([words[0], "--once" if restart else "--wait", *words[1:]])
+            assert done.returncode == (1 if restart else 69)
+            assert files(parent / "src") == ["g", "l"]
+            assert (parent / "src/l").read_text() == "made there"
+
+
 def test_of_two_directories_that_are_one_there_only_one_has_what_it_holds(
     base: Path, place: Path, source: Path
 ) -> None:

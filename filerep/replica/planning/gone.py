@@ -115,6 +115,11 @@ class Gone:
         if self._table.get(path) is not None or not self._complete:
             self._deletions.file(path, sent)
 
+    def was_ours(self, path: bytes) -> bool:
+        """Has the far end anything at ``path`` that came from here?"""
+        value = self._table.get(path) or self._table.get_directory(path)
+        return value is not None and bool(entries.marks(value) & entries.OURS)
+
     def hidden(self, path: bytes, sent: Sent, queue: Paths) -> None:
         """A file is at ``path`` that is none of ours, where it was to be seen what has gone."""
         self.absent(path, sent, queue)

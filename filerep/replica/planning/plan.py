@@ -143,6 +143,8 @@ class Plan:
                     return True
                 if found == stat.S_IFLNK and not self._has_links:
                     self._aside.unreadable("send", path, _NO_LINKS)
+                    if self.gone.was_ours(path):
+                        self.gone.absent(path, sent, queue)
                     return True
                 if self._spelling:
                     self._spelling.spell(path, sent)
