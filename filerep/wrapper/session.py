@@ -65,6 +65,7 @@ class Session:
         self._processes = Processes()
         self.reports = Reports(display, events, waiters, job.watches)
         self._heard: list[int] = []  # until the end
+        self._begun = False  # are there stages?
         self._end_by = 0.0  # if it was asked for
 
     def connect(self, first: bool, mirrors: bool) -> str:
@@ -75,6 +76,7 @@ class Session:
         """
         processes = self._processes
         self._stages = self._start_stages(processes)
+        self._begun = True
         far_reads, self._to_far = processes.pipe(self._job.pipe_bytes)
         self._from_far, far_writes = processes.pipe(self._job.pipe_bytes)
         far_errors, far_complains = processes.pipe()
@@ -254,6 +256,8 @@ class Session:
     def hear_last(self) -> None:
         """The end is asked for: hear what has not arrived."""
         self._end_by = time.monotonic() + _END_GRACE
+        if not self._begun:
+            return
         self._stages.name_last()
         self._processes.signal("fr-pack", signal.SIGTERM)
         poll = select.poll()

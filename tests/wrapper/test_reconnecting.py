@@ -14,9 +14,11 @@ import pytest
 
 from filerep.wrapper.endings import Lost
 from filerep.wrapper.events import Events
+from filerep.wrapper.processes import Processes
 from filerep.wrapper.reconnecting import Losses, replicate
 from filerep.wrapper.session import Session
 from filerep.wrapper.signals import Signalled, Signals
+from filerep.wrapper.stages import Stages
 from filerep.wrapper.terminal.display import Display
 from filerep.wrapper.waiting import Waiters
 
@@ -102,3 +104,16 @@ def test_between_two_attempts_nothing_is_said_to_be_under_way(signals: Signals) 
     assert display.due() is not None
     session.lost("refused")
     assert display.due() is None
+
+
+def test_the_end_may_be_asked_for_before_anything_was_started(signals: Signals) -> None:
+    """As for one far end of many, whose parent was killed: it told of a bug of its own."""
+    display = Display(io.StringIO(), "x")
+
+    def start(processes: Processes) -> Stages:
+        raise Signalled(signal.SIGTERM)
+
+    job: Any = SimpleNamespace(watches=True)
+    session = Session(job, display, Events(-1), Waiters(), signals, start)
+    with pytest.raises(Signalled):
+        replicate(lambda: session, True, display, Events(-1), signals)
