@@ -155,7 +155,7 @@ def _there(run: Command, state: Optional[State]) -> Table:
 
     table = Table()
     if state is not None:
-        openstate.tidied(run, state).enter(table, entries.OURS | entries.UNSEEN)
+        openstate.tidied(run, state).enter(table, entries.OURS)
     if run.args["--listing"]:
         _read_listing(run.args["--listing"], table)
     return table

@@ -181,12 +181,17 @@ def test_a_listing_of_the_other_end_leaves_out_what_it_has(place: Path) -> None:
 def test_a_state_file_makes_the_next_archive_hold_only_what_changed(
     place: Path,
 ) -> None:
-    trees.plant(place / "src", {"a": b"1", "b": b"2"})
+    """A symbolic link was in each of them."""
+    tree = {"a": b"1", "b": b"2", "l": ("->", "a"), "m": ("->", "a")}
+    trees.plant(place / "src", tree)
     options = ("--state", str(place / "state"))
-    first = packed(place / "src", b"a\0b\0", *options)
+    paths = b"a\0b\0l\0m\0"
+    first = packed(place / "src", paths, *options)
     (place / "src/b").write_bytes(b"3")
-    second = packed(place / "src", b"a\0b\0", *options)
-    for result, expected in ((first, b"a\nb\n"), (second, b"b\n")):
+    (place / "src/m").unlink()
+    (place / "src/m").symlink_to("b")
+    second = packed(place / "src", paths, *options)
+    for result, expected in ((first, b"a\nb\nl\nm\n"), (second, b"b\nm\n")):
         names = subprocess.run(
             ["tar", "-t"], input=result.stdout, stdout=subprocess.PIPE
         )
