@@ -23,6 +23,7 @@ from filerep.replica.planning.sides import Aside, Sides
 from filerep.replica.planning.twins import Twins
 from filerep.replica.repairs import Mender
 from filerep.replica.reporting import Reporter
+from filerep.replica.scheduling.edited import PATIENCE
 from filerep.replica.scheduling.failures import Failures
 from filerep.replica.scheduling.inflight import Flight
 from filerep.replica.scheduling.judging import Judging
@@ -33,7 +34,7 @@ from filerep.replica.scheduling.schedule import Schedule
 from filerep.replica.scheduling.unreadable import Unreadable
 from filerep.replica.sending import Sender
 from filerep.replica.settling import Settling
-from filerep.replica.transfer.economy import Economy
+from filerep.replica.transfer.economy import TINY, Economy
 from filerep.replica.transfer.pace import Pace, Silence
 from filerep.replica.transfer.pieces import Pieces
 from filerep.replica.transfer.reuse import Reuse
@@ -101,7 +102,8 @@ class Parts:
             self._tell.unreadable,
             clock,
         )
-        self.judging = Judging(here.source, here.sieve)
+        patience = 0.0 if TINY else PATIENCE
+        self.judging = Judging(here.source, here.sieve, patience)
         self.flight = Flight()
         self.silence = Silence(options.keepalive, self.flight)
 

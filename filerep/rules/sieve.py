@@ -10,6 +10,7 @@ import time
 from itertools import groupby
 
 from filerep.pathstream import Records, normalize
+from filerep.rules.inputs import inputs_of
 from filerep.rules.rulefile import join
 from filerep.rules.untrustedfile import OPEN_DIRECTORY
 
@@ -100,6 +101,15 @@ class Sieve:
             if place and place.fd >= 0:
                 os.close(place.fd)
         self._places = {}
+
+    def inputs(self, directory: bytes) -> list[bytes]:
+        """What the rules of ``directory`` come from, beside what is in SRC: see inputs.py."""
+        place = self._place(directory)
+        if place is None:
+            return []
+        found = inputs_of(place.rules)
+        index = [found.index] if found.index else []
+        return [*found.rules, *found.absent, *index]
 
     def sift(self, records: list[bytes], invert: bool) -> list[bytes]:
         """Those of ``records`` that count, or do not."""

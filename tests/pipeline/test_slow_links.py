@@ -28,6 +28,7 @@ from lines import (
     version,
 )
 from operations import exchange
+from pipelines import settle
 from programs import run, running, wait_for
 from slowlink import counts
 from trees import plant
@@ -236,6 +237,42 @@ def test_what_is_ignored_during_a_first_copy_goes_no_more(
         save(line.source / ".gitignore", b"none\n")
         line.settle(program)
         program.end(signal.SIGINT)
+
+
+@pytest.mark.parametrize("where", [".git/info/exclude", "home", "index", "once"])
+def test_whatever_rules_are_edited_during_a_first_copy_hold_for_all_that_waits(
+    where: str, far_end: Callable[[str], FarEnd], place: Path
+) -> None:
+    """fr-watch names none of these files; and with --once there is no fr-watch."""
+    line = Line(slow(far_end("bash+gnu"), 400_000, place / "count"), place, tiny=False)
+    files = {f"e/{n % 7}/secret{n}": noise(10_000, n) for n in range(200)}
+    plant(line.source, {**files, "small": "1"})
+    git = ["git", "-C", line.source]
+    run([*git, "init", "-q"])
+    rules = line.source / where
+    if where == "home":
+        rules = place / "home/git/ignore"
+        rules.parent.mkdir(parents=True)
+    elif where == "once":
+        rules = line.source / ".gitignore"
+    elif where == "index":
+        plant(line.source, {".gitignore": "secret*\n"})
+        run([*git, "add", "-f", "e"])
+    options = ["--debugging"] + ["--once"] * (where == "once")
+    env = line.environment(XDG_CONFIG_HOME=str(place / "home"))
+    with running(*line.words(*options), env=env) as program:
+        program.wait_for(lambda: counts(place / "count")[0] > 600_000)
+        if where == "index":
+            assert not run([*git, "rm", "-r", "-q", "--cached", "e"]).returncode
+        else:
+            save(rules, b"secret*\n")
+        if where == "once":
+            assert program.end(timeout=60) == OK
+        else:
+            settle(program)
+            program.end(signal.SIGINT)
+    assert (line.there / "small").exists()
+    assert 0 < len(list(line.there.rglob("secret*"))) < 150
 
 
 @SOME

@@ -2,8 +2,9 @@
 
 Who sees, while a first copy goes over a slow connection, that something is in it that should
 not be, ignores that. fr-watch goes by the new rules from then on; but fr-walk goes on by those
-that it has read, and what both have named before waits here. So from the edit of a .gitignore
-on, until nothing waits any more, fr-pack asks for each path whether it counts.
+that it has read, and what both have named before waits here. So from an edit of the rules on
+(fr-watch names a .gitignore; of others edited.py tells), until nothing waits any more, fr-pack
+asks for each path whether it counts.
 
 The rules may be read amid another edit, which fr-watch has not seen: then it does not name what was
 left out here by mistake. But it names the file that was edited. So what was left out is kept in
@@ -17,10 +18,11 @@ from __future__ import annotations
 import time
 
 from filerep.command import Stop
+from filerep.replica.scheduling.edited import PATIENCE, Edited
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from typing import Optional
 
     from filerep.rules.sieve import Sieve
@@ -37,11 +39,17 @@ def is_rule_file(path: bytes) -> bool:
 class Judging:
     """Asks the rules as they are, once they were edited."""
 
-    def __init__(self, source: Source, load: Optional[Callable[[], Sieve]]) -> None:
+    def __init__(
+        self,
+        source: Source,
+        load: Optional[Callable[[], Sieve]],
+        patience: float = PATIENCE,
+    ) -> None:
         """``load`` reads the rules; it may raise OSError or ``Stop``."""
         self._source = source
         self._load = load
         self._sieve: Optional[Sieve] = None
+        self._looks = Edited(source, self._inputs, patience)
         self._edited = False
         self._left_out: dict[bytes, None] = {}
         self._read_at = 0.0
@@ -59,6 +67,7 @@ class Judging:
 
     def end(self) -> list[bytes]:
         """Nothing waits but what this returns, which was left out and counts after all."""
+        self._looks.end()
         again: list[bytes] = []
         if self._edited:
             self._forget_rules()
@@ -80,8 +89,16 @@ class Judging:
         return self.sift(paths) if paths else []
 
     def sift(self, paths: list[bytes]) -> list[bytes]:
-        """Those of ``paths`` that count, or have gone; all if nothing was edited."""
-        if not self._edited or self._load is None:
+        """Those of ``paths`` that count, or have gone; all if nothing was edited.
+
+        They stand in one directory, or were sifted before.
+        """
+        if self._load is None:
+            return paths
+        if self._looks.found(paths[0].rpartition(b"/")[0]):
+            self._forget_rules()
+            self._edited = True
+        if not self._edited:
             return paths
         try:
             self._sieve = self._sieve or self._load()
@@ -93,6 +110,13 @@ class Judging:
         if len(sifted) < len(paths):
             self._left_out.update(dict.fromkeys(set(paths).difference(sifted)))
         return sifted
+
+    def _inputs(self, directory: bytes) -> Iterable[bytes]:
+        """What the rules of ``directory`` come from beside what is in SRC; raises as ``load``."""
+        if self._load is None:
+            return ()
+        self._sieve = self._sieve or self._load()
+        return self._sieve.inputs(directory)
 
     def _has_gone(self, path: bytes) -> bool:
         try:
