@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import lru_cache
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,14 +18,19 @@ def shell_quote(word: bytes) -> bytes:
     return b"'" + word.replace(b"'", b"'\\''") + b"'"
 
 
+@lru_cache(maxsize=None)
 def script_text(name: str) -> bytes:
-    """One of the scripts that the far end is sent, without its comments.
+    """One of the scripts that the far end is sent, without its comments; raises ImportError.
 
-    They are half of it, and bash reads a byte at a time.
+    They are half of it, and bash reads a byte at a time. What is sent once more, over another
+    connection, is the same, whatever an upgrade has put there meanwhile.
     """
     path = os.path.join(os.path.dirname(__file__), "scripts", name + ".sh")
     # As the loader of this module reads it, so that all may be in a zip archive.
-    data: bytes = __loader__.get_data(path)  # type: ignore[name-defined]
+    try:
+        data: bytes = __loader__.get_data(path)  # type: ignore[name-defined]
+    except FileNotFoundError:
+        raise ImportError(name=os.path.basename(path)) from None
     lines = data.splitlines(keepends=True)
     return b"".join(line for line in lines if not line.lstrip().startswith(b"#"))
 

@@ -32,6 +32,7 @@ from pipelines import name_of, wrong
 from programs import ROOT, Running, alive, environment, run, running, wait_for
 
 from filerep.command import refused
+from filerep.farend.shell import script_text
 from filerep.replica.known.statewriter import FORGOTTEN
 
 HUNT = float(os.environ.get("FILEREP_HUNT") or 0)
@@ -451,6 +452,12 @@ def test_an_encoding_that_cannot_be_loaded_is_no_bug() -> None:
         b"1".decode("as good as not there")
     assert "cannot load 'encodings.as good" in refused(caught.value)
     assert not refused(LookupError("another"))
+
+
+def test_a_script_that_an_upgrade_has_taken_away_is_no_bug() -> None:
+    with pytest.raises(ImportError) as caught:
+        script_text("a part")
+    assert "cannot load 'a part.sh', a part of the program" in refused(caught.value)
 
 
 def test_a_state_file_that_cannot_be_used_is_done_without_and_goes(
