@@ -127,6 +127,15 @@ def test_ctrl_c_reaches_it(bash: Far, beside: bool, place: Path) -> None:
         typed.shows("caught\r\nstatus 7\r\n")
 
 
+def test_a_terminal_gets_what_it_prints_as_it_is(bash: Far, place: Path) -> None:
+    """A full-screen program's too: it has been asked for by name."""
+    (place / "command").write_text("printf '\\033[2Jall\\033[8m of it\\n'")
+    with keyboard.bash() as typed:
+        words = " ".join(bash.words)
+        typed.type(f'file-replicator --run "$(cat {place}/command)" {words}\n')
+        typed.shows("\x1b[2Jall\x1b[8m of it\r\n")
+
+
 def test_ctrl_c_is_no_lost_connection_if_it_ends_what_stands_between(
     place: Path,
 ) -> None:

@@ -14,7 +14,7 @@ from ignoretrees import World, fail, write
 from test_ignore import Said, found, git
 
 from filerep import api
-from filerep.rules import ignore
+from filerep.rules import ignore, untrustedfile
 from filerep.rules.inputs import inputs_of, reload_tracked
 
 
@@ -243,6 +243,26 @@ def test_what_is_no_file_is_never_waited_for(
     for source in (b"", b"d", b"d/c"):
         paths = found(world, source)
         assert any(name.endswith((b"b", b"x")) for name in paths)
+
+
+def test_what_is_no_file_is_not_even_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To open a device may do something: a tape winds back."""
+    os.mkfifo(tmp_path / "f")
+    monkeypatch.setattr(untrustedfile, "descriptor", lambda *_: pytest.fail("opened"))
+    assert untrustedfile.read(os.fsencode(tmp_path / "f")) is None
+
+
+@pytest.mark.timeout(20)
+def test_a_fifo_that_was_a_file_a_moment_before_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    os.mkfifo(tmp_path / "f")
+    before = os.stat(__file__)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "stat", lambda *_, **__: before)
+        assert untrustedfile.read(os.fsencode(tmp_path / "f")) is None
 
 
 def test_more_warnings_than_a_pipe_holds_do_not_stop_it(world: World) -> None:
