@@ -104,7 +104,7 @@ class Members:
 
     def _signer(self, size: int) -> Optional[Signer]:
         """What makes the signature of a file that is sent whole, if it is to be kept."""
-        if self._economy.reuses and self._economy.worth(size):
+        if self._economy.signs and self._economy.worth(size):
             return Signer(self._economy.block)
         return None
 

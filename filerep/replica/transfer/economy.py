@@ -51,6 +51,7 @@ class Economy:
         self.taught = False  # does it know what to do with what is not whole?
         self._asked = False
         self._wanted = False  # has something come up that needs the tools?
+        self._reused = False  # was it ever looked for what the far end holds?
         self.block = _TINY_BLOCK if TINY else signature.BLOCK
 
     def question(self) -> list[bytes]:
@@ -121,6 +122,15 @@ class Economy:
         if self.tools is None or not self.tools.digests or self._transfer.whole_file:
             return False
         return TINY or self._transfer.whole_file is False or self._pace.slow
+
+    @property
+    def signs(self) -> bool:
+        """Is a signature kept of what is sent whole?
+
+        Also while compressing seems to take the time: on a busy machine that comes and goes.
+        """
+        self._reused = self._reused or self.reuses
+        return self.reuses or self._reused and self._pace.may_be_slow
 
     @property
     def will_check(self) -> bool:

@@ -165,6 +165,11 @@ class Pace:
         return self._wire < least and not self._held_up
 
     @property
+    def may_be_slow(self) -> bool:
+        """Has it carried nothing fast of late, whatever held that up?"""
+        return self.rate is None or self.rate < _SLOW_RATE
+
+    @property
     def _is_near(self) -> bool:
         """Is it no longer there and back than to a process here, for all that is known?"""
         return self.way < _SLOW_WAY and not self._was_slow

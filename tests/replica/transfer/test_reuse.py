@@ -6,11 +6,13 @@ import os
 import random
 from pathlib import Path
 
+from filerep.farend.batch import Batch
 from filerep.farend.tools import Tools
 from filerep.farend.ways import Way
 from filerep.replica.known import entries
 from filerep.replica.known.table import Table
 from filerep.replica.options import Options, Removal, Transfer
+from filerep.replica.scheduling.inflight import Sent
 from filerep.replica.transfer.economy import Economy
 from filerep.replica.transfer.pace import Pace
 from filerep.replica.transfer.reuse import Reuse
@@ -49,3 +51,27 @@ def test_a_second_save_a_moment_after_the_first_goes_in_parts(tmp_path: Path) ->
 def test_of_what_was_just_saved_a_copy_is_copied_there(tmp_path: Path) -> None:
     found = way(tmp_path, entries.OURS | entries.UNSURE, OLD, "copied")
     assert found is not None and found.verb == b"copy" and found.source == b"f"
+
+
+def test_what_goes_whole_while_the_machine_is_busy_goes_in_parts_the_next_time() -> (
+    None
+):
+    # It had no signature then, so all of it went once more.
+    pace = Pace(way=0.1)
+    economy = Economy(Options(Removal(), Transfer()), pace, print)
+    economy.tools = Tools("sum=sha1sum unzip=gzip attributes=")
+    assert economy.reuses and economy.signs
+    for start in range(4):  # compressing takes longer than the link
+        answered(pace, start, took=0.4, size=300_000, packing=0.38)
+    assert not economy.reuses and economy.signs
+    for start in range(4, 8):
+        answered(pace, start, took=0.12, size=8_000_000, packing=0.0)
+    assert not economy.reuses and not economy.signs
+
+
+def answered(pace: Pace, start: float, took: float, size: int, packing: float) -> None:
+    sent = Sent(Batch(b"stage", pace.limit))
+    sent.batch.bytes = sent.archive = size
+    sent.started, sent.packed, sent.packing = start, packing > 0, packing
+    sent.wire = size // 5 if sent.packed else size
+    pace.answered(sent, start + took)
