@@ -398,6 +398,37 @@ def test_a_branch_switched_back_travels_once(
         assert sorted(os.listdir(line.there))[-4:] == ["d0", "d1", "d2", "only"]
 
 
+@MOST
+def test_what_is_moved_and_edited_or_made_anew_goes_in_parts(
+    name: str, far_end: Callable[[str], FarEnd], place: Path
+) -> None:
+    """A log that is moved aside, and written to yet; what is built after a clean-up."""
+    line = Line(slow(far_end(name), 500_000, place / "count"), place, tiny=False)
+    log, built = line.source / "log", line.source / "d/built"
+    plant(line.source, {"log": "", "d/built": ""})
+
+    def spent() -> int:
+        line.settle(program)
+        return counts(place / "count")[0]
+
+    with line.watching() as program:
+        before = spent()
+        log.write_bytes(noise(300_000, "log"))
+        built.write_bytes(noise(300_000, "built"))
+        before, once = spent(), spent() - before
+        assert once > 600_000
+        with open(log, "ab") as file:
+            log.rename(line.source / "d/old log")
+            file.write(b"one line more")
+        log.write_bytes(b"a new log")
+        before, moved = spent(), spent() - before
+        built.unlink()
+        wait_for(lambda: not (line.there / "d/built").exists())
+        built.write_bytes(noise(300_000, "built")[:200_000] + noise(40_000))
+        before, anew = spent(), spent() - before
+        assert moved < 40_000 and anew < 80_000, (moved, anew)
+
+
 def test_what_is_retained_takes_no_room_that_is_wanted(
     far_end: Callable[[str], FarEnd], place: Path
 ) -> None:

@@ -69,10 +69,21 @@ class Elsewhere:
         self._economy = economy
         self._signing = signing
         self._by_size: Optional[dict[int, Alike]] = None
+        self._by_inode: dict[int, bytes] = {}  # of what has a signature
 
     def forget(self) -> None:
         """Nothing is to be sent for now."""
         self._by_size = None
+        self._by_inode.clear()
+
+    def moved(self, inode: int) -> Optional[tuple[bytes, int, bytes]]:
+        """What a new path was before it was moved: its path, its size, its signature."""
+        self._index()
+        other = self._by_inode.get(inode, b"")
+        value = self._table.get(other) if other else None
+        if value is None or entries.inode_of(value) != inode:
+            return None
+        return other, entries.size_of(value), entries.signature(value)
 
     def find(self, path: bytes, fd: int, status: os.stat_result) -> Optional[Way]:
         """Is ``path`` a file that was moved, or a copy of another?"""
@@ -110,6 +121,11 @@ class Elsewhere:
 
     def _candidates(self, path: bytes, status: os.stat_result) -> list[bytes]:
         """A few paths of files of the same size, those that seem to be the same file first."""
+        alike = self._index().get(status.st_size)
+        return alike.nearest(path, status, self._table) if alike is not None else []
+
+    def _index(self) -> dict[int, Alike]:
+        """The files of the table by their size."""
         if self._by_size is None:
             self._by_size = {}
             for one, value in self._table.below(b""):
@@ -117,8 +133,9 @@ class Elsewhere:
                     size = entries.size_of(value)
                     if self._economy.worth(size):
                         self._by_size.setdefault(size, Alike()).paths.append(one)
-        alike = self._by_size.get(status.st_size)
-        return alike.nearest(path, status, self._table) if alike is not None else []
+                        if entries.signature(value):
+                            self._by_inode[entries.inode_of(value)] = one
+        return self._by_size
 
     def _look(self, path: bytes) -> Optional[os.stat_result]:
         try:

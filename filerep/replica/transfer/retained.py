@@ -19,7 +19,7 @@ from filerep.replica.known import entries
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from typing import Optional
+    from typing import Optional, Union
 
     from filerep.farend.batch import Batch
 
@@ -31,7 +31,8 @@ DIRECTORY = b".retained"  # in the staging directory
 
 if TYPE_CHECKING:
     _Content = tuple[int, bytes]  # a file's size and its signature
-    _Shelves = OrderedDict[int, list[_Content]]
+    _Was = tuple[Union[bytes, int], ...]  # the path that it was at, and its inode here
+    _Shelves = OrderedDict[int, list[tuple[_Content, _Was]]]
 
 
 class Retained:
@@ -41,6 +42,7 @@ class Retained:
         self._where: dict[_Content, bytes] = {}
         self._sizes: dict[int, int] = {}  # how many of them have that size
         self._shelves: _Shelves = OrderedDict()  # a staged directory each
+        self._last: dict[Union[bytes, int], _Content] = {}  # by what it was
         self._bytes = 0
         self._files = 0
         self._number = 0
@@ -70,15 +72,20 @@ class Retained:
             batch.retained[directory] = number, paths
             self._number += 1
         paths.append(path)
-        self._shelves.setdefault(number, []).append(content)
+        was = path, entries.inode_of(value)
+        self._shelves.setdefault(number, []).append((content, was))
+        self._last.update(dict.fromkeys(was, content))
         self._where[content] = b"%s/%s/%d/%s" % (batch.staging, DIRECTORY, number, name)
         self._sizes[content[0]] = self._sizes.get(content[0], 0) + 1
         self._bytes += content[0]
         self._files += 1
 
     def _empty(self, number: int) -> None:
-        for content in self._shelves.pop(number):
+        for content, was in self._shelves.pop(number):
             self._forget(content)
+            for one in was:
+                if self._last.get(one) == content:
+                    del self._last[one]
         self.leave([b"%s/%d" % (DIRECTORY, number)])
 
     def leave(self, paths: Iterable[bytes]) -> None:
@@ -109,6 +116,16 @@ class Retained:
         if found:
             self._offered[path] = size, signature
         return found
+
+    def last(self, path: bytes, inode: int) -> Optional[tuple[bytes, int, bytes]]:
+        """What ``path`` was before, there or elsewhere: where that is over there now, its size, its
+        signature."""
+        content = self._last.get(inode) or self._last.get(path)
+        found = self._where.get(content, b"") if content is not None else b""
+        if content is None or not found:
+            return None
+        self._offered[path] = content
+        return (found, *content)
 
     def distrust(self, path: bytes) -> None:
         """What was offered for ``path`` was not there."""

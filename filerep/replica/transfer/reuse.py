@@ -1,11 +1,12 @@
 """Of a file that is to be sent: does the far end hold it already, or most of it?
 
-Four questions, in this order (what is at no path over there begins with the third):
+Five questions, in this order (what is at no path over there begins with the third):
 
 * Was it there a while ago, and has the far end retained it?
 * Is what is at its path the same but for time and mode, or the same in parts? The signature that
   was kept when that was sent tells.
 * Does another path hold it, as the file was moved or copied (see elsewhere.py)?
+* Of what is at no path: was it moved and edited, or removed from there, so that most is known?
 * Has what is at its path the same size, and nothing else is known of it? Then it may well be the
   same.
 
@@ -24,7 +25,7 @@ from filerep.replica.known.table import Table
 from filerep.replica.scheduling.inflight import NotInThisBatch
 from filerep.replica.transfer.elsewhere import Elsewhere
 from filerep.replica.transfer.retained import Retained
-from filerep.replica.transfer.signature import QUARTERS
+from filerep.replica.transfer.signature import QUARTERS, Comparison
 from filerep.replica.transfer.signing import Signing, compare
 from filerep.source import changed_meanwhile, same
 
@@ -143,6 +144,7 @@ class Reuse:
             if self._table.get(path) is None:  # of what was moved a link is enough
                 found = self._elsewhere.find(path, fd, status)
                 found = found or self._retained(path, fd, status)
+                found = found or self._from_before(path, fd, status)
             else:
                 found = (
                     self._retained(path, fd, status)
@@ -190,6 +192,28 @@ class Reuse:
         digest, signature = compared.digest.hexdigest(), compared.signature
         if signature == signed and status.st_size == entries.size_of(value):
             return Way(_verb(value, status), digest, signature=signature)
+        return self._built(compared, status, b"")
+
+    def _from_before(
+        self, path: bytes, fd: int, status: os.stat_result
+    ) -> Optional[Way]:
+        """Of what is at no path over there: is most of it what was moved, and edited, or what was
+        removed from there?"""
+        inode = status.st_ino
+        before = self._elsewhere.moved(inode) or self.retained.last(path, inode)
+        if before is None:
+            return None
+        source, size, signed = before
+        compared = compare(self._economy, fd, status.st_size, signed, size)
+        way = self._built(compared, status, source) if compared else None
+        # Its pieces would be put where it is to be, and what they are added to is elsewhere.
+        return None if way is None or self._economy.in_pieces(way.size) else way
+
+    def _built(
+        self, compared: Comparison, status: os.stat_result, source: bytes
+    ) -> Optional[Way]:
+        """Made of ranges of what was ``compared``, if much of it is the same."""
+        digest, signature = compared.digest.hexdigest(), compared.signature
         unlike = compared.new_bytes > _MOST_NEW * status.st_size
         if unlike or len(compared.ranges) > _MOST_RANGES:
             return None
@@ -201,7 +225,7 @@ class Reuse:
             else:
                 words.append(b"%d+%d" % (one.old // size, -(-one.length // size)))
         ranges = [(one.start, one.length) for one in compared.ranges if one.old < 0]
-        way = Way(b"build", digest, b"", words, ranges, signature)
+        way = Way(b"build", digest, source, words, ranges, signature)
         way.appended = compared.appended
         return way
 

@@ -22,8 +22,8 @@ from filerep.source import Source
 OLD = random.Random(3).randbytes(300_000)
 
 
-def way(root: Path, marks: int, new: bytes, name: str = "f") -> Way | None:
-    """How ``name`` goes, which is ``new``; of `f` was sent OLD, and is in the table so."""
+def sent(root: Path, marks: int) -> Reuse:
+    """Of a tree with `f`, of which OLD was sent, and is in the table so."""
     path = root / "f"
     path.write_bytes(OLD)
     table, source = Table(), Source(os.fsencode(root))
@@ -33,9 +33,14 @@ def way(root: Path, marks: int, new: bytes, name: str = "f") -> Way | None:
     table.put(b"f", entries.signed(value, signer.signature()))
     economy = Economy(Options(Removal(), Transfer(whole_file=False)), Pace(), print)
     economy.tools = Tools("sum=sha1sum unzip= attributes=")
+    return Reuse(source, table, economy)
+
+
+def way(root: Path, marks: int, new: bytes, name: str = "f") -> Way | None:
+    """How ``name`` goes, which is ``new``; OLD was sent of `f`."""
+    reuse = sent(root, marks)
     (root / "new").write_bytes(new)
     (root / "new").rename(root / name)
-    reuse = Reuse(source, table, economy)
     return reuse.way(os.fsencode(name), (root / name).lstat())
 
 
@@ -51,6 +56,17 @@ def test_a_second_save_a_moment_after_the_first_goes_in_parts(tmp_path: Path) ->
 def test_of_what_was_just_saved_a_copy_is_copied_there(tmp_path: Path) -> None:
     found = way(tmp_path, entries.OURS | entries.UNSURE, OLD, "copied")
     assert found is not None and found.verb == b"copy" and found.source == b"f"
+
+
+def test_what_was_moved_and_edited_is_built_of_what_it_was(tmp_path: Path) -> None:
+    # A log that is moved aside, to which a line is written yet: all of it was sent.
+    reuse = sent(tmp_path, entries.OURS)
+    with open(tmp_path / "f", "ab") as file:
+        file.write(b"one line more")
+    (tmp_path / "f").rename(tmp_path / "moved")
+    found = reuse.way(b"moved", (tmp_path / "moved").lstat())
+    assert found is not None and (found.verb, found.source) == (b"build", b"f")
+    assert found.size < 20_000
 
 
 def test_what_goes_whole_while_the_machine_is_busy_goes_in_parts_the_next_time() -> (
