@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from farends import SLOWLINK, FarEnd, mounted, with_command
+from farends import SLOWLINK, FarEnd, mounted, with_command, without_rights
 from lines import (
     INTERRUPTED,
     MOST,
@@ -396,6 +396,30 @@ def test_a_branch_switched_back_travels_once(
         assert switch("two") < 39 * 600
         # Nobody sees what is kept for that, and it goes with the rest.
         assert sorted(os.listdir(line.there))[-4:] == ["d0", "d1", "d2", "only"]
+
+
+@SOME
+def test_what_is_read_only_does_not_travel_twice_either(
+    name: str, far_end: Callable[[str], FarEnd], place: Path
+) -> None:
+    """As git's objects are: at a far end of an ordinary user's all of it went once more."""
+    far = far_end(name)
+    far = with_command(far, [*without_rights(), *far.command])
+    line = Line(slow(far, 500_000, place / "count"), place, tiny=False)
+    plant(line.source, {"d/first": ""})
+    with line.watching() as program:
+        for number in range(4):
+            path = line.source / f"d/{number}"
+            path.write_bytes(noise(50_000, number))
+            path.chmod(0o444)
+        line.settle(program)
+        before = counts(place / "count")[0]
+        for number in range(4):
+            os.utime(line.source / f"d/{number}", (1, 1_000_000_000))
+        line.settle(program)
+        shutil.copytree(line.source / "d", line.source / "copied")
+        line.settle(program)
+        assert counts(place / "count")[0] - before < 40_000
 
 
 @MOST

@@ -137,22 +137,34 @@ brought() {
 dress() {
   from=$1 to=$2
   shift 2
+  # cp opens each for writing, and some are read-only.
+  if [ "$attributes" ]; then dress_all "$@" || { writable "$@" && dress_all "$@"; } && return; fi
   k=$#
-  if [ "$attributes" ]; then
-    while [ $k -gt 0 ]; do
-      p=$from/$4
-      shift 4
-      set -- "$@" "$p"
-      k=$((k - 4))
-    done
-    cp --attributes-only --preserve=timestamps,mode "$@" "$to/" 2>/dev/null
-    return
-  fi
   while [ $k -gt 0 ]; do
     { touch -r "$from/$4" "$to/$4" && chmod "$2" "$to/$4"; } 2>/dev/null || return
     shift 4
     k=$((k - 4))
   done
+}
+dress_all() {
+  k=$#
+  while [ $k -gt 0 ]; do
+    p=$from/$4
+    shift 4
+    set -- "$@" "$p"
+    k=$((k - 4))
+  done
+  cp --attributes-only --preserve=timestamps,mode "$@" "$to/" 2>/dev/null
+}
+writable() {
+  k=$#
+  while [ $k -gt 0 ]; do
+    p=$to/$4
+    shift 4
+    set -- "$@" "$p"
+    k=$((k - 4))
+  done
+  chmod u+w "$@" 2>/dev/null
 }
 # same: nothing more is to be known
 same() { holds "$@"; }
