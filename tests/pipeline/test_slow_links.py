@@ -69,7 +69,10 @@ def test_of_much_that_is_new_in_a_large_file_the_pieces_are_no_more_than_that(
         save(path, old)  # what it is made of is known by now
         line.settle(program)
         before = counts(place / "count")[0]
-        save(path, old[:1_000_000] + new + old[2_000_000:] + new[:1000])
+        beside = place / "beside"
+        beside.write_bytes(old[:1_000_000] + new + old[2_000_000:] + new[:1000])
+        beside.chmod(0o750)
+        beside.replace(path)
         program.wait_for(lambda: counts(place / "count")[0] > before + 100_000)
         small.write_text("saved meanwhile")
         program.wait_for(lambda: (line.there / "small").exists())

@@ -302,7 +302,7 @@ assemble() {
   dirty=1
   if piece "$1" "$2" "$3"; then
     f=$S/.parts/$1 x=${3%/*}
-    if { touch -r "$3" "$f" && mv -f "$f" "$3" && mkdir -p "$S/.in"; } 2>/dev/null; then
+    if { touch -r "$3" "$f" && chmod "$5" "$f" && mv -f "$f" "$3" && mkdir -p "$S/.in"; } 2>/dev/null; then
       ! build "$4" "$5" "$6" "${3##*/}" || return
     fi
     rm -f "$f"
