@@ -230,14 +230,18 @@ class Conversation:
         return len(self._parts.schedule.bulk) + (ahead.taken if ahead else 0)
 
     def _size_to_send(self, path: bytes) -> Optional[int]:
+        """A symbolic link is a file of no bytes."""
+        source, target = self._parts.here.source, b""
         try:
-            status = self._parts.here.source.look(path)
+            status = source.look(path)
+            if status is not None and stat.S_ISLNK(status.st_mode):
+                target = source.target(path)
         except OSError:
             return None
-        if status is None or not stat.S_ISREG(status.st_mode):
+        if status is None or not (target or stat.S_ISREG(status.st_mode)):
             return None
-        same = unchanged(self._parts.here.table, path, status, b"")
-        return None if same else status.st_size
+        same = unchanged(self._parts.here.table, path, status, target)
+        return None if same else 0 if target else status.st_size
 
     def _timeout(self) -> Optional[float]:
         """Milliseconds until something is due, None if nothing ever is."""

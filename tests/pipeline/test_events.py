@@ -8,6 +8,7 @@ import os
 import re
 import select
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 import farends
 import pytest
 from programs import ROOT, Running, run, running, wait_for
+from slowlink import slow_shell
 
 from filerep.wrapper.events import Events
 
@@ -96,6 +98,18 @@ def test_all_names_of_a_batch_are_told(place: Path, words: list[str]) -> None:
     assert sorted(sent) == sorted(os.listdir(place / "src"))
     (copy,) = named(events, "first_copy")
     assert (copy["files"], copy["destination_files"]) == (501, 501)
+
+
+def test_of_how_many_files_counts_symbolic_links(place: Path) -> None:
+    """Those that had arrived were more in the end than there were to be."""
+    (place / "src").mkdir()
+    for number in range(40):
+        (place / f"src/{number}").write_bytes(os.urandom(100_000))
+        (place / f"src/to{number}").symlink_to(str(number))
+    words = [place / "src", place / "far", "--", sys.executable, "-c", slow_shell(2e6)]
+    done = run([REPLICATOR, "--events", "1", "--once", *words])
+    told = named(checked(done.stdout), "progress")
+    assert {one["of_files"] for one in told if one["of_files"]} == {80}, told
 
 
 def test_a_dry_run_tells_what_it_would_do(place: Path, words: list[str]) -> None:
