@@ -38,6 +38,28 @@ def waits(far: FarEnd, source: Path) -> int:
 
 
 @pytest.mark.parametrize(
+    "shell, gone", [("bash", False), ("dash", True), ("busybox", True)]
+)
+def test_where_temporary_files_cannot_be_a_dry_run_finds_another_place(
+    shell: str, gone: bool, place: Path
+) -> None:
+    """Behind sudo TMPDIR may be another user's."""
+    farends.need_root()
+    (place / "src").mkdir()
+    (place / "src/f").write_text("x")
+    words = [*farends.without_rights(), "env", f"TMPDIR={place}/tmp"]
+    words += ["busybox", "sh"] if shell == "busybox" else [shell]
+    if not gone:
+        (place / "tmp").mkdir()
+        os.chown(place / "tmp", 65534, 65534)
+        (place / "tmp").chmod(0o700)
+    done = run(
+        ["file-replicator", "--once", "-n", place / "src", place / "far", "--", *words]
+    )
+    assert done.returncode == 1 and b"1 file to send" in done.stderr, done.stderr
+
+
+@pytest.mark.parametrize(
     "shell", ["bash", "bash-dash", "dash", "busybox", "mksh", "zsh", "ksh93"]
 )
 def test_a_file_that_kills_tar_is_named_and_holds_up_nothing(

@@ -80,7 +80,8 @@ clear_away() {
   try rm -rf "$1"
 }
 worker='' patience=0 ours='' tmp=/tmp null=/dev/null
-case ${TMPDIR-} in /*) tmp=$TMPDIR ;; esac
+# It may be another user's, as behind sudo.
+case ${TMPDIR-} in /*) if [ -d "$TMPDIR" ] && [ -w "$TMPDIR" ]; then tmp=$TMPDIR; fi ;; esac
 
 # keep_parts: a large file that was under way goes on from here with the next connection.
 keep_parts() {
