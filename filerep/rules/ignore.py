@@ -290,7 +290,16 @@ class Rules:
         if tracked is None:
             return False
         path = self.within(name)
-        return tracked.directory(path) if is_dir else tracked.file(path)
+        if not is_dir:
+            return tracked.file(path)
+        return tracked.below(path) or self._holds_submodule(name)
+
+    def _holds_submodule(self, name: bytes) -> bool:
+        """Is the directory what git has a submodule for?"""
+        tracked = self.tree.tracked if self.tree else None
+        if tracked is None or not tracked.submodule(self.within(name)):
+            return False
+        return not (self._fold and self._is_another(name))
 
     def _is_another(self, name: bytes) -> bool:
         """Is a file of that name but for its case tracked, and not this very one?
@@ -377,12 +386,10 @@ class Rules:
         repo.way = os.path.join(self.origin.way, link.path())
         tracked = self.tree.tracked if self.tree else None
         if tracked:
-            path = self.within(name)
-            if tracked.submodule(
-                path
-            ):  # one entry, which may be tracked where it is ignored
+            # One entry, which may be tracked where it is ignored.
+            if self._holds_submodule(name):
                 return self.origin.work_tree(repo)
-            if tracked.embeds(path):
+            if tracked.embeds(self.within(name)):
                 return None
         tree = None if link.ignored else self.origin.work_tree(repo)
         return None if tree and tree.elsewhere else tree

@@ -62,6 +62,7 @@ class Tracked:
         self._stamp: object = None
         self._folded: dict[bytes, bytes] | None = None
         self._sorted: list[bytes] | None = None
+        self._links: set[bytes] | None = None
         self._objects: gitobjects.Objects | None = None
         self._trees: dict[bytes, Optional[dict[bytes, Entry]]] = {}
         self._listed = 0  # entries in these
@@ -77,10 +78,6 @@ class Tracked:
             return path.lower() in self._spellings()
         return found.holds(path) or bool(found.sparse and self._in_sparse(path))
 
-    def directory(self, path: bytes) -> bool:
-        """Is anything tracked below this directory, or it itself as a submodule?"""
-        return self.below(path) or self.submodule(path)
-
     @property
     def has_submodules(self) -> bool:
         """May it have any? Most have none, and each directory asks."""
@@ -89,12 +86,13 @@ class Tracked:
 
     def submodule(self, path: bytes) -> bool:
         found = self._loaded()
-        if path in found.links:
+        if path in found.links or self._fold and path.lower() in self._lower_links():
             return True
         entry = self._in_sparse(path) if found.sparse else None
         return entry is not None and entry[0] == LINK
 
     def below(self, path: bytes) -> bool:
+        """Is anything tracked below this directory?"""
         found = self._loaded()
         if self._fold:
             start = path.lower() + b"/"
@@ -167,7 +165,7 @@ class Tracked:
         after = self._load(before)
         self._index = after
         self.keeps = bool(after.rule_files or after.sparse or self.unknown)
-        self._folded = self._sorted = None
+        self._folded = self._sorted = self._links = None
         self._trees = {}
         self._listed = 0
         # In place of a submodule, files count only where it is checked out.
@@ -258,6 +256,11 @@ class Tracked:
         if self._folded is None:
             self._folded = {name.lower(): name for name in self._loaded().names}
         return self._folded
+
+    def _lower_links(self) -> set[bytes]:
+        if self._links is None:
+            self._links = {name.lower() for name in self._loaded().links}
+        return self._links
 
     def _lower_names(self) -> list[bytes]:
         if self._sorted is None:

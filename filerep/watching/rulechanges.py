@@ -229,7 +229,20 @@ class Following:
         if changes:
             self.generation += 1
             tracked += changes.paths
-            anew.update(changes.places)
+            for place in changes.places:
+                anew.add(place)
+                if place and node and node.rules.tree and node.rules.tree.fold:
+                    anew.update(self._spelled_like(place))
+
+    def _spelled_like(self, path: bytes) -> list[bytes]:
+        """Directories that are called so, whatever their case: those that git takes for it."""
+        nodes = [self._tree.top]
+        for name in path.lower().split(b"/"):
+            below = [
+                child for node in nodes for child in (node.children or {}).values()
+            ]
+            nodes = [child for child in below if child.name().lower() == name]
+        return [node.path for node in nodes]
 
     def _ask(self, path: bytes) -> None:
         """``path`` is tracked now or no longer: name, take in or drop what that shows or hides."""

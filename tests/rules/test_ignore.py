@@ -249,6 +249,23 @@ def test_directories_that_differ_in_case_alone_are_told_apart(world: World) -> N
     assert found(world) == world.git() == expected
 
 
+def test_what_lies_in_place_of_a_submodule_but_for_its_case(world: World) -> None:
+    """git takes both for one, and lists nothing in there, unless it is checked out."""
+    world.fill(b"", {b".gitignore": b"k\n", b"sub/a": b"", b"sub/k": b""})
+    link = f"160000,{'1' * 40},Sub"
+    git(world, "update-index", "--add", "--cacheinfo", link)
+    write(world.top + b"/.git/config", b"[core]\nignorecase = true\n")
+    assert found(world) == world.git() - {b"Sub"} == {b".gitignore"}
+    # Beside the one that is checked out it is a repository as any other.
+    for name in ("Sub", "sub"):
+        git(world, "init", "-q", name)
+    write(world.top + b"/Sub/k", b"")
+    inner = {b"Sub/k", b"sub/a", b"sub/k"}
+    assert found(world) == {b".gitignore", *inner}
+    write(world.top + b"/.gitignore", b"sub\n")
+    assert found(world) == {b".gitignore", b"Sub/k"}
+
+
 def test_a_pattern_of_many_stars_takes_no_time(world: World) -> None:
     name = b"a" * 250
     world.fill(b"", {name: b"", b".gitignore": b"*a" * 30 + b"[bc]?*b\n"})

@@ -482,23 +482,29 @@ def test_a_secret_in_place_of_a_directory_where_directories_count(
 
 
 @BOTH
-def test_a_place_that_comes_to_be_a_submodules(tmp_path: Path, polling: bool) -> None:
+@pytest.mark.parametrize("places", [("sub", "out/sub"), ("Sub", "OUT/sub")])
+def test_a_place_that_comes_to_be_a_submodules(
+    places: tuple[str, str], tmp_path: Path, polling: bool
+) -> None:
+    """Also by another name than its own, where git does not regard case."""
+
     def git(*words: str) -> None:
         subprocess.run(["git", "-C", tmp_path, *words], check=True)
 
     git("init", "-q")
+    git("config", "core.ignoreCase", "true" if "Sub" in places else "false")
     for name in ("sub/a", "out/sub/a"):
         (tmp_path / name).parent.mkdir(parents=True)
         (tmp_path / name).write_text("")
     with watched(tmp_path, polling) as it:
         it.records()
-        for name in ("sub", "out/sub"):
+        for name in places:
             git("update-index", "--add", "--cacheinfo", f"160000,{'1' * 40},{name}")
         it.records()
         (tmp_path / "sub/b").write_text("")
         (tmp_path / "out/sub/b").write_text("")
         assert not {b"sub/b", b"out/sub/b"}.intersection(it.records())
-        git("rm", "-q", "-f", "--cached", "sub", "out/sub")
+        git("rm", "-q", "-f", "--cached", *places)
         assert {b"sub/b", b"out/sub/b"} <= set(it.records())
 
 
