@@ -433,6 +433,8 @@ def source_root(text: str) -> bytes:
         if not os.path.isdir(root):
             os.stat(root)
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+        if not root.startswith(b"/"):
+            os.getcwd()  # `.` is a directory, also where that was removed
     except (OSError, ValueError) as error:
         why = reason(error) if isinstance(error, OSError) else str(error)
         raise Stop(NO_INPUT, f"cannot open {quote(root)}: {why}") from None

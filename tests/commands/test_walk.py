@@ -680,3 +680,16 @@ def test_a_hundred_thousand_paths_a_second(tree: bytes) -> None:
     took = time.process_time() - before
     sieve.close()
     assert took < 2 * len(asked) / 100_000  # twice, for a machine with other work
+
+
+@pytest.mark.parametrize("name", ["fr-walk", "fr-watch", "fr-pack", "file-replicator"])
+def test_a_current_directory_that_is_gone_cannot_be_opened(
+    name: str, place: Path
+) -> None:
+    """`.` still is a directory there; the answer was an internal error."""
+    (place / "gone").mkdir()
+    more = f" {place}/d bash" if name == "file-replicator" else ""
+    line = f'cd "$0" && rmdir "$0" && exec "{programs.ROOT}/bin/{name}" .{more}'
+    done = programs.run(["bash", "-c", line, place / "gone"])
+    said = f"{name}: cannot open '.': No such file or directory\n"
+    assert (done.returncode, done.stderr.decode()) == (66, said)
