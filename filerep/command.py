@@ -91,6 +91,8 @@ def refused(error: BaseException) -> str:
         # Parts are loaded when they are needed, and the disk may fail or an upgrade come before.
         name = quote(missing)
         return f"cannot load {name}, a part of the program: was it replaced meanwhile?"
+    if isinstance(error, FileNotFoundError) and _nowhere():
+        return "the current directory is gone: start from another one"
     if isinstance(error, OSError) and error.errno in _REFUSALS:
         named = isinstance(error.filename, (str, bytes))
         where = f" {quote(error.filename)}" if named else ""
@@ -106,6 +108,17 @@ def _not_loaded(error: BaseException) -> str:
     if isinstance(error, LookupError) and str(error).startswith(unknown):
         return f"encodings.{str(error)[len(unknown):]}"
     return ""
+
+
+def _nowhere() -> bool:
+    """Is the current directory gone? A path that is relative to it has no name then."""
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        return True
+    except OSError:
+        pass
+    return False
 
 
 class Command:

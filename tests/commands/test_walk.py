@@ -693,3 +693,19 @@ def test_a_current_directory_that_is_gone_cannot_be_opened(
     done = programs.run(["bash", "-c", line, place / "gone"])
     said = f"{name}: cannot open '.': No such file or directory\n"
     assert (done.returncode, done.stderr.decode()) == (66, said)
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["fr-walk --exclude-from x /tmp", "file-replicator --events x /tmp /nowhere bash"],
+)
+def test_what_is_relative_to_a_directory_that_is_gone_is_no_bug(
+    words: str, place: Path
+) -> None:
+    (place / "gone").mkdir()
+    line = f'cd "$0" && rmdir "$0" && exec "{programs.ROOT}"/bin/{words}'
+    done = programs.run(["bash", "-c", line, place / "gone"])
+    said = (
+        f"{words.split()[0]}: the current directory is gone: start from another one\n"
+    )
+    assert (done.returncode, done.stderr.decode()) == (71, said)
