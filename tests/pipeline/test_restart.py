@@ -407,6 +407,27 @@ def test_an_ignored_directory_over_there_is_not_listed(
     assert (again.destination / "node_modules/m0/0").exists()
 
 
+def test_a_far_end_that_is_set_back_loses_nothing_and_gets_what_it_misses(
+    any_again: Again, place: Path
+) -> None:
+    """What has come back with it may have been made there, for all that is known here."""
+    small_tree(any_again.source)
+    any_again.run()
+    shutil.copytree(any_again.destination, place / "snapshot", symlinks=True)
+    (any_again.source / "d1/f1").unlink()
+    (any_again.source / "d1/f8").write_text("changed")
+    plant(any_again.source, {"d9/new": "new"})
+    any_again.run()
+    shutil.rmtree(any_again.destination)
+    shutil.copytree(place / "snapshot", any_again.destination, symlinks=True)
+    any_again.run()
+    assert (any_again.destination / "d1/f8").read_text() == "changed"
+    assert (any_again.destination / "d9/new").read_text() == "new"
+    assert (any_again.destination / "d1/f1").exists()
+    any_again.run("--mirror")
+    assert any_again.equal()
+
+
 def test_a_link_over_there_leads_nobody_out(any_again: Again, place: Path) -> None:
     """A directory became a symlink to elsewhere: there nothing is written or removed."""
     small_tree(any_again.source)
