@@ -22,7 +22,7 @@ from filerep.rules import gitversion
 from filerep.rules.gitvalues import boolean, expand, settings_directory
 from filerep.rules.lastread import Hearer
 from filerep.rules.rulefile import compiled, path_matches
-from filerep.rules.untrustedfile import RECENT_NS, read
+from filerep.rules.untrustedfile import RECENT_NS, read, refuse_directory
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -405,6 +405,7 @@ def _items(path: bytes, hearer: Hearer, gently: bool = False) -> list[Item]:
             hearer.on_read(path, None)
             return _KEPT[path][1]
         text = read(path, largest=LARGEST_FILE) or b""
+        refuse_directory(path)
     except (FileNotFoundError, NotADirectoryError, ValueError):
         _KEPT.pop(path, None)
         hearer.on_read(path, None)

@@ -32,7 +32,7 @@ import stat
 from filerep.command import NO_INPUT, Stop
 from filerep.filesystem import is_made_up, mount_points
 from filerep.pathstream import quote
-from filerep.rules import gitversion, repository
+from filerep.rules import gitversion, repository, untrustedfile
 from filerep.rules.lastread import Hearer
 from filerep.rules.rulefile import (
     HIDDEN,
@@ -156,6 +156,8 @@ class Origin(Hearer):
         text = None
         try:
             text = read(path, dir_fd, follow)
+            if text is None and follow:
+                untrustedfile.refuse_directory(path)
             self.on_read(key, None)
         except OSError as error:
             if error.errno == errno.ELOOP and not follow:

@@ -62,6 +62,12 @@ def read(
         os.close(fd)
 
 
+def refuse_directory(path: bytes) -> None:
+    """Raise OSError where a directory is in place of a file, at which git ends."""
+    if os.path.isdir(path):
+        raise OSError(errno.EISDIR, os.strerror(errno.EISDIR))
+
+
 def opened(path: bytes, dir_fd: int | None = None, follow: bool = True) -> int | None:
     """A regular file, open to be read, None when there is none; raises OSError.
 

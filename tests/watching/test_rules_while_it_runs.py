@@ -288,6 +288,34 @@ def test_rules_that_a_disk_gives_no_sooner_hold_from_then_on(
         assert not it.last.unread
 
 
+@pytest.mark.parametrize("name", ["top/.git/info/exclude", "ignore", ".gitconfig"])
+@BOTH
+def test_a_directory_in_place_of_rules_outside_of_the_source(
+    name: str, polling: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """git lists nothing there, so what they hid has no reason to go."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    source = tmp_path / "top"
+    subprocess.run(["git", "init", "-q", source], check=True)
+    (tmp_path / ".gitconfig").write_text(f"[core]\nexcludesFile = {tmp_path}/ignore\n")
+    (tmp_path / "ignore").write_text("")
+    rules = tmp_path / ("ignore" if name == ".gitconfig" else name)
+    rules.write_text("secret\n")
+    with watched(source, polling) as it:
+        it.records()
+        (tmp_path / name).rename(tmp_path / "aside")
+        (tmp_path / name).mkdir()
+        (source / "secret").write_text("")
+        (source / "new").write_text("")
+        records = it.records()
+        assert b"new" in records and b"secret" not in records
+        assert {os.path.basename(path) for _, path, _ in it.errors} == {
+            os.path.basename(os.fsencode(name))
+        }
+        (tmp_path / name).rmdir()
+        assert b"secret" in it.records()
+
+
 @BOTH
 def test_an_index_that_a_disk_gives_no_sooner(
     polling: bool, disk: Disk, tmp_path: Path
