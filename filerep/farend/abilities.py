@@ -55,7 +55,13 @@ class Far:
         self.keeps_modes = found.get("modes") != "0"
         self.has_links = found.get("links") != "0"
         # What is one name there: `case`, `form` (of Unicode, composed or not), or both.
-        self.folds = frozenset(found.get("folds", "").split(",")) & {"case", "form"}
+        self.folds = _folding(found.get("folds", ""))
+        # And where something is mounted in it that takes others for one.
+        self._within = found.get("within", "")
+        self.volumes: dict[bytes, frozenset[str]] = {}
+        for one in filter(None, self._within.split("//")):
+            kinds, _, path = one.partition(":")
+            self.volumes[os.fsencode(path)] = _folding(kinds)
 
     @property
     def tried(self) -> bytes:
@@ -63,22 +69,33 @@ class Far:
         words = ["folds=" + ",".join(sorted(self.folds))] if self.folds else []
         words += [] if self.keeps_modes else ["modes=0"]
         words += [] if self.has_links else ["links=0"]
-        return " ".join(words).encode()
+        words += [f"within={self._within}"] if self.volumes else []
+        return os.fsencode(" ".join(words))
 
     def recall(self, tried: bytes) -> None:
         """Take it from an earlier run, as this one writes nothing."""
-        self._file_system(heard(tried.decode("ascii", "replace")))
+        self._file_system(heard(os.fsdecode(tried)))
 
-    def fold(self, name: bytes) -> bytes:
-        """The same for all names that are one over there."""
+    def fold(self, directory: bytes, name: bytes) -> bytes:
+        """The same for all names in ``directory`` that are one over there."""
+        folds = self.folds
+        for volume, kinds in self.volumes.items():
+            if directory == volume or directory.startswith(volume + b"/"):
+                folds = kinds
+        if not folds:
+            return name
         import unicodedata  # by few
 
         text = name.decode("utf-8", "surrogateescape")
-        if "form" in self.folds:
+        if "form" in folds:
             text = unicodedata.normalize("NFD", text)
-        if "case" in self.folds:
+        if "case" in folds:
             text = "".join(c.upper() if len(c.upper()) == 1 else c for c in text)
         return text.encode("utf-8", "surrogateescape")
+
+
+def _folding(kinds: str) -> frozenset[str]:
+    return frozenset(kinds.split(",")) & {"case", "form"}
 
 
 def _seconds(text: str) -> float:

@@ -152,7 +152,7 @@ class Parts:
         )
         self.filler.pieces = self.pieces
         self._twins = None
-        if far.folds:
+        if far.folds or far.volumes:
             self._twins = Twins(here.source, far.fold, here.counting)
         deletes = self.options.removal.delete
         sides = Sides(here.source, here.table, deletes, complete=self._can_list)

@@ -166,6 +166,39 @@ def test_a_name_that_cannot_be_there_is_missed_until_it_is_gone_here(
             assert done.returncode == 0, done.stderr + program.errors
 
 
+@pytest.mark.parametrize("shell", ["dash", "busybox"])
+def test_a_volume_that_folds_case_may_be_mounted_below_the_destination(
+    shell: str, base: Path, place: Path, source: Path
+) -> None:
+    """A file that changed its name in that was removed, and --wait said 0."""
+    (source / "vol").mkdir()
+    for name in ("README", "Readme", "vol/README", "vol/other"):
+        (source / name).write_text(name)
+    (place / "far/src").mkdir(parents=True)
+    with exfat(place) as volume:
+        (place / "far/src/vol").mkdir()
+        subprocess.run(["mount", "--bind", volume, place / "far/src/vol"], check=True)
+        try:
+            far = on(shell, base, place / "far")
+            words = ["file-replicator", source, far.parent, *far.command]
+            wait = [words[0], "--wait", *words[1:]]
+            with running(*words) as program:
+                program.says("watching")
+                (source / "vol/README").rename(source / "vol/ReadMe")
+                assert run(wait).returncode == 0
+                there = ["README", "Readme", "vol/ReadMe", "vol/other"]
+                assert files(place / "far/src") == there
+                (source / "vol/readme").write_text("a second one")
+                assert run(wait).returncode == 69
+                assert b"the same name as 'vol/ReadMe'" in program.errors
+                (source / "vol/readme").unlink()
+                assert run(wait).returncode == 0
+                assert (volume / "readme").read_text() == "vol/README"
+            assert sorted(os.listdir(volume)) == ["ReadMe", "other"]
+        finally:
+            farends.unmount(place / "far/src/vol")
+
+
 def test_of_two_that_are_one_name_there_one_is_said_to_be_missing(
     base: Path, place: Path, source: Path
 ) -> None:

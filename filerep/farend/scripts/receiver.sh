@@ -304,6 +304,27 @@ if [ "$5" != dry ] && { true >"$S/.Abé"; } 2>"$null"; then
     [ "$S/.Abé" -ot "$S/.pid" ] || both=-G
   fi
 fi
+# What is mounted in it may take two names for one, too. A name with a blank is another in that list.
+# What never does is not asked, nor what often does not answer.
+within=''
+case $5 in dry) line='' ;; *) line=$(pwd -P) ;; esac
+if [ "$line" ] && [ -r /proc/self/mountinfo ]; then
+  words=$(grep -F -e " $line/" /proc/self/mountinfo 2>"$null")
+  while [ "$words" ]; do
+    f=${words%%"$nl"*}
+    words=${words#"$f"} words=${words#"$nl"}
+    case ${f##* - } in ext[234]' '* | xfs' '* | btrfs' '* | tmpfs' '* | overlay' '* | nfs* | fuse.sshfs' '*) continue ;; esac
+    f=${f#* * * * }
+    case $f in "$line/"*) ;; *) continue ;; esac
+    f=${f#"$line/"} f=${f%% *} p=''
+    case $f in *\\* | *//* | *:*) continue ;; esac
+    { is_dir "./$f" && true >"./$f/${S#./}-Abé"; } 2>"$null" || continue
+    if [ -e "./$f/${S#./}-aBé" ]; then p=case; fi
+    if [ -e "./$f/${S#./}-Abé" ]; then p=$p,form; fi
+    [ ! "$p" ] || within=$within//$p:$f
+    rm -f "./$f/${S#./}-Abé"
+  done
+fi
 
 parts=''
 for f in "$S/.parts"/*; do
@@ -314,7 +335,7 @@ setgid=''
 [ ! -g . ] || setgid=1
 hears
 [ "$5" = dry ] || ours=$4
-say ready "empty=$empty mover=$mover folds=$folds modes=$modes links=$links setgid=$setgid parts=$parts" || leave
+say ready "empty=$empty mover=$mover folds=$folds modes=$modes links=$links setgid=$setgid within=$within parts=$parts" || leave
 n=0 blocks=20 astray=0 over='' reuses=''
 while :; do
   n=$((n + 1)) dirty='' shut='' keep='' line='' whole=''

@@ -26,10 +26,10 @@ class Twins:
     def __init__(
         self,
         source: Source,
-        fold: Callable[[bytes], bytes],
+        fold: Callable[[bytes, bytes], bytes],
         counting: Callable[[list[bytes]], list[bytes]] = lambda paths: paths,
     ) -> None:
-        """``fold`` makes one of all names that are one to the far end.
+        """``fold`` makes one of all names in a directory that are one to the far end.
 
         ``counting`` gives those of some paths that count: what does not is never over there.
         """
@@ -44,7 +44,7 @@ class Twins:
         """What is here under another name that is the same as ``path`` over there."""
         found = b""
         for part in path.split(b"/"):
-            names = self._names(found).get(self._fold(part), [])
+            names = self._names(found).get(self._fold(found, part), [])
             if not names:
                 return None
             others = [name for name in names if name != part] or names
@@ -58,7 +58,7 @@ class Twins:
         """
         above = b""
         for part in path.split(b"/"):
-            names = self._names(above).get(self._fold(part), [part])
+            names = self._names(above).get(self._fold(above, part), [part])
             others = [_join(above, name) for name in names if name < part]
             if others:
                 counting = self._counting(others)
@@ -78,17 +78,18 @@ class Twins:
             return None
         if directory not in self._known:
             names = (one.rstrip(b"/") for one in there)
-            self._known[directory] = {self._fold(one): one for one in names}
+            self._known[directory] = {self._fold(directory, one): one for one in names}
         known = self._known[directory]
-        other = known.setdefault(self._fold(name), name)
+        folded = self._fold(directory, name)
+        other = known.setdefault(folded, name)
         if other in there or other + b"/" in there:
             return other
-        known[self._fold(name)] = name  # under which it is about to be there
+        known[folded] = name  # under which it is about to be there
         return None
 
     def spelled(self, directory: bytes, name: bytes) -> None:
         """What was known by another name in ``directory`` has this one from now on."""
-        self._known[directory][self._fold(name)] = name
+        self._known[directory][self._fold(directory, name)] = name
 
     def forget(self) -> None:
         """What the far end has may be more than was known."""
@@ -101,7 +102,7 @@ class Twins:
             if self._last[:2] != (directory, stamp):
                 names: dict[bytes, list[bytes]] = {}
                 for name in map(os.fsencode, os.listdir(fd)):
-                    names.setdefault(self._fold(name), []).append(name)
+                    names.setdefault(self._fold(directory, name), []).append(name)
                 self._last = (directory, stamp, names)
             return self._last[2]
         except OSError as error:

@@ -25,10 +25,17 @@ def twins(root: Path, words: str = "case") -> Twins:
 
 def test_what_is_folded_is_what_the_far_end_tells() -> None:
     composed, apart = "Caf\u00e9".encode(), "Cafe\u0301".encode()
-    assert fold("case").fold(b"README") == fold("case").fold(b"Readme")
-    assert fold("case").fold(composed) != fold("case").fold(apart)
-    assert fold("case,form").fold(composed) == fold(",form").fold(apart).upper()
-    assert fold("case").fold(b"\xff\xfeX") == b"\xff\xfeX"
+    assert fold("case").fold(b"", b"README") == fold("case").fold(b"", b"Readme")
+    assert fold("case").fold(b"", composed) != fold("case").fold(b"", apart)
+    assert (
+        fold("case,form").fold(b"", composed) == fold(",form").fold(b"", apart).upper()
+    )
+    within = Far("staging=x within=//case:vol//form:a/b")
+    assert within.fold(b"vol/d", b"a") == b"A"
+    for directory in (b"", b"a", b"a/b/c", b"volume"):
+        assert within.fold(directory, b"a") == b"a"
+    assert within.fold(b"a/b/c", composed) == apart
+    assert fold("case").fold(b"", b"\xff\xfeX") == b"\xff\xfeX"
     assert not fold("").folds and fold("case,form").folds == {"case", "form"}
 
 
