@@ -262,13 +262,14 @@ def parse(
     if arrange:
         words = arrange(words, takes_value)
     words, typed, places = _look_over(words, takes_value, arrange is not None)
-    if typed in ({"-h"}, {"--help"}):
-        return {"--help": True, "short": typed == {"-h"}}
-    if typed in ({"-V"}, {"--version"}):
+    if typed in (["-h"], ["--help"]):
+        return {"--help": True, "short": typed == ["-h"]}
+    if typed in (["-V"], ["--version"]):
         return {"--version": True}
+    _refuse_twice(typed, options, sections.usage_body)
     try:
         args = docopt.docopt(
-            _of_use(sections.usage_body, options, typed, places),
+            _of_use(sections.usage_body, options, set(typed), places),
             words,
             default_help=False,
             options_first=arrange is not None,
@@ -285,14 +286,14 @@ def parse(
 
 def _look_over(
     words: list[str], takes_value: dict[str, bool], options_first: bool
-) -> tuple[list[str], set[str], bool]:
+) -> tuple[list[str], list[str], bool]:
     """``words`` as docopt takes them, the options among them, and whether there are others.
 
     One that asks for the help or the version is all, whatever stands behind it. Raises ``Stop``
     for one that is no option.
     """
     rest = iter(words)
-    typed: set[str] = set()
+    typed: list[str] = []
     places = False
     for word in rest:
         if word == "--":
@@ -309,12 +310,26 @@ def _look_over(
         if name not in takes_value and name != "-h":
             hint = close_to(name, takes_value)
             raise Stop(USAGE, f"unknown option {quote(name)}; {hint}")
-        if name in ("-h", "--help", "-V", "--version"):
-            return words, {name}, places
-        if takes_value.get(name) and word == name:
+        several = word[1:] if word[:2] == name and not takes_value.get(name) else ""
+        these = [f"-{letter}" for letter in several] or [name]
+        for one in these:
+            if one in ("-h", "--help", "-V", "--version"):
+                return words, [one], places
+        if takes_value[name] and word == name:
             next(rest, None)
-        typed |= {name, *(f"-{letter}" for letter in word[1:] if name != word)}
+        typed += these
     return words, typed, places
+
+
+def _refuse_twice(typed: list[str], options: list[Any], body: str) -> None:
+    """Raise ``Stop`` for an option that is typed twice, and may not be."""
+    for one in options:
+        names = (one.short, one.longer)
+        given = [name for name in typed if name in names]
+        if len(given) > 1 and not any(
+            f"[{name}]..." in body or f"[{name} " in body for name in names if name
+        ):
+            raise Stop(USAGE, f"{given[1]} is given twice; see --help")
 
 
 def parse_plain(usage: str, words: list[str]) -> Mapping[str, Any] | None:

@@ -358,5 +358,29 @@ def test_the_short_help_is_one_screen_with_a_way_to_each_far_end() -> None:
 
 
 def test_help_is_given_whatever_else_is_typed() -> None:
-    for words in (["--help", "x"], ["x", "y", "--help"], ["-h", "--once"]):
+    rows = (["--help", "x"], ["x", "y", "--help"], ["-h", "--once"], ["-nh", "x"])
+    for words in rows:
         assert run([REPLICATOR, *words]).stdout.startswith(b"file-replicator: keep")
+
+
+@pytest.mark.parametrize(
+    "program, words, named",
+    [
+        ("file-replicator", ["-vv"], "-v"),
+        ("file-replicator", ["--once", "-n", "--dry-run"], "--dry-run"),
+        ("file-replicator", ["--hold", "1", "--hold=2"], "--hold"),
+        ("fr-walk", ["--stdin", "--verbose", "--verbose"], "--verbose"),
+    ],
+)
+def test_an_option_that_is_given_twice_is_named(
+    program: str, words: list[str], named: str, place: Path
+) -> None:
+    """What was said to be expected was what had been typed."""
+    places = [place, "/d", "sh"] if program == "file-replicator" else [place]
+    done = run([ROOT / "bin" / program, *words, *places])
+    said = f"{program}: {named} is given twice; see --help\n"
+    assert (done.returncode, done.stderr.decode()) == (command.USAGE, said)
+    # Those that may be are not.
+    more = ["--exclude", "a", "--exclude", "b", "--exclude-from", "x"]
+    done = run([ROOT / "bin" / program, *more, "--exclude-from=x", *places])
+    assert b"cannot read 'x'" in done.stderr
