@@ -19,8 +19,8 @@ submodule say, is walked by its own rules. Where SRC is in no repository, the
 .gitignore files in it count all the same. Where rules above SRC ignore SRC
 itself, these rules do not count, and a line says so.
 
-What the kernel makes up where it is mounted in SRC (/proc, /sys and their like)
-is left out whatever any rule says, and a line says so.
+What the kernel makes up where it is mounted in SRC (/proc, /sys and their
+like) is left out whatever any rule says, and a line says so.
 
 git is not needed, and nothing is started for what a repository says. Of one
 that belongs to another user, which git refuses (safe.directory), neither the
