@@ -35,7 +35,7 @@ _WINDOW = 1 << 24  # bytes that are looked through at a time
 # each megabyte.
 _SEARCHED_SIZES = 16
 _TRY_BYTES = 1 << 9
-_TRIES = 64
+_TRIES, _TRIES_NEAR = 64, 1 << 10
 _STRETCHES = 16
 _NEAR = 2  # blocks: so far ahead is believed at once
 
@@ -236,6 +236,12 @@ class Comparison:
         for ahead in (1, 2):
             if self._same(data, at + ahead * block, expected + ahead):
                 return at + ahead * block, expected + ahead
+        # A little was put in or cut out: what follows is near. Else a file with many such places
+        # would be searched through to its end for each.
+        for old in (expected + 1, expected + 2, expected):
+            found = self._search(data, at, old, at + (_NEAR + 1) * block)
+            if found >= 0:
+                return found, old
         # Something was put before it, or the first of some blocks was removed.
         far = len(data)
         if not at or self._in_step:
@@ -285,16 +291,16 @@ class Comparison:
             step *= 2
         return -1
 
-    def _search(self, data: bytes, at: int, old: int) -> int:
-        """Where behind ``at`` that old block begins, -1 for nowhere."""
+    def _search(self, data: bytes, at: int, old: int, most: int = 1 << 62) -> int:
+        """Where behind ``at``, and before ``most``, that old block begins, -1 for nowhere."""
         if not 0 <= old < self._old_count or self._length(old) < _HEAD:
             return -1
         head = self._known(old)[:_HEAD]
-        for _ in range(_TRIES):
+        for _ in range(_TRIES if most > len(data) else _TRIES_NEAR):
             if self._to_search <= 0:
                 return -1
-            found = data.find(head, at, at + self._to_search)
-            self._to_search -= (found if found >= 0 else len(data)) - at
+            found = data.find(head, at, min(most, at + self._to_search))
+            self._to_search -= (found if found >= 0 else min(most, len(data))) - at
             if found < 0 or self._same(data, found, old):
                 return found
             self._to_search -= _TRY_BYTES

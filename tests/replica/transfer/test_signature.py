@@ -142,6 +142,21 @@ def test_what_is_put_in_or_cut_out_costs_the_quarter_it_is_in(
     assert compare(old, old[:at] + old[at + 50 :]).new_bytes <= 2 * QUARTER
 
 
+@pytest.mark.parametrize("cut", [False, True])
+def test_many_small_edits_of_a_large_log_cost_as_much_as_so_many(cut: bool) -> None:
+    # All of it was searched for the blocks behind the first twenty, and what followed was new.
+    draw = random.Random(3)
+    old = b"".join(
+        b"2026-11-26 14:%02d INFO request %d took %d ms\n" % (n % 60, n, n * n % 999)
+        for n in range(100_000)
+    )
+    new = old
+    for _ in range(80):
+        at = draw.randrange(len(new))
+        new = new[:at] + (new[at + 5 :] if cut else b"words" + new[at:])
+    assert compare(old, new).new_bytes < 80 * BLOCK
+
+
 @pytest.mark.parametrize("old, new", [(NOISE, b""), (b"", NOISE), (NOISE, NOISE[:9])])
 def test_an_empty_or_tiny_file_is_no_trouble(old: bytes, new: bytes) -> None:
     compare(old, new)
