@@ -182,7 +182,8 @@ def test_what_a_failed_batch_left_of_ours_is_not_moved_aside(
     """The batches behind it were sent when it was thought to be gone."""
     put = "at 0 . && put './STAGE/0/d'"
     (place / "copy/d").mkdir(parents=True)
-    (place / "copy/d/f").write_text("ours")
+    for name in ("f", "stuck"):
+        (place / "copy/d" / name).write_text("ours")
     far = Receiver(rm_that_fails(base, place), place)
     commits = [one and f"{one}\nwhole=1\n" for one in (fails, ":", put, put)]
     said = far.apply(*commits, name="d")
