@@ -328,6 +328,21 @@ def test_hunt_for_a_mishap_that_keeps_one_from_it(fleet: Fleet) -> None:
 # --- the end --------------------------------------------------------------------------
 
 
+def test_one_that_is_killed_is_said_to_be(fleet: Fleet) -> None:
+    """It had ended, and the last one so without a word."""
+    with fleet.running() as program:
+        in_sync(program)
+        for left in ("; the 2 others go on", "; the other goes on", ""):
+            first, *_ = (
+                pid
+                for pid in stages(program, "file-replicator")
+                if pid != program.process.pid
+            )
+            send(signal.SIGKILL, first)
+            program.says(f" was killed by signal 9{left}\n")
+        assert program.end() == 137
+
+
 def test_a_command_that_is_not_there_ends_one_and_is_the_status(fleet: Fleet) -> None:
     for name in ("a", "c"):
         fleet.script("")

@@ -224,10 +224,14 @@ class FarEnds:
 
     def _tell_ended(self, far: FarEnd) -> None:
         self._events.tell("far_end_ended", each=far.name, status=far.status)
-        others = len(self._living())
-        if far.status not in (command.OK, command.SKIPPED) and others:
-            said = "the other goes on" if others == 1 else f"the {others} others go on"
-            self._display.message(f"{far.name} has ended; {said}")
+        if far.status in (None, command.OK, command.SKIPPED):
+            return
+        others, killed = len(self._living()), far.status > 128
+        said = f"was killed by signal {far.status - 128}" if killed else "has ended"
+        if others:
+            said += f"; the {'other goes' if others == 1 else f'{others} others go'} on"
+        if others or killed:  # else it has said so itself, and nothing else goes on
+            self._display.message(f"{far.name} {said}")
 
     def _end_if_none_can_be_had(self) -> None:
         if any(far.connected for far in self._all):
