@@ -112,7 +112,9 @@ class OneFile(Bar):
         self.path = path  # quoted
 
     def told(self, what: dict[str, Any]) -> None:
-        """Take in what is reported of it."""
+        """Take in what is reported of it. One that was changed meanwhile begins anew."""
+        if what["bytes"] < self.bytes:
+            self.bytes, self._rate = what["bytes"], 0.0
         self.update({**what, "files": 0, "of_files": 1})
 
     def text(self, width: int) -> str:

@@ -31,7 +31,7 @@ from filerep.wrapper.terminal.bursts import TimedBurst
 from filerep.wrapper.terminal.display import Display
 from filerep.wrapper.terminal.fartext import FarText, marked
 from filerep.wrapper.terminal.firstcopy import FirstCopy
-from filerep.wrapper.terminal.progressbar import Bar
+from filerep.wrapper.terminal.progressbar import Bar, OneFile
 from filerep.wrapper.terminal.reportlines import (
     Burst,
     far_line,
@@ -295,6 +295,22 @@ def test_the_bar_says_as_much_as_leaves_it_twenty_cells() -> None:
     assert bar.text(129).endswith("6,720 files, 4.0 MB/s, 8 s left")
     for width in range(20, 49):
         assert wrapping.columns(bar.text(width)) == width
+
+
+def test_of_a_file_that_begins_anew_no_time_that_is_over_is_told() -> None:
+    now = 0.0
+    one = OneFile(lambda: now, "'d/large.bin'")
+    seen = []
+    for count in (4e6, 6e6, 8e6, 1e6, 2e6):
+        now += 1
+        one.told({"bytes": count, "of_bytes": 20e6})
+        seen.append(one.text(80))
+    assert seen[2] == "sending 'd/large.bin': 8.0 of 20 MB, 2.9 MB/s, 4 s left"
+    assert seen[3] == "sending 'd/large.bin': 1.0 of 20 MB"
+    assert seen[4] == "sending 'd/large.bin': 2.0 of 20 MB, 1.0 MB/s, 18 s left"
+    narrow = {width: one.text(width) for width in (60, 45, 38, 30)}
+    assert narrow[60] == "sending 'd/large.bin': 2.0 of 20 MB, 1.0 MB/s, 18 s left"
+    assert all(len(text) <= width for width, text in narrow.items())
 
 
 def test_what_was_sent_and_what_is_left_is_told_of_an_interrupted_copy() -> None:
