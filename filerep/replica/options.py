@@ -80,12 +80,14 @@ class Here:
         silent: Iterable[bytes] = (),
         slow: bool = False,
         sieve: Optional[Callable[[], Sieve]] = None,
+        began: Optional[tuple[float, int]] = None,
     ) -> None:
         """``rules`` reads what --mirror leaves alone, None without it.
 
         ``counting`` gives those of some paths that count now; ``silent`` are those at which the
         far end fell silent in an earlier run, ``slow``: so was the connection then. ``sieve`` reads
-        the rules anew, by which paths count.
+        the rules anew, by which paths count. fr-walk began after ``began``, by `time.monotonic`
+        and `time.time_ns`.
         """
         self.source = source
         self.table = table
@@ -95,6 +97,7 @@ class Here:
         self.silent = silent
         self.slow = slow
         self.sieve = sieve
+        self.began = began
 
 
 class Tell:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 
 from filerep import command
 from filerep.command import Command, OutputError, Stop
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 def converse(run: Command, root: bytes, source: Source, state: Optional[State]) -> int:
     """Replicate until the far end has said bye; the exit status. Raises ``Stop``."""
+    began = time.monotonic(), time.time_ns()
     options = _options(run)
     source.own |= _identities(run.args["--own"] or "")
     report_fd = _descriptor(run, "--report-fd")
@@ -61,7 +63,7 @@ def converse(run: Command, root: bytes, source: Source, state: Optional[State]) 
     kept = remembered.silent, remembered.slow
     sieve = lambda: _sieve(run, root)
     talk = Conversation(
-        Here(source, table, state, rules, counting, *kept, sieve),
+        Here(source, table, state, rules, counting, *kept, sieve, began),
         Connection(far, answers, out),
         options,
         Tell(run.say, run.on_error, report),

@@ -103,7 +103,7 @@ class Parts:
             clock,
         )
         patience = 0.0 if TINY else PATIENCE
-        self.judging = Judging(here.source, here.sieve, patience)
+        self.judging = Judging(here.source, here.sieve, patience, here.began)
         self.flight = Flight()
         self.silence = Silence(options.keepalive, self.flight)
 

@@ -13,6 +13,7 @@ import fcntl
 import os
 import random
 import signal
+import subprocess
 import sys
 import termios
 import time
@@ -156,9 +157,30 @@ def test_a_secret_in_place_of_a_directory_that_was_named(
         assert sorted(there) == ["x.py", "y.py"]
 
 
-def unread(watch: int) -> int:
-    """Bytes of names that fr-watch has written and nobody has read."""
-    fd = os.open(f"/proc/{watch}/fd/1", os.O_RDONLY | os.O_NONBLOCK)
+def test_rules_that_are_edited_before_somebody_has_logged_in(place: Path) -> None:
+    """By then fr-walk has named what they leave out, and no .gitignore tells of it."""
+    source = place / "src"
+    trees.plant(source, {"secret": b"s", "x.py": b""})
+    subprocess.run(["git", "init", "-q", source], check=True)
+    login = "until test -e go; do sleep 0.1; done; exec sh"
+    words: list[Word] = ["file-replicator", "--once", source, place / "there"]
+    words += ["sh", "-c", f"cd '{place}'; {login}"]
+    with running(*words, env=environment(FILEREP_TINY="1")) as program:
+        program.wait_for(lambda: stage(program, "pack"))
+        program.wait_for(lambda: unread(stage(program, "pack"), 0))
+        rules = source / ".git/info/exclude"
+        rules.write_text("secret\n")
+        # Longer ago than what the steps of a file system's clock account for.
+        program.wait_for(lambda: time.time() > rules.stat().st_ctime + 2.5)
+        (place / "go").touch()
+        assert program.end(timeout=60) == 0
+    there = [n for n in os.listdir(place / "there/src") if n[:2] != ".f"]
+    assert there == ["x.py"]
+
+
+def unread(pid: int, end: int = 1) -> int:
+    """Bytes of names that fr-watch has written, or at its end 0 fr-pack has not read."""
+    fd = os.open(f"/proc/{pid}/fd/{end}", os.O_RDONLY | os.O_NONBLOCK)
     try:
         size = fcntl.ioctl(fd, termios.FIONREAD, bytes(4))
         return int.from_bytes(size, sys.byteorder)

@@ -40,20 +40,22 @@ class Edited:
         source: Source,
         inputs: Callable[[bytes], Iterable[bytes]],
         patience: float,
+        began: Optional[tuple[float, int]] = None,
         clock: Callable[[], float] = time.monotonic,
         wall_ns: Callable[[], int] = time.time_ns,
     ) -> None:
         """``inputs`` gives what else the rules of a directory with a `.git`, or of SRC, come from.
 
-        It may raise OSError and ``Stop``.
+        It may raise OSError and ``Stop``. The first to wait does so since ``began``, by `clock`
+        and `wall_ns`: what fr-walk names while somebody types a password, say.
         """
         self._source = source
         self._inputs = inputs
         self._patience = patience
         self._clock = clock
         self._wall_ns = wall_ns
-        self._waits_since: Optional[float] = None
-        self._since_ns = 0
+        self._waits_since: Optional[float]
+        self._waits_since, self._since_ns = began or (clock(), wall_ns())
         self._until = 0.0  # what was looked at need not be looked at again
         self._looked: set[bytes] = set()
         self._stamps: dict[bytes, Stamp] = {}

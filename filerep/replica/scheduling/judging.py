@@ -44,12 +44,13 @@ class Judging:
         source: Source,
         load: Optional[Callable[[], Sieve]],
         patience: float = PATIENCE,
+        began: Optional[tuple[float, int]] = None,
     ) -> None:
         """``load`` reads the rules; it may raise OSError or ``Stop``."""
         self._source = source
         self._load = load
         self._sieve: Optional[Sieve] = None
-        self._looks = Edited(source, self._inputs, patience)
+        self._looks = Edited(source, self._inputs, patience, began)
         self._edited = False
         self._left_out: dict[bytes, None] = {}
         self._read_at = 0.0

@@ -39,6 +39,7 @@ class Waiting:
             Source(root),
             self.inputs,
             1.0,
+            None,
             lambda: self.now,
             lambda: time.time_ns() + self.ahead_ns,
         )
@@ -66,6 +67,8 @@ def waiting(tmp_path: Path) -> Waiting:
 
 def test_what_waits_no_longer_than_a_moment_costs_nothing(waiting: Waiting) -> None:
     (waiting.source / ".gitignore").write_text("x")
+    assert not waiting.found(after=0.9)
+    waiting.edited.end()
     assert not waiting.found() and not waiting.found(after=0.9)
     assert not waiting.asked
 
@@ -95,6 +98,7 @@ def test_an_edit_is_found_once(what: str, waiting: Waiting) -> None:
 def test_what_was_edited_before_it_was_looked_at_is_found_by_its_time(
     waiting: Waiting,
 ) -> None:
+    waiting.edited.end()
     waiting.ahead_ns = 0
     assert not waiting.found()
     assert waiting.found()
