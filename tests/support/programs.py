@@ -105,7 +105,13 @@ class Running:
             said = bytes(self.errors[-3000:]).decode(errors="backslashreplace")
             return f"{what() if callable(what) else what}\nit said: {said}"
 
-        return wait_for(condition, timeout, self.process, what=seen)
+        def complete() -> T:
+            if self.process.poll() is not None:
+                for thread in self._threads:  # its last words may not be read yet
+                    thread.join(1)
+            return condition()
+
+        return wait_for(complete, timeout, self.process, what=seen)
 
     def signal(self, number: int) -> None:
         self.process.send_signal(number)
