@@ -31,7 +31,7 @@ _GOOD_TIME = (
 # each: a batch of 4,000 took 99 s. So the number of files, too, grows while the far end keeps up,
 # and shrinks where that is what takes long.
 MOST_FILES = 4000
-_FIRST_FILES, _LEAST_FILES = 250, 20
+_FIRST_FILES, _LEAST_FILES = 250, 100
 _LONG_TIME = 1.0
 
 # Batches of less say nothing about bytes a second, only about the way there and back; unless
@@ -209,15 +209,10 @@ class Pace:
         """``sent`` has been answered; the answers come in order."""
         took = now - sent.started
         self.way = min(self.way, took)
-        alone = self._alone(sent, now)
-        timed = not (
-            sent.batch.read or sent.batch.commands
-        )  # they take time of their own
-        if timed:
-            self._count(sent, alone)
         self._measure(sent, now)
-        if timed:
-            self._overhead.answered(sent.wire, alone)
+        if not (sent.batch.read or sent.batch.commands):  # they take time of their own
+            self._overhead.answered(sent.wire, self._alone(sent, now))
+            self._count(sent, self._alone(sent, now))
         self._answers.append(now)
         self._answered_at = now
         # What follows is about its own size: those behind it on the way have it, too, and each
@@ -245,12 +240,13 @@ class Pace:
         count = sent.batch.count
         if count < self.files // 2:
             return
-        took -= sent.wire / self.rate if self.rate else 0.0
+        took -= self._overhead.seconds()
         if took > _LONG_TIME:
-            fewer = int(count * _GOOD_TIME / took)
+            fewer = int(count * 2 * _GOOD_TIME / took)
             self.files = max(min(self.files, fewer), _LEAST_FILES)
-        elif took < _GOOD_TIME:
-            self.files = min(max(4 * count, self.files), MOST_FILES)
+        elif took < 2 * _GOOD_TIME:
+            more = count * (4 if took < _GOOD_TIME else 2)
+            self.files = min(max(self.files, more), MOST_FILES)
 
     def _alone(self, sent: Sent, now: float) -> float:
         """Seconds that both ends had for ``sent`` alone.
