@@ -481,10 +481,12 @@ def test_what_is_not_retained_after_all_is_sent_whole(
                 (line.source / name).parent.mkdir(exist_ok=True)
                 save(line.source / name, noise(6000, f"{number} {name}"))
             line.settle(program)
+        (line.source / "a").unlink()
+        line.settle(program)
         (shelves,) = line.there.glob(".filerep-*/.retained")
         shutil.rmtree(shelves)
-        for name in ("a", "d/b"):
-            save(line.source / name, noise(6000, f"1 {name}"))
+        save(line.source / "a", noise(6000, "2 a")[:-9] + b"edited")  # it is built of
+        save(line.source / "d/b", noise(6000, "1 d/b"))
         line.settle(program)
 
 
