@@ -82,6 +82,8 @@ class Filler:
 
     def from_retry(self, retry: Retry) -> tuple[Sent, list[bytes]]:
         """What has failed, as a batch of its own, and what found no room in it."""
+        # It may have waited for long, and be ignored by now.
+        self._schedule.again(self._judging.edited())
         queue = Paths((path, None) for path in retry.paths)
         sent = self._new(retry)
         self._fill(sent, queue)

@@ -670,3 +670,22 @@ def test_a_full_disk_leaves_no_directories_behind(
             program.wait_for(lambda: waits(far, source) == 0, timeout=40)
             there = [name for name in os.listdir(small / "src") if name[0] != "."]
             assert sorted(there) == ["d6", "d7", "f"]
+
+
+def test_what_found_no_room_and_is_ignored_since_is_not_tried_again(
+    base: Path, place: Path, source: Path
+) -> None:
+    far = local_shell("dash", "gnu", base)
+    with farends.mounted(place / "small", "size=512k") as small:
+        far = FarEnd(far.name, far.command, str(small), small)
+        with running(*start(far, source)) as program:
+            program.says("in sync")
+            for name in ("secret", "large"):
+                (source / name).write_bytes(os.urandom(900_000))
+            program.says("its disk is full")
+            assert waits(far, source) == 69
+            (source / ".gitignore").write_text("secret\n")
+            subprocess.run(["mount", "-o", "remount,size=8m", small], check=True)
+            program.wait_for(lambda: waits(far, source) == 0, timeout=40)
+            there = [name for name in os.listdir(small / "src") if name[:2] != ".f"]
+            assert sorted(there) == [".gitignore", "f", "large"]
