@@ -63,6 +63,7 @@ class Conversation:
         connection.out.heard = parts.hearing.note
         if parts.reporter.tally:
             connection.out.written = parts.reporter.tally.written
+            parts.pieces.on_taken_up = parts.reporter.tally.there
 
     @property
     def failures(self) -> Failures:
@@ -231,6 +232,9 @@ class Conversation:
 
     def _size_to_send(self, path: bytes) -> Optional[int]:
         """A symbolic link is a file of no bytes."""
+        left = self._parts.pieces.left(path)
+        if left is not None:
+            return left
         source, target = self._parts.here.source, b""
         try:
             status = source.look(path)
@@ -301,6 +305,7 @@ class Conversation:
             self._parts.pieces.forget()
             one_file = self._parts.reporter.one_file
             self._parts.connection.out.written = one_file.written if one_file else bool
+            self._parts.pieces.on_taken_up = bool
             self._tell_compared()
         self._parts.reuse.forget(self._parts.settling.initial_done)
         if ended and not self._dispatch.finishing:

@@ -57,6 +57,11 @@ class Tally:
         self.planned_files += files
         self.planned_bytes += size
 
+    def there(self, size: int) -> None:
+        """So much of a file that is next has arrived in an earlier run."""
+        self.planned_bytes += size
+        self.bytes += size
+
     def begin(self, size: int) -> None:
         """A file of ``size`` is next."""
         self._file_left = size

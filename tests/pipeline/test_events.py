@@ -112,6 +112,26 @@ def test_of_how_many_files_counts_symbolic_links(place: Path) -> None:
     assert {one["of_files"] for one in told if one["of_files"]} == {80}, told
 
 
+def test_of_a_file_in_pieces_each_counts_once(place: Path) -> None:
+    """What had arrived before, and what had gone before the sum was made, counted too."""
+    (place / "src").mkdir()
+    (place / "src/large").write_bytes(os.urandom(6_000_000))
+    slow = [sys.executable, ROOT / "tests/support/slowlink.py", "1000000", "20", "--"]
+    words = [REPLICATOR, "--no-whole-file", place / "src", place / "far", "--", *slow]
+    parts = "far/src/.filerep-*/.parts/*"
+    arrived = lambda: sum(part.stat().st_size for part in place.glob(parts))
+    with running(*words, "bash") as program:
+        program.wait_for(lambda: arrived() > 1_500_000)
+        program.end(signal.SIGINT)
+    words[1:1] = ["--events", "1", "--once"]
+    told = named(checked(run([*words, "bash"]).stdout), "progress")
+    (whole,) = {one["of_bytes"] for one in told if one["of_bytes"]}
+    assert whole == 6_000_000, told
+    assert 5_000_000 < told[-1]["bytes"] <= whole, told
+    first = next(one["bytes"] for one in told if one["bytes"])
+    assert first > 1_500_000, told
+
+
 def test_a_dry_run_tells_what_it_would_do(place: Path, words: list[str]) -> None:
     done = run([REPLICATOR, "--events", "2", "-q", "--once", "-n", *words])
     events = checked(done.stderr)

@@ -184,6 +184,7 @@ class Pieces:
         self.current: Optional[Transfer] = None
         self._doubted: set[bytes] = set()
         self._used = bool(there)  # has the far end ever had a piece?
+        self.on_taken_up: Callable[[int], object] = bool  # so much was there already
 
     def __bool__(self) -> bool:
         return self.current is not None
@@ -191,6 +192,12 @@ class Pieces:
     def paths(self) -> list[bytes]:
         """The file that is on its way."""
         return [] if self.current is None else [self.current.path]
+
+    def left(self, path: bytes) -> Optional[int]:
+        """How many bytes of ``path`` are to be sent yet, None if it is not on its way."""
+        if self.current is None or self.current.path != path:
+            return None
+        return self.current.size - self.current.sent
 
     def abandon(self, path: bytes) -> None:
         """What was sent of ``path`` is of no use any more."""
@@ -235,6 +242,7 @@ class Pieces:
         self.current, self._used = begun, True
         if begun.digests:
             self._take_up(begun)
+            self.on_taken_up(begun.sent)
         return begun
 
     def _take_up(self, transfer: Transfer) -> None:

@@ -131,7 +131,7 @@ class Display:
         """
         self._asks = asks
         self._bar = self._one_file = None
-        self._first = FirstCopy()
+        self._first = FirstCopy(again=not words)
         self._lost, self._left = not words, {}
         self._draw_bottom()
         self._connecting = None if self._quiet or not words else self._clock()

@@ -17,7 +17,9 @@ _SPECIAL = set("*?[]\\!# ")  # in a pattern or to a shell
 class FirstCopy:
     """Counts what has arrived, and keeps what is to be told of it."""
 
-    def __init__(self) -> None:
+    def __init__(self, again: bool = False) -> None:
+        """``again``: after a loss of the connection, once there was one."""
+        self._again = again
         self.begun = False
         self._files = self._bytes = 0
         self._of_files = self._of_bytes = 0  # to be sent in all, 0 while nobody knows
@@ -63,7 +65,9 @@ class FirstCopy:
     def left(self) -> str:
         """How much of it has arrived; nothing if it has not begun."""
         if not self._files:
-            return "the first copy is not done" if self.begun else ""
+            what = "what has changed is not all there"
+            what = what if self._again else "the first copy is not done"
+            return what if self.begun else ""
         if not self._of_files:
             return f"{files(self._files)} sent, {size(self._bytes)}"
         count = f"{self._files:,} of {files(max(self._of_files, self._files))} sent"

@@ -318,6 +318,9 @@ def test_what_was_sent_and_what_is_left_is_told_of_an_interrupted_copy() -> None
     assert copy.left() == ""
     copy.begun = True
     assert copy.left() == "the first copy is not done"
+    again = FirstCopy(again=True)
+    again.begun = True
+    assert again.left() == "what has changed is not all there"
     copy.batch(batch("a b c", bytes=2_500_000))
     assert copy.left() == "3 files sent, 2.5 MB"
     copy.progress({"of_files": 6720, "of_bytes": 43e6})
