@@ -42,11 +42,11 @@ at_work() {
   { read -r pid <"$1"; } 2>&- || return
   if [ -e /proc/self/cwd ]; then [ "/proc/$pid/cwd" -ef . ]; else kill -0 "$pid" 2>&-; fi
 }
-# Another run of the same words, from another machine or by another user, has cleared our staging
+# Another run of the same words, from another machine or by another user, clears our staging
 # directory away. Were that only a lost connection, the two would do so in turns for ever.
 taken_over() {
   for f in "./$ours-"*/.pid; do
-    ! at_work "$f" || say taken
+    [ "$f" = "$S/.pid" ] || ! at_work "$f" || say taken
   done
 }
 drop() { [ ! -e "$S/.hook" ] || kill "$job"; stop_mover; rm -rf "$S" 2>&- || rm -rf "$S"; }
@@ -92,7 +92,7 @@ leave() {
   trap - EXIT
   # Where nobody hears any more dash tries its last words again and again, and each is a SIGPIPE.
   trap '' HUP INT TERM PIPE
-  [ ! "$ours" ] || staged || taken_over
+  [ ! "$ours" ] || taken_over
   command exec >"$null" 2>&1 # it would end here where it can open nothing
   rest
   keep_parts
