@@ -291,6 +291,7 @@ class Inotify:
             if mask & ATTRIB and node.child(name):
                 self._pending.now(path)
                 self._tree.retry(path)
+                self._tree.try_to_read(path)
             else:
                 self._tree.look(node, name, moved=not mask & CREATE)
             return

@@ -110,6 +110,18 @@ class Tree:
                 else:
                     self.take_in_all(naming=True)
 
+    def try_to_read(self, path: bytes) -> None:
+        """See whether the known directory ``path`` can still be read, and say so if not."""
+        node = self.top.find(path)
+        if node is None or path in self.unreadable:
+            return
+        try:
+            with Descent(self.root) as descent:
+                descent.open(path)
+        except OSError as error:
+            if error.errno not in ABSENT:
+                self.unread(node, error)
+
     def retry_all(self) -> None:
         """Try them again; what cannot be read still was named, and is not once more."""
         self._quiet = True

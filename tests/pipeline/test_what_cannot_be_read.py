@@ -75,6 +75,31 @@ def test_a_directory_that_cannot_be_read_is_no_success_for_who_waits(
 
 
 @BOTH
+def test_a_directory_that_cannot_be_read_any_more_costs_one_line(
+    options: tuple[str, ...], place: Path
+) -> None:
+    """Polling had one for each file in it; and by inotify nothing said why --wait was 69."""
+    (place / "src/d").mkdir(parents=True)
+    for number in range(20):
+        (place / f"src/d/{number}").write_text("1")
+    (place / "there").mkdir()
+    words = [str(place / "src"), str(place / "there"), "bash"]
+    program = [*without_rights(), "file-replicator"]
+    env = environment(XDG_STATE_HOME=str(place / "state"))
+    with running(*program, "--audit", "0", *options, *words, env=env) as it:
+        it.says("watching")
+        (place / "src/d").chmod(0)
+        it.says("cannot read 'd': Permission denied")
+        for _ in range(2):
+            wait = run([*program, "--wait", *words], env=env)
+            assert wait.returncode == 69
+        assert it.errors.count(b"cannot") == 1, it.errors
+        (place / "src/d").chmod(0o755)
+        wait_for(lambda: not run([*program, "--wait", *words], env=env).returncode)
+        assert len(os.listdir(place / "there/src/d")) == 20
+
+
+@BOTH
 def test_a_file_that_cannot_be_read_is_missed_until_it_can_or_does_not_count(
     options: tuple[str, ...], place: Path
 ) -> None:

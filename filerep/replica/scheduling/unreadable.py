@@ -11,6 +11,8 @@ something there may be gone.
 
 from __future__ import annotations
 
+import errno
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,6 +21,9 @@ if TYPE_CHECKING:
     from filerep.source import Source
 
 _WAIT = (0.5, 60.0)  # seconds: the first, the longest
+
+# For want of rights, or as what is mounted there is dead.
+_LASTING = frozenset((errno.EACCES, errno.EPERM, errno.ENOTCONN, errno.ESTALE))
 
 # What cannot be done with a directory, as `Unreadable.add` is told.
 LIST = "list"
@@ -73,8 +78,19 @@ class Unreadable:
             return
         if isinstance(error, OfMany):
             self._said_of_many.add(error)
-        if action != LIST:  # of a directory those have told who went to list it
+        # Of a directory those have told who went to list it, and that is enough for what is in it.
+        if action != LIST and not self._is_its_directory(path, error):
             self._on_error(action, path, error)
+
+    def _is_its_directory(self, path: bytes, error: OSError) -> bool:
+        """Is it the directory that ``path`` is in that cannot be read?"""
+        if error.errno not in _LASTING:
+            return False
+        try:
+            self._source.directory(path.rpartition(b"/")[0])
+        except OSError as other:
+            return other.errno == error.errno
+        return False
 
     def named(self, path: bytes) -> list[bytes]:
         """``path`` will be looked at again; so is to be what is in it of these."""
