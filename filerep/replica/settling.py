@@ -61,7 +61,7 @@ class Settling:
     def sync_point(self) -> None:
         """A script waits for what was named before this; told once nothing is left."""
         self._sync_points += 1
-        self._schedule.again(self._missing.sync_point())
+        self._schedule.rested(self._missing.sync_point())
 
     def holds_back(self, in_pieces: Sequence[bytes]) -> bool:
         """Is it time to take no more changes until all named so far is acknowledged?
@@ -137,5 +137,5 @@ class Settling:
         restless = self._missing.restless
         owed = restless.owe(self._owed)
         self._owed.update(owed)
-        self._schedule.again(owed)
+        self._schedule.rested(owed)
         return not restless.owed

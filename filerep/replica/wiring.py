@@ -104,6 +104,7 @@ class Parts:
         )
         patience = 0.0 if TINY else PATIENCE
         self.judging = Judging(here.source, here.sieve, patience, here.began)
+        self.schedule.judge = self.judging.rested
         self.flight = Flight()
         self.silence = Silence(options.keepalive, self.flight)
 

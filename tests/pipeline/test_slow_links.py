@@ -299,6 +299,30 @@ def test_a_large_file_that_is_ignored_while_it_goes_does_not_arrive(
         line.settle(program)
 
 
+def test_a_log_that_never_rests_goes_no_more_once_it_is_ignored(
+    far_end: Callable[[str], FarEnd], place: Path
+) -> None:
+    line = Line(far_end("bash+gnu"), place, tiny=False)
+    run(["git", "init", "-q", line.source])
+    plant(line.source, {"small": "1"})
+    log = line.source / "log"
+    with running(*line.words("--debugging"), env=line.environment()) as program:
+        program.says("in sync")
+        log.write_bytes(noise(20_000_000))
+        with running(sys.executable, "-c", LOG, log):
+            program.wait_for(lambda: (line.there / "log").exists(), 60)
+            program.wait_for(lambda: log.stat().st_size > 20_002_000)
+            (line.source / ".git/info/exclude").write_text("log\n")
+            settle(program)
+            with log.open("ab") as file:
+                file.write(b"secret")
+            done = run(line.words("--wait"), env=line.environment(), timeout=60)
+            assert done.returncode == OK
+        save(line.source / "small", b"2")
+        program.wait_for(lambda: (line.there / "small").read_bytes() == b"2")
+        assert b"secret" not in (line.there / "log").read_bytes()
+
+
 def test_a_log_that_never_rests_is_followed_by_its_new_lines(
     far_end: Callable[[str], FarEnd], place: Path
 ) -> None:

@@ -33,7 +33,7 @@ class World:
         self.restless = Restless(lambda: self.now, lambda path: 0.0, lambda: None)
         nothing: Any = SimpleNamespace(take=lambda: [], count=lambda: 0)
         schedule: Any = SimpleNamespace(
-            again=self.looked_at.extend,
+            rested=self.looked_at.extend,
             removals=SimpleNamespace(seconds=0.0, held=False),
             big=self.big,
             backlog=self.backlog,

@@ -112,6 +112,19 @@ class Judging:
             self._left_out.update(dict.fromkeys(set(paths).difference(sifted)))
         return sifted
 
+    def rested(self, paths: list[bytes]) -> list[bytes]:
+        """Those of ``paths``, which waited for a time of their own, that are still to be looked at.
+
+        The rules may have been edited meanwhile, when nothing else waited.
+        """
+        if not paths or self._load is None:
+            return paths
+        self._forget_rules()
+        before, self._edited = self._edited, True
+        counting = self.sift(paths)
+        self._edited = before
+        return counting
+
     def _inputs(self, directory: bytes) -> Iterable[bytes]:
         """What the rules of ``directory`` come from beside what is in SRC; raises as ``load``."""
         if self._load is None:

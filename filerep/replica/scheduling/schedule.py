@@ -47,6 +47,8 @@ class Schedule:
         self.bulk = Rows()
         self.big = Paths()
         self._later: list[tuple[float, bytes]] = []
+        #: Of paths that have rested, those that still count.
+        self.judge: Callable[[list[bytes]], list[bytes]] = lambda paths: paths
         self._turns = [0, 0]  # in a row, of what is urgent, and of what was
 
     def __bool__(self) -> bool:
@@ -89,6 +91,10 @@ class Schedule:
         for path in paths:
             self.urgent[path] = None
 
+    def rested(self, paths: list[bytes]) -> None:
+        """As `again`, of what waited for a time of its own."""
+        self.again(self.judge(paths))
+
     def look_later(self, path: bytes, wait: float) -> None:
         heapq.heappush(self._later, (self._clock() + wait, path))
 
@@ -101,9 +107,10 @@ class Schedule:
     def wake(self) -> None:
         """What has rested long enough is urgent now."""
         now = self._clock()
+        woken = self._restless.wake()
         while self._later and self._later[0][0] <= now:
-            self.urgent[heapq.heappop(self._later)[1]] = None
-        self.again(self._restless.wake())
+            woken.append(heapq.heappop(self._later)[1])
+        self.rested(woken)
         self.gone()
 
     def gone(self) -> Optional[Paths]:
