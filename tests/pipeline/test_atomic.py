@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import signal
 import stat
 import subprocess
 import sys
@@ -13,7 +12,8 @@ from pathlib import Path
 
 import pytest
 from farends import FarEnd, with_command
-from programs import Word, environment, read_until, run, running
+from lines import reader
+from programs import Word, environment, run, running
 from trees import assert_same, plant, tree
 
 # Opens a file over and over and says what it saw that it must not see. A version is eight
@@ -106,28 +106,13 @@ def test_a_reader_sees_only_whole_versions(
     with running(*command) as program:
         program.says("in sync")
         # An empty file may be what the source held between truncation and writing.
-        words = [
-            sys.executable,
-            "-c",
-            READER,
-            dest / "f",
-            repr(sizes),
-            save is in_place,
-        ]
-        reader = subprocess.Popen(list(map(str, words)), stdout=subprocess.PIPE)
-        assert reader.stdout
-        try:
-            read_until(reader.stdout.fileno(), b"reading\n")
+        more = (repr(sizes), save is in_place)
+        with reader(dest / "f", READER, *more, least=saves / 20):
             for number in range(1, saves + 1):
                 save(source / "f", version(number, sizes))
                 if number % 10 == 0:  # let some be seen in between
                     wanted = version(number, sizes)
                     program.wait_for(lambda: (dest / "f").read_bytes() == wanted)
-        finally:
-            reader.send_signal(signal.SIGTERM)
-            out = reader.communicate(timeout=30)[0].decode()
-        assert "BAD" not in out, out[:2000]
-        assert int(out.split()[-1]) > saves / 20, out
 
 
 # A connection that passes on so many bytes and then dies; the next one is whole, and keeps

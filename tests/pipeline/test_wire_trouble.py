@@ -41,6 +41,19 @@ def test_a_reader_never_sees_a_wrong_file_or_none(name: str, line: Line) -> None
                 line.settle(program)
 
 
+def seen_until(content: bytes, paths: list[Path], program: Running) -> set[bytes]:
+    """What stood at ``paths`` until it was ``content`` at all of them."""
+    seen: set[bytes] = set()
+
+    def all_hold_it() -> bool:
+        held = [path.read_bytes() for path in paths if path.exists()]
+        seen.update(held)
+        return held == [content] * len(paths)
+
+    program.wait_for(all_hold_it)
+    return seen
+
+
 @SOME
 def test_a_copy_that_could_not_be_made_is_not_seen_empty(
     name: str, line: Line, place: Path
@@ -55,16 +68,8 @@ def test_a_copy_that_could_not_be_made_is_not_seen_empty(
         save(line.source / "d/b", new)
         (line.source / "new").mkdir()
         save(line.source / "new/c", new)
-        seen: set[bytes] = set()
-
-        def both() -> bool:
-            found = [line.there / one for one in ("d/b", "new/c")]
-            held = {path.read_bytes() for path in found if path.exists()}
-            seen.update(held)
-            return held == {new} and found[1].exists()
-
-        program.wait_for(both)
-        assert seen == {old, new}
+        found = [line.there / "d/b", line.there / "new/c"]
+        assert seen_until(new, found, program) == {old, new}
         assert not list(line.there.glob(".filerep-*/.in/*"))  # it takes no room
         save(line.source / "a", old)
         line.settle(program)
@@ -83,16 +88,8 @@ def test_a_copy_of_what_is_in_a_lost_directory_is_not_seen_empty(
         shutil.rmtree(line.there / "d")
         save(line.source / "b", new)
         shutil.copytree(line.source / "d", line.source / "copied")
-        seen: set[bytes] = set()
-
-        def both() -> bool:
-            found = [line.there / one for one in ("b", "copied/a")]
-            held = {path.read_bytes() for path in found if path.exists()}
-            seen.update(held)
-            return held == {new} and found[1].exists()
-
-        program.wait_for(both)
-        assert seen == {old, new}
+        found = [line.there / "b", line.there / "copied/a"]
+        assert seen_until(new, found, program) == {old, new}
         line.settle(program)
 
 

@@ -168,8 +168,11 @@ def version(number: int, size: int) -> bytes:
 
 
 @contextlib.contextmanager
-def reader(path: Path) -> Iterator[None]:
-    words = [sys.executable, "-c", READER, str(path)]
+def reader(
+    path: Path, script: str = READER, *more: object, least: float = 5
+) -> Iterator[None]:
+    """Opens ``path`` without pause, and sees nothing BAD, in more versions than ``least``."""
+    words = [sys.executable, "-c", script, str(path), *map(str, more)]
     process = subprocess.Popen(words, stdout=subprocess.PIPE)
     assert process.stdout
     try:
@@ -179,7 +182,7 @@ def reader(path: Path) -> Iterator[None]:
         process.send_signal(signal.SIGTERM)
         out = process.communicate(timeout=30)[0].decode()
     assert "BAD" not in out, out[:2000]
-    assert int(out.split()[-1]) > 5, out
+    assert int(out.split()[-1]) > least, out
 
 
 def slow(far: FarEnd, rate: int, count: Path) -> FarEnd:
