@@ -370,7 +370,8 @@ while :; do
   staged || break
   blocks=${line##* }
   if [ $code = 0 ] && [ -s "$S/commit" ]; then
-    . "$S/commit" <"$null"
+    # By `command`, what cannot be read is no end: zsh would not even run its trap.
+    command . "$S/commit" <"$null"
     [ "$whole" ] || break # the disk has not given it to its end
     [ ! "$over" ] || { trap - EXIT; keep_parts; drop; echo bye; ${run_then:+run_there "$nonce"}; exit 0; }
     echo "ok $n"
@@ -389,7 +390,8 @@ while :; do
     tell "failed $n $code ${words%%"$nl"*}"
   fi
   # What is left would go into place with the next batch's new directories.
-  if [ "$dirty" ]; then rm -rf "${S:?}"/* 2>"$null" || break; else : >"$S/commit"; fi
+  # zsh would end at `:`, without a word to anybody.
+  if [ "$dirty" ]; then rm -rf "${S:?}"/* 2>"$null" || break; else { true >"$S/commit"; } 2>"$null" || break; fi
 done
 leave
 }
