@@ -15,7 +15,7 @@ from pathlib import Path
 import farends
 import pytest
 from farends import FarEnd, local_shell, with_command
-from pipelines import name_of
+from pipelines import name_of, parent_of
 from programs import Running, alive, run, running, wait_for
 
 ONCE = "--no-replicate-on-change"
@@ -635,20 +635,22 @@ def test_a_shell_that_is_killed_while_it_cleans_out_is_missed(
     far = with_command(far, ["env", path, *far.command[2:]])
     with running(*start(far, source, ONCE, "--clean-out-first")) as program:
         program.wait_for((place / "began").exists)
-        (there,) = (
-            pid
-            for pid in program.family()
-            if not name_of(pid).startswith("fr-")
-            and parent_of(pid) == program.process.pid
-        )
+        there = connection_of(program)
         os.kill(there, signal.SIGKILL)
         assert program.end(timeout=10) == 69
         assert b"was killed by signal 9" in program.errors
         wait_for(lambda: not [pid for pid in program.family() if alive(pid)])
 
 
-def parent_of(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+def connection_of(program: Running) -> int:
+    """The process of the connection command; others come and go beside it."""
+    found = []
+    for pid in program.family():
+        with contextlib.suppress(OSError):
+            if parent_of(pid) == program.process.pid and name_of(pid)[:3] != "fr-":
+                found.append(pid)
+    (pid,) = found
+    return pid
 
 
 @pytest.mark.parametrize("shell", ["dash", "busybox"])
