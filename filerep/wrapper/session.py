@@ -28,7 +28,7 @@ from filerep.wrapper.stderr import Errors
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from typing import Optional
 
     from filerep.wrapper.events import Events
@@ -99,6 +99,10 @@ class Session:
         processes.start_connection(
             self._job.connection, (far_reads, far_writes, far_complains)
         )
+        os.set_blocking(
+            self._to_far, False
+        )  # as fr-pack, which shares it, does at some moment
+        self._unsent = b""
         bootstrap = Bootstrap(self._job, self._write_far)
         self._nonce = bootstrap.nonce
         bootstrap.ask(first)
@@ -144,10 +148,19 @@ class Session:
         self._events.tell("connected", destination=os.fsdecode(destination), **tools)
 
     def _write_far(self, script: bytes) -> None:
+        self._unsent += script
+        self._flush_far()
+
+    def _flush_far(self) -> None:
+        """Write what there is room for: a user of many pipes gets more of two pages only."""
         try:
-            os.write(self._to_far, script)
+            self._unsent = self._unsent[os.write(self._to_far, self._unsent) :]
+        except BlockingIOError:
+            pass
         except OSError:
-            pass  # its end is seen where its answer is awaited, with its words
+            self._unsent = (
+                b""  # its end is seen where its answer is awaited, with its words
+            )
 
     def _await_ready(self, bootstrap: Bootstrap) -> str:
         while True:
@@ -161,7 +174,10 @@ class Session:
                 if self._asks() and not bootstrap.words:
                     raise not_typed(self._job.connection, self._job.timeout, why)
                 raise unanswered_yet(self._job.timeout, why)
-            ready = self._poll([self._from_far, *self._errors.fds()], left)
+            outlets = [self._to_far] if self._unsent else []
+            ready = self._poll([self._from_far, *self._errors.fds()], left, outlets)
+            if self._unsent and self._to_far in ready:
+                self._flush_far()
             self._errors.hear(ready)
             if self._from_far not in ready:
                 continue
@@ -224,10 +240,16 @@ class Session:
         if not chunk:
             self._processes.close(self._stages.reports)
 
-    def _poll(self, fds: list[int], seconds: Optional[float]) -> set[int]:
-        """Which of ``fds``, so far as they are open, can be read; those who wait are heard."""
+    def _poll(
+        self, fds: list[int], seconds: Optional[float], outlets: Sequence[int] = ()
+    ) -> set[int]:
+        """Which of ``fds``, so far as they are open, can be read; those who wait are heard.
+
+        And which of ``outlets`` can be written to.
+        """
         asking = self._waiters.fds()
-        ready = self._signals.poll([*self._processes.open(fds), *asking], seconds)
+        fds = self._processes.open(fds)
+        ready = self._signals.poll([*fds, *asking], seconds, outlets)
         self._waiters.hear(ready.intersection(asking))
         # A descriptor that was closed here may be one of theirs by now.
         return ready.difference(asking)
