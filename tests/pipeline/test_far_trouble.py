@@ -158,6 +158,32 @@ def test_with_few_descriptors_over_there_nothing_is_begun(
     assert not (far.here / "src").exists()
 
 
+def test_a_tar_that_has_failed_and_could_not_say_why_is_not_believed(
+    base: Path, place: Path, source: Path
+) -> None:
+    """What is passed over of its words, as it cannot be helped, was all that came of them."""
+    (place / "bin").mkdir()
+    (place / "bin/tar").write_text(
+        f"#!/bin/sh\n[ -e {place}/fails ] || exec {farends.need('tar')[0]} \"$@\"\n"
+        f"rm {place}/fails\n{farends.need('tar')[0]} \"$@\"\n"
+        "for f in */f; do : >$f; done\n"
+        "echo 'tar: Exiting with failure status due to previous errors' >&2; exit 2\n"
+    )
+    (place / "bin/tar").chmod(0o755)
+    far = local_shell("dash", "gnu", base).fresh()
+    path = f"PATH={place}/bin:{farends.SYSTEM_PATH}"
+    far = with_command(far, ["env", path, *far.command[2:]])
+    with running(*start(far, source)) as program:
+        program.says("in sync")
+        (place / "fails").touch()
+        (source / "next").write_text("for the tar that waits already")
+        program.says("sent 'next'")
+        (source / "f").write_text("2")
+        assert waits(far, source) == 0
+        assert not (place / "fails").exists()
+        assert (far.here / "src/f").read_text() == "2"
+
+
 @pytest.mark.parametrize("shell", ["bash", "dash", "busybox", "mksh", "zsh", "ksh93"])
 @pytest.mark.parametrize("how", ["removed", "replaced", "parent"])
 def test_a_destination_that_is_another_directory_by_now_is_noticed(

@@ -347,14 +347,16 @@ while :; do
   # have made the directory then, with any mode.
   case $form$code$words in other0*"can't "*) code=1 ;; esac
   # GNU tar cannot be told to leave the modes of directories alone, nor the times of symlinks: sshfs
-  # gives these to what they lead to, which is not there.
-  if [ "$form$code" = gnu2 ] && [ "$words" ]; then
+  # gives these to what they lead to, which is not there. What it ends with says no more than that it
+  # failed: where the reason in front could not be written, it is not known.
+  case $form$code$words in
+  gnu2*': Cannot utime: '* | gnu2*': Cannot change mode to '*)
     line='/: Cannot utime: No such file or directory$/d;/^tar: Exiting with failure status/d'
     [ $same = -p ] || line="/: Cannot change mode to [-rwxsStT]*: [^:]*\$/d;$line"
     line=$(printf '%s\n' "$words" | sed "$line" 2>"$null") || line=$words
     [ "$line" ] || code=0
-    line=''
-  fi
+    line='' ;;
+  esac
   # GNU tar, if it was killed, has left the rest of the archive; others do not read themselves.
   if [ $code -le 128 ] || [ "$form" != gnu ]; then read -r line || break; fi
   if [ "${line% *}" != "batch $n" ]; then
