@@ -208,9 +208,8 @@ def _stop(child: subprocess.Popen[bytes] | Stage, grace: float, tidies: bool) ->
     if status is None:
         child.kill()
         status = child.wait()
-    if (
-        status < 0 and below
-    ):  # it may have left what it waited for, and whom that waits for
+    # It may have left what it waited for, and whom that waits for.
+    if status < 0 and below:
         end, pause = time.monotonic() + 3 * _LOOK, _LOOK
         while below.left() and time.monotonic() < end:
             time.sleep(pause)

@@ -99,9 +99,8 @@ class Session:
         processes.start_connection(
             self._job.connection, (far_reads, far_writes, far_complains)
         )
-        os.set_blocking(
-            self._to_far, False
-        )  # as fr-pack, which shares it, does at some moment
+        # As fr-pack, which shares it, does at some moment.
+        os.set_blocking(self._to_far, False)
         self._unsent = b""
         bootstrap = Bootstrap(self._job, self._write_far)
         self._nonce = bootstrap.nonce
@@ -152,15 +151,14 @@ class Session:
         self._flush_far()
 
     def _flush_far(self) -> None:
-        """Write what there is room for: a user of many pipes gets more of two pages only."""
+        """Write what there is room for: that is two pages where the user has many pipes."""
         try:
             self._unsent = self._unsent[os.write(self._to_far, self._unsent) :]
         except BlockingIOError:
             pass
         except OSError:
-            self._unsent = (
-                b""  # its end is seen where its answer is awaited, with its words
-            )
+            # Its end is seen where its answer is awaited, with its words.
+            self._unsent = b""
 
     def _await_ready(self, bootstrap: Bootstrap) -> str:
         while True:

@@ -32,9 +32,8 @@ _LEAST_BYTES = 1 << 8
 # A large file goes in pieces if it takes longer than this on its way, in seconds.
 _LONG = 1.0
 _BELIEVED = 2  # times as much as was taken at that rate so far
-_TELLING = (
-    1 << 20
-)  # bytes: a larger file is no way to find out how fast a connection is
+# Bytes: a larger file is no way to find out how fast a connection is.
+_TELLING = 1 << 20
 
 
 class Economy:

@@ -23,9 +23,8 @@ if TYPE_CHECKING:
 FIRST_BYTES = 1 << 18
 _LEAST_BYTES = 1 << 16
 _MOST_BYTES = 1 << 24
-_GOOD_TIME = (
-    0.25  # seconds from sending a batch to its answer, besides the way there and back
-)
+# Seconds from sending a batch to its answer, besides the way there and back.
+_GOOD_TIME = 0.25
 
 # To remove files, or put small ones into place, takes a slow disk or network file system a time for
 # each: a batch of 4,000 took 99 s. So the number of files, too, grows while the far end keeps up,
@@ -257,9 +256,8 @@ class Pace:
 
     def _measure(self, sent: Sent, now: float) -> None:
         small = sent.archive < _TELLING_BYTES and now - sent.started < self.way + _LONG
-        removes = (
-            len(sent.batch.deletions) > _LEAST_FILES
-        )  # which is no matter of bytes
+        # To remove is no matter of bytes.
+        removes = len(sent.batch.deletions) > _LEAST_FILES
         if small or removes or sent.archive < _LEAST_TELLING:
             return
         self._batches += 1
