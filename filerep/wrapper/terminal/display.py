@@ -1,12 +1,10 @@
 """What file-replicator shows while it runs: lines on stderr, and on a terminal a bar.
 
 All that goes to stderr goes through here. On a terminal each line of ours has the time of day in
-front, and each of the far end's `| ` (see fartext.py); a burst of batches is a count that runs
-in the bottom line and stays as one line when it has been quiet for a moment. Elsewhere each
-line of ours names the program, a burst is a line a second, and the far end's bytes are as they are.
-One far end of many has its name in front of every line, its own too, and draws no bottom line.
-
-Drawing waits for nothing and comes after the work: who loops asks ``due`` when to call ``tick``.
+front, and each of the far end's `| ` (see fartext.py). Elsewhere each line of ours names the
+program, and the far end's bytes are as they are. One far end of many has its name in front of
+every line, its own too, and draws no bottom line. Here is what is told; where it stands, and for
+how long, is for console.py.
 """
 
 from __future__ import annotations
@@ -18,8 +16,7 @@ import time
 
 from filerep.command import BySignal, OutputError, Stop, write_all
 from filerep.pathstream import quote
-from filerep.wrapper.terminal.bursts import QUIET, TimedBurst
-from filerep.wrapper.terminal.fartext import FarText, marked
+from filerep.wrapper.terminal.console import BUG, Console
 from filerep.wrapper.terminal.firstcopy import FirstCopy
 from filerep.wrapper.terminal.formatting import beginning, duration
 from filerep.wrapper.terminal.reportlines import (
@@ -30,21 +27,15 @@ from filerep.wrapper.terminal.reportlines import (
     tools_line,
     would_line,
 )
-from filerep.wrapper.terminal.screen import GREEN, RED, Screen
-from filerep.wrapping import columns
+from filerep.wrapper.terminal.screen import Screen
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any, Optional, TextIO
 
-    from filerep.wrapper.terminal.progressbar import Bar, OneFile
-
 _CONNECTING = 1.0
 _SHORTEST_COMMAND, _LONGEST_COMMAND = 25, 60  # columns
-_BUG = "internal error"
-_FAILURES = ("cannot ", "not in sync", _BUG, "the connection was lost")
-_IN_SYNC = "in sync"
 
 
 class Display:
@@ -69,11 +60,7 @@ class Display:
         self._debugging = debugging
         self._verbose = verbose or debugging
         self._clock = clock
-        self._far = FarText(self._screen.encoding, self._screen.coloured)
-        self._far_last = 0.0
-        self._burst = TimedBurst(self._screen)
-        self._bar: Optional[Bar] = None
-        self._one_file: Optional[OneFile] = None  # that takes long
+        self._console = Console(self._screen, clock, self._verbose)
         self._first = FirstCopy()
         self._failing = False  # is the destination known to be out of step?
         self._connecting: Optional[float] = None  # since when, until that is said
@@ -93,11 +80,11 @@ class Display:
 
     def message(self, text: str) -> None:
         """What must be known, also when quiet."""
-        self._say(text)
+        self._console.say(text)
 
     def failure(self, text: str) -> None:
         """What is wrong."""
-        self._say(text, failure=True)
+        self._console.say(text, failure=True)
 
     def line(self, text: str) -> None:
         """A stage's message, less the name of its program, which nobody has typed.
@@ -108,20 +95,13 @@ class Display:
         program, colon, rest = shown.partition(": ")
         if not colon or not program.startswith("fr-"):
             rest = shown
-        if rest.startswith(_BUG):
-            rest = f"{_BUG} in {program}{rest[len(_BUG) :]}"
-        self._say(rest)
+        if rest.startswith(BUG):
+            rest = f"{BUG} in {program}{rest[len(BUG) :]}"
+        self._console.say(rest)
 
     def far_end(self, data: bytes) -> None:
         """What a program at the far end wrote to stderr, or the connection command."""
-        self._end_burst()
-        if not (self._screen.terminal or self._screen.front):
-            self._screen.raw(data)
-            return
-        self._far_lines(self._far.feed(data))
-        self._far_last = self._clock()
-        if not self._far.partial:
-            self._draw_bottom()
+        self._console.far_end(data)
 
     def connecting(self, words: Sequence[str], asks: Callable[[], bool] = bool) -> None:
         """The command ``words`` was started, of which is told if that takes long.
@@ -130,17 +110,16 @@ class Display:
         Without words nothing is told: that it connects again was said.
         """
         self._asks = asks
-        self._bar = self._one_file = None
+        self._console.clear()
         self._first = FirstCopy(again=not words)
         self._lost, self._left = not words, {}
-        self._draw_bottom()
         self._connecting = None if self._quiet or not words else self._clock()
         self._connection = quote(" ".join(words))
 
     def connected(self, destination: bytes, ready: str) -> None:
         """It has answered by the line ``ready``, and will replicate to ``destination``."""
         if self._verbose:
-            self._say(far_line(ready))
+            self._console.say(far_line(ready))
         self._connecting = None
         self._lost = False
         self._first.begun = True
@@ -151,7 +130,7 @@ class Display:
         if self._debugging:
             import json
 
-            self._say(f"debugging: {json.dumps(what)}")
+            self._console.say(f"debugging: {json.dumps(what)}")
         kind = what["is"]
         if kind == "progress":
             self._progress(what)
@@ -161,7 +140,7 @@ class Display:
             self._first_copied(what, watching)
         elif kind == "sync":
             if self._failing and not what["failing"]:
-                self._say("in sync again")
+                self._console.say("in sync again")
             self._failing = what["failing"] > 0
         elif kind == "would":
             self._would[what["path"]] = would_line(what)
@@ -170,17 +149,15 @@ class Display:
         elif kind == "hook":
             self._hook(what)
         elif kind == "failing" or kind == "at_work" and not what["now"]:
-            self._forget_one_file()
+            self._console.one_file = None
         elif kind == "left":
             self._left = what
         elif kind == "tools" and self._verbose:
-            self._say(tools_line(what))
+            self._console.say(tools_line(what))
 
     def interrupted(self) -> None:
         """A signal has asked for the end: what has not arrived, if anything."""
-        self._bar = self._one_file = None
-        self._end_burst()
-        self._draw_bottom()
+        self._console.clear()
         said = ""
         left = self._first.left()
         if left:
@@ -194,27 +171,21 @@ class Display:
             said += " by now, the next start sends"
         if said:
             self._screen.to_margin()
-            self._say(said)
+            self._console.say(said)
 
     def close(self) -> None:
         """Leave the terminal as it was."""
-        self._bar = self._one_file = None
-        self._end_burst()
-        self._far_lines(self._far.end())
-        self._screen.close()
+        self._console.close()
 
     # -- when -------------------------------------------------------------------------
 
     def due(self) -> Optional[float]:
         """In how many seconds ``tick`` is to be called, None for never."""
-        times = []
+        first = self._console.due()
         if self._connecting is not None:
-            times.append(self._connecting + _CONNECTING)
-        if self._burst:
-            times.append(self._burst.due())
-        if self._far.partial and not self._bar:
-            times.append(self._far_last + QUIET)
-        return max(0.0, min(times) - self._clock()) if times else None
+            told = self._connecting + _CONNECTING
+            first = told if first is None else min(first, told)
+        return None if first is None else max(0.0, first - self._clock())
 
     def tick(self) -> None:
         """Draw what is due."""
@@ -222,14 +193,8 @@ class Display:
         if self._connecting is not None and now >= self._connecting + _CONNECTING:
             self._connecting = None
             if not (self._screen.asked() or self._screen.terminal and self._asks()):
-                self._say(self._unanswered())
-        if self._burst and now >= self._burst.due():
-            if now >= self._burst.over():
-                self._end_burst()
-            else:
-                self._show_burst()
-        if self._far.partial and not self._bar and now >= self._far_last + QUIET:
-            self._far_lines(self._far.end())
+                self._console.say(self._unanswered())
+        self._console.tick()
 
     def _unanswered(self) -> str:
         said = "connecting: {} has not answered yet"
@@ -243,43 +208,40 @@ class Display:
         self._first.progress(what)
         if not self.bar or what["of_files"] == 0:
             return
-        if self._bar is None:
+        bar = self._console.bar
+        if bar is None:
             from filerep.wrapper.terminal.progressbar import Bar
 
-            self._bar = Bar(self._clock, "utf" in self._screen.encoding.lower())
-        self._bar.update(what)
-        heavy = self._first.heavy(what, self._bar.seconds_left())
+            bar = Bar(self._clock, "utf" in self._screen.encoding.lower())
+        bar.update(what)
+        heavy = self._first.heavy(what, bar.seconds_left())
         if heavy:
-            self._say(heavy)
-        self._draw_bottom()
+            self._console.say(heavy)
+        self._console.bar = bar
 
     def _sending(self, what: dict[str, Any]) -> None:
         if not self.bar:
             return
-        if self._one_file is None or self._one_file.path != what["path"]:
+        file = self._console.one_file
+        if file is None or file.path != what["path"]:
             from filerep.wrapper.terminal.progressbar import OneFile
 
-            self._one_file = OneFile(self._clock, what["path"])
-        self._one_file.told(what)
-        self._draw_bottom()
-
-    def _forget_one_file(self) -> None:
-        self._one_file = None
-        self._draw_bottom()
+            file = OneFile(self._clock, what["path"])
+        file.told(what)
+        self._console.one_file = file
 
     def _first_copied(self, what: dict[str, Any], watching: bool) -> None:
         first, self._first = self._first, FirstCopy()
-        self._bar = None
-        self._draw_bottom()
+        self._console.bar = None
         self._failing = what["failing"] > 0
         self._write_would()
         if self._quiet:
             return
         for line in first.removed():
-            self._say(line)
-        self._say(first_line(what, watching, self._where))
+            self._console.say(line)
+        self._console.say(first_line(what, watching, self._where))
         if what["ignored"]:
-            self._say(ignored_line(what["ignored"]))
+            self._console.say(ignored_line(what["ignored"]))
 
     def _write_would(self) -> None:
         """What a dry run would do; raises ``OutputError``, and ``Stop`` if nobody reads it."""
@@ -296,18 +258,8 @@ class Display:
     def _batch(self, what: dict[str, Any]) -> None:
         if what["bulk"]:
             self._first.batch(what)
-            return
-        if self._quiet:
-            return
-        if self._one_file is not None:
-            named = what["sent"] + what["removed"]
-            all_named = len(named) == what["files"] + what["deletions"]
-            if self._one_file.path in named or not all_named:
-                self._one_file = None
-        now = self._clock()
-        self._burst.add(what, now)
-        if self._burst.due() <= now:
-            self._show_burst()
+        elif not self._quiet:
+            self._console.batch(what)
 
     def _hook(self, what: dict[str, Any]) -> None:
         took = duration(what["ms"])
@@ -315,51 +267,4 @@ class Display:
             status = what["status"]
             self.failure(f"the --on-sync command exited with {status} after {took}")
         elif not self._quiet:
-            self._say(f"the --on-sync command took {took}")
-
-    # -- how --------------------------------------------------------------------------
-
-    def _say(self, text: str, failure: bool = False) -> None:
-        self._end_burst()
-        if failure or text.startswith(_FAILURES):
-            self._screen.say(text, RED)
-        elif text.startswith(_IN_SYNC):
-            self._screen.say(text, GREEN, _IN_SYNC)
-        else:
-            self._screen.say(text)
-
-    def _show_burst(self) -> None:
-        self._burst.drawn = self._clock()
-        if self._screen.draws:
-            self._draw_bottom()
-        else:
-            self._end_burst()
-
-    def _end_burst(self) -> None:
-        """Let what has come so far stay as a line."""
-        if not self._burst:
-            return
-        text = self._burst.end(self._screen.room, self._verbose)
-        self._draw_bottom()
-        if text:
-            self._screen.say(text)
-
-    def _far_lines(self, lines: list[str]) -> None:
-        front, width = self._screen.front, self._screen.width
-        room = max(width - columns(front), 1) if width else 0
-        if lines:
-            rows = [row for one in lines for row in marked(one, room)]
-            self._screen.lines([front + row for row in rows])
-
-    def _draw_bottom(self) -> None:
-        if self._bar is not None:
-            self._screen.draw(self._bar.text(self._screen.bottom_width))
-        elif self._burst:
-            room = self._screen.bottom_room  # what is wider cannot be drawn over
-            text = self._burst.line(room, self._verbose)
-            self._screen.draw_timed(beginning(text, room) if room else text)
-        elif self._one_file is not None:
-            width = self._screen.bottom_width
-            self._screen.draw(beginning(self._one_file.text(width), width))
-        else:
-            self._screen.draw("")
+            self._console.say(f"the --on-sync command took {took}")
