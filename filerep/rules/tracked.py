@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import sys
 import time
-from bisect import bisect_left
-from itertools import islice
 
 from filerep.pathstream import quote
 from filerep.rules import gitindex
@@ -14,18 +12,11 @@ from filerep.rules.untrustedfile import RECENT_NS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Optional
-
-    from filerep.rules import gitobjects
+    from filerep.rules.folded import Folded
     from filerep.rules.gitindex import Index
     from filerep.rules.lastread import Hearer
     from filerep.rules.repository import Repository
-
-    Entry = tuple[bytes, bytes]  # mode, as a tree object spells it, and object
-
-DIRECTORY, LINK = b"40000", b"160000"
-#: Entries of directories that the index has as one: so many are kept. A few kilobytes tell of more.
-MOST_LISTED = 300_000
+    from filerep.rules.sparse import Sparse
 
 
 class Changes:
@@ -60,12 +51,8 @@ class Tracked:
         #: Could the index not be read, now or ever before?
         self.unknown = False
         self._stamp: object = None
-        self._folded: dict[bytes, bytes] | None = None
-        self._sorted: list[bytes] | None = None
-        self._links: set[bytes] | None = None
-        self._objects: gitobjects.Objects | None = None
-        self._trees: dict[bytes, Optional[dict[bytes, Entry]]] = {}
-        self._listed = 0  # entries in these
+        self._folded: Folded | None = None
+        self._sparse: Sparse | None = None
         self._embedded: dict[bytes, bool] = {}
         #: May rule files be in the index alone? None until it is looked at.
         self.keeps: bool | None = None
@@ -75,8 +62,12 @@ class Tracked:
         """Is this very path tracked, as whatever?"""
         found = self._loaded()
         if self._fold:
-            return path.lower() in self._spellings()
-        return found.holds(path) or bool(found.sparse and self._in_sparse(path))
+            return self._by_case().spelling(path) is not None
+        return (
+            found.holds(path)
+            or bool(found.sparse)
+            and self._objects().holds(found, path)
+        )
 
     @property
     def has_submodules(self) -> bool:
@@ -86,23 +77,18 @@ class Tracked:
 
     def submodule(self, path: bytes) -> bool:
         found = self._loaded()
-        if path in found.links or self._fold and path.lower() in self._lower_links():
+        if path in found.links or self._fold and self._by_case().submodule(path):
             return True
-        entry = self._in_sparse(path) if found.sparse else None
-        return entry is not None and entry[0] == LINK
+        return bool(found.sparse) and self._objects().submodule(found, path)
 
     def below(self, path: bytes) -> bool:
         """Is anything tracked below this directory?"""
         found = self._loaded()
         if self._fold:
-            start = path.lower() + b"/"
-            names = self._lower_names()
-            at = bisect_left(names, start)
-            return at < len(names) and names[at].startswith(start)
+            return self._by_case().below(path)
         if found.below(path):
             return True
-        entry = self._in_sparse(path) if found.sparse else None
-        return entry is not None and entry[0] == DIRECTORY
+        return bool(found.sparse) and self._objects().directory(found, path)
 
     def spelling(self, path: bytes) -> bytes | None:
         """How a path that is tracked, without regard to case, is spelled in the index.
@@ -112,7 +98,7 @@ class Tracked:
         # Where no two files differ in case alone, there is nothing to tell apart.
         if not self._fold or sys.platform == "darwin" or self._loaded().holds(path):
             return None
-        return self._spellings().get(path.lower())
+        return self._by_case().spelling(path)
 
     def embeds(self, path: bytes) -> bool:
         """Do files in the directory, which has a `.git`, belong to this work tree?"""
@@ -132,17 +118,9 @@ class Tracked:
     def rule_file(self, path: bytes) -> bytes | None:
         """What stands in a rule file that a sparse checkout left out of the work tree."""
         found = self._loaded()
-        blob = found.rule_files.get(path)
-        if blob is None and found.sparse:
-            entry = self._in_sparse(path)
-            if entry and entry[0] not in (DIRECTORY, LINK):
-                blob = entry[1]
-        if blob is None:
+        if not found.rule_files and not found.sparse:
             return None
-        got = self._get(blob)
-        if got is None:
-            self._note(f"cannot read the rules of {self._show(path)}: {MISSING}")
-        return got
+        return self._objects().rule_file(found, path)
 
     def reload(self) -> Changes | None:
         """Read the index again if it has changed; None if no answer can be another.
@@ -165,9 +143,9 @@ class Tracked:
         after = self._load(before)
         self._index = after
         self.keeps = bool(after.rule_files or after.sparse or self.unknown)
-        self._folded = self._sorted = self._links = None
-        self._trees = {}
-        self._listed = 0
+        self._folded = None
+        if self._sparse:
+            self._sparse.forget()
         # In place of a submodule, files count only where it is checked out.
         places = before.links ^ after.links
         paths = after.differing(before) | places
@@ -251,87 +229,25 @@ class Tracked:
             return False
         return not any(name.startswith(b"sharedindex.") for name in names)
 
-    def _spellings(self) -> dict[bytes, bytes]:
-        """The tracked paths by what they are in lower case."""
+    def _by_case(self) -> Folded:
         if self._folded is None:
-            self._folded = {name.lower(): name for name in self._loaded().names}
+            from filerep.rules.folded import Folded
+
+            self._folded = Folded(self._loaded())
         return self._folded
 
-    def _lower_links(self) -> set[bytes]:
-        if self._links is None:
-            self._links = {name.lower() for name in self._loaded().links}
-        return self._links
+    def _objects(self) -> Sparse:
+        if self._sparse is None:
+            from filerep.rules.sparse import Sparse  # few repositories are
 
-    def _lower_names(self) -> list[bytes]:
-        if self._sorted is None:
-            self._sorted = sorted(self._spellings())
-        return self._sorted
+            self._sparse = Sparse(self._repo.objects, self.width, self._note)
+        return self._sparse
 
-    def _in_sparse(self, path: bytes) -> Entry | None:
-        """The entry of ``path`` if it lies in a directory that the index has as one."""
-        found = self._loaded()
-        end = path.find(b"/")
-        while end >= 0:
-            tree = found.sparse.get(path[: end + 1])
-            if tree is not None:
-                return self._descend(path[:end], tree, path[end + 1 :])
-            end = path.find(b"/", end + 1)
-        return None
-
-    def _descend(self, place: bytes, tree: bytes, rest: bytes) -> Entry | None:
-        entry: Entry = (DIRECTORY, tree)
-        for name in rest.split(b"/"):
-            if entry[0] != DIRECTORY:
-                return None
-            if place not in self._trees:
-                listed = self._list(place, entry[1])
-                self._listed += len(listed or ())
-                if self._listed > MOST_LISTED:
-                    self._trees.clear()
-                    self._listed = len(listed or ())
-                self._trees[place] = listed
-            names = self._trees[place]
-            if not names or name not in names:
-                return None
-            entry = names[name]
-            place += b"/" + name
-        return entry
-
-    def _list(self, place: bytes, tree: bytes) -> dict[bytes, Entry] | None:
-        from filerep.rules import gitobjects
-
-        data = self._get(tree)
-        try:
-            if data is not None:
-                found = gitobjects.entries(data, self.width)
-                some = islice(found, MOST_LISTED + 1)
-                listed = {name: (mode, blob) for mode, name, blob in some}
-                if len(listed) <= MOST_LISTED:
-                    return listed
-        except ValueError:
-            pass
-        why = MISSING if data is None else "its object is damaged, or too large"
-        self._note(f"cannot tell what is tracked in {self._show(place)}: {why}")
-        return None
-
-    def _get(self, name: bytes) -> bytes | None:
-        from filerep.rules import gitobjects  # few repositories are sparse
-
-        if self._objects is None:
-            self._objects = gitobjects.Objects(self._repo.objects, self.width)
-        found = self._objects.get(name)
-        return found[1] if found else None
-
-    def _show(self, path: bytes) -> str:
-        return quote(os.path.join(self._repo.top, path))
-
-    def _note(self, text: str) -> None:
+    def _note(self, what: str, path: bytes, why: str) -> None:
+        text = f"{what} {quote(os.path.join(self._repo.top, path))}: {why}"
         if text not in self._said:
             self._said.add(text)
             self._hearer.on_note(text)
-
-
-MISSING = "its object is not in the repository"
 
 
 def _changed(before: dict[bytes, bytes], after: dict[bytes, bytes]) -> set[bytes]:
