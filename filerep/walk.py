@@ -101,8 +101,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from typing import Optional
 
-    from filerep.rules.ignore import OnError, Rules
+    from filerep.rules.ignore import Rules
     from filerep.rules.lastread import OnNote
+    from filerep.rules.origin import OnError
     from filerep.rules.rulefile import Rule
     from filerep.rules.walking import Place, Renew
     from filerep.watching.currentrules import Judge

@@ -18,7 +18,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from filerep.rules.ignore import OnError, Rules
+    from filerep.rules.ignore import Rules
+    from filerep.rules.origin import OnError
 
 #: After a longer silence what the rules stand on may be another.
 FRESH_SECONDS = 0.05

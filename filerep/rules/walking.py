@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from typing import Optional
 
-    from filerep.rules.ignore import OnError, Rules
+    from filerep.rules.ignore import Rules
+    from filerep.rules.origin import OnError
 
     OnOther = Callable[[bytes], None]
     # Given the directories on the way down: the rules of the first, None where it is too early

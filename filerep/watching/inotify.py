@@ -49,7 +49,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from filerep.rules.ignore import OnError, Rules
+    from filerep.rules.ignore import Rules
+    from filerep.rules.origin import OnError
     from filerep.watching.inotifyevents import Event
     from filerep.watching.nodes import Directory
     from filerep.watching.pending import Pending

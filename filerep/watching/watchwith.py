@@ -21,7 +21,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from filerep.rules.ignore import OnError, Rules
+    from filerep.rules.ignore import Rules
+    from filerep.rules.origin import OnError
     from filerep.watching.pending import Pending
     from filerep.watching.rootcheck import Root
 
