@@ -208,7 +208,7 @@ class Inotify:
             return None
         generation, self._generation = self._generation, None
         if self.rules.generation != generation:
-            paths = [other for path in paths if (other := self.rules.revised(path))]
+            paths = [other for path in paths if (other := self._tree.revised(path))]
         self.audit.named(paths)
         return paths
 

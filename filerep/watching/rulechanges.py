@@ -6,10 +6,8 @@ answer for a moment is enough to give a secret away.
 
 Therefore: an event for an input only marks the directories whose rules come from it as dirty.
 Before the next name is handed over, and after all events up to then were read, these get
-their rules anew, the upper before the lower, so that no directory has rules made from others
-that are out of date. Where they turn out the same, all below is passed over. Where they do
-not, what appears is named, what is hidden is no longer watched, and what waits to be named
-is judged once more.
+their rules anew (renewal.py), the upper before the lower, so that no directory has rules made
+from others that are out of date.
 
 An input that is being written says something else than it will: an ignore file between
 truncation and writing is empty, and everything counts; so it does where git takes one away and
@@ -29,11 +27,11 @@ import os
 import time
 
 from filerep.rules.ignore import rule_file
-from filerep.rules.inputs import alike, inputs_of, reload_tracked
+from filerep.rules.inputs import inputs_of
 from filerep.rules.worktree import NO_INPUTS
 from filerep.watching import inotifyevents
 from filerep.watching.pending import Holds
-from filerep.watching.rootcheck import ABSENT, Descent
+from filerep.watching.renewal import Renewal
 from filerep.watching.unreadable import Again
 
 TYPE_CHECKING = False
@@ -43,7 +41,6 @@ if TYPE_CHECKING:
     from filerep.rules.ignore import Rules
     from filerep.rules.worktree import Inputs
     from filerep.watching.inotifyevents import Event
-    from filerep.watching.nodes import Directory
     from filerep.watching.tree import Tree
 
 # Nothing is held back for longer, however often an input is written. Nearly as long it is held
@@ -64,7 +61,7 @@ class Following:
         wall_ns: Callable[[], int] = time.time_ns,
     ) -> None:
         self._tree = tree
-        self._load = load
+        self._renewal = Renewal(tree, load, self._known)
         self._clock = clock
         self._wall_ns = wall_ns
         self._root = os.path.realpath(tree.root.path)
@@ -80,8 +77,11 @@ class Following:
         # (/tmp, a home), which are looked at before anything is named instead of watched.
         self._absent: tuple[bytes, ...] = ()
         self._again = Again(clock)
-        #: How often what counts has changed.
-        self.generation = 0
+
+    @property
+    def generation(self) -> int:
+        """How often what counts has changed."""
+        return self._renewal.generation
 
     def start(self, since_ns: int) -> None:
         """Watch the inputs of the tree, whose rules were made after ``since_ns``."""
@@ -91,8 +91,7 @@ class Following:
     def load(self) -> None:
         """Begin with the root's rules as they are now; all below is to be taken in anew."""
         since_ns = self._wall_ns()
-        self._tree.top.rules = self._load()
-        self.generation += 1
+        self._renewal.load()
         self.start(since_ns)
 
     def settled(self) -> bool:
@@ -197,151 +196,18 @@ class Following:
         node = self._tree.top.find(path)
         return inputs_of(node.rules) if node else NO_INPUTS
 
-    # What follows from it.
+    def _known(self, path: bytes) -> Inputs:
+        """What the rules of the directory ``path`` stand on, as was seen last."""
+        return self._inputs.get(path, NO_INPUTS)
 
     def _take(self, dirty: set[bytes]) -> None:
         """Make anew what depends on the inputs ``dirty``."""
-        before = self.generation
-        anew: set[bytes] = set()
-        tracked: list[bytes] = []
+        indexes: set[bytes] = set()
+        places: set[bytes] = set()
         for file in dirty:
             for path in self._places.get(file, ()):
-                if self._inputs[path].index == file:
-                    self._reload(path, tracked, anew)
-                else:
-                    anew.add(path)
+                (indexes if self._inputs[path].index == file else places).add(path)
             directory, name = os.path.split(file)
             if rule_file(name) and (directory + b"/").startswith(self._root + b"/"):
-                anew.add(directory[len(self._root) + 1 :])
-        if anew:
-            with Descent(self._tree.root) as descent:
-                self._descend(anew, descent)
-        for path in tracked:
-            self._ask(path)
-        if self.generation != before:
-            self._tree.links.forget()
-            self._tree.pending.revise(self.revised)
-
-    def _reload(self, path: bytes, tracked: list[bytes], anew: set[bytes]) -> None:
-        """git has written an index, which it does for many reasons."""
-        node = self._tree.top.find(path)
-        changes = reload_tracked(node.rules) if node else None
-        if changes:
-            self.generation += 1
-            tracked += changes.paths
-            for place in changes.places:
-                anew.add(place)
-                if place and node and node.rules.tree and node.rules.tree.fold:
-                    anew.update(self._spelled_like(place))
-
-    def _spelled_like(self, path: bytes) -> list[bytes]:
-        """Directories that are called so, whatever their case: those that git takes for it."""
-        nodes = [self._tree.top]
-        for name in path.lower().split(b"/"):
-            below = [
-                child for node in nodes for child in (node.children or {}).values()
-            ]
-            nodes = [child for child in below if child.name().lower() == name]
-        return [node.path for node in nodes]
-
-    def _ask(self, path: bytes) -> None:
-        """``path`` is tracked now or no longer: name, take in or drop what that shows or hides."""
-        node = self._tree.top
-        names = path.split(b"/")
-        for name in names[:-1]:
-            child = self._directory(node, name)
-            if child is None:
-                return
-            node = child
-        name = names[-1]
-        if node.child(name) or node.rules.counts(name, True):
-            self._directory(node, name)
-        if node.rules.counts(name, False):
-            self._tree.pending.now(path)
-
-    def _directory(self, node: Directory, name: bytes) -> Directory | None:
-        """The directory ``name`` of ``node``, as far as it counts and is there."""
-        child = node.child(name)
-        if not node.rules.counts(name, True):
-            if child:
-                self._tree.drop(child)
-            return None
-        if child is None and self._tree.is_directory(node.join(name)):
-            self._tree.look(node, name, moved=True)
-        return node.child(name)
-
-    def _descend(self, dirty: set[bytes], descent: Descent) -> None:
-        """Make anew the rules of ``dirty``, and of all below that are others for it."""
-        towards = {b"", *dirty}
-        for path in dirty:
-            while path:
-                path = path.rpartition(b"/")[0]
-                towards.add(path)
-        rest = [(self._tree.top, False)]
-        while rest:
-            node, other = rest.pop()
-            told = other
-            if other or node.path in dirty:
-                other = self._renew(node, other, descent)
-            if other and not told:
-                # What was deleted while it was ignored, and is not ignored now.
-                self._tree.verify(node.path)
-            for child in list((node.children or {}).values()):
-                if other or child.path in towards:
-                    rest.append((child, other))
-
-    def _renew(self, node: Directory, must: bool, descent: Descent) -> bool:
-        """Make the rules of ``node`` anew; are they others? Names what they let appear.
-
-        They ``must`` be replaced where those above have been: all of a work tree share
-        what is tracked in it.
-        """
-        try:
-            fd = descent.open(node.path)
-        except OSError as error:
-            if error.errno not in ABSENT:
-                self._tree.unread(node, error)
-            return False
-        if node.parent:
-            rules = node.parent.rules.enter(node.name(), fd)
-        else:
-            rules = self._load()
-        try:
-            entries = self._tree.scan(fd, node)
-        except OSError as error:
-            self._tree.unread(node, error)
-            self.generation += 1
-            node.rules = rules
-            return True
-        known = self._inputs.get(node.path, NO_INPUTS)
-        same = alike(rules, node.rules) and _same(inputs_of(rules), known)
-        if same and not must:
-            return False
-        self.generation += 1
-        before, _ = entries.picked(node.rules)
-        node.rules = rules
-        files, dirs = entries.picked(rules)
-        for name in set(files).difference(before):
-            self._tree.pending.now(node.join(name))
-        self._tree.drop_all_but(node, dirs)
-        for name in dirs:
-            if node.child(name) is None:
-                self._tree.look(node, name, moved=True)
-        return True
-
-    def revised(self, path: bytes) -> bytes | None:
-        """What is to be named in place of ``path``: itself, if it counts still.
-
-        What is hidden now may have gone before it was, and that is to be looked for.
-        """
-        if path == b"." or path.endswith(b"/") or self._tree.counts(path):
-            return path
-        return None if self._tree.root.there(path) else path + b"/"
-
-
-def _same(one: Inputs, other: Inputs) -> bool:
-    return (one.rules, one.index, one.absent) == (
-        other.rules,
-        other.index,
-        other.absent,
-    )
+                places.add(directory[len(self._root) + 1 :])
+        self._renewal.take(indexes, places)

@@ -199,6 +199,15 @@ class Tree:
         kinds = (stat.S_ISDIR(mode),) if mode else (True, False)
         return any(parent.rules.counts(name, is_dir) for is_dir in kinds)
 
+    def revised(self, path: bytes) -> bytes | None:
+        """What is to be named in place of ``path``: itself, if it counts still.
+
+        What is hidden now may have gone before it was, and that is to be looked for.
+        """
+        if path == b"." or path.endswith(b"/") or self.counts(path):
+            return path
+        return None if self.root.there(path) else path + b"/"
+
     def is_directory(self, path: bytes) -> bool:
         return stat.S_ISDIR(self._mode(path))
 
