@@ -289,19 +289,34 @@ again() {
   echo again
 }
 
-# What the file system of the destination can do. Some say that they keep modes, and do not.
+# one_for_two PREFIX: which names that begin so are one there, into $p; $f is one that was made. Some
+# systems take no letters but those of ASCII.
+one_for_two() {
+  p=''
+  for f in "$1Abé" "$1Ab" ''; do
+    ! { true >"$f"; } 2>"$null" || break
+  done
+  [ "$f" ] || return
+  if [ -e "$1aB${f#"$1Ab"}" ]; then p=case; fi
+  if [ -e "$1Abé" ]; then p=$p,form; fi
+}
+
+# What the file system of the destination can do. Some say that they keep modes, and do not; FAT may
+# give to directories what they are to have, and to files what it likes.
 folds='' same=-p both='' links=''
-if [ "$5" != dry ] && { true >"$S/.Abé"; } 2>"$null"; then
-  if [ -e "$S/.aBé" ]; then folds=case; fi
-  if [ -e "$S/.Abé" ]; then folds=$folds,form; fi
-  [ "$modes" ] || case $(ls -ld "$S" 2>"$null") in drwx--[-S]---* | '') ;; *) modes=0 ;; esac
+if [ "$5" != dry ] && one_for_two "$S/."; then
+  folds=$p
+  if [ ! "$modes" ] && command -v chmod >"$null"; then
+    chmod 640 "$f" 2>"$null"
+    case $(ls -ld "$S" "$f" 2>"$null") in drwx--[-S]---*"$nl"-rw-r-----* | '') ;; *) modes=0 ;; esac
+  fi
   # Those that have no symbolic links have names or modes of their own, too.
   if { [ "$folds" ] || [ "$modes" = 0 ]; } && command -v ln >"$null"; then
     ln -s x "$S/.link" 2>"$null" || ln -s x "$S/.link" 2>"$null" || [ -L "$S/.link" ] || links=0
   fi
   # The older FUSE sets a time only together with the other; -G has GNU tar tell both.
-  if [ "$form" = gnu ] && touch -m -t 200001010000 "$S/.Abé" 2>"$null"; then
-    [ "$S/.Abé" -ot "$S/.pid" ] || both=-G
+  if [ "$form" = gnu ] && touch -m -t 200001010000 "$f" 2>"$null"; then
+    [ "$f" -ot "$S/.pid" ] || both=-G
   fi
 fi
 # What is mounted in it may take two names for one, too. A name with a blank is another in that list.
@@ -316,13 +331,11 @@ if [ "$line" ] && [ -r /proc/self/mountinfo ]; then
     case ${f##* - } in ext[234]' '* | xfs' '* | btrfs' '* | tmpfs' '* | overlay' '* | nfs* | fuse.sshfs' '*) continue ;; esac
     f=${f#* * * * }
     case $f in "$line/"*) ;; *) continue ;; esac
-    f=${f#"$line/"} f=${f%% *} p=''
-    case $f in *\\* | *//* | *:*) continue ;; esac
-    { is_dir "./$f" && true >"./$f/${S#./}-Abé"; } 2>"$null" || continue
-    if [ -e "./$f/${S#./}-aBé" ]; then p=case; fi
-    if [ -e "./$f/${S#./}-Abé" ]; then p=$p,form; fi
-    [ ! "$p" ] || within=$within//$p:$f
-    rm -f "./$f/${S#./}-Abé"
+    x=${f#"$line/"} x=${x%% *}
+    case $x in *\\* | *//* | *:*) continue ;; esac
+    if ! is_dir "./$x" || ! one_for_two "./$x/${S#./}-"; then continue; fi
+    [ ! "$p" ] || within=$within//$p:$x
+    rm -f "$f"
   done
 fi
 
@@ -380,7 +393,7 @@ while :; do
   else
     astray=$((n + 2))
     # Modes may be refused, as by FAT, and not all else; the next one is without them then.
-    if [ $same = -p ] && { true >"$S/.Abé"; } 2>"$null" && ! chmod 700 "$S" 2>"$null"; then
+    if [ $same = -p ] && { true >"$S/.new" && ! { chmod 700 "$S" && chmod 640 "$S/.new"; }; } 2>"$null"; then
       same=--no-same-permissions
       tell "modes $n"
     fi

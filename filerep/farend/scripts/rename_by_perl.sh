@@ -37,7 +37,10 @@ start_mover() {
       }
       $| = 1;
       binmode $_ for *STDIN, *STDOUT;
-      print "perl ", ((stat $ARGV[0])[2] & 0777) == 0700 ? 1 : 0, "\n";
+      sub mode { (stat shift)[2] & 0777 }
+      $file = "$ARGV[0]/.mode";
+      open FILE, ">", $file and close FILE and chmod 0640, $file;
+      print "perl ", mode($ARGV[0]) == 0700 && (!-e $file || mode($file) == 0640) ? 1 : 0, "\n";
       while (<STDIN>) {
         open LIST, "<", "$ARGV[0]/moves" or exit;
         binmode LIST;
