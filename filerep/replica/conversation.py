@@ -13,7 +13,6 @@ end would wait for the other to read.
 from __future__ import annotations
 
 import select
-import stat
 import time
 
 from filerep.command import UNAVAILABLE
@@ -21,8 +20,8 @@ from filerep.farend.answers import Refused, Silent
 from filerep.farend.connection import STOPPED
 from filerep.pathstream import Records, in_rows, normalize, quote
 from filerep.replica.dispatch import Dispatch
+from filerep.replica.estimating import measure
 from filerep.replica.filling import MOST_PATHS
-from filerep.replica.known.unchanged import unchanged
 from filerep.replica.outstanding import Outstanding
 from filerep.replica.scheduling.judging import is_rule_file
 from filerep.replica.wiring import Parts
@@ -211,41 +210,9 @@ class Conversation:
     def _measure(self, tally: Tally) -> None:
         """Find out how much is to be sent, once fr-walk has named all there is."""
         if not (tally.started or self._bulk_open or self._parts.inventory.waited_for):
-            waiting = self._planned_ahead() + self._parts.schedule.bulk.paths()
-            aside = lambda: [*self._parts.schedule.big, *self._parts.pieces.paths()]
-            tally.start(waiting, self._waiting, self._size_to_send, aside)
+            measure(tally, self._parts)
         elif not (self._dispatch.may_send() and self._dispatch.queued()):
             tally.step()
-
-    def _planned_ahead(self) -> list[bytes]:
-        """The paths in the batch that was begun, as many as were taken for it."""
-        ahead = self._parts.flight.ahead
-        if ahead is None:
-            return []
-        paths = [member.path for member in ahead.batch.members]
-        return paths + [b"."] * (ahead.taken - len(paths))
-
-    def _waiting(self) -> int:
-        """How many that fr-walk named are not in a batch, or in none that was begun."""
-        ahead = self._parts.flight.ahead
-        return len(self._parts.schedule.bulk) + (ahead.taken if ahead else 0)
-
-    def _size_to_send(self, path: bytes) -> Optional[int]:
-        """A symbolic link is a file of no bytes."""
-        left = self._parts.pieces.left(path)
-        if left is not None:
-            return left
-        source, target = self._parts.here.source, b""
-        try:
-            status = source.look(path)
-            if status is not None and stat.S_ISLNK(status.st_mode):
-                target = source.target(path)
-        except OSError:
-            return None
-        if status is None or not (target or stat.S_ISREG(status.st_mode)):
-            return None
-        same = unchanged(self._parts.here.table, path, status, target)
-        return None if same else 0 if target else status.st_size
 
     def _timeout(self) -> Optional[float]:
         """Milliseconds until something is due, None if nothing ever is."""
