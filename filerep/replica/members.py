@@ -105,7 +105,7 @@ class Members:
     def _signer(self, size: int) -> Optional[Signer]:
         """What makes the signature of a file that is sent whole, if it is to be kept."""
         if self._economy.signs and self._economy.worth(size):
-            return Signer(self._economy.block)
+            return Signer(self._economy.block(size))
         return None
 
     def _send_reused(self, member: Member, way: Way) -> tuple[int, bool]:

@@ -425,6 +425,30 @@ def test_a_branch_switched_back_travels_once(
         assert sorted(os.listdir(line.there))[-4:] == ["d0", "d1", "d2", "only"]
 
 
+@MOST
+def test_of_small_files_only_the_lines_travel_that_a_branch_changes(
+    name: str, far_end: Callable[[str], FarEnd], place: Path
+) -> None:
+    """A quarter of 16 KiB did, or all of what has no more."""
+    line = Line(slow(far_end(name), 500_000, place / "count"), place, tiny=False)
+    sizes = [3000, 6000, 15_000, 30_000]
+    old = {
+        f"d{number % 3}/f{number}": noise(sizes[number % 4], number)
+        for number in range(30)
+    }
+    plant(line.source, {"small": "1"})
+    with line.watching() as program:
+        plant(line.source, old)
+        line.settle(program)
+        before = counts(place / "count")[0]
+        for path, content in old.items():
+            half = len(content) // 2
+            (line.source / path).unlink()
+            (line.source / path).write_bytes(content[:half] + b"1" + content[half:])
+        line.settle(program)
+        assert counts(place / "count")[0] - before < 30 * 1500
+
+
 @SOME
 def test_what_is_read_only_does_not_travel_twice_either(
     name: str, far_end: Callable[[str], FarEnd], place: Path

@@ -51,7 +51,11 @@ class Economy:
         self._asked = False
         self._wanted = False  # has something come up that needs the tools?
         self._reused = False  # was it ever looked for what the far end holds?
-        self.block = _TINY_BLOCK if TINY else signature.BLOCK
+
+    @staticmethod
+    def block(size: int) -> int:
+        """How large a block of a signature is, for a file of ``size``."""
+        return _TINY_BLOCK if TINY else signature.block_of(size)
 
     def question(self) -> list[bytes]:
         """The lines that ask the far end for its tools, if that is to be done now."""

@@ -74,7 +74,7 @@ class Transfer:
         shown = shown and (economy.reuses or self.name in there)
         shows = shown and tools is not None and tools.digests
         self._digest: Any = tools.digest() if tools is not None and shows else None
-        self._signer = Signer(economy.block) if economy.signs else None
+        self._signer = Signer(economy.block(status.st_size)) if economy.signs else None
         self._fd = -1
 
     def hold(self, source: Source) -> None:

@@ -25,7 +25,7 @@ from filerep.replica.known.table import Table
 from filerep.replica.scheduling.inflight import NotInThisBatch
 from filerep.replica.transfer.elsewhere import Elsewhere
 from filerep.replica.transfer.retained import Retained
-from filerep.replica.transfer.signature import QUARTERS, Comparison
+from filerep.replica.transfer.signature import Comparison
 from filerep.replica.transfer.signing import Signing, compare
 from filerep.source import changed_meanwhile, same
 
@@ -217,7 +217,7 @@ class Reuse:
         unlike = compared.new_bytes > _MOST_NEW * status.st_size
         if unlike or len(compared.ranges) > _MOST_RANGES:
             return None
-        size = self._economy.block // QUARTERS
+        size = compared.quarter
         words = [b"%d" % size]
         for one in compared.ranges:
             if one.old < 0:

@@ -9,7 +9,9 @@ too slow in Python).
 A fingerprint can be wrong about a block, by chance or on purpose. So the far end shows by a digest
 of the whole that what it has built is right, before it is put into place; a wrong fingerprint
 costs another sending, and no more. A block is of a size that the fingerprints take 0.1 % of what
-they stand for. All of it, with that digest, costs about 1.5 ms for each megabyte.
+they stand for. Of a small file that would be one block, and a quarter of it is what a line that is
+edited costs; so it has eight smaller ones, of which the fingerprints take no more than 128 bytes.
+All of it, with that digest, costs about 1.5 ms for each megabyte.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 BLOCK = 1 << 14
+_LEAST_BLOCK, _FEW_BLOCKS = 1 << 11, 8  # of a small file
 FINGERPRINT_BYTES = 16
 _HEAD = 6  # bytes of a block's beginning
 QUARTERS = 4
@@ -38,6 +41,14 @@ _TRY_BYTES = 1 << 9
 _TRIES, _TRIES_NEAR = 64, 1 << 10
 _STRETCHES = 16
 _NEAR = 2  # blocks: so far ahead is believed at once
+
+
+def block_of(size: int) -> int:
+    """How large a block is in a file of ``size``; the same for all of that size."""
+    block = _LEAST_BLOCK
+    while block < BLOCK and size > _FEW_BLOCKS * block:
+        block *= 2
+    return block
 
 
 def fingerprint(block: bytes | memoryview, size: int = BLOCK) -> bytes:
@@ -103,11 +114,17 @@ class Comparison:
     """
 
     def __init__(
-        self, old: bytes, old_size: int, digest: Any, block: int = BLOCK
+        self,
+        old: bytes,
+        old_size: int,
+        digest: Any,
+        block: int = BLOCK,
+        new_block: int = 0,
     ) -> None:
-        """``old``: the old file's signature. ``digest`` is fed, as a hashlib object is."""
+        """``old``: the old file's signature, of such blocks. ``digest`` is fed, as a hashlib object
+        is. ``new_block`` is for the new signature, if another than ``block``."""
         self._block = block
-        self._quarter = block // QUARTERS
+        self.quarter = block // QUARTERS
         self._old = old
         self._old_count = len(old) // FINGERPRINT_BYTES
         self._old_size = old_size
@@ -116,7 +133,7 @@ class Comparison:
         self._numbers: dict[bytes, int] = {}  # by fingerprint
         self._far: dict[int, int] = {}  # where in the file an old block is further on
         self._beyond = -1  # one of them: the first behind many that are gone
-        self._signer = Signer(block)
+        self._signer = Signer(new_block or block)
         self.digest = digest
         self.ranges: list[Range] = []
         self._expected = 0  # the old block that comes next if nothing has changed
@@ -196,7 +213,7 @@ class Comparison:
             there = old * self._block
         else:
             return end, 0
-        view, quarter = memoryview(data), self._quarter
+        view, quarter = memoryview(data), self.quarter
         while there:
             before = (there - 1) // quarter * quarter
             begin = end - (there - before)
@@ -216,7 +233,7 @@ class Comparison:
         if len(data) - at < length or data[at : at + head] != known[:head]:
             return False
         view = memoryview(data)[at : at + length]
-        if (crc32(view[: self._quarter]) ^ _sums(known)) & _ONES:
+        if (crc32(view[: self.quarter]) ^ _sums(known)) & _ONES:
             return False
         return fingerprint(view, self._block) == known
 
@@ -318,7 +335,7 @@ class Comparison:
                 (known[:_HEAD], _sums(known) & _ONES) for known in self._numbers
             }
         heads, fronts, numbers = self._heads, self._fronts, self._numbers
-        block, quarter, view = self._block, self._quarter, memoryview(data)
+        block, quarter, view = self._block, self.quarter, memoryview(data)
         for place in range(at, min(at + block, len(data) - block + 1)):
             head = data[place : place + _HEAD]
             if head not in heads:
@@ -341,7 +358,7 @@ class Comparison:
     def _over(self, data: bytes, base: int, at: int, end: int) -> None:
         """From ``at`` to ``end`` no old block is whole; what is left of those expected there."""
         view = memoryview(data)
-        old, quarter = self._expected, self._quarter
+        old, quarter = self._expected, self.quarter
         while at < end:
             stop = min(at + self._block, end)
             differs = -1

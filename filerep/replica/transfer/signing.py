@@ -85,7 +85,7 @@ class Signing:
             path = self._unsigned.pop()
             status = self._unchanged(path)
             if status is not None:
-                self._begun = Begun(path, status, self._economy.block)
+                self._begun = Begun(path, status, self._economy.block(status.st_size))
         if self._begun is not None and not self._go_on(self._begun):
             self._begun = None
         return bool(self._unsigned or self._begun)
@@ -126,13 +126,13 @@ class Signing:
 
     def file(self, path: bytes, status: os.stat_result) -> bytes:
         """The signature of another file as it is here, or nothing."""
-        begun = Begun(path, status, self._economy.block)
+        begun = Begun(path, status, self._economy.block(status.st_size))
         whole = self._read(begun, status.st_size)
         return begun.signer.signature() if whole else b""
 
     def opened(self, fd: int, status: os.stat_result) -> bytes:
         """The signature of what is open as ``fd``, or nothing if that is shorter by now."""
-        begun = Begun(b"", status, self._economy.block)
+        begun = Begun(b"", status, self._economy.block(status.st_size))
         return begun.signer.signature() if begun.read(fd, status.st_size) else b""
 
 
@@ -143,5 +143,6 @@ def compare(
     file of ``old_size`` that was ``signed``; None if it is shorter by now."""
     assert economy.tools is not None
     digest = economy.tools.digest()
-    compared = Comparison(signed, old_size, digest, economy.block)
+    block, new_block = economy.block(old_size), economy.block(size)
+    compared = Comparison(signed, old_size, digest, block, new_block)
     return compared if compared.read(fd, size) else None

@@ -14,6 +14,7 @@ from filerep.replica.transfer.signature import (
     FINGERPRINT_BYTES,
     Comparison,
     Signer,
+    block_of,
 )
 
 RANDOM = random.Random(5)
@@ -33,12 +34,14 @@ def sign(data: bytes, block: int = BLOCK, step: int = 1 << 20) -> bytes:
     return signer.signature()
 
 
-def compare(old: bytes, new: bytes, block: int = BLOCK) -> Comparison:
+def compare(
+    old: bytes, new: bytes, block: int = BLOCK, new_block: int = 0
+) -> Comparison:
     """Compares, and sees that the ranges make up the new file."""
     with tempfile.TemporaryFile() as file:
         file.write(new)
         file.flush()
-        found = Comparison(sign(old, block), len(old), hashlib.sha1(), block)
+        found = Comparison(sign(old, block), len(old), hashlib.sha1(), block, new_block)
         assert found.read(file.fileno(), len(new))
     pieces, at = [], 0
     for one in found.ranges:
@@ -51,7 +54,7 @@ def compare(old: bytes, new: bytes, block: int = BLOCK) -> Comparison:
             pieces.append(old[one.old : one.old + one.length])
     assert b"".join(pieces) == new
     assert found.digest.digest() == hashlib.sha1(new).digest()
-    assert found.signature == sign(new, block)
+    assert found.signature == sign(new, new_block or block)
     return found
 
 
@@ -140,6 +143,26 @@ def test_what_is_put_in_or_cut_out_costs_the_quarter_it_is_in(
     old, at = NOISE[:size], int(size * part)
     assert compare(old, old[:at] + b"a line\n" + old[at:]).new_bytes <= QUARTER + 7
     assert compare(old, old[:at] + old[at + 50 :]).new_bytes <= 2 * QUARTER
+
+
+@pytest.mark.parametrize("size", [300, 2500, 9_000, 20_000, 50_000, 100_000, 150_000])
+def test_in_a_small_file_an_edit_costs_no_more_than_a_few_parts_of_a_hundred(
+    size: int,
+) -> None:
+    # A quarter of 16 KiB was all of it, or most.
+    block, old, half = block_of(size), NOISE[:size], size // 2
+    part = max(512, size // 16)
+    assert (
+        compare(old, old[:half] + b"a line\n" + old[half:], block).new_bytes < part + 8
+    )
+    assert len(sign(old, block)) <= max(128, size // 1000 + FINGERPRINT_BYTES)
+
+
+def test_a_file_that_grows_gets_larger_blocks() -> None:
+    for old in (100, 2_000, 10_000, 16_384, 60_000, 130_000):
+        for new in (old - 50, old + 50, 2 * old, 9 * old):
+            found = compare(NOISE[:old], NOISE[:new], block_of(old), block_of(new))
+            assert found.new_bytes <= max(0, new - old) + block_of(old)
 
 
 @pytest.mark.parametrize("cut", [False, True])
