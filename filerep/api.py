@@ -195,9 +195,10 @@ def watch(
     below, find what has gone. ``poll`` is in seconds, 0 for inotify where there is one.
     Messages as for ``walk``. Raises ``Failed``.
     """
-    ready, told = os.pipe()
     words = [*_rules(gitignore, exclude, include), "--poll", f"{poll:g}"]
-    words += ["--ready-fd", str(told), _named(source)]
+    words.append(_named(source))
+    ready, told = os.pipe()
+    words = ["--ready-fd", str(told), *words]
     try:
         program = _Program(
             "watch",
@@ -272,14 +273,14 @@ def replicate(
     a user would read goes to ``on_message``, and is in the outcome. Raises ``Failed`` if it
     could not be done; what single paths could not, is in the outcome.
     """
-    reader, writer = os.pipe()
-    words = ["--once", "--events", str(writer)]
-    words += _rules(gitignore, exclude, include)
+    words = _rules(gitignore, exclude, include)
     words += [] if delete else ["--no-delete"]
     words += ["--mirror"] * mirror
     words += ["--clean-out-first"] if clean_out_first else []
     words += ["--dry-run"] if dry_run else []
-    words += ["--", os.fsdecode(source), parent, *connection]
+    words += ["--", os.fsdecode(source), parent, *_several("connection", connection)]
+    reader, writer = os.pipe()
+    words = ["--once", "--events", str(writer), *words]
     messages: list[str] = []
 
     def hear(line: str) -> None:
@@ -348,8 +349,15 @@ def _rules(
     gitignore: bool, exclude: Iterable[str], include: Iterable[str]
 ) -> list[str]:
     words = [] if gitignore else ["--no-gitignore"]
-    words += [f"--exclude={pattern}" for pattern in exclude]
-    return words + [f"--include={pattern}" for pattern in include]
+    words += [f"--exclude={pattern}" for pattern in _several("exclude", exclude)]
+    return words + [f"--include={pattern}" for pattern in _several("include", include)]
+
+
+def _several(name: str, words: Iterable[str]) -> list[str]:
+    """``words``; raises TypeError for a single one, each of whose letters would be a word."""
+    if isinstance(words, (str, bytes)):
+        raise TypeError(f"{name} takes a list of words, not {words!r}")
+    return list(words)
 
 
 def _named(source: PathLike) -> str:

@@ -204,6 +204,20 @@ def test_replicate_tells_what_could_not_be_written(work: Path) -> None:
     assert done.stdout.decode() == said, done.stderr.decode()
 
 
+def test_one_word_in_the_place_of_several_is_refused(work: Path) -> None:
+    """Each of its letters was taken for a word: of `*.log` the first leaves out everything."""
+    source, there = work / "my_project", str(work / "there")
+    with pytest.raises(TypeError, match="exclude takes a list of words, not '.*log'"):
+        api.replicate(source, there, ["bash"], exclude="*.log")
+    with pytest.raises(TypeError, match="connection takes a list of words, not 'bash'"):
+        api.replicate(source, there, "bash")
+    with pytest.raises(TypeError, match="include takes a list"):
+        api.watch(source, include="sub/")
+    with pytest.raises(TypeError, match="exclude takes a list"):
+        list(api.walk(source, exclude="sub/"))
+    assert not os.path.exists(there)
+
+
 def test_replicate_mirrors_and_excludes(work: Path) -> None:
     there = work / "there"
     plant(there, {"my_project/extra": "x", "my_project/kept.log": "x"})
