@@ -20,6 +20,13 @@ OLDEST = "3.9"  # what is fetched must run on it, whatever makes the file
 
 _MAIN = """\
 import sys
+
+if sys.version_info < (3, 9):
+    version = "%d.%d" % sys.version_info[:2]
+    text = "file-replicator: needs Python 3.9 or newer; %s is %s\\n"
+    sys.stderr.write(text % (sys.executable, version))
+    sys.exit(71)
+
 from importlib import import_module
 from os.path import basename
 

@@ -255,6 +255,17 @@ def test_one_file_runs_on_every_python_here(
     assert set(done.stdout.split(b"\0")) == {b"a/b", b"c", b""}
 
 
+def test_one_file_tells_a_python_that_is_too_old_what_it_needs(one_file: Path) -> None:
+    script = (
+        "import runpy, sys; sys.version_info = (3, 6, 15, 'final', 0);"
+        " runpy.run_path(sys.argv[1], run_name='__main__')"
+    )
+    done = run([sys.executable, "-I", "-c", script, one_file], env=clean_environment())
+    needs = f"needs Python 3.9 or newer; {sys.executable} is 3.6"
+    assert done.stderr.decode() == f"file-replicator: {needs}\n"
+    assert done.returncode == 71 and not done.stdout
+
+
 def test_it_imports_where_there_is_no_inotify(tmp_path: Path) -> None:
     """As on macOS, where inotify_simple is not installed at all."""
     plant(tmp_path, {"inotify_simple.py": "raise ImportError('no inotify here')\n"})
