@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from typing import Optional
 
 SAVED, ON_SYNC = b"saved\n", b"on-sync\n"
-STILL_WAITING = "waiting for the one that runs, which says what it is doing"
+_WAITING_FOR = "waiting for {}; --status says what it is doing"
+STILL_WAITING = _WAITING_FOR.format("the one that runs")
 PATIENCE = 5.0  # seconds
 _MOST = 500  # who may wait at once
 _SHUT_TIME = 1.0  # seconds
@@ -289,8 +290,10 @@ def wait(asking: Optional[socket.socket], say: Callable[[str], None]) -> int:
 def held_up(asking: socket.socket) -> str:
     """What is said to one who has waited for long."""
     process = _listener(asking)
-    if not processtable.stopped(process):
+    if process <= 0:
         return STILL_WAITING
+    if not processtable.stopped(process):
+        return _WAITING_FOR.format(f"process {process}")
     on = f"fg in its shell, or kill -CONT {process}, has it go on"
     return f"waiting for process {process}, which is stopped (Ctrl-Z): {on}"
 

@@ -210,7 +210,7 @@ def test_the_wait_is_for_all(fleet: Fleet) -> None:
         words = ["--wait", *fleet.words()]
         with running(REPLICATOR, *words, env=fleet.env) as waiting:
             wait_for(lambda: fleet.arrived("f", "a", "b"))
-            waiting.says("waiting for the one that runs")
+            waiting.says("; --status says what it is doing")
             send(signal.SIGCONT, *fleet.over_there(program, "c"))
             assert waiting.end() == 0
         assert fleet.arrived("f", "c")
