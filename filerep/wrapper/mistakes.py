@@ -102,13 +102,23 @@ def missing(
         said += f" {verb} missing, and there is no {profiles.FOLDER}/{profiles.DEFAULT}"
     else:
         said += f" {verb} missing"
-    many = f"--each {' '.join(map(shown, each))} -- ssh {{}} sh" if each else ""
+    many = _each_and_command(each) if each else ""
     ways = many or "-- ssh host sh"
     if taken:
         said += f", as {taken[0]} has taken {quote(taken[1])} for its value"
     program = "file-replicator --save web" if saves else "file-replicator"
     example = f"{program} {shown(source)} {shown(there)} {ways}"
     raise Stop(USAGE, f"{said}: {example}; see -h")
+
+
+def _each_and_command(each: Sequence[str]) -> str:
+    """How the words of --each and the command are typed.
+
+    Where the command is among the words, `--` in front of it was forgotten.
+    """
+    at = next((at for at, word in enumerate(each) if at and word in _WAYS), len(each))
+    command = [shown(word) for word in each[at:]] or ["ssh", "{}", "sh"]
+    return " ".join(["--each", *map(shown, each[:at]), "--", *command])
 
 
 _EACH = "file-replicator my_project /srv/app --each web1 web2 -- ssh {} sh"
@@ -197,7 +207,7 @@ def _is_command(word: str) -> bool:
 
 def shown(word: str) -> str:
     """``word`` as it can be typed."""
-    return word if re.fullmatch(r"[\w@%+=:,./-]+", word) else quote(word)
+    return word if re.fullmatch(r"([\w@%+=:,./-]|\{\})+", word) else quote(word)
 
 
 def refused(why: str, parent: bytes) -> str:
@@ -218,6 +228,8 @@ def not_run(words: Sequence[str]) -> str:
     first, rest = words[0], words[1:]
     if not rest and len(first.split()) > 1:
         return "; write it without quotes around it, in a profile a word a line"
+    if not rest and "/" not in first:
+        return f"; if it is a machine, write: ssh {shown(first)} sh"
     return ""
 
 

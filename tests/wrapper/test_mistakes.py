@@ -92,6 +92,26 @@ def test_each_that_takes_all_words_is_told_where_they_go() -> None:
     assert "SRC_DIR and DEST_PARENT_DIR stand before --each" in line
 
 
+def test_a_command_that_each_has_taken_is_told_what_stands_before_it(
+    pair: list[str],
+) -> None:
+    line = said(pair[0], "/srv/{}", "--each", "a", "b", "ssh", "{}", "sh")
+    assert line.endswith(
+        "CONNECTION_COMMAND is missing:"
+        f" file-replicator {pair[0]} /srv/{{}} --each a b -- ssh {{}} sh; see -h"
+    )
+
+
+def test_a_machine_in_the_place_of_a_command_is_told_how_to_get_there(
+    pair: list[str],
+) -> None:
+    assert said(*pair, "me@no-such-machine").endswith(
+        "cannot run 'me@no-such-machine': No such file or directory"
+        "; if it is a machine, write: ssh me@no-such-machine sh"
+    )
+    assert "machine" not in said(*pair, "/no/such/shell")
+
+
 def test_a_command_in_one_pair_of_quotes(pair: list[str]) -> None:
     line = said(*pair, "ssh host sh")
     assert line.endswith(
