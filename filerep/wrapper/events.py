@@ -138,7 +138,7 @@ def open_events(where: Optional[str], say: Callable[[str], None]) -> Events:
     if where is None:
         return Events()
     try:
-        if where.isascii() and where.isdigit():
+        if where.isascii() and where.removeprefix("-").isdigit():
             fd = int(where)
             # What was opened here is closed when another program is run; what came from the
             # caller is not, or it would not be here.
