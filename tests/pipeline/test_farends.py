@@ -346,10 +346,13 @@ def test_the_umask_makes_no_difference_to_files(
 ) -> None:
     far = far_end(name)
     small_tree(source)
-    command = ["sh", "-c", 'umask 077; exec "$@"', "sh", *far.command]
-    done = replicate(farends.with_command(far, command), source)
-    assert done.returncode == OK, done.stderr
-    assert_same(source, far.here / "project", whole_seconds=not far.sub_second)
+    for mask in ("077", "0777"):  # the second closes what is made to its maker, too
+        command = ["sh", "-c", f'umask {mask}; exec "$@"', "sh", *far.command]
+        command = [*farends.without_rights(), *command]
+        done = replicate(farends.with_command(far, command), source)
+        assert done.returncode == OK, done.stderr
+        assert_same(source, far.here / "project", whole_seconds=not far.sub_second)
+        shutil.rmtree(far.here / "project")
 
 
 # --- refusals -------------------------------------------------------------------------

@@ -80,6 +80,7 @@ clear_away() {
   try rm -rf "$1"
 }
 worker='' patience=0 ours='' tmp=/tmp null=/dev/null
+umask u+rwx # a directory that is made must be open to who made it
 # It may be another user's, as behind sudo.
 case ${TMPDIR-} in /*) if [ -d "$TMPDIR" ] && [ -w "$TMPDIR" ]; then tmp=$TMPDIR; fi ;; esac
 
