@@ -17,10 +17,15 @@ def children(pid: str) -> list[str]:
 
 
 def family(pid: str) -> Iterator[str]:
-    """It, and all that are below it."""
-    yield pid
-    for one in children(pid):
-        yield from family(one)
+    """It, and all that are below it.
+
+    A start-up file that starts its own shell makes a chain longer than Python may call itself.
+    """
+    waiting = [pid]
+    while waiting:
+        one = waiting.pop()
+        yield one
+        waiting += reversed(children(one))
 
 
 def stopped(pid: int) -> bool:
