@@ -24,7 +24,7 @@ from filerep.wrapper.endings import (
 )
 from filerep.wrapper.farrun import FarRun
 from filerep.wrapper.mistakes import not_answered
-from filerep.wrapper.processes import Processes
+from filerep.wrapper.processes import Outlet, Processes
 from filerep.wrapper.stderr import LAST_WORDS
 
 TYPE_CHECKING = False
@@ -71,21 +71,22 @@ class Beside:
             )
             words = [self._nonce.encode(), self._job.parent, self._job.name]
             script = run_script(self._job) + script_text("enter")
-            os.write(to_far, start(words, script))
-            self._await(from_far, errors)
+            outlet = Outlet(to_far)
+            outlet.write(start(words, script))
+            self._await(from_far, errors, outlet)
             waiting.verdict(self._answer)
             run = FarRun(
                 processes, self._signals, self._nonce, (to_far, from_far, errors)
             )
             return run.run(self._job.connection, self._job.keepalive)
-        except (Lost, BrokenPipeError) as error:
+        except Lost as error:
             raise Stop(UNAVAILABLE, str(error)) from None
         finally:
             processes.end(_GRACE, [])
             if self._asking is not None:
                 self._asking.close()
 
-    def _await(self, from_far: int, errors: int) -> None:
+    def _await(self, from_far: int, errors: int, outlet: Outlet) -> None:
         began = time.monotonic()
         deadline, told = began + self._job.timeout, False
         inside = f"filerep-{self._nonce} inside\n".encode()
@@ -100,9 +101,12 @@ class Beside:
             due += [] if told or self._asking is None else [late]
             limit = max(0.0, min(due) - now) if due else None
             asking = -1 if self._asking is None else self._asking.fileno()
+            outlets = outlet.fds()
             ready = self._signals.poll(
-                [*fds, *([asking] if asking >= 0 else [])], limit
+                [*fds, *([asking] if asking >= 0 else [])], limit, outlets
             )
+            if not ready.isdisjoint(outlets):
+                outlet.flush()
             if asking in ready:
                 self._hear_answer()
             if errors in ready:

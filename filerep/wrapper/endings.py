@@ -84,12 +84,35 @@ def unanswered(words: Sequence[str], status: int, why: str, hint: str) -> Lost:
     return Lost(f"{how_ended(words, status)} before a shell answered{said}{hint}")
 
 
+def unready(words: Sequence[str], status: int, why: str) -> Lost:
+    """As `unanswered`, where a shell had answered and was not ready."""
+    said = f": {why}" if why else ""
+    return Lost(f"{how_ended(words, status)} before the far end was ready{said}")
+
+
 def unanswered_yet(seconds: float, why: str) -> Lost:
     """No shell has answered for ``seconds``; ``why`` is what was said instead."""
     said = f"; it said: {why}" if why else ""
     return Lost(
         f"no shell answered within {seconds:g} s: the connection command must give a"
         f" POSIX shell, such as sh, on its standard input{said}"
+    )
+
+
+# The first line of start.sh gives a variable a value. This is said of it by csh and PowerShell, fish,
+# and cmd. A POSIX shell that shows what it runs (set -x) says nothing behind it.
+_OTHER_SHELL = rb"POSIXLY_CORRECT=1 ?:|set POSIXLY_CORRECT 1|'POSIXLY_CORRECT' is"
+
+
+def is_other_shell(said: bytes) -> bool:
+    """Has a shell said that which understands another language?"""
+    return re.search(_OTHER_SHELL, said) is not None
+
+
+def other_shell() -> Lost:
+    return Lost(
+        "the connection command gives no POSIX shell, but one such as csh, fish or"
+        " PowerShell; have it end in sh (ssh host sh)"
     )
 
 

@@ -19,6 +19,7 @@ _NAMES = ("SRC_DIR", "DEST_PARENT_DIR", "CONNECTION_COMMAND")
 _ELSEWHERE = {"--delete": "--mirror", "--watch": "", "--follow": ""}
 _ENGINES = ("docker", "podman", "kubectl", "nerdctl")
 _WAYS = (*_ENGINES, "bash", "dash", "sh", "ssh", "sudo", "zsh")
+_OTHER_SHELLS = ("csh", "elvish", "fish", "nu", "pwsh", "tcsh", "xonsh")
 _TERMINALS = {"-t", "-it", "-ti", "--tty"}
 # Not compiled before they are needed: it takes a millisecond.
 _REMOTE = r"(?s)(?:(?P<user>[\w.+-]+)@)?(?P<host>[\w.-]+):(?P<path>.*)"
@@ -231,6 +232,14 @@ def not_run(words: Sequence[str]) -> str:
     if not rest and "/" not in first:
         return f"; if it is a machine, write: ssh {shown(first)} sh"
     return ""
+
+
+def no_posix_shell(words: Sequence[str]) -> str:
+    """The command, of which nothing is heard, may end in a shell that waits for more."""
+    last = os.path.basename(words[-1]) if words else ""
+    if last not in _OTHER_SHELLS or os.path.basename(words[-2:][0]) == "ssh":
+        return ""  # or in the name of a host
+    return f"; {last} is no POSIX shell, put sh in its place"
 
 
 def not_answered(words: Sequence[str], status: int, options: Collection[str]) -> str:

@@ -43,6 +43,34 @@ def need_descriptors(more: int = 0) -> None:
         )
 
 
+class Outlet:
+    """Takes what is to be written to a pipe, and writes it when there is room."""
+
+    def __init__(self, fd: int) -> None:
+        """``fd`` is not waited for from now on, also not by others who share it."""
+        os.set_blocking(fd, False)
+        self._fd = fd
+        self._unsent = b""
+
+    def write(self, text: bytes) -> None:
+        self._unsent += text
+        self.flush()
+
+    def fds(self) -> list[int]:
+        """What to poll for writing before ``flush``."""
+        return [self._fd] if self._unsent else []
+
+    def flush(self) -> None:
+        """Write what there is room for: that is two pages where the user has many pipes."""
+        try:
+            self._unsent = self._unsent[os.write(self._fd, self._unsent) :]
+        except BlockingIOError:
+            pass
+        except OSError:
+            # Its end is seen where its answer is awaited, with its words.
+            self._unsent = b""
+
+
 class Processes:
     """Starts the connection command and the stages, owns what joins them, and ends all."""
 

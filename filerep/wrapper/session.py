@@ -14,14 +14,17 @@ from filerep.wrapper.bootstrap import Bootstrap
 from filerep.wrapper.endings import (
     Endings,
     Lost,
+    is_other_shell,
     last_line,
     not_ready,
     not_typed,
+    other_shell,
     unanswered,
     unanswered_yet,
+    unready,
 )
-from filerep.wrapper.mistakes import not_answered
-from filerep.wrapper.processes import Processes
+from filerep.wrapper.mistakes import no_posix_shell, not_answered
+from filerep.wrapper.processes import Outlet, Processes
 from filerep.wrapper.reports import Reports
 from filerep.wrapper.runrecord import CONNECTING
 from filerep.wrapper.stderr import Errors
@@ -41,6 +44,7 @@ if TYPE_CHECKING:
     StartStages = Callable[[Processes], Stages]
 
 _END_GRACE = 0.7
+_LAST_WORDS = 0.5  # seconds
 _STOPPED = 0.5  # seconds; who is so late was stopped, by Ctrl-Z, and so were others
 
 
@@ -99,15 +103,14 @@ class Session:
         processes.start_connection(
             self._job.connection, (far_reads, far_writes, far_complains)
         )
-        # As fr-pack, which shares it, does at some moment.
-        os.set_blocking(self._to_far, False)
-        self._unsent = b""
-        bootstrap = Bootstrap(self._job, self._write_far)
+        # fr-pack, which shares it, has it so at some moment.
+        self._outlet = Outlet(self._to_far)
+        bootstrap = Bootstrap(self._job, self._outlet.write)
         self._nonce = bootstrap.nonce
         bootstrap.ask(first)
         self._stages.start_sources()
         words = self._job.connection if first else []
-        self._display.connecting(words, self._asks)
+        self._display.connecting(words, self._asks, no_posix_shell(words))
         if first:
             self._waiters.record.tell(CONNECTING)
             self._prune()
@@ -146,20 +149,6 @@ class Session:
         }
         self._events.tell("connected", destination=os.fsdecode(destination), **tools)
 
-    def _write_far(self, script: bytes) -> None:
-        self._unsent += script
-        self._flush_far()
-
-    def _flush_far(self) -> None:
-        """Write what there is room for: that is two pages where the user has many pipes."""
-        try:
-            self._unsent = self._unsent[os.write(self._to_far, self._unsent) :]
-        except BlockingIOError:
-            pass
-        except OSError:
-            # Its end is seen where its answer is awaited, with its words.
-            self._unsent = b""
-
     def _await_ready(self, bootstrap: Bootstrap) -> str:
         while True:
             left = bootstrap.deadline - time.monotonic()
@@ -171,12 +160,14 @@ class Session:
                     raise not_ready(why)
                 if self._asks() and not bootstrap.words:
                     raise not_typed(self._job.connection, self._job.timeout, why)
-                raise unanswered_yet(self._job.timeout, why)
-            outlets = [self._to_far] if self._unsent else []
+                raise self._without_answer(bootstrap)
+            outlets = self._outlet.fds()
             ready = self._poll([self._from_far, *self._errors.fds()], left, outlets)
-            if self._unsent and self._to_far in ready:
-                self._flush_far()
+            if not ready.isdisjoint(outlets):
+                self._outlet.flush()
             self._errors.hear(ready)
+            if not bootstrap.answered and is_other_shell(self._errors.words):
+                raise other_shell()
             if self._from_far not in ready:
                 continue
             chunk = os.read(self._from_far, 65536)
@@ -191,6 +182,18 @@ class Session:
             if ended and not self._poll([self._from_far], 0):
                 raise self._unanswered(bootstrap)
 
+    def _without_answer(self, bootstrap: Bootstrap) -> Lost:
+        """No shell has answered in time; fish says nothing before the end of its script."""
+        why = last_line(self._errors.words, bootstrap.words)
+        self._processes.close(self._to_far)
+        self._processes.stop("fr-pack", 0.0)  # it has the other copy
+        until = time.monotonic() + _LAST_WORDS
+        while (left := until - time.monotonic()) > 0:
+            self._errors.hear(self._poll(self._errors.fds(), left))
+            if is_other_shell(self._errors.words):
+                return other_shell()
+        return unanswered_yet(self._job.timeout, why)
+
     def _asks(self) -> bool:
         """Does the connection command wait for somebody at the terminal?"""
         from filerep.wrapper.terminal.asking import asks
@@ -202,6 +205,8 @@ class Session:
         self._errors.hear_far()
         why = last_line(self._errors.words, bootstrap.words)
         words = self._job.connection
+        if bootstrap.answered:
+            return unready(words, status, why)
         hint = not_answered(words, status, self._job.args)
         return unanswered(words, status, why, hint)
 

@@ -325,6 +325,20 @@ def test_a_tool_that_is_killed_before_it_is_ready_is_told(
     assert b"the far end refused: one of its programs was killed\n" in done.stderr
 
 
+def test_a_shell_that_is_killed_before_it_is_ready_is_told(
+    base: Path, place: Path, source: Path
+) -> None:
+    far = local_shell("dash", "gnu", base).fresh()
+    (place / "bin").mkdir()
+    (place / "bin/chmod").write_text("#!/bin/sh\nkill -KILL $PPID\n")
+    (place / "bin/chmod").chmod(0o755)
+    words = ["env", f"PATH={place}/bin:{farends.SYSTEM_PATH}", "dash"]
+    done = run(start(with_command(far, words), source, ONCE))
+    assert done.returncode == 69
+    # As of one that had not answered, it was said that it read no standard input.
+    assert b"before the far end was ready" in done.stderr, done.stderr
+
+
 # Amid what it tells.
 KILLED_FIND = """#!/bin/bash
 case $* in *maxdepth*) if rm {lives}; then /usr/bin/find "$@" | head -c 60; kill -KILL $$; fi ;; esac

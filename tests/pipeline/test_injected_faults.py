@@ -544,7 +544,7 @@ def test_a_directory_that_busybox_tar_could_not_make_is_not_acknowledged(
 @pytest.mark.parametrize(
     ("when", "said"),
     [
-        ("1", "before a shell answered: its shell could not make a pipe"),
+        ("1", "before the far end was ready: its shell could not make a pipe"),
         ("5", "the far end refused: its shell could not make a pipe"),
     ],
 )

@@ -347,6 +347,22 @@ def test_who_talks_without_end_beside_another_run_is_given_up(
     assert why in done.stderr and len(done.stderr) < 100_000
 
 
+@pytest.mark.parametrize(
+    "deaf, why",
+    [("sleep 60", b"no shell answered within 2 s"), ("exit 3", b"sh exited with 3 ")],
+)
+def test_who_takes_nothing_beside_another_run_is_given_up(
+    deaf: str, why: bytes, place: Path
+) -> None:
+    """A long command fills the pipe to it."""
+    far = Far(place, "sh", "-c", f"[ ! -e {place}/deaf ] || {deaf}; exec bash")
+    with far.kept(beside=True):
+        (place / "deaf").touch()
+        done = far.run(f": {100_000 * 'x'}", "--connect-timeout", "2")
+    assert (done.returncode, done.stdout) == (69, b"")
+    assert why in done.stderr
+
+
 def test_text_and_names_ended_by_nul_are_passed_on_at_once() -> None:
     output = Output("abc")
     for said in (b"password: ", b"a\0", "ÿ".encode(), b"\n", b"x"):

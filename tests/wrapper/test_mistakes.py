@@ -11,6 +11,7 @@ import pytest
 from programs import ROOT, run, running
 
 from filerep.wrapper.endings import last_line
+from filerep.wrapper.mistakes import no_posix_shell
 
 REPLICATOR = str(ROOT / "bin/file-replicator")
 
@@ -213,6 +214,36 @@ def test_what_is_wrong_is_shown_though_a_long_usage_text_follows(
     script = "echo unknown flag; echo; echo Usage:; seq 2000; exit 125"
     line = said(*pair, "--", "sh", "-c", f"{{ {script}; }} >&2")
     assert line.endswith("sh exited with 125 before a shell answered: unknown flag")
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        # csh
+        'read -r line; echo "$line: Command not found." >&2; exec cat >/dev/null',
+        # fish, which says nothing before the end of its script
+        "cat >/dev/null; echo \"fish: Unsupported use of '='. In fish, please use"
+        " 'set POSIXLY_CORRECT 1'.\" >&2",
+    ],
+)
+def test_a_shell_that_understands_another_language_is_told(
+    script: str, pair: list[str]
+) -> None:
+    words = ["--connect-timeout", "2", *pair, "--", "sh", "-c", script]
+    done = run([REPLICATOR, *words])
+    assert done.returncode == 69
+    assert b"gives no POSIX shell, but one such as csh, fish" in done.stderr
+
+
+def test_a_shell_that_shows_what_it_runs_is_one(pair: list[str]) -> None:
+    words = ["sh", "-c", "PS4='12:00: '; set -vx; exec bash -vx"]
+    assert run([REPLICATOR, "--once", *pair, "--", *words]).returncode == 0
+
+
+@pytest.mark.parametrize("words", [("fish",), ("ssh", "web", "/bin/fish")])
+def test_fish_is_known_by_its_name_while_it_is_waited_for(words: tuple[str]) -> None:
+    assert no_posix_shell(words) == "; fish is no POSIX shell, put sh in its place"
+    assert not no_posix_shell(("ssh", "fish"))
 
 
 def test_a_question_that_nobody_answered_is_shown(pair: list[str]) -> None:

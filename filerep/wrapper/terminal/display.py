@@ -64,7 +64,7 @@ class Display:
         self._first = FirstCopy()
         self._failing = False  # is the destination known to be out of step?
         self._connecting: Optional[float] = None  # since when, until that is said
-        self._connection = ""
+        self._connection = self._hint = ""
         self._asks: Callable[[], bool] = bool
         self._lost = False  # is it connecting again?
         self._left: dict[str, Any] = {}  # what has not arrived at the end
@@ -103,8 +103,13 @@ class Display:
         """What a program at the far end wrote to stderr, or the connection command."""
         self._console.far_end(data)
 
-    def connecting(self, words: Sequence[str], asks: Callable[[], bool] = bool) -> None:
-        """The command ``words`` was started, of which is told if that takes long.
+    def connecting(
+        self,
+        words: Sequence[str],
+        asks: Callable[[], bool] = bool,
+        hint: str = "",
+    ) -> None:
+        """The command ``words`` was started, of which is told if that takes long, and a ``hint``.
 
         But not where it ``asks`` somebody at the terminal, whose question must stand last.
         Without words nothing is told: that it connects again was said.
@@ -114,7 +119,7 @@ class Display:
         self._first = FirstCopy(again=not words)
         self._lost, self._left = not words, {}
         self._connecting = None if self._quiet or not words else self._clock()
-        self._connection = quote(" ".join(words))
+        self._connection, self._hint = quote(" ".join(words)), hint
 
     def connected(self, destination: bytes, ready: str) -> None:
         """It has answered by the line ``ready``, and will replicate to ``destination``."""
@@ -200,7 +205,7 @@ class Display:
         said = "connecting: {} has not answered yet"
         room = self._screen.room - len(said.format("")) if self._screen.room else 1000
         shown = min(max(room, _SHORTEST_COMMAND), _LONGEST_COMMAND)
-        return said.format(beginning(self._connection, shown))
+        return said.format(beginning(self._connection, shown)) + self._hint
 
     # -- reports ----------------------------------------------------------------------
 
