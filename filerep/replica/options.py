@@ -81,13 +81,14 @@ class Here:
         slow: bool = False,
         sieve: Optional[Callable[[], Sieve]] = None,
         began: Optional[tuple[float, int]] = None,
+        mounts: Optional[bytes] = None,
     ) -> None:
         """``rules`` reads what --mirror leaves alone, None without it.
 
         ``counting`` gives those of some paths that count now; ``silent`` are those at which the
         far end fell silent in an earlier run, ``slow``: so was the connection then. ``sieve`` reads
         the rules anew, by which paths count. fr-walk began after ``began``, by `time.monotonic`
-        and `time.time_ns`.
+        and `time.time_ns`. In the file ``mounts`` is kept what was mounted here.
         """
         self.source = source
         self.table = table
@@ -98,6 +99,7 @@ class Here:
         self.slow = slow
         self.sieve = sieve
         self.began = began
+        self.mounts = mounts
 
 
 class Tell:

@@ -62,8 +62,11 @@ def converse(run: Command, root: bytes, source: Source, state: Optional[State]) 
     counting = lambda paths: _counting(run, root, paths)
     kept = remembered.silent, remembered.slow
     sieve = lambda: _sieve(run, root)
+    mounts = (
+        os.fsencode(run.args["--state"]) + b".mounts" if run.args["--state"] else None
+    )
     talk = Conversation(
-        Here(source, table, state, rules, counting, *kept, sieve, began),
+        Here(source, table, state, rules, counting, *kept, sieve, began, mounts),
         Connection(far, answers, out),
         options,
         Tell(run.say, run.on_error, report),

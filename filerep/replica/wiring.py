@@ -163,8 +163,14 @@ class Parts:
         aside.too_big = self.filler.put_off
         aside.removals = self.filler.removals
         aside.waits = self.schedule.waits
-        kept = here.state.path + b".mounts" if here.state else None
-        mounted = Mounted(here.source.root, kept, self._tell.say)
+        mounted = Mounted(
+            here.source.root,
+            here.mounts,
+            here.table,
+            self._tell.say,
+            self.state_writer,
+            lambda: not self.flight,
+        )
         aside.mounted_away = mounted.away
         distrust = self.inventory.distrust
         self.filler.plan = Plan(sides, aside, self.reuse, self._twins, distrust)

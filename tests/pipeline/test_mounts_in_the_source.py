@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import cast
 
 import farends
 import pytest
 from pipelines import settle
 from programs import environment, run, running
 
+from filerep.replica.known import entries
+from filerep.replica.known.statewriter import StateWriter
+from filerep.replica.known.table import Table
 from filerep.replica.planning.mounted import Mounted
 
 BOTH = pytest.mark.parametrize(
@@ -145,18 +150,111 @@ def test_saves_within_a_tick_of_a_volume_with_a_coarser_clock_arrive(
                     assert (there / "src/vol/f").read_text() == text
 
 
+@BOTH
+def test_what_is_made_where_a_volume_was_comes_and_goes(
+    options: tuple[str, ...], source: Path, place: Path
+) -> None:
+    """Nothing was removed any more, of what had ever been a mount point."""
+    words = [str(source), str(place / "there"), "bash"]
+    env = environment(XDG_STATE_HOME=str(place / "state"))
+    once = ["file-replicator", "--once", *words]
+    there, volume = place / "there/src/vol", source / "vol"
+
+    def names() -> list[str]:
+        return sorted(str(p.relative_to(there)) for p in there.rglob("[a-z]"))
+
+    def wait() -> int:
+        return run(["file-replicator", "--wait", *words], env=env).returncode
+
+    with running("file-replicator", *options, *words, env=env) as it:
+        it.says("watching")
+        subprocess.run(["umount", volume], check=True)
+        it.wait_for(lambda: SAID in it.errors)
+        (volume / "d").mkdir()
+        for name in "xyz":
+            (volume / f"d/{name}").write_text("made here")
+        (volume / "e").mkdir()
+        (volume / "e/f").write_text("made here")
+        assert wait() == 0 and names() == ["d", "d/x", "d/y", "d/z", "e", "e/f"]
+        (volume / "d/x").unlink()
+        shutil.rmtree(volume / "e")
+        assert wait() == 0 and names() == ["d", "d/y", "d/z"]
+    for name, left in (("y", ["d", "d/z"]), ("z", ["d"])):
+        (volume / f"d/{name}").unlink()
+        done = run(once, env=env)
+        assert done.returncode == 0 and SAID in done.stderr
+        assert names() == left and len(os.listdir(there / "d")) == 20 + len(left) - 1
+
+
+def test_what_a_volume_held_stays_where_all_around_it_is_removed(
+    source: Path, place: Path
+) -> None:
+    """It was looked at again and again, for ever, and --wait never ended."""
+    subprocess.run(["umount", source / "vol"], check=True)
+    volume = source / "d/vol"
+    volume.mkdir(parents=True)
+    (source / "d/e").mkdir()
+    (source / "d/e/f").write_text("f")
+    words = [str(source), str(place / "there"), "bash"]
+    env = environment(XDG_STATE_HOME=str(place / "state"))
+    with farends.mounted(volume):
+        (volume / "x").write_text("x")
+        (volume / "y").write_text("y")
+        assert run(["file-replicator", "--once", *words], env=env).returncode == 0
+    for option in ("--dry-run", "--once"):  # with the volume only
+        done = run(["file-replicator", option, *words], env=env)
+        assert b"'d/vol' is not mounted any more" in done.stderr
+        assert b"remove" not in done.stdout + done.stderr
+    with running("file-replicator", *words, env=env) as it:
+        it.says("watching")
+        shutil.rmtree(source / "d")
+        done = run(["file-replicator", "--wait", *words], env=env)
+        assert done.returncode == 0, done.stderr
+        assert sorted(os.listdir(place / "there/src")) == [it_stages(place), "a", "d"]
+        assert os.listdir(place / "there/src/d") == ["vol"]
+        assert len(os.listdir(place / "there/src/d/vol")) == 2
+        assert it.errors.count(b"not mounted any more") == 1
+
+
+def it_stages(place: Path) -> str:
+    (name,) = [p.name for p in (place / "there/src").glob(".filerep-*")]
+    return name
+
+
+class Kept:
+    """In place of the state file."""
+
+    def write(self, arrived: Sequence[tuple[bytes, bytes]]) -> None:
+        pass
+
+
 def test_mount_points_are_remembered_between_runs(tmp_path: Path) -> None:
     said: list[str] = []
     kept = os.fsencode(tmp_path / "kept")
     root = os.fsencode(tmp_path)
-    Mounted(root, kept, said.append, lambda _: {b"vol", b"a/b"})
-    later = Mounted(root, kept, said.append, lambda _: {b"a/b"})
-    assert later.away(b"vol/x") and later.away(b"vol")
-    assert (
-        not later.away(b"a/b/x") and not later.away(b"volume") and not later.away(b"")
-    )
-    assert len(said) == 1
+
+    def mounted(*points: bytes, idle: bool = True) -> tuple[Mounted, Table]:
+        table = Table()
+        for path in (b"vol/x", b"vol/in/y", b"a/b/x", b"volume"):
+            table.put(path, entries.listed(0, entries.OURS))
+        state = cast(StateWriter, Kept())
+        args = (root, kept, table, said.append, state, lambda: idle)
+        return Mounted(*args, lambda _: set(points)), table
+
+    mounted(b"vol", b"vol/in", b"a/b")
+    later, table = mounted(b"vol", b"a/b", idle=False)
+    assert not later.away(b"vol/x") and later.away(b"vol/in/y")
+    assert said == [
+        "'vol/in' is not mounted any more: what it held stays at the far end"
+    ]
+    later, table = mounted(b"a/b")  # of vol/in the state file was not told before
+    for path in (b"vol/x", b"vol/in/y", b"vol/unknown"):
+        assert later.away(path)
+    for path in (b"a/b/x", b"volume", b""):
+        assert not later.away(path)
+    later, table = mounted(b"a/b")  # where it was told, it tells what was there
+    assert not later.away(b"vol/x")
     os.unlink(kept)
     os.symlink(tmp_path / "elsewhere", kept)
-    Mounted(root, kept, said.append, lambda _: {b"vol"})
+    mounted(b"vol")
     assert not (tmp_path / "elsewhere").exists()

@@ -8,6 +8,9 @@ What is remembered may be OLD: the state file could not be written for a while, 
 of it is gone. Since then the path may have been removed over there, and made again there by
 somebody else. So it is ours only if the listing shows it as it was sent, and if it shows
 anything else, that is the far end's.
+
+What is UNMOUNTED was in a file system that was mounted in the source, and is not now: it stays, until
+that is mounted again, or the source has something else of that name.
 """
 
 from __future__ import annotations
@@ -24,6 +27,7 @@ LISTED = 2
 UNSURE = 4  # ours, but what the far end holds there is not known
 UNSEEN = 8  # remembered from an earlier run, not looked at in this one
 OLD = 16  # so remembered that it may not be true any more
+UNMOUNTED = 32  # ours, from what is not mounted any more
 
 _LOOK = struct.Struct("<QHQqq")  # inode, mode, size, mtime_ns, ctime_ns
 _pack = _LOOK.pack
@@ -33,7 +37,7 @@ _unpack = _LOOK.unpack_from
 _FAR_LOOK = struct.Struct("<QHQqIqI")
 _FAR = 1 << 63
 _FAR_AT = 17  # the byte of an entry which has that bit
-_MARKS = [bytes((marks,)) for marks in range(32)]  # the last byte of an entry
+_MARKS = [bytes((marks,)) for marks in range(64)]  # the last byte of an entry
 ENTRY_BYTES = _LOOK.size + 1
 WIDTHS = (ENTRY_BYTES, _FAR_LOOK.size + 1)  # all lengths that an entry has
 
@@ -106,6 +110,11 @@ def listed(
 
 def marks(value: bytes) -> int:
     return value[-1]
+
+
+def may_go(value: bytes) -> bool:
+    """Is it to be removed over there once it is gone here?"""
+    return value[-1] & (OURS | UNMOUNTED) == OURS
 
 
 def marked(value: bytes, new: int) -> bytes:

@@ -25,12 +25,15 @@ _COUNT = struct.Struct("<I")
 _NO_DIGEST = bytes(DIGEST_BYTES)
 _OURS_UNSEEN = bytes((entries.OURS | entries.UNSEEN,))
 _MARKS = {
-    entries.OURS | listed | unsure | unseen | old
+    entries.OURS | listed | unsure | unseen | old | away
     for listed in (0, entries.LISTED)
     for unsure in (0, entries.UNSURE)
     for unseen in (0, entries.UNSEEN)
     for old in (0, entries.OLD)
+    for away in (0, entries.UNMOUNTED)
 }
+# What the next run keeps of it, whatever else it makes of it.
+_LASTING = entries.UNSURE | entries.OLD | entries.UNMOUNTED
 
 # Bounds for what was not written by us. Longer paths are not remembered.
 MOST_PATH = 1 << 16
@@ -120,8 +123,9 @@ class Remembered:
         for directory, row in self.rows.items():
             if marks != entries.OURS | entries.UNSEEN:
                 for name, value in row.items():
-                    sure = entries.marks(value) & (entries.UNSURE | entries.OLD)
-                    row[name] = entries.marked(value, marks | sure)
+                    row[name] = entries.marked(
+                        value, marks | entries.marks(value) & _LASTING
+                    )
             into.put_row(directory, row, above)
         into.digests = self.digests
 

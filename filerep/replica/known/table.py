@@ -10,11 +10,13 @@ import stat
 from filerep.replica.known.entries import (
     DOUBTED,
     OURS,
+    UNMOUNTED,
     UNSEEN,
     UNSURE,
     directory_entry,
     marked,
     marks,
+    may_go,
 )
 
 TYPE_CHECKING = False
@@ -160,7 +162,7 @@ class Table:
             parent, _, name = above.rpartition(b"/")
             names = self.directories[parent]
             value = names[name + b"/"]
-            if marks(value) & OURS:
+            if may_go(value):
                 break
             names[name + b"/"] = marked(value, marks(value) & UNSURE | OURS)
             claimed.append(above)
@@ -175,6 +177,29 @@ class Table:
             names.pop(name, None)
             if names.pop(name + b"/", None) is not None:
                 self.drop(path)
+
+    def mark_unmounted(
+        self, directory: bytes, unmounted: bool, but: tuple[bytes, ...] = ()
+    ) -> bool:
+        """What is ours below ``directory`` is UNMOUNTED from now on, or not; was any else?
+
+        That in directories whose paths, with the slash, are in ``but`` remains as it is.
+        """
+        changed = False
+        for path, value in list(self.below(directory)):
+            other = bool(marks(value) & UNMOUNTED) != unmounted
+            if other and marks(value) & OURS and not path.startswith(but):
+                parent, name = place(path)
+                value = marked(value, marks(value) ^ UNMOUNTED)
+                self.directories[parent][name] = value
+                changed = True
+        return changed
+
+    def unmounted(self, directory: bytes) -> Iterator[bytes]:
+        """What is UNMOUNTED below ``directory``."""
+        return (
+            path for path, value in self.below(directory) if marks(value) & UNMOUNTED
+        )
 
     def rename(self, old: bytes, new: bytes) -> list[tuple[bytes, bytes, bytes]]:
         """What is at ``old`` and below it has the name ``new``; of each what it was called,

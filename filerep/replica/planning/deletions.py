@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from filerep.replica.known import entries
-from filerep.replica.known.table import Table
+from filerep.replica.known.table import Table, directories_above
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import Optional
 
     from filerep.replica.planning.spelling import Spelling
@@ -43,16 +44,33 @@ class Deletions:
         self._table.directories.get(parent, {}).pop(name, None)
 
     def directory(self, path: bytes, sent: Sent) -> None:
-        """The directory ``path`` goes, if it is ours, with those of ours in it: all are empty."""
+        """The directory ``path`` goes, if it is ours, with those of ours in it: all are empty.
+
+        But for those in which anything stays that came from what was mounted here.
+        """
         if self._spelling and self._spelling.is_renamed(path, sent):
             return
         value = self._table.get_directory(path)
-        if value is not None and entries.marks(value) & entries.OURS:
-            for inner, other in self._table.below(path):
-                if inner.endswith(b"/") and entries.marks(other) & entries.OURS:
-                    sent.batch.removals.append(inner[:-1])
-                    sent.removed.append(inner)
-            sent.batch.removals.append(path)
-            sent.removed.append(path + b"/")
-            sent.planned.add(path)
-            self._table.remove(path)
+        if value is None or not entries.may_go(value):
+            return
+        stay = {above for one in self._table.unmounted(path) for above in _above(one)}
+        inner = [
+            one[:-1] for one, other in self._table.below(path) if _goes(one, other)
+        ]
+        for one in (*inner, path):
+            if one not in stay:
+                sent.batch.removals.append(one)
+                sent.removed.append(one + b"/")
+        sent.planned.add(path)
+        for one in (path,) if path not in stay else reversed(inner):
+            if one not in stay:
+                self._table.remove(one)
+
+
+def _goes(path: bytes, value: bytes) -> bool:
+    return path.endswith(b"/") and entries.may_go(value)
+
+
+def _above(path: bytes) -> Iterator[bytes]:
+    """The directories that ``path`` needs: those above it, and itself if it is one."""
+    return directories_above(path if path.endswith(b"/") else path)

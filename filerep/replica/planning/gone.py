@@ -60,16 +60,15 @@ class Gone:
     def _verify(self, record: bytes, queue: Paths) -> list[bytes]:
         """As ``verify``; the directories among what is queued, and not for another reason too."""
         directory = b"" if record == b"./" else record[:-1]
-        if self._aside.mounted_away(directory):
-            return []
+        stays = self._aside.mounted_away(directory)
         inner = []
         for path, value in self._table.below(directory):
-            if entries.marks(value) & entries.OURS:
+            if entries.may_go(value):
                 if path.endswith(b"/"):
                     inner.append(path[:-1])
                 elif not self.is_there(path):
                     queue[path] = None
-        if directory and (self._knows(directory) or not self._complete):
+        if directory and not stays and (self._knows(directory) or not self._complete):
             inner.insert(0, directory)
         waits = self._aside.waits
         waiting = {path for path in inner if path in queue or waits(path)}
@@ -111,6 +110,8 @@ class Gone:
             if first:
                 return
         elif path in self._table.directories:
+            for one in self._table.unmounted(path):
+                self._aside.mounted_away(one)
             self._deletions.directory(path, sent)
         if self._table.get(path) is not None or not self._complete:
             self._deletions.file(path, sent)
@@ -171,7 +172,7 @@ class Gone:
 
     def _ours_below(self, path: bytes) -> bool:
         return any(
-            entries.marks(value) & entries.OURS
+            entries.may_go(value)
             for inner, value in self._table.below(path)
             if not inner.endswith(b"/")
         )

@@ -121,8 +121,9 @@ class Placing:
         if value is None or not entries.marks(value) & entries.OURS:
             return
         mode = directory_mode(status)
-        if entries.marks(value) & entries.UNSEEN:
-            value = entries.marked(value, entries.marks(value) & ~entries.UNSEEN)
+        unlike = entries.marks(value) & (entries.UNSEEN | entries.UNMOUNTED)
+        if unlike:
+            value = entries.marked(value, entries.marks(value) & ~unlike)
             self._table.put_directory(path, value)
         if entries.marks(value) & entries.UNSURE or (
             self._table.keeps_modes and entries.mode_of(value) & 0o1777 != mode

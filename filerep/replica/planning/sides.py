@@ -60,5 +60,5 @@ class Aside:
         self.removals: Callable[[Sent, Paths], Optional[Removals]] = lambda *_: None
         #: Is the path to be looked at anyhow, as it was named?
         self.waits: Callable[[bytes], bool] = lambda path: False
-        #: Has the path gone with something that was mounted here? Then it stays.
+        #: Has what the far end has at the path gone with what was mounted here? Then it stays.
         self.mounted_away: Callable[[bytes], bool] = lambda path: False

@@ -114,7 +114,8 @@ class Elsewhere:
             if found is None:
                 return None
             as_it_is = (entries.mode_of(value) ^ status.st_mode) & 0o777 == 0
-            verb = b"take" if was and here is None and as_it_is else b"copy"
+            goes = was and here is None and entries.may_go(value)
+            verb = b"take" if goes and as_it_is else b"copy"
             digest = found.digest.hexdigest()
             return Way(verb, digest, other, signature=found.signature)
         return None
