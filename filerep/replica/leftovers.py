@@ -37,9 +37,9 @@ class Leftovers:
         inventory: Inventory,
         forgotten: Forgotten,
         gone: Gone,
-        failing: Container[bytes],
+        missing: Container[bytes],
     ) -> None:
-        """``failing`` are paths that could not be written there."""
+        """``missing`` are paths that could not be written there, or read here."""
         self._source = here.source
         self._table = here.table
         self._load_rules = here.rules
@@ -48,7 +48,7 @@ class Leftovers:
         self._inventory = inventory
         self._forgotten = forgotten
         self._gone = gone
-        self._failing = failing
+        self._missing = missing
         self._unseen_queued = False
         #: Files that an earlier run sent, and that do not count by now.
         self.ignored = 0
@@ -87,7 +87,7 @@ class Leftovers:
         files = [path for path in known if not self._gone.is_there(path)]
         gone = set(files)
         self.ignored = sum(
-            path not in gone and path not in self._failing for path in known
+            path not in gone and path not in self._missing for path in known
         )
         if self._removal.delete and len(files) >= _MANY_FILES and not self.walked:
             raise Refused(

@@ -7,7 +7,8 @@
 * ``sync``: ``failing`` paths are out of step; 0 for none.
 * ``at_work``: a second has passed since all had arrived, or by ``now`` it has.
 * ``failing``: which paths have just failed, and why.
-* ``unreadable``: a path that cannot be read here, and why.
+* ``unreadable``: a path that cannot be read here, and why. ``unread``: so many
+  ``paths`` are missing for that, one of them and why.
 * ``left``: the end was asked for, and so many ``paths`` have not arrived; the last one counts.
 * ``tools``: what the far end has for a slow connection. ``hook``: the --on-sync command has ended.
 """
@@ -18,6 +19,7 @@ import os
 import time
 from collections import Counter
 
+from filerep.command import reason
 from filerep.pathstream import gathered, quote
 from filerep.replica.progress import OneFile, Tally
 
@@ -63,6 +65,7 @@ class Reporter:
         self._removed = 0
         self._bytes = 0
         self._failing: Optional[int] = None
+        self._unread: tuple[int, bytes] = (0, b"")
         self._at_work: Optional[float] = None  # when that will be told
         self._told_at_work = False
         self._began = time.monotonic()
@@ -160,6 +163,17 @@ class Reporter:
         if self._failing != failing:
             self._failing = failing
             self._report({"is": "sync", "failing": failing})
+
+    def unread(self, count: int, first: Optional[tuple[bytes, OSError]]) -> None:
+        """Nothing is left to do, and ``count`` paths cannot be read, one of them for that reason.
+
+        Told when it has changed.
+        """
+        path, why = (first[0], reason(first[1])) if first else (b"", "")
+        if self._unread != (count, path):
+            self._unread = count, path
+            name = os.fsdecode(path)
+            self._report({"is": "unread", "paths": count, "path": name, "why": why})
 
     def outstanding(self, paths: list[bytes], gone: bool) -> None:
         """The end was asked for, and the changes of ``paths`` have not arrived.

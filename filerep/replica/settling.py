@@ -114,6 +114,8 @@ class Settling:
         if not failures:
             failures.all_well()
         self._reporter.sync(len(failures))
+        unreadable = self._missing.unreadable
+        self._reporter.unread(unreadable.count(), unreadable.first())
         busy = self._on_sync.due or self._on_sync.runs
         return inputs_ended and not busy and not failures.hurry()
 

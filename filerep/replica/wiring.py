@@ -183,6 +183,7 @@ class Parts:
         )
         locked = lambda: _is_locked(here.source.root)
         self.on_sync = OnSync(bool(options.on_sync), time.monotonic, locked)
+        missing = Missing(self.failures, self.unreadable, self.restless)
         self.leftovers = Leftovers(
             here,
             options.removal,
@@ -190,13 +191,13 @@ class Parts:
             self.inventory,
             self.forgotten,
             self.filler.plan.gone,
-            self.failures.why,
+            missing,
         )
         self.settling = Settling(
             options,
             here.table,
             self.schedule,
-            Missing(self.failures, self.unreadable, self.restless),
+            missing,
             self.leftovers,
             self.reporter,
             self.on_sync,

@@ -53,6 +53,9 @@ class Reports:
             self.refused = what["why"]
         if kind == "failing":
             self._failed = _failed(what["paths"], what["why"])
+        if kind == "unread":
+            why = _failed([what["path"]], what["why"])
+            self._waiters.record.unread(what["paths"], why)
         if kind == "first":
             self._first(what)
         if self._events.wanted:

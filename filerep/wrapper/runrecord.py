@@ -40,7 +40,7 @@ class Record:
 
     def connected(self, destination: bytes) -> None:
         """The far end has told what the destination is in full."""
-        self._about["destination"] = os.fsdecode(destination)
+        self._about.update(destination=os.fsdecode(destination), unread=0)
         self.tell(COPYING)
 
     def tell(self, state: str, files: int = 0, failing: int = 0, why: str = "") -> None:
@@ -48,6 +48,14 @@ class Record:
         self._about.update(state=state, failing=failing, why=why, at=time.time())
         if files:
             self._about["files"] = files
+        self._write()
+
+    def unread(self, count: int, why: str) -> None:
+        """``count`` paths cannot be sent as they are here, ``why`` of one; however else it is."""
+        self._about.update(unread=count, unread_why=why if count else "")
+        self._write()
+
+    def _write(self) -> None:
         if self._fd is None:
             return
         import json

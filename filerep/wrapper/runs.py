@@ -52,7 +52,8 @@ class Run:
     @property
     def good(self) -> bool:
         in_sync = self.get("state", "") == runrecord.IN_SYNC
-        return in_sync and not self.get("failing", 0) and not self._stopped
+        missing = self.get("failing", 0) or self.get("unread", 0)
+        return in_sync and not missing and not self._stopped
 
     def gone(self) -> bool:
         """Is it known what it was of, and is that no more?"""
@@ -72,8 +73,9 @@ class Run:
         yield f"  process {self.process}, since {since}: {self._state()}"
 
     def _state(self) -> str:
-        state, at = self.get("state", ""), _moment(self.get("at", 0.0))
-        failing, why = self.get("failing", 0), self.get("why", "")
+        state, at = str(self.get("state", "")), _moment(self.get("at", 0.0))
+        failing, unread = self.get("failing", 0), self.get("unread", 0)
+        settled = failing or state == runrecord.IN_SYNC
         if self._stopped:
             return f"stopped (Ctrl-Z): fg, or kill -CONT {self.process}, has it go on"
         if failing:
@@ -84,8 +86,17 @@ class Run:
             state = f"sending since {at}"
         elif state == runrecord.COPYING:
             state = "comparing and copying"
-        said = "".join(one if one.isprintable() else "?" for one in why)
-        return f"{state} ({said})" if said else str(state)
+        said = _with(state, self.get("why", ""))
+        if settled and unread:
+            paths = "1 path" if unread == 1 else f"{unread:,} paths"
+            unsent = f"{paths} could not be sent"
+            said += f", but {_with(unsent, self.get('unread_why', ''))}"
+        return said
+
+
+def _with(state: str, why: str) -> str:
+    said = "".join(one if one.isprintable() else "?" for one in why)
+    return f"{state} ({said})" if said else state
 
 
 def _moment(seconds: float) -> str:

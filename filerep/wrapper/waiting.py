@@ -329,7 +329,7 @@ def verdict(answer: bytes) -> int:
         paths = "one path" if failing == 1 else f"{failing:,} paths"
         said = (
             f"{paths} could not be read here or written at the far end;"
-            " the running one says why"
+            " --status says why"
         )
         raise Stop(UNAVAILABLE, said)
     return status

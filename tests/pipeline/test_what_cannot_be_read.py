@@ -116,22 +116,50 @@ def test_a_file_that_cannot_be_read_is_missed_until_it_can_or_does_not_count(
     def waited() -> bytes:
         return run([*program, "--wait", *words], env=env).stderr
 
+    def status() -> tuple[int, bytes]:
+        told = run([*program, "--status", *words], env=env)
+        return told.returncode, told.stdout.partition(b"at the start")[2]
+
     with running(*program, "--audit", ".2", *options, *words, env=env) as it:
         it.says("watching")
         looks_again(place)
         assert b"3 paths could not be read" in waited()
+        code, told = status()
+        assert code == 1 and told.startswith(b", but 3 paths could not be sent ('")
+        assert told.endswith(b"': Permission denied)\n")
         (place / "src/.gitignore").write_text("a\n")
         wait_for(lambda: b"2 paths could not be read" in waited())
         (place / "src/b").unlink()
         wait_for(lambda: b"one path could not be read" in waited())
+        why = b", but 1 path could not be sent ('c': Permission denied)\n"
+        assert status() == (1, why)
         (place / "src/c").chmod(0o644)
         wait_for(lambda: not waited())
+        assert status() == (0, b"\n")
         assert sorted(os.listdir(place / "there/src"))[1:] == [
             ".gitignore",
             "c",
             *LINKED,
         ]
         assert it.errors.count(b"cannot read") == 3
+
+
+def test_what_was_sent_and_cannot_be_read_is_not_said_to_be_ignored(
+    place: Path,
+) -> None:
+    (place / "src").mkdir()
+    (place / "src/a").write_text("a")
+    words = ["--once", str(place / "src"), str(place / "there"), "bash"]
+    program = [*without_rights(), "file-replicator"]
+    env = environment(XDG_STATE_HOME=str(place / "state"))
+    assert run([*program, *words], env=env).returncode == 0
+    (place / "src/a").write_text("changed")
+    (place / "src/a").chmod(0)
+    again = run([*program, *words], env=env)
+    assert again.returncode == 1
+    first, second = again.stderr.decode().splitlines()
+    assert first.endswith("cannot read 'a': Permission denied")
+    assert "in sync: 1 file, nothing to send" in second
 
 
 def test_a_root_that_is_gone_for_good_is_told_to_be_gone() -> None:

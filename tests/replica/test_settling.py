@@ -31,7 +31,9 @@ class World:
         self.known = 0  # how many files are there by then
         self.failures, self.table = Failures(print), Table()
         self.restless = Restless(lambda: self.now, lambda path: 0.0, lambda: None)
-        nothing: Any = SimpleNamespace(take=lambda: [], count=lambda: 0)
+        nothing: Any = SimpleNamespace(
+            take=lambda: [], count=lambda: 0, first=lambda: None
+        )
         schedule: Any = SimpleNamespace(
             rested=self.looked_at.extend,
             removals=SimpleNamespace(seconds=0.0, held=False),
@@ -44,6 +46,7 @@ class World:
         reporter: Any = SimpleNamespace(
             first=self._first,
             sync=lambda failing: None,
+            unread=lambda count, first: None,
             sync_point=lambda *told: self.answered.append(told),
         )
         on_sync: Any = SimpleNamespace(

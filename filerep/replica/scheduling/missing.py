@@ -23,6 +23,10 @@ class Missing:
         self.unreadable = unreadable
         self.restless = restless
 
+    def __contains__(self, path: object) -> bool:
+        """Did ``path`` fail, or could it not be read?"""
+        return path in self.failures.why or path in self.unreadable
+
     def count(self) -> int:
         """How many failed or cannot be read."""
         return len(self.failures) + self.unreadable.count()

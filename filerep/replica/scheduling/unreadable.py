@@ -53,23 +53,30 @@ class Unreadable:
         self._on_error = on_error
         self._tell = tell
         self._clock = clock
-        self._paths: set[bytes] = set()
+        self._paths: dict[bytes, OSError] = {}
         self._doubted = False  # may some of them be gone, or not count any more?
         self._said: set[bytes] = set()
         self._said_of_many: set[OSError] = set()
         self._wait = 0.0
         self._due = 0.0
 
+    def __contains__(self, path: object) -> bool:
+        return path in self._paths
+
     def count(self) -> int:
         """How many are missing over there."""
         self._sift()
         return len(self._paths)
 
+    def first(self) -> Optional[tuple[bytes, OSError]]:
+        """One of them, and why."""
+        return next(iter(self._paths.items()), None)
+
     def add(self, action: str, path: bytes, error: OSError) -> None:
         if not self._paths and self._clock() > self._due:
             self._wait = _WAIT[0]
             self._due = self._clock() + self._wait
-        self._paths.add(path)
+        self._paths[path] = error
         if path in self._said:
             return
         self._said.add(path)
@@ -102,7 +109,8 @@ class Unreadable:
             self._doubted = True
             return []
         inside = [p for p in self._paths if p.startswith(path + b"/")]
-        self._paths.difference_update(inside, (path,))
+        for one in (*inside, path):
+            self._paths.pop(one, None)
         return inside
 
     def due(self) -> Optional[float]:
@@ -120,13 +128,14 @@ class Unreadable:
     def take(self) -> list[bytes]:
         """All of them: they are about to be looked at again."""
         self._sift()
-        paths, self._paths = sorted(self._paths), set()
+        paths, self._paths = sorted(self._paths), {}
         return paths
 
     def _sift(self) -> None:
         """Forget those that are gone, or do not count any more."""
         if self._doubted and self._paths:
-            self._paths = set(self._counting(list(filter(self._is_there, self._paths))))
+            there = self._counting(list(filter(self._is_there, self._paths)))
+            self._paths = {path: self._paths[path] for path in there}
         self._doubted = False
 
     def _is_there(self, path: bytes) -> bool:
