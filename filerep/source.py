@@ -78,17 +78,40 @@ class Spelling:
 
 
 def _folds(fd: int) -> Optional[bool]:
-    """Are other cases of a name in the open directory taken for it? None: nothing tells."""
+    """Are other cases of a name in the open directory taken for it? None: nothing tells.
+
+    Where no name in it does, as it is empty, its own may.
+    """
     with os.scandir(fd) as entries:
         for name in [entry.name for entry in islice(entries, 50)]:
             other = name.swapcase()
-            if other != name:
-                try:
-                    os.stat(other, dir_fd=fd, follow_symlinks=False)
-                except OSError:
+            if other == name:
+                continue
+            try:
+                os.stat(other, dir_fd=fd, follow_symlinks=False)
+            except OSError:
+                if name.isascii():
                     return False
-                return other not in os.listdir(fd)
-    return None
+                continue  # some fold no other letters
+            if other not in os.listdir(fd):
+                return True
+            if name.isascii():
+                return False
+    return True if _answers_to_another_case(fd) else None
+
+
+def _answers_to_another_case(fd: int) -> bool:
+    """Is the open directory found under another case of its own name, too?"""
+    try:
+        above, name = os.path.split(os.readlink(f"/proc/self/fd/{fd}"))
+        other = name.swapcase()
+        if other == name or os.stat(above).st_dev != os.fstat(fd).st_dev:
+            return False
+        # FUSE may give it another inode under each name.
+        os.lstat(os.path.join(above, other))
+        return other not in os.listdir(above)
+    except OSError:
+        return False
 
 
 class Source:

@@ -9,6 +9,7 @@ import struct
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Optional
 
 import farends
 import pytest
@@ -615,6 +616,29 @@ def test_what_is_saved_by_a_name_in_another_case_is_sent(place: Path) -> None:
             )
             (source / "PKG/readme").unlink()
             program.wait_for(lambda: not files(there / "src"))
+
+
+@pytest.mark.parametrize("first", [None, "1"], ids=["empty", "no letters"])
+def test_a_source_that_holds_no_name_to_tell_by_tells_by_its_own(
+    first: Optional[str], place: Path
+) -> None:
+    """It was watched by inotify, and what was saved by another case was two files there."""
+    with exfat(place) as where:
+        source, there = where / "src", place / "there"
+        source.mkdir()
+        there.mkdir()
+        if first is not None:
+            (source / first).touch()
+        words = [str(source), str(there), "bash"]
+        with running("file-replicator", "--audit", "0", *words) as program:
+            program.says("in sync")
+            assert b"does not tell a from A" in program.errors
+            (source / "é").write_text("1")
+            program.wait_for(lambda: "é" in files(there / "src"))
+            (source / "new").write_text("2")
+            (source / "new").rename(source / "É")
+            program.wait_for(lambda: "É" in files(there / "src"))
+            program.wait_for(lambda: "é" not in files(there / "src"))
 
 
 @pytest.mark.parametrize(
