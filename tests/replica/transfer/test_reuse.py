@@ -16,7 +16,7 @@ from filerep.replica.scheduling.inflight import Sent
 from filerep.replica.transfer.economy import Economy
 from filerep.replica.transfer.pace import Pace
 from filerep.replica.transfer.reuse import Reuse
-from filerep.replica.transfer.signature import Signer
+from filerep.replica.transfer.signature import Signer, block_of
 from filerep.source import Source
 
 OLD = random.Random(3).randbytes(300_000)
@@ -27,7 +27,7 @@ def sent(root: Path, marks: int) -> Reuse:
     path = root / "f"
     path.write_bytes(OLD)
     table, source = Table(), Source(os.fsencode(root))
-    signer = Signer()
+    signer = Signer(block_of(len(OLD)))
     signer.feed(OLD)
     value = entries.entry(path.lstat(), marks)
     table.put(b"f", entries.signed(value, signer.signature()))

@@ -145,17 +145,27 @@ def test_what_is_put_in_or_cut_out_costs_the_quarter_it_is_in(
     assert compare(old, old[:at] + old[at + 50 :]).new_bytes <= 2 * QUARTER
 
 
-@pytest.mark.parametrize("size", [300, 2500, 9_000, 20_000, 50_000, 100_000, 150_000])
-def test_in_a_small_file_an_edit_costs_no_more_than_a_few_parts_of_a_hundred(
-    size: int,
-) -> None:
-    # A quarter of 16 KiB was all of it, or most.
+@pytest.mark.parametrize("size", [300, 2500, 9_000, 20_000, 50_000, 150_000, 600_000])
+def test_an_edit_costs_about_the_root_of_the_size(size: int) -> None:
+    # As with rsync. A quarter of 16 KiB was all of a small file, or most.
     block, old, half = block_of(size), NOISE[:size], size // 2
-    part = max(512, size // 16)
-    assert (
-        compare(old, old[:half] + b"a line\n" + old[half:], block).new_bytes < part + 8
-    )
-    assert len(sign(old, block)) <= max(128, size // 1000 + FINGERPRINT_BYTES)
+    part = max(512, 8 * size**0.5)
+    new = old[:half] + b"a line\n" + old[half:]
+    assert compare(old, new, block).new_bytes < part + 8
+
+
+@pytest.mark.parametrize(
+    "size, most",
+    [
+        (2_000, 16),
+        (16_000, 128),
+        (500_000, 2_000),
+        (8_000_000, 16_000),
+        (100_000_000, 100_000),
+    ],
+)
+def test_a_signature_takes_little_memory(size: int, most: int) -> None:
+    assert -(-size // block_of(size)) * FINGERPRINT_BYTES <= most
 
 
 def test_a_file_that_grows_gets_larger_blocks() -> None:
