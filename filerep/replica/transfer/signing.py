@@ -1,4 +1,4 @@
-"""Signatures of files here, made when they are wanted, and of large ones when nothing is to be done.
+"""Signatures of files here, made when they are wanted, and ahead when nothing is to be done.
 
 That of a file of some GB takes many seconds. What is made while nothing is to be done is made
 in slices, so that a save waits for one of them at most.
@@ -22,7 +22,10 @@ if TYPE_CHECKING:
     from filerep.replica.transfer.economy import Economy
     from filerep.source import Source
 
-_SIGNED_BYTES = 1 << 16  # files of so much are worth a signature of their own
+_SIGNED_BYTES = 1 << 16  # files of so much are all worth being read ahead of any need
+# Of smaller ones those that were written last, as far as it takes a second or so. More than a few
+# of them are edited at once only where a branch is switched, or a project is small.
+_SMALL_BYTES = 1 << 26
 _SLICE = 1 << 22  # some milliseconds
 _READ = 1 << 20
 
@@ -65,22 +68,15 @@ class Signing:
         self._begun: Optional[Begun] = None
 
     def sign_one(self) -> bool:
-        """Go on with the signature of a large file that has none; is there more to do?
+        """Go on with the signature of a file that has none; is there more to do?
 
         What was there at the start has none. It is made while nothing else is to be done, so
-        that of a log which grows only the new lines go.
+        that of a log which grows only the new lines go, and of a branch what is other in it.
         """
         if not self._economy.reuses:
             return False
         if self._unsigned is None:
-            self._unsigned = [
-                path
-                for path, value in self._table.below(b"")
-                if not path.endswith(b"/")
-                and stat.S_ISREG(entries.mode_of(value))
-                and entries.size_of(value) >= _SIGNED_BYTES
-                and not entries.signature(value)
-            ]
+            self._unsigned = self._find_unsigned()
         if self._begun is None and self._unsigned:
             path = self._unsigned.pop()
             status = self._unchanged(path)
@@ -89,6 +85,27 @@ class Signing:
         if self._begun is not None and not self._go_on(self._begun):
             self._begun = None
         return bool(self._unsigned or self._begun)
+
+    def _find_unsigned(self) -> list[bytes]:
+        """The files that are to be signed, the last one first."""
+        large: list[bytes] = []
+        small: list[tuple[int, int, bytes]] = []  # mtime, size
+        for path, value in self._table.below(b""):
+            if path.endswith(b"/") or entries.signature(value):
+                continue
+            _, mode, size, mtime_ns, _ = entries.numbers(value)
+            if not stat.S_ISREG(mode) or not self._economy.worth(size):
+                continue
+            if size >= _SIGNED_BYTES:
+                large.append(path)
+            else:
+                small.append((mtime_ns, size, path))
+        small.sort(reverse=True)
+        left, count = _SMALL_BYTES, 0
+        while count < len(small) and left >= small[count][1]:
+            left -= small[count][1]
+            count += 1
+        return large + [path for _, _, path in reversed(small[:count])]
 
     def _go_on(self, begun: Begun) -> bool:
         """Sign the next slice of ``begun``; is there more of it?"""

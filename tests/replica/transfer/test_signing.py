@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import pytest
+
 from filerep.farend.tools import Tools
 from filerep.replica.known import entries
 from filerep.replica.known.table import Table
 from filerep.replica.options import Options, Removal, Transfer
+from filerep.replica.transfer import signing as signing_module
 from filerep.replica.transfer.economy import Economy
 from filerep.replica.transfer.pace import Pace
 from filerep.replica.transfer.signature import Signer
@@ -61,3 +64,21 @@ def test_a_file_that_changes_meanwhile_is_not_signed(tmp_path: Path) -> None:
         pass
     value = table.get(b"large")
     assert value is not None and not entries.signature(value)
+
+
+def test_of_small_files_those_written_last_are_signed_ahead(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # None was, so of what a branch changed all went, if nothing had been sent before.
+    monkeypatch.setattr(signing_module, "_SMALL_BYTES", 30_500)
+    table, one = signing(tmp_path)
+    for number in range(10):
+        path = tmp_path / f"{number}"
+        path.write_bytes(bytes(5000))
+        os.utime(path, (1000, 1000 + number * 7 % 10))
+        table.put(b"%d" % number, entries.entry(path.lstat(), entries.OURS))
+    while one.sign_one():
+        pass
+    signed = [path for path, value in table.below(b"") if entries.signature(value)]
+    youngest = sorted(range(10), key=lambda number: number * 7 % 10)[-6:]
+    assert sorted(signed) == sorted([b"large", *(b"%d" % one for one in youngest)])
