@@ -199,8 +199,9 @@ def plainly(words: str) -> str:
         who, _, line = words[len("not writable by ") :].partition(", ")
         fields = line.split(None, 8)
         if len(fields) == 9:
-            return (
-                f"directory {quote(fields[8])} belongs to {fields[2]}"
-                f" and cannot be written by {who or 'this user'}"
-            )
+            mode, _, owner, *_, name = fields
+            which = f"directory {quote(name)}" if name != "." else "the destination"
+            whose = f"belongs to {owner} and cannot be written by {who or 'this user'}"
+            mode = f", as its mode is {mode}" if who == owner else ""
+            return f"{which} {whose}{mode}"
     return words

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from filerep.replica.scheduling.failures import Failures
+from filerep.replica.scheduling.failures import Failures, plainly
 
 
 @pytest.mark.parametrize(
@@ -23,6 +23,18 @@ def test_once_there_is_room_again_all_that_had_none_is_tried_together(
         sizes.append(len(retry.paths))
         failures.tried(retry)
     assert max(sizes) > 1, sizes
+
+
+def test_who_owns_a_closed_directory_is_told_its_mode_and_where_it_is() -> None:
+    """It was said that '.' belongs to me and cannot be written by me."""
+    closed = "not writable by me, dr-xr-xr-x 2 {} users 40 Nov 28 03:34 {}"
+    assert plainly(closed.format("me", ".")) == (
+        "the destination belongs to me and cannot be written by me,"
+        " as its mode is dr-xr-xr-x"
+    )
+    assert plainly(closed.format("root", "./a b")) == (
+        "directory './a b' belongs to root and cannot be written by me"
+    )
 
 
 def test_a_sync_point_is_patient_from_when_all_else_is_done() -> None:
