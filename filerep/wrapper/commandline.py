@@ -177,7 +177,7 @@ class Typed:
         kept = Words(profiles.read(found), takes_value)
         for name, *_ in kept.options:
             if name.startswith("--") and name.partition("=")[0] not in takes_value:
-                raise Stop(USAGE, f"{quote(found)}: unknown option {quote(name)}")
+                mistakes.unknown_in_profile(found, name, takes_value)
         if len(kept.places) < 2 or not kept.connection:
             said = (
                 "needs SRC_DIR, DEST_PARENT_DIR and CONNECTION_COMMAND, a word a line"

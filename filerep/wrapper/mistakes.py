@@ -47,14 +47,22 @@ def unknown_option(name: str, options: Collection[str]) -> None:
     raise Stop(USAGE, f"unknown option {quote(name)}; {close_to(name, options)}")
 
 
+def unknown_in_profile(path: str, name: str, options: Collection[str]) -> NoReturn:
+    """Raise ``Stop`` with what may have been meant by ``name`` in the profile ``path``."""
+    hint = "write a word a line" if name.split()[1:] else close_to(name, options)
+    raise Stop(USAGE, f"{quote(path)}: unknown option {quote(name)}; {hint}")
+
+
 def no_value(name: str) -> NoReturn:
     """Raise ``Stop`` for an option that stands last and wants a word."""
     raise Stop(USAGE, f"{name} needs a value behind it; see --help")
 
 
 def refuse_nameless(name: str, places: Sequence[str]) -> None:
-    """Raise ``Stop`` where --save has taken SRC_DIR for the name that was forgotten."""
+    """Raise ``Stop`` where --save has taken what follows for the name that was forgotten."""
     is_source = "/" in name or os.path.isdir(name)
+    if name.startswith("-"):
+        raise Stop(USAGE, f"--save needs a name for these words, in front of {name}")
     if is_source and not (places and os.path.isdir(places[0])):
         example = f"file-replicator --save web {shown(name)} /srv/app -- ssh host sh"
         said = f"--save needs a name for these words, in front of {quote(name)}"

@@ -100,8 +100,11 @@ def _refuse_others(path: str, status: os.stat_result) -> None:
     raise Stop(NO_INPUT, f"{said}; make it your own, or type the words")
 
 
-def save(name: str, words: list[str]) -> str:
-    """Keep ``words`` as the profile ``name`` of this directory; the path of its file."""
+def save(name: str, words: list[str]) -> tuple[str, bool]:
+    """Keep ``words`` as the profile ``name`` of this directory.
+
+    The path of its file, and whether others stood there.
+    """
     _check(name)
     for word in words:
         if not word or word != word.strip() or word[0] == "#" or word.splitlines()[1:]:
@@ -110,15 +113,27 @@ def save(name: str, words: list[str]) -> str:
     path = os.path.join(FOLDER, name)
     # Whoever reads it meanwhile has the old one or the new one.
     fresh = f"{path}.{os.getpid()}.new"
+    text = b"".join(os.fsencode(word) + b"\n" for word in words)
     try:
         os.makedirs(FOLDER, exist_ok=True)
         with open(fresh, "wb") as file:
-            file.write(b"".join(os.fsencode(word) + b"\n" for word in words))
+            file.write(text)
+        others = _holds_other(path, text)
         os.replace(fresh, path)
     except OSError as error:
         said = f"cannot write {quote(path)}: {command.reason(error)}"
         raise Stop(command.IO_ERROR, said) from None
-    return path
+    return path, others
+
+
+def _holds_other(path: str, text: bytes) -> bool:
+    """Is there a file at ``path`` already, with other words in it?"""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with open(fd, "rb") as file:
+            return file.read(_LONGEST) != text
+    except OSError:
+        return False
 
 
 def _check(name: str) -> None:

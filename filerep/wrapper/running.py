@@ -55,10 +55,11 @@ def main(run: Command, typed: Typed) -> int:
         return _look_after(run)
     jobs = each.jobs(run.args)
     if run.args["--save"] is not None:
-        path = profiles.save(run.args["--save"], typed.to_save)
+        path, others = profiles.save(run.args["--save"], typed.to_save)
         path = bare(quote(os.path.join(typed.folder, path)))
         name = bare(quote(f"@{run.args['--save']}"))
-        run.say(f"saved {path}; start it by `{PROGRAM} {name}`")
+        instead = ", in the place of other words" if others else ""
+        run.say(f"saved {path}{instead}; start it by `{PROGRAM} {name}`")
         return command.OK
     if run.args["--wait"] or run.args["--wait-on-sync"]:
         return _wait(run, jobs)

@@ -248,7 +248,14 @@ def test_no_name_is_that_of_the_default() -> None:
     "text, why",
     [
         ("s\n/d\n", "needs SRC_DIR, DEST_PARENT_DIR and CONNECTION_COMMAND"),
-        ("--excude\nx\ns\n/d\nsh\n", "unknown option '--excude'"),
+        (
+            "--excude\nx\ns\n/d\nsh\n",
+            "unknown option '--excude'; did you mean --exclude",
+        ),
+        (
+            "--exclude x\ns\n/d\nsh\n",
+            "unknown option '--exclude x'; write a word a line",
+        ),
     ],
 )
 def test_a_bad_one_is_named(text: str, why: str) -> None:
@@ -311,6 +318,16 @@ def test_what_is_saved_comes_back(project: Path, place: Path) -> None:
     said = f"saved '{path}'; start it by `file-replicator '@of all'`\n"
     assert done.stderr.decode() == f"file-replicator: {said}"
     assert path.read_text() == (project / ".file-replicator/web").read_text()
+
+
+def test_what_was_saved_is_told_to_be_replaced(project: Path) -> None:
+    (project / "src").mkdir()
+    said = []
+    for there in ("/d", "/d", "/e"):
+        done = run([REPLICATOR, "--save", "w", "src", there, "sh"], cwd=project)
+        said.append(done.stderr)
+    assert said[0] == said[1]
+    assert b"saved .file-replicator/w, in the place of other words; start" in said[2]
 
 
 def test_a_word_that_has_no_line_is_not_saved(project: Path) -> None:

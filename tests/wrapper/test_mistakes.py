@@ -147,6 +147,12 @@ def test_a_profile_without_a_name_is_told_so(pair: list[str], place: Path) -> No
         )
 
 
+def test_an_option_is_no_name_of_a_profile(pair: list[str]) -> None:
+    assert said("--save", "--once", *pair, "sh").endswith(
+        "--save needs a name for these words, in front of --once"
+    )
+
+
 def test_an_option_that_has_taken_src_dir_is_named(pair: list[str]) -> None:
     line = said("--on-sync", *pair, "bash")
     took = f"--on-sync has taken '{pair[0]}' for its value"
