@@ -160,15 +160,19 @@ def test_our_home_put_in_by_our_shell_is_told_so(place: Path, source: Path) -> N
     assert "its own home directory is '~/code', in quotes" in said, said
 
 
-def test_a_second_source_of_one_name_is_refused(there: There, place: Path) -> None:
+@pytest.mark.parametrize("options", [[], ["--clean-out-first"]], ids=["", "clean"])
+def test_a_second_source_of_one_name_is_refused(
+    options: list[str], there: There, place: Path
+) -> None:
     for one in ("one", "other"):
         (place / one / "app").mkdir(parents=True)
         (place / one / "app" / one).write_text("x")
     words = [place / "far", *there.command]
     with running(REPLICATOR, place / "one/app", *words) as program:
         program.says("watching")
-        done = run([REPLICATOR, "--once", place / "other/app", *words])
+        done = run([REPLICATOR, "--once", *options, place / "other/app", *words])
         assert done.returncode == 69
+        assert (place / "far/app/one").exists()
         said = (
             b"another run, of another source or by another command, replicates to this"
         )

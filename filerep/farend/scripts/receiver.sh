@@ -42,6 +42,15 @@ at_work() {
   { read -r pid <"$1"; } 2>&- || return
   if [ -e /proc/self/cwd ]; then [ "/proc/$pid/cwd" -ef . ]; else kill -0 "$pid" 2>&-; fi
 }
+# alone NAME: another source may be replicated to this directory, by a shell that is at work beside
+# this one: the two would get mixed. What one has left that is no more, or runs elsewhere, is not
+# judged, nor is what NAME begins: a run of the same words.
+alone() {
+  for f in ./.filerep-*/.pid; do
+    case $f in "./$1-"*) continue ;; esac
+    ! at_work "$f" || fail 'another run, of another source or by another command, replicates to this directory'
+  done
+}
 # Another run of the same words, from another machine or by another user, clears our staging
 # directory away. Were that only a lost connection, the two would do so in turns for ever.
 taken_over() {
@@ -119,6 +128,7 @@ try cd -P "$dest"
 cd -P "$dest" || exit
 if [ "$5" = clean ]; then
   [ "$(pwd -P)" != / ] || fail 'will not clean out /'
+  alone "$4"
   # Is this the source, by a way that nothing has told? A file of the staging directory's name is
   # looked for there.
   try make_sentinel
@@ -150,14 +160,7 @@ if [ ! -e $null ]; then # no file is made of that name
   case $S in /*) null=$S/.null ;; *) null=$dest/$S/.null ;; esac
 fi
 : >"$null"
-# Another source may be replicated to this directory, by a shell that is at work beside this one:
-# the two would get mixed. What one has left that is no more, or runs elsewhere, is not judged.
-if [ "$5" != dry ]; then
-  for f in ./.filerep-*/.pid; do
-    case $f in "./$4-"*) continue ;; esac
-    ! at_work "$f" || fail 'another run, of another source or by another command, replicates to this directory'
-  done
-fi
+[ "$5" = dry ] || alone "$4" # once more, as two may have begun at once
 modes=''
 [ "$5" = dry ] || start_mover
 
