@@ -110,7 +110,8 @@ class Mender:
             # up. A program that was killed says nothing, which may be no fault of the path's.
             doubtful = sent.retry is None or not words and _is_early(sent)
             words = words or "one of its programs was killed"
-            self._fails(sorted(paths.intersection(sent.paths)), words, sent, doubtful)
+            those = sorted(paths.intersection(sent.paths))
+            self._fails(those, words, sent, doubtful, alone=True)
         return unapplied | self._keep(kept) | self._keep_modes(sent, modes)
 
     def _lost(self, sent: Sent, operation: Operation, path: bytes) -> set[bytes]:
@@ -233,10 +234,17 @@ class Mender:
         """Was the disk full, and has given way since what is only retained there?"""
         return plainly(words) in FULL and self._retained.give_way(sent.started)
 
-    def _fails(self, paths: list[bytes], words: str, sent: Sent, mixed: bool) -> None:
+    def _fails(
+        self,
+        paths: list[bytes],
+        words: str,
+        sent: Sent,
+        mixed: bool,
+        alone: bool = False,
+    ) -> None:
         gone = paths[0] in (*sent.batch.deletions, *sent.batch.removals)
         verb = "remove" if gone else "write"
-        self._failures.add(paths, words, verb, sent.retry, mixed)
+        self._failures.add(paths, words, verb, sent.retry, mixed, alone)
 
 
 def _unsaid(status: int) -> str:

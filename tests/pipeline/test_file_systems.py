@@ -213,6 +213,44 @@ def test_a_name_that_cannot_be_there_is_missed_until_it_is_gone_here(
             assert done.returncode == 0, done.stderr + program.errors
 
 
+@pytest.mark.parametrize("tar", ["gnu", "bsdtar"])
+@pytest.mark.parametrize("shell", ["dash", "bash"])
+def test_many_names_that_cannot_be_there_hold_up_no_others(
+    shell: str, tar: str, base: Path, place: Path, source: Path
+) -> None:
+    """Each was tried alone with GNU tar, the others in ever smaller parts: for minutes."""
+    with exfat(place) as parent:
+        far = local_shell(shell, tar, base)
+        far = FarEnd(far.name, far.command, str(parent), parent)
+        (source / "d").mkdir()
+        (source / "e:").mkdir()
+        count = 40 if tar == "gnu" else 2
+        for number in range(count):
+            for name in (f"d/a:{number}", f"b{number}", f"d/c{number}", f"e:/{number}"):
+                (source / name).write_text(name)
+        words = ["file-replicator", str(source), far.parent, *far.command]
+        wait = [words[0], "--wait", *words[1:]]
+        with running(*words) as program:
+            said = program.says("not in sync")
+            there = [f"{one}{i}" for i in range(count) for one in ("b", "d/c")]
+            if tar == "gnu":
+                assert said.count("cannot write") == 2
+                assert (
+                    "cannot write 'd/a:0', " in said and "cannot write 'e:/0', " in said
+                )
+                assert f"{2 * count} files could not be written" in said
+                assert files(parent / "src") == sorted(there)
+            assert run(wait).returncode == 69
+            for number in range(count):
+                (source / f"d/a:{number}").rename(source / f"d/a{number}")
+            (source / "e:").rename(source / "e")
+            done = run(wait)
+            assert done.returncode == 0, done.stderr + program.errors
+            there += [f"{one}{i}" for i in range(count) for one in ("d/a", "e/")]
+            assert files(parent / "src") == sorted(there)
+            assert (parent / "src/d/a1").read_text() == "d/a:1"
+
+
 @pytest.mark.parametrize("shell", ["dash", "busybox"])
 def test_a_volume_that_folds_case_may_be_mounted_below_the_destination(
     shell: str, base: Path, place: Path, source: Path

@@ -4,8 +4,10 @@
 # on, replaces by a link with a temporary name and a rename, and goes through no symlink. RACE:
 # killed in between, it leaves a file CuXXXXXX. Where it cannot, `at` and `put` follow, which find
 # out why. No other cp is known to replace by rename.
+# It would not miss what tar could not make.
 link() {
   dirty=1
+  [ ! "$absent" ] || return
   for D; do is_dir "$D" || return; done
   case ${cp:=$(cp --version 2>"$null")} in
   *'(GNU coreutils) 8.2'[789]* | *'(GNU coreutils) 8.3'* | *'(GNU coreutils) '[91]*)

@@ -204,16 +204,17 @@ each() {
     i=$((i + 1))
   done
 }
-# put STAGED...: move into $D; what a rename cannot replace is got out of the way
+# put STAGED...: move into $D; what a rename cannot replace is got out of the way. Where tar could not
+# make all, a directory may lack some of what is to be in it.
 put() {
   all=1
   for p; do exists "$p" || all=''; done
-  mv -f "$@" "$D/" 2>"$null" || each put_one "$@"
+  { [ ! "$absent" ] && mv -f "$@" "$D/" 2>"$null"; } || each put_one "$@"
 }
 put_one() {
   f=$D/${p##*/}
   # It went with the others, if all were there.
-  exists "$p" || { [ "$all" ] || { words='it was unpacked, and is gone'; bad "$D"; }; return; }
+  exists "$p" || { [ "$all" ] || { why_absent; bad "$D"; }; return; }
   # Where place_by_cp.sh has come so far, mv finds two names of one file.
   [ -L "$p" ] || [ -L "$f" ] || [ ! "$p" -ef "$f" ] || return
   if is_dir "$p" && is_dir "$f"; then tell "there $n $i"; return; fi
@@ -226,8 +227,17 @@ put_one() {
     if [ "$n" -le "$astray" ]; then words='Directory not empty'; bad "$D"; return; fi
     aside
   fi
-  closed "$D" || { words=$(mv -f "$p" "$D/" 2>&1) && return; }
+  closed "$D" || if [ "$absent" ] && is_dir "$p"; then
+    words=$(mkdir "$f" 2>&1) && { tell "there $n $i"; return; }
+  else words=$(mv -f "$p" "$D/" 2>&1) && return; fi
   bad "$D"
+}
+# why_absent: what tar has said of $p, which is not there; of some names, which it writes in a way of its
+# own, what it has said first
+why_absent() {
+  words=${absent:-'it was unpacked, and is gone'}
+  case $absent in *" ${p#"$S/"}: Cannot open: "*) words=${absent#*" ${p#"$S/"}: Cannot open: "} ;; esac
+  words=${words%%"$nl"*}
 }
 aside() {
   k=1
@@ -355,7 +365,7 @@ hears
 say ready "empty=$empty mover=$mover folds=$folds modes=$modes links=$links setgid=$setgid within=$within parts=$parts" || leave
 n=0 blocks=20 astray=0 over='' reuses=''
 while :; do
-  n=$((n + 1)) dirty='' shut='' keep='' line='' whole=''
+  n=$((n + 1)) dirty='' shut='' keep='' line='' whole='' absent=''
   hears
   staged || break
   words=$(unpack 2>&1)
@@ -365,13 +375,18 @@ while :; do
   case $form$code$words in other0*"can't "*) code=1 ;; esac
   # GNU tar cannot be told to leave the modes of directories alone, nor the times of symlinks: sshfs
   # gives these to what they lead to, which is not there. What it ends with says no more than that it
-  # failed: where the reason in front could not be written, it is not known.
+  # failed: where the reason in front could not be written, it is not known. What it could not make, as
+  # there can be no such name, is missing then, and answered for when it is to be put into place.
   case $form$code$words in
-  gnu2*': Cannot utime: '* | gnu2*': Cannot change mode to '*)
+  gnu2*': Cannot '*)
     line='/: Cannot utime: No such file or directory$/d;/^tar: Exiting with failure status/d'
     [ $same = -p ] || line="/: Cannot change mode to [-rwxsStT]*: [^:]*\$/d;$line"
     line=$(printf '%s\n' "$words" | sed "$line" 2>"$null") || line=$words
-    [ "$line" ] || code=0
+    case $line in *'No space left'* | *'uota exceeded'*) rest=$line ;; *)
+      rest='/: Cannot open: [^:]*$/d;/: Cannot mkdir: [^:]*$/d;/: Cannot create symlink to .*: [^:]*$/d'
+      rest=$(printf '%s\n' "$line" | sed "$rest" 2>"$null") || rest=$line ;;
+    esac
+    [ "$rest" ] || absent=$line code=0
     line='' ;;
   esac
   # GNU tar, if it was killed, has left the rest of the archive; others do not read themselves.

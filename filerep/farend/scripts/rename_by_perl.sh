@@ -41,7 +41,7 @@ start_mover() {
       $file = "$ARGV[0]/.mode";
       open FILE, ">", $file and close FILE and chmod 0640, $file;
       print "perl ", mode($ARGV[0]) == 0700 && (!-e $file || mode($file) == 0640) ? 1 : 0, "\n";
-      while (<STDIN>) {
+      while ($whole = <STDIN>) {
         open LIST, "<", "$ARGV[0]/moves" or exit;
         binmode LIST;
         $list = do { local $/; <LIST> };
@@ -58,12 +58,13 @@ start_mover() {
           $good = !grep { !($there{$_} ||= lstat && -d _) } @way;
           $number = $id + (@way || 1);
           for (splice @list, 0, $count) {
-            if ($good && rename "$ARGV[0]/$from$_", "$at/$_") {
+            $staged_as = "$ARGV[0]/$from$_";
+            if ($good && ($whole eq "1\n" || -l $staged_as || !-d _) && rename $staged_as, "$at/$_") {
               flush();
             } else {
               flush() if length $staged > 48_000;
               $first = $number unless $staged;
-              $staged .= " " . word "$ARGV[0]/$from$_";
+              $staged .= " " . word $staged_as;
             }
             $number++;
           }
@@ -80,7 +81,7 @@ start_mover() {
   fi
 }
 moved() {
-  echo >&7
+  if [ "$absent" ]; then echo >&7; else echo 1 >&7; fi
   while read -r trouble <&8; do
     [ "$trouble" ] || return 0
     eval "$trouble"

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 _RETRY_WAIT = (0.5, 30.0)
 _RETRY_PAUSE = 4.0  # times what the failure took, before the next retry is tried
 _SYNC_POINT_PATIENCE = 3.0
+_LATELY = 10.0
+
+_LINES, _NAMED = 4, 4  # of those that fail for one reason: lines lately, paths in each
 
 DISK_FULL = "its disk is full"
 # Room is there, but not for this user: with it all goes as with a full disk.
@@ -59,6 +62,7 @@ class Failures:
         self.why: dict[bytes, str] = {}  # by path
         self._say = say
         self._said: set[str] = set()  # why, as far as the user was told
+        self._named: dict[str, list[float]] = {}  # when paths were named for it
         self._retries: list[tuple[float, Retry]] = []
         self._next = 0.0  # not before this the next retry
         self._last_sync_point = 0.0
@@ -75,14 +79,20 @@ class Failures:
         verb: str,
         retry: Optional[Retry],
         mixed: bool = False,
+        alone: bool = False,
     ) -> None:
-        """``paths`` failed together, in the far end's ``words``; they were of ``retry``."""
-        words = plainly(words)
-        if words not in self._said:
+        """``paths`` failed together, in the far end's ``words``; they were of ``retry``.
+
+        ``alone``: each of them did, for that reason.
+        """
+        common, words = words, plainly(words)
+        one_by_one = retry is None and alone and words == common
+        if words not in self._said or one_by_one and self._may_name(words):
             self._said.add(words)
-            more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
+            named = ", ".join(map(quote, paths[:_NAMED]))
+            more = f" and {len(paths) - _NAMED} more" if len(paths) > _NAMED else ""
             self._say(
-                f"cannot {verb} {quote(paths[0])}{more} at the far end: {words};"
+                f"cannot {verb} {named}{more} at the far end: {words};"
                 " it is tried again while this runs"
             )
         self._failing(paths, words)
@@ -90,6 +100,16 @@ class Failures:
             self.why[path] = words
         wait = min(retry.wait * 2 if retry else _RETRY_WAIT[0], _RETRY_WAIT[1])
         self._push(wait, Retry(paths, wait, words, mixed))
+
+    def _may_name(self, words: str) -> bool:
+        """May other paths be named that fail for that? Thousands may, one behind the other."""
+        now = self._clock()
+        named = [at for at in self._named.get(words, []) if now - at < _LATELY]
+        self._named[words] = named
+        if len(named) >= _LINES:
+            return False
+        named.append(now)
+        return True
 
     def _push(self, wait: float, retry: Retry) -> None:
         heapq.heappush(self._retries, (self._clock() + wait, retry))

@@ -60,3 +60,18 @@ def test_one_file_that_found_the_disk_full_is_tried_once_more_at_once(
     again = failures.take()
     failures.add(paths, "No space left on device", "write", again, mixed=True)
     assert not failures.hurry()
+
+
+def test_what_fails_for_one_reason_is_named_but_not_all_of_thousands() -> None:
+    now = 0.0
+    said: list[str] = []
+    failures = Failures(said.append, clock=lambda: now)
+    words = "Invalid argument"
+    for number in range(50):
+        failures.add([b"%d:" % number], words, "write", None, alone=True)
+    assert 1 < len(said) < 10 and "'0:'" in said[0] and "'1:'" in said[1]
+    now, before = 3600.0, len(said)
+    failures.add([b"%d:" % n for n in range(50, 60)], words, "write", None, alone=True)
+    failures.add([b"1:"], words, "write", failures.take(), alone=True)  # once more
+    assert len(said) == before + 1
+    assert "'50:', '51:', '52:', '53:' and 6 more" in said[-1]
