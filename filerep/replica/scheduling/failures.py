@@ -62,7 +62,8 @@ class Failures:
         self.why: dict[bytes, str] = {}  # by path
         self._say = say
         self._said: set[str] = set()  # why, as far as the user was told
-        self._named: dict[str, list[float]] = {}  # when paths were named for it
+        # By that, when a path was named for it, and in which directory.
+        self._named: dict[str, list[tuple[float, bytes]]] = {}
         self._retries: list[tuple[float, Retry]] = []
         self._next = 0.0  # not before this the next retry
         self._last_sync_point = 0.0
@@ -87,8 +88,10 @@ class Failures:
         """
         common, words = words, plainly(words)
         one_by_one = retry is None and alone and words == common
-        if words not in self._said or one_by_one and self._may_name(words):
+        directory = paths[0].rpartition(b"/")[0]
+        if words not in self._said or one_by_one and self._may_name(words, directory):
             self._said.add(words)
+            self._named.setdefault(words, []).append((self._clock(), directory))
             named = ", ".join(map(quote, paths[:_NAMED]))
             more = f" and {len(paths) - _NAMED} more" if len(paths) > _NAMED else ""
             self._say(
@@ -101,15 +104,12 @@ class Failures:
         wait = min(retry.wait * 2 if retry else _RETRY_WAIT[0], _RETRY_WAIT[1])
         self._push(wait, Retry(paths, wait, words, mixed))
 
-    def _may_name(self, words: str) -> bool:
-        """May other paths be named that fail for that? Thousands may, one behind the other."""
+    def _may_name(self, words: str, directory: bytes) -> bool:
+        """May another be named that fails for that? Thousands may, one behind the other."""
         now = self._clock()
-        named = [at for at in self._named.get(words, []) if now - at < _LATELY]
+        named = [one for one in self._named[words] if now - one[0] < _LATELY]
         self._named[words] = named
-        if len(named) >= _LINES:
-            return False
-        named.append(now)
-        return True
+        return len(named) < _LINES and directory not in (there for _, there in named)
 
     def _push(self, wait: float, retry: Retry) -> None:
         heapq.heappush(self._retries, (self._clock() + wait, retry))

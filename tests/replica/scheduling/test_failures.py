@@ -67,9 +67,14 @@ def test_what_fails_for_one_reason_is_named_but_not_all_of_thousands() -> None:
     said: list[str] = []
     failures = Failures(said.append, clock=lambda: now)
     words = "Invalid argument"
+    for directory in (b"a", b"b"):
+        for number in range(50):
+            path = b"%s/%d:" % (directory, number)
+            failures.add([path], words, "write", None, alone=True)
+    assert len(said) == 2 and "'a/0:'" in said[0] and "'b/0:'" in said[1]
     for number in range(50):
-        failures.add([b"%d:" % number], words, "write", None, alone=True)
-    assert 1 < len(said) < 10 and "'0:'" in said[0] and "'1:'" in said[1]
+        failures.add([b"%d/x:" % number], words, "write", None, alone=True)
+    assert len(said) < 10
     now, before = 3600.0, len(said)
     failures.add([b"%d:" % n for n in range(50, 60)], words, "write", None, alone=True)
     failures.add([b"1:"], words, "write", failures.take(), alone=True)  # once more
