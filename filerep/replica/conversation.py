@@ -284,7 +284,11 @@ class Conversation:
         self._parts.reuse.compared = 0
         if compared:
             found = f"{differing:,} of them differ" if differing else "all are the same"
-            self._say(f"compared the contents of {compared:,} files: {found}")
+            files = f"{compared:,} files"
+            if compared == 1:
+                found = "it differs" if differing else "it is the same"
+                files = "1 file"
+            self._say(f"compared the contents of {files}: {found}")
 
     def _hooked(self, status: int) -> None:
         took = self._parts.on_sync.ended()

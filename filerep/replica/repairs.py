@@ -195,7 +195,7 @@ class Mender:
         self._again(sorted(anew))
         if kept and not self._modes_told:
             self._modes_told = True
-            more = f" and {len(kept) - 1} more" if len(kept) > 1 else ""
+            more = f" and {len(kept) - 1:,} more" if len(kept) > 1 else ""
             self._say(
                 f"cannot change the mode of directory {quote(kept[0])}{more} at the"
                 " far end, which belongs to somebody else there: such keep theirs"

@@ -54,6 +54,9 @@ def test_what_is_the_same_is_shown_to_be(name: str, pair: Pair) -> None:
     assert "compared the contents of 16 files: all are the same" in said
     # It has left a directory of its own there.
     assert sorted(pair.there.rglob("*")) == before
+    one = ["--exclude", "*", "--include", "small"]
+    said = pair.replicate("--checksum", "--dry-run", *one)[2]
+    assert "compared the contents of 1 file: it is the same" in said
 
 
 @ENDS

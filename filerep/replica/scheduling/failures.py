@@ -93,7 +93,7 @@ class Failures:
             self._said.add(words)
             self._named.setdefault(words, []).append((self._clock(), directory))
             named = ", ".join(map(quote, paths[:_NAMED]))
-            more = f" and {len(paths) - _NAMED} more" if len(paths) > _NAMED else ""
+            more = f" and {len(paths) - _NAMED:,} more" if len(paths) > _NAMED else ""
             self._say(
                 f"cannot {verb} {named}{more} at the far end: {words};"
                 " it is tried again while this runs"
