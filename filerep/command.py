@@ -424,6 +424,13 @@ def close_to(name: str, options: Collection[str]) -> str:
     return f"did you mean {found[0]}? see --help" if found else "see --help"
 
 
+def refuse_pattern(option: str, pattern: str) -> None:
+    """Raise ``Stop(USAGE)`` for what is no pattern, and would match nothing: gitignore(5)."""
+    if pattern.startswith("./"):
+        said = f"{option} {quote(pattern)} would match nothing, as in a .gitignore"
+        raise Stop(USAGE, f"{said}; write {quote(pattern[1:])}")
+
+
 def number(text: str, option: str) -> float:
     """``text`` as a number of 0 or more; raises ``Stop(USAGE)``.
 

@@ -28,7 +28,7 @@ from __future__ import annotations
 import os
 import stat
 
-from filerep.command import NO_INPUT, Stop
+from filerep.command import NO_INPUT, Stop, refuse_pattern
 from filerep.filesystem import is_made_up, mount_points
 from filerep.pathstream import quote
 from filerep.rules import repository
@@ -435,6 +435,9 @@ def load_asked(
     """The rules that a command's options ask for; raises ``Stop``."""
 
     def given(option: str) -> list[bytes]:
+        if option in ("--exclude", "--include"):
+            for text in args[option]:
+                refuse_pattern(option, text)
         return [os.fsencode(text) for text in args[option]]
 
     asked = Asked(

@@ -117,6 +117,9 @@ class Job:
             command.number(args["--audit"], "--audit")
         self.pipe_bytes = PIPE_BYTES  # of each pipe to and from the far end
         self.rules()  # raises Stop while nothing has begun
+        for name in ("--exclude", "--include"):
+            for pattern in args[name]:
+                mistakes.refuse_path(name, pattern, self.source)
         self.key = self._key()
 
     def _key(self) -> str:
@@ -135,7 +138,7 @@ class Job:
         options += [f"--exclude=/{FOLDER}/"]
         for name in ("--exclude", "--include"):
             for pattern in self.args[name]:
-                mistakes.refuse_pattern(name, pattern)
+                command.refuse_pattern(name, pattern)
                 options += [f"{name}={pattern}"]
         for name in ("--exclude-from", "--include-from"):
             options += [f"{name}={_rule_file(file)}" for file in self.args[name]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 
@@ -152,11 +153,30 @@ def each_without_place(words: Sequence[str]) -> NoReturn:
     raise Stop(USAGE, f"{said}: {_EACH}")
 
 
-def refuse_pattern(option: str, pattern: str) -> None:
-    """Raise ``Stop`` for what looks like a path, and matches nothing: gitignore(5)."""
-    if pattern.startswith("./"):
-        said = f"{option} {quote(pattern)} would match nothing, as in a .gitignore"
-        raise Stop(USAGE, f"{said}; write {quote(pattern[1:])}")
+_SPECIAL = frozenset(b"*?[\\")  # has a part none of these, it is no pattern
+
+
+def refuse_path(option: str, pattern: str, source: bytes) -> None:
+    """Raise ``Stop`` where ``pattern`` is a path from here into ``source``.
+
+    Patterns begin in SRC_DIR, and nothing there is so called: it would match nothing, and what
+    was to be left out would be sent.
+    """
+    path = os.fsencode(pattern)
+    path = os.path.expanduser(path) if path.startswith(b"~/") else path
+    above = path.rstrip(b"/").split(b"/")[:-1]
+    plain = itertools.takewhile(_SPECIAL.isdisjoint, above)
+    prefix = b"/".join(plain)
+    if not prefix.strip(b"/") or not os.path.isdir(prefix):
+        return
+    first = prefix.lstrip(b"/").partition(b"/")[0]
+    inside = os.path.relpath(os.path.realpath(prefix), source)
+    out = inside == b".." or inside.startswith(b"../")
+    if out or first != b".." and os.path.lexists(os.path.join(source, first)):
+        return
+    meant = (b"" if inside == b"." else b"/" + inside) + path[len(prefix) :]
+    said = f"{option} {quote(path)} would match nothing, as it is relative to SRC_DIR"
+    raise Stop(USAGE, f"{said}; write {quote(meant)}")
 
 
 def no_source(text: str, args: Mapping[str, Any]) -> str:

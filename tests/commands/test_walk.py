@@ -379,6 +379,7 @@ def test_others_are_named_when_asked(tree: bytes) -> None:
         ([], 64, b"expected: fr-walk"),
         (["--git", "."], 64, b"unknown option '--git'"),
         (["--exclude"], 64, b"--exclude"),
+        (["--exclude", "./x", "."], 64, b"'./x' would match nothing"),
         (["--why", "../x", "."], 64, b"--why takes a path below SRC, not '../x'"),
         (["--why", "", "."], 64, b"--why"),
     ],

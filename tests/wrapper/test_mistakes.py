@@ -8,7 +8,7 @@ from pathlib import Path
 
 import keyboard
 import pytest
-from programs import ROOT, run, running
+from programs import ROOT, environment, run, running
 
 from filerep.wrapper.endings import last_line
 from filerep.wrapper.mistakes import no_posix_shell
@@ -124,6 +124,31 @@ def test_a_command_in_one_pair_of_quotes(pair: list[str]) -> None:
 def test_a_pattern_that_is_a_path_is_told_how_to_be_one(pair: list[str]) -> None:
     line = said("--exclude", "./tests", *pair, "bash")
     assert line.endswith("would match nothing, as in a .gitignore; write '/tests'")
+
+
+def test_a_pattern_that_is_a_path_into_src_dir_is_told_what_it_is_there(
+    pair: list[str], place: Path
+) -> None:
+    """It matched nothing, in silence, and what it was to keep here was sent."""
+    (place / "src/deep").mkdir()
+    (place / "src/deep/key").touch()
+    (place / "link").symlink_to("src")
+    env = environment(HOME=str(place / "src"))
+
+    def told(pattern: str) -> str:
+        words = ["--exclude", pattern, "--once", "src", str(place / "far"), "bash"]
+        done = run([REPLICATOR, *words], cwd=place, env=env)
+        assert done.returncode == (64 if b"would match nothing" in done.stderr else 0)
+        return done.stderr.decode().partition("SRC_DIR; write ")[2].strip()
+
+    for pattern in (f"{place}/src", "src", "link", "~", f"../{place.name}/src"):
+        assert told(f"{pattern}/deep/key") == "'/deep/key'"
+        assert told(f"{pattern}/*.key") == "'/*.key'"
+        assert told(f"{pattern}/new/") == "'/new/'"
+    assert told("src") == told("/src/x") == told("deep/key") == told("a/b") == ""
+    assert told(f"{place}/other/key") == told("**/src/key") == told("/far/x") == ""
+    (place / "src/src").mkdir()  # now it may be meant as it is written
+    assert told("src/deep/key") == ""
 
 
 def test_an_option_behind_the_command(pair: list[str]) -> None:
