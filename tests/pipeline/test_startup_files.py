@@ -64,7 +64,10 @@ BASH = {
     "ERR and DEBUG": "trap 'echo trapped' ERR DEBUG RETURN; set -o errtrace -o functrace",
     "special": "\n".join(f"function {name} {{ :; }}" for name in SPECIAL),
 }
-ZSH = {"options": "setopt GLOB_SUBST NO_NOMATCH KSH_ARRAYS ERR_EXIT EXTENDED_GLOB"}
+ZSH = {
+    "options": "setopt GLOB_SUBST NO_NOMATCH KSH_ARRAYS ERR_EXIT EXTENDED_GLOB",
+    "exec": "function exec { echo no }; function kill { echo no }",
+}
 
 
 # One file each, as they do not get into each other's way.
@@ -76,6 +79,7 @@ TOGETHER = {
     "for all": ["noglob for all", "options for all"],
     "special": ["special"],
     "zsh's": ["options"],
+    "exec": ["exec"],
 }
 CASES = [(shell, what) for shell in SHELLS for what in ("names", "words", "options")]
 CASES += [
@@ -83,7 +87,7 @@ CASES += [
     for shell in ("bash", "bash-dash")
     for w in ("bash's", "for all", "special")
 ]
-CASES += [("zsh", "zsh's")]
+CASES += [("zsh", "zsh's"), ("zsh", "exec")]
 
 
 @pytest.mark.parametrize("shell, what", CASES, ids=map("-".join, CASES))

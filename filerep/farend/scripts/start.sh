@@ -11,7 +11,10 @@
 # that is gone, of an LD_PRELOAD that is) does not matter. Nothing is redirected to /dev/null, as there
 # may be none, and nothing needs a variable, as its name may be read-only.
 {
-case ${ZSH_VERSION-} in '') \unset -f set command exec exit kill dash sh ;; esac
+case ${ZSH_VERSION-} in
+  '') \unset -f set command exec exit kill dash sh ;;
+  *) \unset -f set command exec exit kill dash sh 2>&- || : ;; # it speaks of those that are not
+esac
 \set +eufx
 case ${BASH_VERSION-} in ?*)
   case $(\dash -c 'echo runs' 2>&1 <&-) in *runs) \exec dash -c 'eval "$FILEREP_SCRIPT"' filerep "$@" ;; esac
