@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from conftest import LOCAL
 from farends import FarEnd
-from programs import ROOT, running, wait_for
+from programs import ROOT, run, running, wait_for
 
 REPLICATOR = str(ROOT / "bin/file-replicator")
 SHELLS = [name for name in LOCAL if name.endswith("+gnu")] + ["busybox+busybox"]
@@ -43,6 +43,18 @@ def test_it_runs_after_the_first_copy_and_after_a_change(
         program.says(f'it\'s 2 \\ "$x" in {far.parent}/src\n')
         assert program.process.poll() is None
         assert program.end(signal.SIGINT) == 130
+
+
+@pytest.mark.parametrize("name", SHELLS)
+def test_what_it_prints_is_no_answer_where_all_output_goes_one_way(
+    name: str, source: Path, far_end: Callable[[str], FarEnd]
+) -> None:
+    """As with `exec 2>&1` in a start-up file."""
+    far = far_end(name)
+    words = ["--once", "--on-sync", "echo ok 2; echo failed; echo bye; echo hook"]
+    merged = ["sh", "-c", 'exec "$@" 2>&1', "sh", *far.command]
+    done = run([REPLICATOR, *words, source, far.parent, "--", *merged])
+    assert done.returncode == 0, done.stderr
 
 
 def test_it_is_given_the_names_of_what_changed(source: Path, far: FarEnd) -> None:

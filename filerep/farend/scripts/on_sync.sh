@@ -1,4 +1,4 @@
-# shellcheck shell=sh disable=SC2034,SC2154 # it shares variables with the receiver, which follows
+# shellcheck shell=sh disable=SC2034,SC2154,SC3013 # it shares variables with the receiver, which follows
 # hook COMMAND: run it beside the batches; a line with the nonce and `hook STATUS`, which can be
 # told from a listing under way, when it ends. `.hook` is there while it runs: a process number
 # may have become another's. A session of its own lets all that it started be ended with it.
@@ -9,6 +9,8 @@ hook() {
   : >"$S/.hook"
   (
     exec 7>&- 8<&- # see rename_by_perl.sh
+    # Where both go one way, what it prints (`ok 3`) would be read as what we answer.
+    [ ! /proc/self/fd/1 -ef /proc/self/fd/2 ] || exec 2>"$null"
     FILEREP_CHANGED=$PWD/${S#./}/.changed
     export FILEREP_CHANGED
     if [ "$locale" ]; then LC_ALL=$locale; else unset LC_ALL; fi
