@@ -67,7 +67,9 @@ def main(run: Command, typed: Typed) -> int:
         return _replicate_each(run, jobs)
     job = jobs[""]
     need_descriptors()
-    asking, waiters = (None, _waiters(job)) if job.run is None else _turn(run, job)
+    asking, waiters = (
+        (None, _waiters(job, run.say)) if job.run is None else _turn(run, job)
+    )
     display = _display(run, "", job.run is not None)
     events = open_events(run.args["--events"], display.message)
     signals = Signals(display, events)
@@ -122,7 +124,7 @@ def _one_of_many(
 
     def body() -> int:
         nonlocal waiters
-        waiters = _waiters(job)
+        waiters = _waiters(job, display.message)
         waiters.say = display.message
         return replicate(
             new, job.retries, display, events, signals, parent.tell_connected
@@ -215,20 +217,28 @@ def _run_stage(name: str, words: list[str]) -> int:
     return int(import_module(f"filerep.{name}").main(words))
 
 
-def _waiters(job: Job) -> Waiters:
-    """Where --wait can reach this run; raises ``Stop`` if the like of it is under way."""
+def _waiters(job: Job, say: Callable[[str], None]) -> Waiters:
+    """Where --wait can reach this run; raises ``Stop`` if the like of it is under way.
+
+    ``say`` is told if nobody can.
+    """
+    waiters = Waiters()
     if job.args["--dry-run"]:
-        return Waiters()
+        return waiters
     try:
-        fd = lock(job.state_file(".lock"))
+        path, door = job.state_file(".lock"), job.state_file(".sock")
+    except OSError:
+        return waiters  # what that means is said by the session
+    try:
+        fd = lock(path)
         there = os.path.join(job.parent, job.name)
         about = Record(fd, job.source, there, job.connection)
-        waiters = Waiters(fd, job.state_file(".sock"), about)
+        waiters = Waiters(fd, door, about)
         if job.watches:
             waiters.listen()
-        return waiters
-    except OSError:
-        return Waiters()  # what that means is said by the session
+    except OSError as error:
+        say(f"--wait and --status cannot find this run: {command.reason(error)}")
+    return waiters
 
 
 def _turn(run: Command, job: Job) -> tuple[Optional[socket.socket], Waiters]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import suppress
 
 from filerep import ownfiles, processtable
-from filerep.command import OK, SKIPPED, UNAVAILABLE, Stop
+from filerep.command import OK, OS_ERROR, SKIPPED, UNAVAILABLE, Stop, reason
 from filerep.pathstream import quote
 from filerep.wrapper import runrecord
 from filerep.wrapper.job import state_directory
@@ -168,7 +169,14 @@ def forget(key: str, say: Callable[[str], None]) -> int:
         mine = os.path.basename(run.path) == key + _LOCK
         old = run.gone() or not run.source and run.age > _OLD
         if mine if key else old:
-            if _remove(run.path):
+            try:
+                removed = _remove(run.path)
+            except OSError as error:
+                said = (
+                    f"cannot forget what is kept in {quote(error.filename or run.path)}"
+                )
+                raise Stop(OS_ERROR, f"{said}: {reason(error)}") from None
+            if removed:
                 shown = bare(quote(os.fsencode(run.source))) if run.source else run.path
                 say(f"forgot what was sent of {shown}")
                 forgot = True
@@ -182,20 +190,16 @@ def forget(key: str, say: Callable[[str], None]) -> int:
 
 def prune() -> None:
     """Remove what has not been used for months, and whose source is gone."""
-    try:
+    with suppress(OSError):
         for run in find(state_directory(), _OLD):
             if run.gone():
-                _remove(run.path)
-    except OSError:
-        pass
+                with suppress(OSError):
+                    _remove(run.path)
 
 
 def _remove(path: str) -> bool:
-    """Remove a lock file and all that goes with it, unless it is held."""
-    try:
-        fd = ownfiles.open_file(path)
-    except OSError:
-        return False
+    """Remove a lock file and all that goes with it, unless it is held; raises OSError."""
+    fd = ownfiles.open_file(path)
     try:
         ownfiles.lock(fd)
         stem = os.path.basename(path)[: -len(_LOCK)]
@@ -205,7 +209,7 @@ def _remove(path: str) -> bool:
                 os.unlink(os.path.join(directory, name))
         os.unlink(path)
         return True
-    except (OSError, ownfiles.Held):
+    except ownfiles.Held:
         return False
     finally:
         os.close(fd)

@@ -138,6 +138,31 @@ def test_forget_removes_what_is_kept_of_one_that_does_not_run(it: Place) -> None
     assert not list(it.kept.iterdir())
 
 
+def test_what_cannot_be_removed_is_not_forgotten_and_told(it: Place) -> None:
+    """It was said that a process is at work with it, long after that had ended."""
+    it.copy()
+    (state,) = it.kept.glob("*.state")
+    state.unlink()
+    state.mkdir()
+    done = it.ask("--forget", *it.words)
+    assert done.returncode == 71 and not done.stdout
+    assert f"cannot forget what is kept in '{state}': Is a d" in done.stderr.decode()
+
+
+@pytest.mark.parametrize("name", ["lock", "sock"])
+def test_a_run_that_nobody_can_find_says_so(it: Place, name: str) -> None:
+    it.copy()
+    (state,) = it.kept.glob("*.state")
+    for one in it.kept.glob("*.lock"):
+        one.unlink()
+    state.with_suffix(f".{name}").mkdir()
+    with running(REPLICATOR, *it.words, env=it.env) as program:
+        program.says("in sync")
+        said = b"--wait and --status cannot find this run: Is a directory\n"
+        assert program.errors.count(said) == 1
+        program.end(signal.SIGINT)
+
+
 def test_what_is_kept_of_a_source_that_is_gone_can_be_forgotten(it: Place) -> None:
     it.copy()
     shutil.rmtree(it.source)
