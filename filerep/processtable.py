@@ -7,6 +7,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
+_MOST = 1000
+
+
 def children(pid: str) -> list[str]:
     """Those that it has started, and not left."""
     try:
@@ -16,16 +19,19 @@ def children(pid: str) -> list[str]:
         return []  # it has ended, or there is no such table
 
 
-def family(pid: str) -> Iterator[str]:
-    """It, and all that are below it.
+def family(*pids: str) -> Iterator[str]:
+    """They, and all that are below them, each once.
 
-    A start-up file that starts its own shell makes a chain longer than Python may call itself.
+    A start-up file that starts its own shell makes a chain longer than Python may call itself,
+    and it may grow as fast as it is followed: so no more than the first thousand.
     """
-    waiting = [pid]
-    while waiting:
+    waiting, seen = list(reversed(pids)), set[str]()
+    while waiting and len(seen) < _MOST:
         one = waiting.pop()
-        yield one
-        waiting += reversed(children(one))
+        if one not in seen:
+            seen.add(one)
+            yield one
+            waiting += reversed(children(one))
 
 
 def stopped(pid: int) -> bool:

@@ -35,8 +35,7 @@ class Below:
 
     def kill_hanging(self) -> None:
         """Kill what has done nothing since the last look, and waits for no other."""
-        above = [self._pid, *self._known]
-        done = {pid: _done(pid) for one in above for pid in family(one)}
+        done = {pid: _done(pid) for pid in family(self._pid, *self._known)}
         done.pop(self._pid, None)
         before, self._known = self._known, {
             pid: one for pid, one in done.items() if one and one[:1] == self._session

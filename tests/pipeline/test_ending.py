@@ -17,6 +17,8 @@ import pytest
 import trees
 from pipelines import name_of, stage
 
+from filerep import processtable
+
 REPLICATE = str(programs.ROOT / "bin" / "file-replicator")
 
 
@@ -220,6 +222,15 @@ def kept_waiting(place: Path) -> list[programs.Word]:
     script = f"[ ! -e {place}/gone ] || exit 3; echo $$ >{place}/pid; exec bash"
     words = [place / "src", place / "far", "--", "bash", "-c", script]
     return [REPLICATE, *words]
+
+
+def test_processes_that_grow_as_fast_as_they_are_followed_are_left(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A start-up file that starts its own shell: each start, and each end, took for ever."""
+    below = lambda pid: [str(int(pid) + 1)]
+    monkeypatch.setattr(processtable, "children", below)
+    assert 100 < len(set(processtable.family("1", "7"))) < 10_000
 
 
 @pytest.mark.parametrize("program", ["fr-watch", "fr-pack"])
