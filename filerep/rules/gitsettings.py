@@ -21,7 +21,7 @@ from itertools import islice
 from filerep.rules import gitversion
 from filerep.rules.gitvalues import boolean, expand, settings_directory
 from filerep.rules.lastread import Hearer
-from filerep.rules.rulefile import compiled, path_matches
+from filerep.rules.matching import compiled, path_matches
 from filerep.rules.untrustedfile import RECENT_NS, read, refuse_directory
 
 TYPE_CHECKING = False

@@ -33,7 +33,7 @@ from filerep.filesystem import is_made_up, mount_points
 from filerep.pathstream import quote
 from filerep.rules import repository
 from filerep.rules.origin import Origin
-from filerep.rules.rulefile import decide, enter, join
+from filerep.rules.rulefile import MOST_WEIGHT, decide, enter, join
 from filerep.rules.untrustedfile import OPEN_DIRECTORY, descriptor
 from filerep.rules.userrules import Asked, BadFile, gather
 
@@ -320,7 +320,13 @@ class Rules:
                 os.close(fd)
 
     def _add(self, file: RuleFile | None) -> None:
-        """Put a rule file before all others."""
+        """Put a rule file before all others.
+
+        Of many in a row each may say little, and all of them too much.
+        """
+        above = sum([level.file.weight for level in self.chain])
+        if file and file.weight and above + file.weight > MOST_WEIGHT:
+            file = self.origin.hiding(file)
         level = file.top() if file else None
         if level:
             self.chain = (level, *self.chain)

@@ -6,11 +6,13 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 
 from filerep.pathstream import quote
 from filerep.rules import gitversion, repository, untrustedfile
 from filerep.rules.lastread import Hearer
-from filerep.rules.rulefile import HIDDEN, MOST_PATTERNS, RuleFile, leaving
+from filerep.rules.matching import HIDDEN
+from filerep.rules.rulefile import MOST_WEIGHT, Rule, RuleFile, leaving, patterns
 from filerep.rules.untrustedfile import read
 from filerep.rules.userrules import Own
 from filerep.rules.worktree import WorkTree
@@ -20,10 +22,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from filerep.rules.lastread import LastRead, OnNote
+    from filerep.rules.matching import Needles
     from filerep.rules.repository import Repository
-    from filerep.rules.rulefile import Level, Needles
+    from filerep.rules.rulefile import Level
 
     OnError = Callable[[str, bytes, OSError], None]
+
+
+#: Of a file of rules; what says more is not taken in.
+LARGEST = 32 << 20
+HIDES = "nothing that it is about counts, unless it is tracked"
 
 
 class Origin(Hearer):
@@ -41,6 +49,7 @@ class Origin(Hearer):
         self._on_note = on_note
         self._noted: set[str] = set()
         self._needles: dict[tuple[Level, ...], Needles] = {}
+        self._held = 0  # for their sake, in bytes
         self.environ = environ
         self.gitignore = True
         self.root = b""
@@ -88,8 +97,10 @@ class Origin(Hearer):
     def needles(self, chain: tuple[Level, ...]) -> Needles:
         """What a name holds that the rules of ``chain`` may leave out, or that is `.git`."""
         if chain not in self._needles:
-            if len(self._needles) > 100:  # a tree may hold any number of rule files
-                self._needles.clear()
+            self._held += sum([level.file.weight for level in chain])
+            if len(self._needles) > 100 or self._held > MOST_WEIGHT:
+                self._needles.clear()  # a tree may hold any number of rule files
+                self._held = 0
             self._needles[chain] = leaving(chain, [HIDDEN])
         return self._needles[chain]
 
@@ -111,8 +122,11 @@ class Origin(Hearer):
         key = os.path.join(self.root, said)
         text = None
         try:
-            text = read(path, dir_fd, follow)
-            if text is None and follow:
+            text = read(path, dir_fd, follow, LARGEST)
+            if text is None and _is_larger(path, dir_fd, follow):
+                self.on_note(f"{quote(said)} is too large; {HIDES}")
+                text = b"*\n"
+            elif text is None and follow:
                 untrustedfile.refuse_directory(path)
             self.on_read(key, None)
         except OSError as error:
@@ -141,13 +155,23 @@ class Origin(Hearer):
         return found
 
     def rules(self, shown: bytes, text: bytes, fold: bool) -> RuleFile:
-        made = RuleFile.read(shown, text, fold, self.before_2_52)
-        if not made.whole:
-            self.on_note(
-                f"more than {MOST_PATTERNS:,} patterns are in {quote(shown)};"
-                " nothing that they are about counts, unless it is tracked"
-            )
-        return made
+        made = RuleFile(lambda: patterns(shown, text), fold, self.before_2_52)
+        return made if made.whole else self.hiding(made)
+
+    def hiding(self, file: RuleFile) -> RuleFile:
+        """In place of one that is not taken in: what it hides must not be named."""
+        first = file.rule(0)
+        self.on_note(f"too many patterns, up to {quote(first.source)}; {HIDES}")
+        return RuleFile(lambda: [Rule(first.source, first.line, b"*")], file.fold)
 
     def before_2_52(self) -> bool:
         return gitversion.version(self.environ) < (2, 52)
+
+
+def _is_larger(path: bytes, dir_fd: int | None, follow: bool) -> bool:
+    """Is it a file that is too large to be read?"""
+    try:
+        status = os.stat(path, dir_fd=dir_fd, follow_symlinks=follow)
+    except (OSError, ValueError):
+        return False
+    return stat.S_ISREG(status.st_mode) and status.st_size > LARGEST

@@ -1,34 +1,43 @@
-"""What the lines of ignore files say of the names in one directory, made fast.
+"""What the lines of ignore files say of the names in one directory.
 
-Few of a tree's names are touched by any rule, and most directories have the same rules.
-So a rule file is cut into parts (see wildmatch), and what is left of it for one directory
-is a ``Level``, shared by all directories for which the same is left; a directory's names
-go, joined, through one regex of the literals that a match would have to hold, and only
-what that finds is looked at name by name.
+A rule file is cut into parts (see wildmatch), and what is left of it for one directory is a
+``Level``, shared by all directories for which the same is left. Most of it is left in all of
+them: that is kept once, in its file.
+
+What stands in a file takes ten times as much memory once it is made fast (matching.py), and a
+stranger's tree may hold a thousand files with thousands of lines each. So what was made of a
+file is forgotten, the oldest first, where all of them would take too much, and made anew when
+a name is to be judged. Of the file itself only the text is held.
 """
 
 from __future__ import annotations
 
 from io import BytesIO
 from itertools import islice
-from operator import contains
 
 from filerep.rules import wildmatch
-from filerep.rules.wildmatch import DEEP, LONGEST, matches
+from filerep.rules.matching import Matcher, Needles, test
+from filerep.rules.wildmatch import DEEP
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import re
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from filerep.rules.matching import Test
     from filerep.rules.wildmatch import Glob
 
-    Item = tuple["Rule", tuple[Glob, ...]]
-    Test = Callable[[bytes], object]
+    # Where a pattern comes from and how much of it is gone, as one number, and what is left.
+    Item = tuple[int, tuple[Glob, ...]]
 
 
-#: How many patterns of one file apply: no project has a hundredth of that.
-MOST_PATTERNS = 100_000
+#: What is made of the rules that bear on one directory may take so many bytes: 100,000 names do.
+#: No project has a hundredth of that.
+MOST_WEIGHT = 20 << 20
+#: What is made of all files and kept ready.
+MOST_READY = 24 << 20
+# What is taken by a pattern and by what there is of some kinds.
+_NAME_WEIGHT, _STAY_WEIGHT, _STEP_WEIGHT, _TEST_WEIGHT = 160, 250, 50, 300
+_SOME_WEIGHT = 1000
 
 
 def join(names: Iterable[bytes]) -> bytes:
@@ -40,14 +49,12 @@ def join(names: Iterable[bytes]) -> bytes:
 class Rule:
     """One line of an ignore file: ``keep`` when it begins with ``!``."""
 
-    __slots__ = ("source", "line", "text", "keep", "only_dirs", "order")
+    __slots__ = ("source", "line", "text", "keep", "only_dirs")
 
     def __init__(self, source: bytes, line: int, text: bytes) -> None:
         self.source = source
         self.line = line
         self.text = text
-        #: Of two that match a name, that of the higher order decides.
-        self.order = line
         self.keep = text.startswith(b"!")
         self.only_dirs = text.endswith(b"/")
 
@@ -69,347 +76,317 @@ def lines(text: bytes) -> Iterable[tuple[int, bytes]]:
             yield number, line
 
 
-class RuleFile:
-    """The patterns of one ignore file; its first ``Level`` is for its own directory.
+def patterns(source: bytes, text: bytes) -> Iterator[Rule]:
+    """The rules in ``text``, which stands in a file called ``source``."""
+    text = text[3:] if text.startswith(b"\xef\xbb\xbf") else text
+    for number, line in lines(text):
+        yield Rule(source, number, line)
 
-    ``before_2_52`` tells, where it matters, whether the git that is installed is older.
+
+# The number of an item: of its rule in the file, so that of two the higher one decides; which
+# of the pattern's alternatives it is; how many parts of that are gone; what the rule is.
+_KEEP, _ONLY_DIRS, _GONE, _ALTERNATIVE, _RULE = 1, 2, 1 << 2, 1 << 18, 1 << 22
+_WIDTH = 8  # bytes of it
+
+
+class RuleFile:
+    """The patterns of one ignore file, the later the stronger.
+
+    ``before_2_52`` tells, where it matters, whether the git that is installed is older. With
+    ``own`` it is the user's, which is taken in whatever it says, and kept. If it is only
+    ``reaching``, the patterns that hold in every directory are left out.
     """
 
     def __init__(
         self,
-        patterns: Iterable[Rule],
+        rules: Callable[[], Iterable[Rule]],
         fold: bool = False,
         before_2_52: Callable[[], bool] = lambda: False,
+        own: bool = False,
+        reaching: bool = False,
     ) -> None:
+        """``rules`` gives them each time it is called."""
         self.fold = fold
-        self._levels: dict[tuple[Item, ...], Level] = {}
+        self._rules = rules
+        self._before_2_52 = before_2_52
+        self._own = own
+        self._reaching = reaching
+        self._levels: dict[bytes, Level] = {}
+        self._made: list[Patterns] = []
+        #: What holds in each directory.
+        self.everywhere = Patterns()
+        self._here = Patterns()
         #: Does it say all that the file says?
         self.whole = True
-        items: list[Item] = []
-        for rule in patterns:
+        everywhere, here = Ready(fold, False), Ready(fold)
+        for place, parts in self._items():
+            (everywhere if parts[0] is DEEP else here).add(place, parts)
+            if everywhere.weight + here.weight > MOST_WEIGHT and not own:
+                self.whole = False
+                break
+        #: What it takes while it is ready.
+        self.weight = everywhere.weight + here.weight
+        self._keep(self.everywhere, everywhere)
+        self._keep(self._here, here)
+
+    def _items(self) -> Iterator[Item]:
+        before = self._before_2_52
+        for number, rule in enumerate(self._rules()):
             text = rule.text[rule.keep :]
             text = text[:-1] if rule.only_dirs else text
-            old = wildmatch.by_version(text) and before_2_52()
-            items += [(rule, parts) for parts in wildmatch.split(text, fold, old)]
-        self.items = tuple(items)
+            old = wildmatch.by_version(text) and before()
+            place = number * _RULE + rule.only_dirs * _ONLY_DIRS + rule.keep * _KEEP
+            for parts in wildmatch.split(text, self.fold, old):
+                if not self._reaching or parts[0] is not DEEP:
+                    yield place, parts
+                place += _ALTERNATIVE
 
-    @classmethod
-    def read(
-        cls,
-        source: bytes,
-        text: bytes,
-        fold: bool = False,
-        before_2_52: Callable[[], bool] = lambda: False,
-    ) -> RuleFile:
-        """More than ``MOST_PATTERNS`` patterns hide all that they are about.
-
-        Each takes two kilobytes; and what those that are left out hide must not be named.
-        """
-        text = text[3:] if text.startswith(b"\xef\xbb\xbf") else text
-        rules = [
-            Rule(source, number, line)
-            for number, line in islice(lines(text), MOST_PATTERNS + 1)
-        ]
-        if len(rules) <= MOST_PATTERNS:
-            return cls(rules, fold, before_2_52)
-        made = cls([Rule(source, rules[-1].line, b"*")], fold, before_2_52)
-        made.whole = False
-        return made
-
-    def level(self, items: Iterable[Item]) -> Level | None:
-        """The one level for ``items``; None when there are none."""
-        key = tuple(dict.fromkeys(items))
-        if not key:
-            return None
-        if key not in self._levels:
-            self._levels[key] = Level(self, key)
-        return self._levels[key]
+    def rule(self, place: int) -> Rule:
+        """The rule that an item comes from."""
+        return next(islice(iter(self._rules()), place // _RULE, None))
 
     def top(self) -> Level | None:
-        return self.level(self.items)
+        """What is left in its own directory: all of it."""
+        own = self._here if self._here.any else None
+        return Level(self, own) if own or self.everywhere.any else None
+
+    def level(self, items: Iterable[Item]) -> Level | None:
+        """The one level for ``items`` and what holds everywhere; None where that is nothing."""
+        left = dict(items)
+        if not left and not self.everywhere.any:
+            return None
+        places = b"".join([place.to_bytes(_WIDTH, "big") for place in sorted(left)])
+        known = self._levels.get(places)
+        if known is None:
+            own = None
+            if left:
+                own = Patterns(places)
+                ready = Ready(self.fold)
+                for place in sorted(left):
+                    ready.add(place, left[place])
+                self._keep(own, ready)
+            known = self._levels[places] = Level(self, own)
+        return known
+
+    def ready(self, some: Patterns) -> Ready:
+        """``some`` of its patterns, made anew if they have been forgotten."""
+        if some.ready is not None:
+            return some.ready
+        ready = Ready(self.fold, some is not self.everywhere)
+        for place, parts in self._found(some):
+            ready.add(place, parts)
+        self._keep(some, ready)
+        return ready
+
+    def _found(self, some: Patterns) -> Iterator[Item]:
+        if some.places is None:
+            deep = some is self.everywhere
+            return (item for item in self._items() if (item[1][0] is DEEP) == deep)
+        gone: dict[int, list[int]] = {}
+        for place in some.numbers():
+            parts = place % _ALTERNATIVE // _GONE
+            gone.setdefault(place - parts * _GONE, []).append(parts)
+        return (
+            (place + number * _GONE, parts[number:])
+            for place, parts in self._items()
+            for number in gone.get(place, ())
+        )
+
+    def _keep(self, some: Patterns, ready: Ready) -> None:
+        if not self._own:
+            READY.add(self, ready.weight + _SOME_WEIGHT)
+            self._made.append(some)
+        some.keep(ready)
+
+    def forget(self) -> None:
+        """Hold the text alone."""
+        self._levels = {}
+        for some in self._made:
+            some.ready = None
+        self._made = []
+
+
+class Readiness:
+    """The files of which something is ready, those of which it was made first at the front."""
+
+    def __init__(self) -> None:
+        self._weights: dict[RuleFile, int] = {}
+        self._weight = 0
+
+    def add(self, file: RuleFile, weight: int) -> None:
+        """So much more is to be made of ``file``: forget what there is no room for."""
+        while self._weights and self._weight + weight > MOST_READY:
+            oldest = next(iter(self._weights))
+            self._weight -= self._weights.pop(oldest)
+            oldest.forget()
+        self._weights[file] = self._weights.get(file, 0) + weight
+        self._weight += weight
+
+
+READY = Readiness()
+
+
+class Patterns:
+    """Some of a file's patterns, as they are left in one directory."""
+
+    __slots__ = ("places", "ready", "any", "steps", "said")
+
+    def __init__(self, places: bytes | None = None) -> None:
+        """``places`` are the numbers of the items, where they have come down from above."""
+        self.places = places
+        self.ready: Ready | None = None
+        #: Are there any? Does one of them say something of a directory below? And what they say.
+        self.any = self.steps = False
+        self.said = 0
+
+    def numbers(self) -> Iterator[int]:
+        places = self.places or b""
+        for at in range(0, len(places), _WIDTH):
+            yield int.from_bytes(places[at : at + _WIDTH], "big")
+
+    def keep(self, ready: Ready) -> None:
+        self.ready = ready
+        self.any, self.steps, self.said = ready.any, ready.steps, ready.said
+
+
+class Ready:
+    """Patterns made fast."""
+
+    def __init__(self, fold: bool, remember: bool = True) -> None:
+        """Does it ``remember`` those that stay? Of what is left everywhere nobody asks."""
+        self._fold = fold
+        self._remember = remember
+        #: For files, and for directories.
+        self.matchers: tuple[list[Matcher], list[Matcher]] = ([], [])
+        self._by_kind: list[Matcher | None] = [None, None]
+        #: Those that are left in each directory below.
+        self.stay: list[Item] = []
+        self._by_name: dict[bytes, list[Item]] = {}
+        self._by_glob: list[tuple[Test, Item]] = []
+        self._count = 0
+        self.weight = 0
+        self.said = 0
+
+    @property
+    def any(self) -> bool:
+        return self._count > 0
+
+    @property
+    def stays(self) -> bool:
+        """Is all of it left in each directory below?"""
+        return len(self.stay) == self._count
+
+    @property
+    def steps(self) -> bool:
+        return bool(self._by_name or self._by_glob)
+
+    def add(self, place: int, parts: tuple[Glob, ...]) -> None:
+        """One more, which is stronger than those before."""
+        self.said = hash((self.said, place % _GONE, parts))
+        self._count += 1
+        if parts[0] is DEEP:
+            if self._remember:
+                self.stay.append((place, parts))
+                self.weight += _STAY_WEIGHT + 8 * sum(map(len, parts))
+            if len(parts) > 1:
+                place, parts = place + _GONE, parts[1:]
+        if len(parts) > 1:
+            self._step(place, parts)
+            return
+        matcher = self._by_kind[place // _ONLY_DIRS % 2]
+        if matcher is None:
+            matcher = Matcher(self._fold)
+            self._by_kind[place // _ONLY_DIRS % 2] = matcher
+            self.matchers[True].append(matcher)
+            if not place & _ONLY_DIRS:
+                self.matchers[False].append(matcher)
+        literals = matcher.add(place, parts[0], bool(place & _KEEP))
+        self._weigh(parts[0], literals)
+
+    def _step(self, place: int, parts: tuple[Glob, ...]) -> None:
+        rest = (place + _GONE, parts[1:])
+        self.weight += _STEP_WEIGHT + sum([60 + 8 * len(part) for part in parts])
+        alternatives = wildmatch.literals(parts[0])
+        if alternatives and len(alternatives[0]) == 1:
+            self._weigh(parts[0], len(alternatives))
+            for (name,) in alternatives:
+                self._by_name.setdefault(name, []).append(rest)
+        else:
+            self._weigh(parts[0], 0)
+            self._by_glob.append((test(parts[0]), rest))
+
+    def _weigh(self, glob: Glob, literals: int) -> None:
+        if literals:
+            self.weight += literals * (_NAME_WEIGHT + 2 * len(glob))
+        else:
+            self.weight += _TEST_WEIGHT + 110 * len(glob)
+
+    def step(self, name: bytes) -> list[Item]:
+        """What they say of the directory ``name`` in particular."""
+        found = self._by_name.get(name, [])
+        if self._by_glob:
+            found = found + [item for does, item in self._by_glob if does(name)]
+        return found
 
 
 class Level:
     """What is left of an ignore file in one directory."""
 
-    def __init__(self, file: RuleFile, items: tuple[Item, ...]) -> None:
+    __slots__ = ("file", "_own", "_parts", "_usual", "stays")
+
+    def __init__(self, file: RuleFile, own: Patterns | None) -> None:
+        """``own`` is what does not hold everywhere."""
         self.file = file
-        self.items = items
-        # For files and for directories; one and the same where no rule is for these only.
-        self.matchers: list[Matcher | None] = [None, None]
-        self._stay: list[Item] = []
-        self._by_name: dict[bytes, list[Item]] = {}
-        self._by_glob: list[tuple[Test, Item]] = []
-        for rule, parts in items:
-            if parts[0] is DEEP:
-                self._stay.append((rule, parts))
-                parts = parts[1:]
-            if len(parts) > 1:
-                self._step(rule, parts)
-        #: Is nothing else left of it in any directory?
-        self.stays = len(self._stay) == len(items) and not self._by_name
-        self.stays = self.stays and not self._by_glob
-        self._usual = self if len(self._stay) == len(items) else file.level(self._stay)
+        self._own = own
+        self._parts = [some for some in (file.everywhere, own) if some and some.any]
+        # What is left in a directory that nothing is said of in particular; None for the same.
+        self._usual: tuple[Level | None] | None = None
+        if own and not file.ready(own).stays:
+            self._usual = (file.level(file.ready(own).stay),)
+        #: Is nothing else left of it in any directory below?
+        self.stays = not self._usual and not any(some.steps for some in self._parts)
 
     def said(self) -> object:
         """What it says, for comparison."""
-        return self.file.fold, [(rule.text, parts) for rule, parts in self.items]
+        return self.file.fold, [some.said for some in self._parts]
 
-    def _step(self, rule: Rule, parts: tuple[Glob, ...]) -> None:
-        rest = (rule, parts[1:])
-        alternatives = wildmatch.literals(parts[0])
-        if alternatives and len(alternatives[0]) == 1:
-            for (name,) in alternatives:
-                self._by_name.setdefault(name, []).append(rest)
-        else:
-            self._by_glob.append((test(parts[0]), rest))
+    def hides(self) -> bool:
+        """Is there a rule in it, of those that do not hold everywhere, that leaves out?"""
+        numbers = self._own.numbers() if self._own else ()
+        return any(not number & _KEEP for number in numbers)
 
     def enter(self, name: bytes) -> Level | None:
         """What is left of the file in the directory ``name`` of this one."""
-        if not self._by_name and not self._by_glob:
-            return self._usual
-        name = name.lower() if self.file.fold else name
-        items = self._by_name.get(name, [])
-        if self._by_glob:
-            items = items + [item for does, item in self._by_glob if does(name)]
-        return self.file.level([*self._stay, *items]) if items else self._usual
+        file = self.file
+        items: list[Item] = []
+        for some in self._parts:
+            if some.steps:
+                ready = some.ready or file.ready(some)
+                items += ready.step(name.lower() if file.fold else name)
+        if items:
+            own = self._own
+            return file.level([*file.ready(own).stay, *items] if own else items)
+        return self._usual[0] if self._usual else self
+
+    def matchers(self, is_dir: bool) -> Iterator[Matcher]:
+        """Those that may match an entry of this directory."""
+        for some in self._parts:
+            yield from (some.ready or self.file.ready(some)).matchers[is_dir]
 
     def find(self, name: bytes, is_dir: bool) -> Rule | None:
         """The last rule that matches the entry of this directory."""
-        return self.matcher(is_dir).find(name)
-
-    def matcher(self, is_dir: bool) -> Matcher:
-        """The rules that may match an entry of this directory."""
-        known = self.matchers[is_dir]
-        if known is None:
-            here = []
-            for rule, parts in self.items:
-                parts = parts[1:] if parts[0] is DEEP and len(parts) > 1 else parts
-                if len(parts) == 1 and (is_dir or not rule.only_dirs):
-                    here.append((rule, parts[0]))
-            known = Matcher(here, self.file.fold)
-            self.matchers[is_dir] = known
-            if not any(rule.only_dirs for rule, _ in self.items):
-                self.matchers = [known, known]
-        return known
-
-
-def test(glob: Glob) -> Test:
-    """A function that tells whether the whole of a name matches ``glob``."""
-    if glob is DEEP:
-        return lambda name: True
-    alternatives = wildmatch.literals(glob)
-    if alternatives and len(alternatives[0]) > 1:
-        return lambda name: any([matches(runs, name) for runs in alternatives])
-    if None not in glob:
-        sets = [(byte,) if isinstance(byte, int) else byte or () for byte in glob]
-        return lambda name: (len(name) == len(sets) and all(map(contains, sets, name)))
-    text = b"(?s:%s)\\Z" % wildmatch.to_regex(glob)
-    made: list[re.Pattern[bytes]] = []
-
-    def does(name: bytes) -> object:
-        if not made:
-            made.append(compiled(text))
-        return made[0].match(name)
-
-    return does
-
-
-def path_matches(text: bytes, path: bytes, fold: bool = False) -> bool:
-    """Does ``text`` match the whole of ``path``, as wildmatch does with WM_PATHNAME?
-
-    For the few patterns among git's settings; not made to be fast.
-    """
-    # A part may be empty there, the first one or in an URL, which none of a file's is.
-    text, path = (
-        (b"\1" * whole.startswith(b"/") + whole).replace(b"//", b"/\1/")
-        for whole in (text, path)
-    )
-    names = (path.lower() if fold else path).split(b"/")
-    alternatives = wildmatch.split(b"/" + text, fold)
-    return any(_fit(parts, names) for parts in alternatives)
-
-
-def _fit(parts: Sequence[Glob], names: Sequence[bytes]) -> bool:
-    places = {0}  # of the names, those that the next part may have to match
-    for part in parts[:-1]:
-        if part is DEEP:
-            places = set(range(min(places), len(names)))
-        else:
-            places = _behind(part, names, places)
-        if not places:
-            return False
-    if parts[-1] is DEEP:
-        return min(places) < len(names)
-    return len(names) in _behind(parts[-1], names, places)
-
-
-def _behind(part: Glob, names: Sequence[bytes], places: Iterable[int]) -> set[int]:
-    fits = test(part)
-    return {at + 1 for at in places if at < len(names) and fits(names[at])}
-
-
-#: To make a regex takes as long as to look without one so many times.
-_FEW_TIMES = 20
-#: So few needles are found faster one after the other than by a regex.
-_FEW = 16
-
-
-#: Few names begin with a full stop: one needle will do for all the rules about them.
-HIDDEN = b"\0."
-
-
-class Needles:
-    """Bytes of which a name must hold one to be of interest, looked for in many at once."""
-
-    def __init__(self, needles: Iterable[bytes]) -> None:
-        """One that begins or ends with a NUL is looked for at that end of a name only."""
-        self._needles = tuple(sorted(set(map(_rarer, needles))))
-        self._few = len(self._needles) <= _FEW or b"" in self._needles
-        self._asked = 0
-
-    def are_in(self, joined: bytes) -> bool:
-        """Is one of the names that are ``joined`` of interest?"""
-        if self._few or self._seldom_asked():
-            for needle in self._needles:
-                if joined.find(needle) >= 0:  # `in` would try for a number first
-                    return True
-            return False
-        return _regex(self._needles).search(joined) is not None
-
-    def names(self, joined: bytes) -> list[bytes]:
-        """Those of interest, some perhaps more than once."""
-        if self._few or self._seldom_asked():
-            places = _each(self._needles, joined)
-        else:
-            places = (match.start() for match in _regex(self._needles).finditer(joined))
-        found = []
-        for at in places:
-            start = at + 1 if joined[at] == 0 else joined.rfind(b"\0", 0, at) + 1
-            found.append(joined[start : joined.index(b"\0", start)])
-        return found
-
-    def _seldom_asked(self) -> bool:
-        self._asked += 1
-        return self._asked <= _FEW_TIMES
-
-
-def _each(needles: Iterable[bytes], joined: bytes) -> Iterator[int]:
-    for needle in needles:
-        at = joined.find(needle)
-        while at >= 0:
-            yield at
-            at = joined.find(needle, at + 1)
-
-
-def _rarer(needle: bytes) -> bytes:
-    """The part of ``needle`` to look for: most names hold what many of them begin with."""
-    rest = needle.lstrip(b"._-")
-    return rest if len(rest) > 4 else needle
-
-
-_REGEXES: dict[tuple[bytes, ...], re.Pattern[bytes]] = {}
-
-
-def _regex(needles: tuple[bytes, ...]) -> re.Pattern[bytes]:
-    """Finds every name in which one of ``needles`` stands, perhaps more than once."""
-    if needles not in _REGEXES:
-        if len(_REGEXES) > 100:  # a tree may hold any number of rule files
-            _REGEXES.clear()
-        _REGEXES[needles] = compiled(_trie(needles))
-    return _REGEXES[needles]
-
-
-def compiled(text: bytes) -> re.Pattern[bytes]:
-    import re  # few trees need it, and it takes longer to load than fr-walk itself
-
-    return re.compile(text)
-
-
-def _trie(words: Iterable[bytes]) -> bytes:
-    """A regex for ``words`` that looks at each byte once.
-
-    Plain alternatives would all be tried at every full stop of a name. A NUL at the end
-    is not taken, since the next name begins with it.
-    """
-    by_first: dict[bytes, list[bytes]] = {}
-    for word in words:
-        if not word:
-            return b""  # a word ends here: what follows of longer ones adds nothing
-        if word == b"\0":
-            by_first[b"(?=\0)"] = [b""]
-        else:
-            by_first.setdefault(b"\\x%02x" % word[0], []).append(word[1:])
-    branches = [first + _trie(rest) for first, rest in by_first.items()]
-    return b"(?:" + b"|".join(branches) + b")" if len(branches) > 1 else branches[0]
-
-
-class Matcher:
-    """The globs that names of one directory are matched against, the last one first."""
-
-    def __init__(self, globs: Iterable[tuple[Rule, Glob]], fold: bool) -> None:
-        self._fold = fold
-        self._names: dict[bytes, list[Rule]] = {}
-        self._ends: dict[bytes, list[Rule]] = {}
-        self._tests: list[tuple[Test, Rule]] = []
-        needles = set()
-        #: A name holds one of these needles if it may be left out.
-        self.leaving = {b""} if fold else set()
-        for rule, glob in globs:
-            alternatives = wildmatch.literals(glob) if glob else None
-            runs = len(alternatives[0]) if alternatives else 0
-            if alternatives and runs == 1:
-                for (name,) in alternatives:
-                    self._names.setdefault(name, []).append(rule)
-                own = {b"\0%s\0" % name for (name,) in alternatives}
-            elif alternatives and runs == 2 and not alternatives[0][0]:
-                for _, end in alternatives:
-                    self._ends.setdefault(end, []).append(rule)
-                own = {end and end[-LONGEST:] + b"\0" for _, end in alternatives}
-                needles |= own
-            else:
-                self._tests.append((test(glob), rule))
-                own = {wildmatch.needle(glob) if glob else b""}
-                needles |= own
-            if not rule.keep:
-                self.leaving |= own if glob[:1] != (0x2E,) else {HIDDEN}
-        self._end_lengths = sorted({len(end) for end in self._ends})
-        self._all = fold or b"" in needles
-        self._needles = Needles(needles) if needles else None
-
-    def suspects(self, names: Sequence[bytes], joined: bytes) -> Iterable[bytes]:
-        """Those of ``names`` that may match; ``joined`` is them as well."""
-        if self._all:
-            return names
-        found: list[bytes] = []
-        if self._names and not self._names.keys().isdisjoint(names):
-            found += [name for name in names if name in self._names]
-        if self._needles:
-            found += self._needles.names(joined)
-        return found
-
-    def find(self, name: bytes) -> Rule | None:
-        """The last rule that matches ``name``."""
-        name = name.lower() if self._fold else name
-        best: Rule | None = None
-        found = self._names.get(name, [])
-        for length in self._end_lengths:
-            if length <= len(name):
-                found = found + self._ends.get(name[len(name) - length :], [])
-        for rule in found:
-            if best is None or rule.order > best.order:
-                best = rule
-        for does, rule in self._tests:
-            if (best is None or rule.order > best.order) and does(name):
-                best = rule
-        return best
+        place = max(
+            [matcher.find(name) for matcher in self.matchers(is_dir)], default=-1
+        )
+        return self.file.rule(place) if place >= 0 else None
 
 
 def leaving(chain: Iterable[Level], further: Iterable[bytes]) -> Needles:
     """What a name must hold that a rule of ``chain`` may leave out; and ``further``."""
     found = set(further)
     for level in chain:
-        found.update(level.matcher(False).leaving, level.matcher(True).leaving)
+        for matcher in level.matchers(True):  # which are all that there are
+            found |= matcher.leaving
     return Needles(found)
 
 
@@ -429,8 +406,13 @@ def decide(
     for level in chain:
         if level is None:
             continue
-        matcher = level.matchers[is_dir] or level.matcher(is_dir)
-        for name in matcher.suspects(names, joined):
-            if name not in found and (rule := matcher.find(name)):
-                found[name] = rule.keep
+        best: dict[bytes, int] = {}
+        for matcher in level.matchers(is_dir):
+            for name in matcher.suspects(names, joined):
+                if name not in found:
+                    place = matcher.find(name)
+                    if place > best.get(name, -1):
+                        best[name] = place
+        for name, place in best.items():
+            found[name] = bool(place & _KEEP)
     return found

@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 
 from filerep.pathstream import quote
-from filerep.rules.rulefile import Rule, RuleFile, decide, join, lines
+from filerep.rules.rulefile import Rule, RuleFile, decide, join, lines, patterns
 from filerep.rules.untrustedfile import read
-from filerep.rules.wildmatch import DEEP
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -127,7 +126,7 @@ class OwnHere:
     def _leads_on(self, name: bytes) -> bool:
         """May an include match below the directory ``name``?"""
         reach = self._reach.enter(name) if self._reach else None
-        return reach is not None and any(not rule.keep for rule, _ in reach.items)
+        return reach is not None and reach.hides()
 
     def enter(self, name: bytes, ignored: bool) -> OwnHere | None:
         """What it says in the directory ``name``; None for nothing."""
@@ -198,19 +197,18 @@ def gather(asked: Asked, before_2_52: Callable[[], bool]) -> Own:
     including += _options(INCLUDE, asked.include)
     own.exclude = _level(excluding, before_2_52)
     own.include = _level(including, before_2_52)
-    if own.include:
-        file = own.include.file
-        own.reach = file.level(item for item in file.items if item[1][0] is not DEEP)
+    own.reach = _level(including, before_2_52, reaching=True)
     if not asked.editor_files:
-        own.editors = RuleFile.read(EDITORS_SHOWN, _editors()).top()
+        text = _editors()
+        own.editors = RuleFile(lambda: patterns(EDITORS_SHOWN, text), own=True).top()
     return own
 
 
-def _level(rules: list[Rule], before_2_52: Callable[[], bool]) -> Level | None:
+def _level(
+    rules: list[Rule], before_2_52: Callable[[], bool], reaching: bool = False
+) -> Level | None:
     """``rules`` from several places as those of one file, the last the strongest."""
-    for order, rule in enumerate(rules):
-        rule.order = order
-    return RuleFile(rules, False, before_2_52).top()
+    return RuleFile(lambda: rules, False, before_2_52, True, reaching).top()
 
 
 def _options(option: bytes, patterns: Iterable[bytes]) -> list[Rule]:
@@ -222,8 +220,7 @@ def _options(option: bytes, patterns: Iterable[bytes]) -> list[Rule]:
 
 
 def _rules(path: bytes, text: bytes) -> list[Rule]:
-    text = text[3:] if text.startswith(b"\xef\xbb\xbf") else text
-    return [Rule(path, number, line) for number, line in lines(text)]
+    return list(patterns(path, text))
 
 
 def _is_docker(path: bytes) -> bool:

@@ -15,7 +15,7 @@ import pytest
 from ignoretrees import Tree, World, as_ordinary_user, fail, write
 
 from filerep import command, walk
-from filerep.rules import ignore, untrustedfile, walking, wildmatch
+from filerep.rules import ignore, rulefile, untrustedfile, walking, wildmatch
 from filerep.rules.inputs import inputs_of
 from filerep.rules.userrules import Asked
 
@@ -320,6 +320,17 @@ def test_random_trees_agree_with_git() -> None:
     assert done >= (100 if seconds else 8_000)
 
 
+def test_what_was_forgotten_of_rules_is_made_anew(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(rulefile, "MOST_READY", 2000)
+    place = ignoretrees.in_memory()
+    try:
+        ignoretrees.hunt(World(place), 2, 100, lambda done: done < 2_000)
+    finally:
+        shutil.rmtree(place)
+
+
 # -- where the rules come from
 
 
@@ -593,7 +604,9 @@ def test_an_ignore_file_that_is_a_directory_a_fifo_or_huge(world: World) -> None
     with open(world.top + b"/.gitignore", "wb") as file:
         file.write(b"*.o\n")
         file.truncate(untrustedfile.LARGEST + 1)
-    assert found(world) == {b".gitignore", b"b.o", b"dir/.gitignore/x", b"pipe/a.o"}
+    said = Said()
+    assert found(world, said=said) == set()
+    assert "'.gitignore' is too large; nothing that it is about counts" in said.notes[0]
     with open(world.top + b"/.gitignore", "wb") as file:
         file.write(b"y\n" * 50_000 + b"*.o\n")
     assert found(world) == {b".gitignore", b"dir/.gitignore/x"}
