@@ -59,9 +59,15 @@ class Far:
         # And where something is mounted in it that takes others for one.
         self._within = found.get("within", "")
         self.volumes: dict[bytes, frozenset[str]] = {}
+        #: Where such a volume keeps no permission bits.
+        self.without_modes: list[bytes] = []
         for one in filter(None, self._within.split("//")):
-            kinds, _, path = one.partition(":")
-            self.volumes[os.fsencode(path)] = _folding(kinds)
+            kinds, _, name = one.partition(":")
+            path = os.fsencode(name)
+            if _folding(kinds):
+                self.volumes[path] = _folding(kinds)
+            if "nomodes" in kinds.split(","):
+                self.without_modes.append(path)
 
     @property
     def tried(self) -> bytes:
@@ -69,7 +75,7 @@ class Far:
         words = ["folds=" + ",".join(sorted(self.folds))] if self.folds else []
         words += [] if self.keeps_modes else ["modes=0"]
         words += [] if self.has_links else ["links=0"]
-        words += [f"within={self._within}"] if self.volumes else []
+        words += [f"within={self._within}"] if self._within else []
         return os.fsencode(" ".join(words))
 
     def recall(self, tried: bytes) -> None:

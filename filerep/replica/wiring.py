@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import time
 
+from filerep.pathstream import quote
 from filerep.replica.acknowledging import Acknowledging, Hearing
 from filerep.replica.filling import Filler
 from filerep.replica.known.forgotten import Forgotten
@@ -75,6 +76,12 @@ class Parts:
         self._make_ends(on_hook)
         if not far.keeps_modes:
             self._keep_no_modes()
+        for volume in far.without_modes if far.keeps_modes else ():
+            here.table.ignore_modes_in(volume)
+            tell.say(
+                f"{quote(volume)} at the far end keeps no permission bits: files have those"
+                " that it gives them"
+            )
         if far.empty:
             self.leftovers.nothing_unseen()
         for path in here.silent:

@@ -284,6 +284,37 @@ def test_a_volume_that_folds_case_may_be_mounted_below_the_destination(
             farends.unmount(place / "far/src/vol")
 
 
+@pytest.mark.parametrize("shell", ["dash", "bash"])
+def test_a_volume_that_keeps_no_modes_may_be_mounted_below_the_destination(
+    shell: str, base: Path, place: Path, source: Path
+) -> None:
+    """Each start sent all that is in it, as it had other modes than were sent."""
+    (source / "vol/d").mkdir(parents=True)
+    for name in ("a", "vol/b", "vol/d/c"):
+        (source / name).write_text(name)
+    (place / "far/src/vol").mkdir(parents=True)
+    with exfat(place) as volume:
+        subprocess.run(["mount", "--bind", volume, place / "far/src/vol"], check=True)
+        try:
+            far = on(shell, base, place / "far")
+            words = ["file-replicator", ONCE, source, far.parent, *far.command]
+            assert run(words).returncode == 0
+            before = [p.stat() for p in (volume / "b", volume / "d/c")]
+            for option in (ONCE, "--dry-run"):
+                done = run([words[0], option, *words[2:]])
+                said = b"nothing to " + (b"send" if option == ONCE else b"do")
+                assert done.returncode == 0 and said in done.stderr, done.stderr
+                assert b"'vol' at the far end keeps no permission bits" in done.stderr
+            assert [p.stat() for p in (volume / "b", volume / "d/c")] == before
+            (source / "a").chmod(0o640)
+            (source / "vol/d").chmod(0o700)
+            done = run(words)
+            assert done.returncode == 0 and b"cannot" not in done.stderr
+            assert (place / "far/src/a").stat().st_mode & 0o777 == 0o640
+        finally:
+            farends.unmount(place / "far/src/vol")
+
+
 def test_of_two_that_are_one_name_there_one_is_said_to_be_missing(
     base: Path, place: Path, source: Path
 ) -> None:

@@ -333,8 +333,8 @@ if [ "$5" != dry ] && one_for_two "$S/."; then
     [ "$f" -ot "$S/.pid" ] || both=-G
   fi
 fi
-# What is mounted in it may take two names for one, too. A name with a blank is another in that list.
-# What never does is not asked, nor what often does not answer.
+# What is mounted in it may be so, too. A name with a blank is another in that list. What never is
+# so is not asked, nor what often does not answer.
 within=''
 case $5 in dry) line='' ;; *) line=$(pwd -P) ;; esac
 if [ "$line" ] && [ -r /proc/self/mountinfo ]; then
@@ -348,6 +348,10 @@ if [ "$line" ] && [ -r /proc/self/mountinfo ]; then
     x=${f#"$line/"} x=${x%% *}
     case $x in *\\* | *//* | *:*) continue ;; esac
     if ! is_dir "./$x" || ! one_for_two "./$x/${S#./}-"; then continue; fi
+    if command -v chmod >"$null"; then
+      chmod 640 "$f" 2>"$null"
+      case $(ls -l "$f" 2>"$null") in -rw-r-----* | '') ;; *) p=$p,nomodes ;; esac
+    fi
     [ ! "$p" ] || within=$within//$p:$x
     rm -f "$f"
   done

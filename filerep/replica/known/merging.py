@@ -44,14 +44,15 @@ def merge_listing(table: Table, directory: bytes, listing: Iterable[Listed]) -> 
         before = names.get(key)
         mode = _TYPES.get(letter, 0) | permissions
         if before is not None and before[-1] & OLD:
-            before = _proven(before, mode, size, mtime, table.mode_bits)
+            before = _proven(before, mode, size, mtime, table.mode_bits(prefix + key))
             if before is not None:
                 table.adopted.append((prefix + key, before))
         if before is None:
             inode = fold(target) if letter == b"l" else 0
             found[key] = listed(mode, LISTED, size, mtime, inode)
         else:
-            found[key] = _merged(table, before, letter, mode, size, mtime, target)
+            bits = table.mode_bits(prefix + key)
+            found[key] = _merged(bits, before, letter, mode, size, mtime, target)
     if found == names:
         return True
     for key in names:
@@ -66,7 +67,7 @@ def merge_listing(table: Table, directory: bytes, listing: Iterable[Listed]) -> 
 
 
 def _merged(
-    table: Table,
+    counting: int,
     before: bytes,
     letter: bytes,
     mode: int,
@@ -76,13 +77,14 @@ def _merged(
 ) -> bytes:
     """The entry of what was remembered as ``before``, and is listed so.
 
+    ``counting`` are the bits of its mode that count.
     What was sent and is there unaltered is kept with what is known of it; altered, it stays
     ours but UNSURE.
     """
     _, sent_mode, sent_size, sent_mtime, _ = numbers(before)
     bits = before[-1]
     if letter == b"d":
-        if bits & OURS and table.keeps_modes and (mode ^ sent_mode) & 0o1777:
+        if bits & OURS and counting & 0o777 and (mode ^ sent_mode) & 0o1777:
             bits |= UNSEEN  # to be looked at, if it was already
         return listed(mode, bits)
     if letter == b"l":
@@ -92,7 +94,7 @@ def _merged(
     if (
         size == sent_size
         and (mtime == sent_mtime or same_time(sent_mtime, mtime))
-        and not (mode ^ sent_mode) & table.mode_bits
+        and not (mode ^ sent_mode) & counting
     ):
         return before
     # Ours, but not what was acknowledged last: a version whose answer was lost, say. A

@@ -55,7 +55,8 @@ class Table:
     def __init__(self) -> None:
         self.directories: dict[bytes, dict[bytes, bytes]] = {b"": {}}
         self.keeps_modes = True  # does the far end?
-        self.mode_bits = _MODE_BITS
+        self._mode_bits = _MODE_BITS
+        self._without_modes: tuple[bytes, ...] = ()
         # Entries that became ours because the far end has them already, to be remembered.
         self.adopted: list[tuple[bytes, bytes]] = []
         # By directory, of a listing that says what is here; good until it is changed.
@@ -64,7 +65,17 @@ class Table:
     def ignore_modes(self) -> None:
         """The far end keeps no permission bits, or those that it likes."""
         self.keeps_modes = False
-        self.mode_bits = stat.S_IFMT(0xFFFF)
+        self._mode_bits = stat.S_IFMT(0xFFFF)
+
+    def ignore_modes_in(self, directory: bytes) -> None:
+        """It does not in ``directory``, where something is mounted."""
+        self._without_modes += (directory + b"/",)
+
+    def mode_bits(self, path: bytes) -> int:
+        """Which bits of the mode of ``path`` count; a directory's ends in ``/``."""
+        if self._without_modes and path.startswith(self._without_modes):
+            return stat.S_IFMT(0xFFFF)
+        return self._mode_bits
 
     def __len__(self) -> int:
         return sum(

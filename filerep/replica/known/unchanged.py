@@ -94,7 +94,7 @@ def same_file(
         mtime != status.st_mtime_ns
         or size != status.st_size
         or not stat.S_ISREG(status.st_mode)
-        or (mode ^ status.st_mode) & table.mode_bits
+        or (mode ^ status.st_mode) & table.mode_bits(path)
         or mtime % SECOND == 0
         and status.st_ctime_ns % SECOND == 0
     ):
@@ -115,7 +115,7 @@ def renamed(table: Table, path: bytes, value: bytes, status: os.stat_result) -> 
         or inode not in (0, status.st_ino)
         or size != status.st_size
         or not same_time(status.st_mtime_ns, mtime)
-        or (mode ^ status.st_mode) & table.mode_bits
+        or (mode ^ status.st_mode) & table.mode_bits(path)
     ):
         return False
     new = entry(status, OURS)

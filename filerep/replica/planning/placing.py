@@ -125,12 +125,13 @@ class Placing:
         if unlike:
             value = entries.marked(value, entries.marks(value) & ~unlike)
             self._table.put_directory(path, value)
+        keeps = self._table.mode_bits(path + b"/") & 0o777
         if entries.marks(value) & entries.UNSURE or (
-            self._table.keeps_modes and entries.mode_of(value) & 0o1777 != mode
+            keeps and entries.mode_of(value) & 0o1777 != mode
         ):
             value = entries.directory_entry(mode, entries.OURS)
             self._table.put_directory(path, value)
             sent.entries.append((path + b"/", value))
-            if self._table.keeps_modes:
+            if keeps:
                 sent.batch.modes.append((path, mode))
                 sent.planned.add(path)
