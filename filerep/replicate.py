@@ -132,13 +132,15 @@ Options for what is said:
 Exit status:
   0    the destination was made the same (--once, --wait)
   1    the same, but some paths could not be read, each with a message; or
-       there is something to be done (--dry-run --once)
+       there is something to be done (--dry-run --once), or one that runs is
+       not in sync (--status)
   64   wrong usage
   66   SRC_DIR cannot be used, or was moved, deleted or unmounted
   69   the connection or the far end failed, or refused some of the files; none
        runs that could be waited for, or another runs already
   70   a bug
   71   the system refused: no process, no descriptor, no memory, a bad disk
+  74   what it prints could not be written
 
 Ctrl-C, SIGTERM and SIGHUP end it by the signal itself, once the far end is
 tidied up; a shell shows that as 130, 143 and 129. What has not arrived by then
