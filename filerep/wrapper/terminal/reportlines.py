@@ -114,10 +114,10 @@ class Burst:
             if not width or columns(text) <= width:
                 return text
             text = self._joined([side.counted(most) for side in sides])
-        return self._cut(sides, columns(text) - width)
+        return self._cut(sides, columns(text) - width, width)
 
-    def _cut(self, sides: list[Side], excess: int) -> str:
-        """With the ends only of names that stand alone."""
+    def _cut(self, sides: list[Side], excess: int, width: int) -> str:
+        """With the ends only of names that stand alone; of a single one nothing else, if need be."""
         alone = [side for side in sides if side.whole and len(side.names) == 1]
         if excess <= 0 or not alone:
             return self._joined([side.counted(0) for side in sides])
@@ -135,6 +135,11 @@ class Burst:
             <= columns(self._joined([s.counted(0) for s in sides])) - excess
         ):
             return text
+        if len(sides) == 1:
+            (name,), verb = sides[0].names, sides[0].verb
+            text = f"{verb} {ending(name, width - columns(verb) - 1)}"
+            if columns(text) <= width:
+                return text
         return self._joined([f"{side.verb} {files(side.count)}" for side in sides])
 
     def _joined(self, parts: list[str]) -> str:

@@ -206,6 +206,8 @@ def test_names_that_fit_are_whole_and_of_others_the_end_is_shown() -> None:
     whole = "sent 'src/package/deep/module.py', 12 kB, 4.2 ms"
     assert told.line(len(whole)) == whole
     assert told.line(40) == "sent '.../deep/module.py', 12 kB, 4.2 ms"
+    assert told.line(30) == "sent '...ckage/deep/module.py'"
+    assert burst(batch("short.py")).line(20) == "sent 'short.py'"
     both = burst(batch("one/of/them/a.py", "another/directory/b.py"))
     assert len(both.line(65)) <= 65
     assert "/a.py'" in both.line(65) and "/b.py'" in both.line(65)
