@@ -44,6 +44,7 @@ _REFUSALS = frozenset(
 
 # What others have written, and an installation brings: the names by which it is loaded.
 _NEEDED = ("docopt", "inotify_simple", "pathspec", "tqdm")
+_BRINGS = "`pipx install .` in the clone of file-replicator brings it"
 
 _LARGEST = 700_000
 _INDENT = 2  # columns, of what goes on in the next row
@@ -84,13 +85,12 @@ def refused(error: BaseException) -> str:
         return f"the system refused: {os.strerror(errno.ENOMEM)}"
     missing = _not_loaded(error)
     if missing in _NEEDED:
-        python = sys.executable or "this Python"
-        brings = "`pipx install .` in the clone of file-replicator brings it"
-        return f"{missing} is not installed for {python}; {brings}"
+        return f"{missing} is not installed for {_python()}; {_BRINGS}"
     if missing:
         # Parts are loaded when they are needed, and the disk may fail or an upgrade come before.
         name = quote(missing)
-        return f"cannot load {name}, a part of the program: was it replaced meanwhile?"
+        said = f"cannot load {name}, a part of the program"
+        return f"{said}: was it replaced meanwhile? then start it again"
     if isinstance(error, FileNotFoundError) and _nowhere():
         return "the current directory is gone: start from another one"
     if isinstance(error, OSError) and error.errno in _REFUSALS:
@@ -98,6 +98,10 @@ def refused(error: BaseException) -> str:
         where = f" {quote(error.filename)}" if named else ""
         return f"the system refused{where}: {reason(error)}"
     return ""
+
+
+def _python() -> str:
+    return sys.executable or "this Python"
 
 
 def _not_loaded(error: BaseException) -> str:
@@ -249,8 +253,8 @@ def parse(
     import docopt
 
     if not hasattr(docopt, "parse_docstring_sections"):
-        said = "what Python finds as docopt is another package: pip install docopt-ng"
-        raise Stop(OS_ERROR, said)
+        said = f"what {_python()} finds as docopt is not docopt-ng, which is needed"
+        raise Stop(OS_ERROR, f"{said}; {_BRINGS}")
     sections = docopt.parse_docstring_sections(usage)
     options = docopt.parse_options(sections.after_usage)
     takes_value = {
