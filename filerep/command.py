@@ -430,6 +430,8 @@ def close_to(name: str, options: Collection[str]) -> str:
 
 def refuse_pattern(option: str, pattern: str) -> None:
     """Raise ``Stop(USAGE)`` for what is no pattern, and would match nothing: gitignore(5)."""
+    if not pattern:
+        raise Stop(USAGE, f"{option} has an empty pattern; is a variable not set?")
     if pattern.startswith("./"):
         said = f"{option} {quote(pattern)} would match nothing, as in a .gitignore"
         raise Stop(USAGE, f"{said}; write {quote(pattern[1:])}")

@@ -124,6 +124,8 @@ def test_a_command_in_one_pair_of_quotes(pair: list[str]) -> None:
 def test_a_pattern_that_is_a_path_is_told_how_to_be_one(pair: list[str]) -> None:
     line = said("--exclude", "./tests", *pair, "bash")
     assert line.endswith("would match nothing, as in a .gitignore; write '/tests'")
+    line = said("--exclude=", *pair, "bash")
+    assert line.endswith("--exclude has an empty pattern; is a variable not set?")
 
 
 def test_a_pattern_that_is_a_path_into_src_dir_is_told_what_it_is_there(
