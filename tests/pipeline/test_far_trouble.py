@@ -714,6 +714,30 @@ def test_a_full_disk_leaves_no_directories_behind(
             assert sorted(there) == ["d6", "d7", "f"]
 
 
+@pytest.mark.parametrize("name", ["dash+gnu", "busybox+busybox"])
+def test_no_piece_of_a_file_stays_in_a_volume_that_is_full(
+    name: str, base: Path, place: Path, source: Path
+) -> None:
+    """It is copied into that, and dozens of empty files had the names of others."""
+    shell, tar = name.split("+")
+    far = local_shell(shell, tar, base).fresh()
+    volume = far.here / "src/volume"
+    volume.mkdir(parents=True)
+    (source / "volume/d").mkdir(parents=True)
+    for number in range(20):
+        for path in (f"volume/{number}", f"volume/d/{number}"):
+            (source / path).write_bytes(bytes([number]) * 100_000)
+    with farends.mounted(volume):
+        with running(*start(far, source)) as program:
+            program.says("not in sync")
+            assert waits(far, source) == 69
+            there = [path for path in volume.rglob("*") if path.is_file()]
+            assert there and all(path.stat().st_size == 100_000 for path in there)
+            farends.remount(volume, "size=10m")
+            assert waits(far, source) == 0
+            assert len(list(volume.rglob("*"))) == 41
+
+
 def test_what_found_no_room_and_is_ignored_since_is_not_tried_again(
     base: Path, place: Path, source: Path
 ) -> None:

@@ -229,8 +229,19 @@ put_one() {
   fi
   closed "$D" || if [ "$absent" ] && is_dir "$p"; then
     words=$(mkdir "$f" 2>&1) && { tell "there $n $i"; return; }
-  else words=$(mv -f "$p" "$D/" 2>&1) && return; fi
+  else
+    words=$(mv -f "$p" "$D/" 2>&1) && return
+    case $words in *'No space left'* | *'uota exceeded'*) not_a_piece ;; esac
+  fi
   bad "$D"
+}
+# not_a_piece: where $D is of another file system, it was copied, and as much of it as found room is
+# there under its name. In one and the same it is as it was.
+not_a_piece() {
+  case $(ln "$p" "$D/${S#./}" 2>&1) in
+  *'ross-device'*) rm -f "$f" 2>"$null" ;;
+  *) rm -f "$D/${S#./}" 2>"$null" ;;
+  esac
 }
 # why_absent: what tar has said of $p, which is not there; of some names, which it writes in a way of its
 # own, what it has said first
