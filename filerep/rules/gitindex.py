@@ -75,6 +75,8 @@ class Index:
         self.rule_files: dict[bytes, bytes] = {}
         #: Directories, with a last ``/``, that the index has as one entry: their objects.
         self.sparse: dict[bytes, bytes] = {}
+        #: What a sparse checkout left out of the work tree, if that was asked for.
+        self.absent: set[bytes] = set()
         # What the next one is made of, as far as the files are the same then.
         self.blocks = part.blocks
         self.base = base
@@ -84,8 +86,10 @@ class Index:
                 self.links.add(name)
             elif mode == _DIRECTORY:
                 self.sparse[name] = blob
-            elif skipped and (b"/" + name).endswith(b"/" + RULE_FILE):
-                self.rule_files[name] = blob
+            elif skipped:
+                self.absent.add(name)
+                if (b"/" + name).endswith(b"/" + RULE_FILE):
+                    self.rule_files[name] = blob
 
     def holds(self, path: bytes) -> bool:
         """Is there an entry of this very path?"""
@@ -133,17 +137,20 @@ class Base:
         self.part = part
 
 
-def load(path: bytes, width: int, before: Index | None = None) -> Index:
+def load(
+    path: bytes, width: int, before: Index | None = None, absent: bool = False
+) -> Index:
     """The index at ``path``, whose hashes are ``width`` bytes; raises ``Unreadable``.
 
     It is empty where there is none. ``before`` is what it was: what has not changed
-    since is not read again.
+    since is not read again. With ``absent`` all names are found that a sparse checkout
+    left out, else only rule files.
     """
     try:
         data = _read(path)
         if data is None:
             return EMPTY
-        part = _parse(data, width, before.blocks if before else [])
+        part = _parse(data, width, before.blocks if before else [], absent)
         if part.link is None:
             return Index(part)
         base = before.base if before else None
@@ -155,7 +162,7 @@ def load(path: bytes, width: int, before: Index | None = None) -> Index:
                 data = _read(name)
                 if data is None:
                     raise Unreadable("its shared part is not there")
-                base = Base(name, _parse(data, width, []))
+                base = Base(name, _parse(data, width, [], absent))
         else:
             base = None
         return Index(_joined(base.part if base else Part(), part, width), base)
@@ -189,7 +196,7 @@ def _read(path: bytes) -> bytes | None:
         raise Unreadable(os.strerror(error.errno or 0)) from None
 
 
-def _parse(data: bytes, width: int, before: list[Block]) -> Part:
+def _parse(data: bytes, width: int, before: list[Block], absent: bool) -> Part:
     """The index file ``data``, whose blocks were once ``before``."""
     part = Part()
     version = int.from_bytes(data[4:8], "big")
@@ -212,7 +219,7 @@ def _parse(data: bytes, width: int, before: list[Block]) -> Part:
                 continue
         until = before[turn + 1].names[0] if turn + 1 < len(before) else None
         most = min(_BLOCK, count - len(part.names))
-        block, whole = _entries(data, at, version, width, most, last, until)
+        block, whole = _entries(data, at, version, width, most, last, until, absent)
         turn += not whole
         if block.names:
             at = _add(part, block, at)
@@ -240,6 +247,7 @@ def _entries(
     most: int,
     last: bytes,
     until: bytes | None,
+    absent: bool,
 ) -> tuple[Block, bool]:
     """``most`` entries from ``first`` on; False if it ends where ``until`` would stand."""
     names: list[bytes] = []
@@ -286,7 +294,8 @@ def _entries(
             whole = False
             break
         if further or mode == _LINK or mode == _DIRECTORY:
-            if not name or mode in (_LINK, _DIRECTORY) or name.endswith(RULE_FILE):
+            known = mode in (_LINK, _DIRECTORY) or name.endswith(RULE_FILE)
+            if not name or known or absent:
                 blob = data[at + 40 : at + 40 + width]
                 odd.append((len(names), (mode, bool(further), blob)))
         append(name)

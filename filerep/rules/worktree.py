@@ -133,8 +133,8 @@ def were_removed(
 ) -> bool:
     """Has git removed ``paths`` below ``directory`` from its work tree since then?
 
-    That is, written the index since ``since``, by `time.time`, which does not name most of them.
-    (A `git status` writes it, too.)
+    That is, written the index since ``since``, by `time.time`, which does not name most of them,
+    or as what a sparse checkout leaves out. (A `git status` writes it, too.)
     """
     from filerep.rules import gitindex  # few ask
 
@@ -151,9 +151,10 @@ def were_removed(
     before = b"" if root == repo.top else os.path.relpath(root, repo.top) + b"/"
     for width in (20, 32):
         try:
-            found = gitindex.load(repo.index, width)
+            found = gitindex.load(repo.index, width, absent=True)
         except gitindex.Unreadable:
             continue
-        named = [found.holds(before + path) for path in paths]
-        return sum(named) <= len(named) / 2
+        names = [before + path for path in paths]
+        kept = [found.holds(name) and name not in found.absent for name in names]
+        return sum(kept) <= len(names) / 2
     return False

@@ -163,6 +163,20 @@ def test_what_git_removes_waits_for_nothing(copy: Copy) -> None:
         assert b"are gone here" not in it.errors
 
 
+@pytest.mark.parametrize("more", [("--cone",), ("--cone", "--sparse-index")])
+def test_what_a_sparse_checkout_leaves_out_waits_for_nothing(
+    more: tuple[str, ...], copy: Copy
+) -> None:
+    copy.git("init", "-q")
+    copy.git("add", ".")
+    copy.git("commit", "-q", "-m", "many")
+    with copy.runs(*LONG) as it:
+        copy.git("sparse-checkout", "set", *more, "nothing")
+        assert copy.wait() == 0
+        assert copy.left() == 0
+        assert b"are gone here" not in it.errors
+
+
 def test_what_is_removed_in_a_repository_and_not_by_git_is_held(
     copy: Copy, place: Path
 ) -> None:
