@@ -13,6 +13,8 @@ import os
 import stat
 import time
 
+from filerep.pathstream import quote
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Optional
@@ -54,7 +56,7 @@ def open_file(path: str | bytes) -> int:
 def make_directory(path: str) -> None:
     """Make sure that ``path`` is a directory of ours; raises OSError."""
     os.makedirs(path, 0o700, exist_ok=True)
-    _check(os.lstat(path), stat.S_ISDIR, "directory")
+    _check(os.lstat(path), stat.S_ISDIR, f"directory {quote(path)}")
 
 
 def _check(status: os.stat_result, is_kind: object, kind: str) -> None:

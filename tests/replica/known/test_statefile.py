@@ -668,7 +668,7 @@ def test_a_directory_that_others_can_write_to_is_no_place_for_state(
     else:
         place.mkdir()
         place.chmod(0o777)
-    with pytest.raises(ownfiles.Unusable):
+    with pytest.raises(ownfiles.Unusable, match=f"directory '{place}'"):
         ownfiles.make_directory(str(place))
     place.unlink() if what == "link" else place.chmod(0o700)
     ownfiles.make_directory(str(place))
