@@ -81,6 +81,16 @@ def mount_points(root: bytes) -> dict[bytes, str]:
         return {}
 
 
+def is_mounted(root: bytes) -> bool:
+    """Is ``root`` where something is mounted? False where there is no /proc."""
+    name = os.path.realpath(root)
+    try:
+        with open("/proc/self/mountinfo", "rb") as table:
+            return any(path == b"" for _, path, _ in mounts(table.read(), name))
+    except OSError:
+        return False
+
+
 def mounts(table: bytes, below: bytes) -> Iterator[tuple[bytes, bytes, str]]:
     """Of each line of mountinfo: its number, the path from ``below``, which ends in ``/``, the type."""
     for line in table.splitlines():

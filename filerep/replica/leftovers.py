@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from filerep.replica.known.inventory import Inventory
     from filerep.replica.options import Here, Removal
     from filerep.replica.planning.gone import Gone
+    from filerep.replica.planning.mounted import Mounted
     from filerep.replica.scheduling.schedule import Schedule
     from filerep.rules.ignore import Rules
 
@@ -38,6 +39,7 @@ class Leftovers:
         forgotten: Forgotten,
         gone: Gone,
         missing: Container[bytes],
+        mounted: Mounted,
     ) -> None:
         """``missing`` are paths that could not be written there, or read here."""
         self._source = here.source
@@ -49,6 +51,7 @@ class Leftovers:
         self._forgotten = forgotten
         self._gone = gone
         self._missing = missing
+        self._mounted = mounted
         self._unseen_queued = False
         #: Files that an earlier run sent, and that do not count by now.
         self.ignored = 0
@@ -89,7 +92,8 @@ class Leftovers:
         self.ignored = sum(
             path not in gone and path not in self._missing for path in known
         )
-        if self._removal.delete and len(files) >= _MANY_FILES and not self.walked:
+        many = len(files) >= _MANY_FILES or files and self._mounted.root_away
+        if self._removal.delete and many and not self.walked:
             raise Refused(
                 UNAVAILABLE,
                 f"the source is empty, and {len(files):,} files at the far end came from"

@@ -170,7 +170,7 @@ class Parts:
         aside.too_big = self.filler.put_off
         aside.removals = self.filler.removals
         aside.waits = self.schedule.waits
-        mounted = Mounted(
+        self._mounted = Mounted(
             here.source.root,
             here.mounts,
             here.table,
@@ -178,7 +178,7 @@ class Parts:
             self.state_writer,
             lambda: not self.flight,
         )
-        aside.mounted_away = mounted.away
+        aside.mounted_away = self._mounted.away
         distrust = self.inventory.distrust
         self.filler.plan = Plan(sides, aside, self.reuse, self._twins, distrust)
 
@@ -199,6 +199,7 @@ class Parts:
             self.forgotten,
             self.filler.plan.gone,
             missing,
+            self._mounted,
         )
         self.settling = Settling(
             options,

@@ -216,6 +216,32 @@ def test_what_a_volume_held_stays_where_all_around_it_is_removed(
         assert it.errors.count(b"not mounted any more") == 1
 
 
+def test_a_source_that_is_not_mounted_any_more_does_not_empty_the_far_end(
+    source: Path, place: Path
+) -> None:
+    """As few files as that were removed, as the directory was there, and empty."""
+    words = [str(source / "vol"), str(place / "there"), "bash"]
+    env = environment(XDG_STATE_HOME=str(place / "state"))
+    once = ["file-replicator", "--once", *words]
+    assert run(once, env=env).returncode == 0
+    there = place / "there/vol/d"
+    (source / "vol/d/0").unlink()
+    subprocess.run(["umount", source / "vol"], check=True)
+    for _ in range(2):
+        done = run(once, env=env)
+        assert done.returncode == 69
+        assert b"the source is empty, and 20 files at the far end" in done.stderr
+        assert b"something may not be mounted here" in done.stderr
+        assert len(os.listdir(there)) == 20
+    with farends.mounted(source / "vol"):
+        (source / "vol/new").write_text("mounted, and empty but for this")
+        assert run(once, env=env).returncode == 0
+        assert os.listdir(place / "there/vol") == ["new"]
+        (source / "vol/new").unlink()
+        assert run(once, env=env).returncode == 0
+        assert os.listdir(place / "there/vol") == []
+
+
 def it_stages(place: Path) -> str:
     (name,) = [p.name for p in (place / "there/src").glob(".filerep-*")]
     return name

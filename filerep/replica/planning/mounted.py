@@ -1,4 +1,4 @@
-"""What was mounted below the source and is not now: its files have gone, but nobody removed them.
+"""What was mounted in the source and is not now: its files have gone, but nobody removed them.
 
 Mount points are kept by name beside the state file, where there is one, so that what is not
 mounted when the next run starts is known too. What came from there is UNMOUNTED then (see
@@ -17,7 +17,7 @@ import os
 import select
 
 from filerep import ownfiles
-from filerep.filesystem import mount_points
+from filerep.filesystem import is_mounted, mount_points
 from filerep.pathstream import quote
 from filerep.replica.known import entries
 
@@ -28,6 +28,15 @@ if TYPE_CHECKING:
 
     from filerep.replica.known.statewriter import StateWriter
     from filerep.replica.known.table import Table
+
+
+# In a list of mount points, that is the root.
+_ROOT = b"."
+
+
+def _points(root: bytes) -> set[bytes]:
+    points = set(mount_points(root))
+    return points | {_ROOT} if is_mounted(root) else points
 
 
 class Mounted:
@@ -41,7 +50,7 @@ class Mounted:
         say: Callable[[str], None],
         state: StateWriter,
         idle: Callable[[], bool],
-        mounted: Callable[[bytes], Iterable[bytes]] = mount_points,
+        mounted: Callable[[bytes], Iterable[bytes]] = _points,
     ) -> None:
         """``path`` is where they are kept, None for not at all; ``idle``: is nothing on its way?"""
         self._root = root
@@ -93,6 +102,11 @@ class Mounted:
         if self._state:
             self._settled |= fresh
             self._keep()
+
+    @property
+    def root_away(self) -> bool:
+        """Was something mounted at the root when it was replicated before, and is not now?"""
+        return _ROOT in self._away
 
     def away(self, path: bytes) -> bool:
         """Has the far end something at ``path`` that is UNMOUNTED? Says so once.
