@@ -421,9 +421,10 @@ def _made_up(origin: Origin) -> frozenset[bytes]:
 
     Copied it is of no use: much cannot be read, some never ends, and all of it changes.
     """
-    found = set()
-    for path, kind in mount_points(origin.root).items():
-        if is_made_up(kind):
+    found: set[bytes] = set()
+    for path, kind in sorted(mount_points(origin.root).items()):
+        above = (path[:at] for at, byte in enumerate(path) if byte == ord("/"))
+        if is_made_up(kind) and found.isdisjoint(above):
             found.add(path)
             origin.on_note(
                 f"{quote(path)} is left out: the kernel makes it up ({kind})"

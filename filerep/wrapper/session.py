@@ -10,6 +10,7 @@ import time
 from filerep import command, ownfiles
 from filerep.command import Stop
 from filerep.farend.abilities import heard
+from filerep.pathstream import quote
 from filerep.wrapper.bootstrap import Bootstrap
 from filerep.wrapper.endings import (
     Endings,
@@ -129,9 +130,11 @@ class Session:
             os.close(ownfiles.open_file(path))
             return path
         except OSError as error:
+            path = error.filename
+            where = f" in {quote(path)}" if isinstance(path, (str, bytes)) else ""
             self._display.message(
-                f"cannot keep state, {command.reason(error)}: what is removed here while"
-                " it is not connected will not be removed at the far end"
+                f"cannot keep state{where}, {command.reason(error)}: what is removed here"
+                " while it is not connected will not be removed at the far end"
             )
             return None
 

@@ -92,6 +92,22 @@ def test_what_is_removed_in_a_volume_that_is_mounted_again_is_removed(
         it.wait_for(lambda: os.listdir(place / "there/src/vol") == ["y"])
 
 
+def test_what_is_mounted_in_what_the_kernel_makes_up_costs_no_line(
+    source: Path,
+) -> None:
+    """Of a whole /sys each of its control groups did."""
+    for at in ("vol", "vol/fs"):
+        mount = ["mount", "-t", "proc", "none", str(source / at)]
+        subprocess.run(mount, check=True)
+    try:
+        done = run(["fr-walk", str(source)])
+    finally:
+        subprocess.run(["umount", source / "vol/fs"], check=True)
+    assert done.stdout == b"a\0"
+    said = b"fr-walk: 'vol' is left out: the kernel makes it up (proc)\n"
+    assert done.stderr == said
+
+
 @BOTH
 @pytest.mark.parametrize("kind", ["proc", "sysfs"])
 def test_what_the_kernel_makes_up_is_left_out_and_that_is_said_once(

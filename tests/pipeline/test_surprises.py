@@ -183,7 +183,8 @@ def test_a_state_file_that_cannot_be_opened_is_said_and_done_without(
     (place / "src/g").write_bytes(b"y")
     result = programs.run(run, env=env)
     assert result.returncode == 0
-    assert b"file-replicator: cannot keep state, Is a directory: " in result.stderr
+    said = f"file-replicator: cannot keep state in '{state}', Is a directory: "
+    assert said in result.stderr.decode()
     trees.assert_same(place / "src", place / "far/src")
 
 
