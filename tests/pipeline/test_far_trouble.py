@@ -330,8 +330,8 @@ def test_a_shell_that_is_killed_before_it_is_ready_is_told(
 ) -> None:
     far = local_shell("dash", "gnu", base).fresh()
     (place / "bin").mkdir()
-    (place / "bin/chmod").write_text("#!/bin/sh\nkill -KILL $PPID\n")
-    (place / "bin/chmod").chmod(0o755)
+    (place / "bin/mkfifo").write_text("#!/bin/sh\nkill -KILL $PPID\n")
+    (place / "bin/mkfifo").chmod(0o755)
     words = ["env", f"PATH={place}/bin:{farends.SYSTEM_PATH}", "dash"]
     done = run(start(with_command(far, words), source, ONCE))
     assert done.returncode == 69
