@@ -462,6 +462,48 @@ def test_a_stage_that_is_replaced_by_a_link_leads_nobody_out(
     assert not os.path.lexists(stage)
 
 
+# The moment is the last one before what is staged is cleared.
+SWAPS = """#!/bin/sh
+swap() {
+  rm %(here)s/plan
+  stage=$(echo %(there)s/.filerep-*)
+  /bin/mv "$stage" %(here)s/aside
+  ln -s %(here)s/outside "$stage"
+}
+case $(cat %(here)s/plan 2>&1) in
+done) /bin/mv "$@"; swap; exit 0 ;;
+refused) echo again >%(here)s/plan; exit 1 ;;
+again) swap; echo no >&2; exit 1 ;;
+esac
+exec /bin/mv "$@"
+"""
+
+
+@pytest.mark.parametrize("plan", ["done", "refused"])
+def test_a_stage_that_is_replaced_amid_a_batch_leads_nobody_out(
+    plan: str, base: Path, place: Path, source: Path
+) -> None:
+    """What the link leads to was emptied, or a file of it."""
+    far = local_shell("bash", "gnu", base).fresh()
+    env, path, *words = far.command
+    path = path.replace("PATH=", f"PATH={place}/bin:")
+    far = with_command(far, [env, path, *words])
+    for name in ("outside", "bin"):
+        (place / name).mkdir()
+    (place / "outside/f").write_text("precious")
+    (place / "outside/commit").symlink_to("f")
+    (place / "bin/mv").write_text(SWAPS % {"here": place, "there": far.here / "src"})
+    (place / "bin/mv").chmod(0o755)
+    with running(*start(far, source)) as program:
+        program.says("in sync")
+        (place / "plan").write_text(plan)
+        (source / "g").write_text("2")
+        program.wait_for((place / "aside").exists)
+        assert waits(far, source) == 0
+    assert sorted(os.listdir(place / "outside")) == ["commit", "f"]
+    assert (place / "outside/f").read_text() == "precious"
+
+
 def there_is(path: Path, text: str) -> bool:
     return path.exists() and path.read_text() == text
 

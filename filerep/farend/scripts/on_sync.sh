@@ -6,9 +6,9 @@
 session='' locale=${LC_ALL-}
 case $(command -v setsid) in ?*) session=- ;; esac
 hook() {
-  : >"$S/.hook"
+  : >"$H/.hook"
   (
-    exec 7>&- 8<&- # see rename_by_perl.sh
+    exec 4<&- 7>&- 8<&- # see rename_by_perl.sh
     # Where both go one way, what it prints (`ok 3`) would be read as what we answer.
     [ ! /proc/self/fd/1 -ef /proc/self/fd/2 ] || exec 2>"$null"
     FILEREP_CHANGED=$PWD/${S#./}/.changed

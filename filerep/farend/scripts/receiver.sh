@@ -58,7 +58,12 @@ taken_over() {
     [ "$f" = "$S/.pid" ] || ! at_work "$f" || say taken
   done
 }
-drop() { [ ! -e "$S/.hook" ] || kill "$job"; stop_mover; rm -rf "$S" 2>&- || rm -rf "$S"; }
+drop() {
+  [ ! -e "$S/.hook" ] || kill "$job"
+  stop_mover
+  case $H in /proc/*) command exec 4<&- ;; esac # see hold
+  rm -rf "$S" 2>&- || rm -rf "$S"
+}
 # What takes its time is heard of meanwhile, as long as this shell lives, but for $patience seconds at
 # most, if that is not 0. It may be done at once.
 working() {
@@ -79,6 +84,16 @@ make_staging() {
   mkdir "$S" || exit
   chmod u+rwx,go-rwx "$S" 2>&- || :
 }
+# hold: by a descriptor, $H is the directory that was made, whoever puts another one, or a link, in its
+# place meanwhile: nothing is run, emptied or cleared that is elsewhere. Linux has a name for that.
+hold() {
+  H=$S
+  is_dir "$S" && [ -e "/proc/$$/fd" ] && command exec 4<"$S" || return
+  for f in "/proc/$$/fd/4"/* "/proc/$$/fd/4"/.[!.]*; do
+    if exists "$f"; then return; fi # another one it was already
+  done
+  [ ! -d "/proc/$$/fd/4/" ] || H=/proc/$$/fd/4
+} 2>&-
 make_sentinel() { true >"$S"; }
 # clear_away DIR: whoever was killed amid an archive may have left a tar that is at work there yet
 clear_away() {
@@ -88,7 +103,7 @@ clear_away() {
   done
   try rm -rf "$1"
 }
-worker='' patience=0 ours='' tmp=/tmp null=/dev/null
+worker='' patience=0 ours='' H='' tmp=/tmp null=/dev/null
 umask u+rwx # a directory that is made must be open to who made it
 # It may be another user's, as behind sudo.
 case ${TMPDIR-} in /*) if [ -d "$TMPDIR" ] && [ -w "$TMPDIR" ]; then tmp=$TMPDIR; fi ;; esac
@@ -120,6 +135,7 @@ done
 if [ "$5" = dry ]; then # nothing is touched but a directory of our own, elsewhere
   S=$tmp/$4-$nonce
   try make_staging
+  hold
   [ -d "$dest" ] || dest=$S
 else
   [ -d "$dest" ] || try mkdir -p "$dest"
@@ -145,7 +161,8 @@ if [ "$5" = clean ]; then
 fi
 if [ "$5" != dry ]; then
   try make_staging
-  echo $$ >"$S/.pid"
+  hold
+  echo $$ >"$H/.pid"
   for f in "./$4"-*; do # what a cut run left, but for the pieces of a large file
     if [ "$f" = "$S" ] || ! exists "$f"; then continue; fi
     [ "$worker" ] || working
@@ -310,7 +327,7 @@ again() {
   [ "$line" ] || return
   line=${line#* }
   n=${line% *} blocks=${line#* }
-  staged && rm -rf "${S:?}"/* || return
+  staged && rm -rf "${H:?}"/* || return
   echo again
 }
 
@@ -329,7 +346,7 @@ one_for_two() {
 # What the file system of the destination can do. Some say that they keep modes, and do not; FAT may
 # give to directories what they are to have, and to files what it likes.
 folds='' same=-p both='' links=''
-if [ "$5" != dry ] && one_for_two "$S/."; then
+if [ "$5" != dry ] && one_for_two "$H/."; then
   folds=$p
   if [ ! "$modes" ] && command -v chmod >"$null"; then
     chmod 640 "$f" 2>"$null"
@@ -418,16 +435,16 @@ while :; do
   fi
   staged || break
   blocks=${line##* }
-  if [ $code = 0 ] && [ -s "$S/commit" ]; then
+  if [ $code = 0 ] && [ -s "$H/commit" ]; then
     # By `command`, what cannot be read is no end: zsh would not even run its trap.
-    command . "$S/commit" <"$null"
+    command . "$H/commit" <"$null"
     [ "$whole" ] || break # the disk has not given it to its end
     [ ! "$over" ] || { trap - EXIT; keep_parts; drop; echo bye; ${run_then:+run_there "$nonce"}; exit 0; }
     echo "ok $n"
   else
     astray=$((n + 2))
     # Modes may be refused, as by FAT, and not all else; the next one is without them then.
-    if [ $same = -p ] && { true >"$S/.new" && ! { chmod 700 "$S" && chmod 640 "$S/.new"; }; } 2>"$null"; then
+    if [ $same = -p ] && { true >"$H/.new" && ! { chmod 700 "$H/." && chmod 640 "$H/.new"; }; } 2>"$null"; then
       same=--no-same-permissions
       tell "modes $n"
     fi
@@ -440,7 +457,7 @@ while :; do
   fi
   # What is left would go into place with the next batch's new directories.
   # zsh would end at `:`, without a word to anybody.
-  if [ "$dirty" ]; then rm -rf "${S:?}"/* 2>"$null" || break; else { true >"$S/commit"; } 2>"$null" || break; fi
+  if [ "$dirty" ]; then rm -rf "${H:?}"/* 2>"$null" || break; else { true >"$H/commit"; } 2>"$null" || break; fi
 done
 leave
 }

@@ -4,7 +4,7 @@
 # it cannot tell how much it got ($full).
 unpack() {
   umask 0
-  cd -P "$S" || exit # -C would be looked up when the archive comes
+  cd -P "$H" || exit # -C would be looked up when the archive comes
   unset TAR_OPTIONS TAR_READER_OPTIONS POSIXLY_CORRECT
   if [ "$blocks" = 0 ]; then packed; exit; fi # see reuse.sh
   {

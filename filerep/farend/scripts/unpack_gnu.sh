@@ -3,7 +3,7 @@
 # record ends.
 unpack() {
   umask 0
-  cd -P "$S" || exit # -C would be looked up when the archive comes
+  cd -P "$H" || exit # -C would be looked up when the archive comes
   unset TAR_OPTIONS POSIXLY_CORRECT
   if [ "$blocks" = 0 ]; then packed; exit; fi # see reuse.sh
   exec tar -b "$blocks" "$same" ${both:+"$both"} -xof -
