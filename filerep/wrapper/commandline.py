@@ -199,6 +199,8 @@ def _is_overruled(word: str, typed: set[str]) -> bool:
     name = _SHORT.get(word, word.partition("=")[0])
     if name in typed and name not in _AGAIN:
         return True
+    if name == EACH:
+        return False  # what {} stands for in the profile would be left without it
     return any(set(pair) - {name} <= typed for pair in _OPPOSITES if name in pair)
 
 

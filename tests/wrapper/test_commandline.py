@@ -271,6 +271,13 @@ def test_nothing_else_may_stand_beside_it() -> None:
     assert arranged("./@web", "/d", "sh") == ["./@web", "/d", "sh"]
 
 
+def test_a_command_for_one_far_end_is_not_run_where_a_profile_has_many() -> None:
+    """Its --each was left out, and a directory called {} was filled."""
+    profile("all", "s\n/d/{}\n--each\na\nb\n--\nsh\n")
+    with pytest.raises(Stop, match="--each and --run contradict each other"):
+        arranged("--run", "make", "@all")
+
+
 def test_none_is_found_where_the_current_directory_has_gone(project: Path) -> None:
     (project / "gone").mkdir()
     os.chdir(project / "gone")
