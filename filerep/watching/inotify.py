@@ -183,6 +183,7 @@ class Inotify:
         self.rules.retry()
         self.work()
         self._written(self._links.uncover(self._tree.files))
+        self._written(self._mounted_files())
         return self.rules.rests() and b"" not in self._tree.unreadable
 
     def settled(self) -> bool:
@@ -264,6 +265,17 @@ class Inotify:
         parent = self._tree.top.find(above)
         if parent and parent.rules.counts(name, True):
             self._tree.look(parent, name, moved=True)
+
+    def _mounted_files(self) -> list[bytes]:
+        """Single files that are mounted in the tree: of what is written to them there is no event."""
+        found = []
+        for path in self._mounts.points() if self._mounts else ():
+            above, _, name = path.rpartition(b"/")
+            parent = self._tree.top.find(above)
+            if parent and parent.rules.counts(name, False):
+                if os.path.isfile(os.path.join(self._root.path, path)):
+                    found.append(path)
+        return found
 
     def _root_changed(self) -> None:
         mode = stat.S_IMODE(self._root.check().st_mode)

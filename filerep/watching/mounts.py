@@ -41,6 +41,10 @@ class Mounts:
         before, self._seen = self._seen, self._read()
         return sorted({path for _, path in before ^ self._seen})
 
+    def points(self) -> list[bytes]:
+        """Where, relative to the root, something is mounted."""
+        return sorted({path for _, path in self._seen})
+
     def _read(self) -> set[tuple[bytes, bytes]]:
         self._file.seek(0)
         table = self._file.read()

@@ -258,6 +258,28 @@ def test_a_source_that_is_not_mounted_any_more_does_not_empty_the_far_end(
         assert os.listdir(place / "there/vol") == []
 
 
+def test_who_waits_has_what_was_written_to_a_file_that_is_mounted(
+    source: Path, place: Path
+) -> None:
+    """As a container's secrets are. Of that inotify knows nothing, and --wait said 0."""
+    words = [str(source), str(place / "there"), "bash"]
+    env = environment(XDG_STATE_HOME=str(place / "state"))
+    there = place / "there/src/a"
+    (place / "b").write_text("b")
+    with running("file-replicator", "--audit", "0", *words, env=env) as it:
+        it.says("watching")
+        subprocess.run(["mount", "--bind", place / "b", source / "a"], check=True)
+        try:
+            for text in ("1", "2"):
+                (source / "a").write_text(text)
+                done = run(["file-replicator", "--wait", *words], env=env)
+                assert done.returncode == 0, done.stderr
+                assert there.read_text() == text
+        finally:
+            subprocess.run(["umount", source / "a"], check=True)
+        it.wait_for(lambda: there.read_text() == "a")
+
+
 def it_stages(place: Path) -> str:
     (name,) = [p.name for p in (place / "there/src").glob(".filerep-*")]
     return name
