@@ -271,11 +271,16 @@ def test_nothing_else_may_stand_beside_it() -> None:
     assert arranged("./@web", "/d", "sh") == ["./@web", "/d", "sh"]
 
 
-def test_a_command_for_one_far_end_is_not_run_where_a_profile_has_many() -> None:
+def test_a_command_for_one_far_end_is_not_run_where_a_profile_has_many(
+    project: Path,
+) -> None:
     """Its --each was left out, and a directory called {} was filled."""
-    profile("all", "s\n/d/{}\n--each\na\nb\n--\nsh\n")
-    with pytest.raises(Stop, match="--each and --run contradict each other"):
-        arranged("--run", "make", "@all")
+    profile("all", f"s\n{project}/{{}}\n--each\na\nb\n--\nsh\n")
+    (project / "s").mkdir()
+    done = run([REPLICATOR, "--run", "true", "@all"], cwd=project)
+    assert done.returncode == command.USAGE
+    assert b"--each and --run contradict each other" in done.stderr
+    assert not (project / "{}").exists()
 
 
 def test_none_is_found_where_the_current_directory_has_gone(project: Path) -> None:
