@@ -85,14 +85,15 @@ make_staging() {
   chmod u+rwx,go-rwx "$S" 2>&- || :
 }
 # hold: by a descriptor, $H is the directory that was made, whoever puts another one, or a link, in its
-# place meanwhile: nothing is run, emptied or cleared that is elsewhere. Linux has a name for that.
+# place meanwhile: nothing is run, emptied or cleared that is elsewhere. Linux has a name for that,
+# which may be another process's in a container that sees its host's.
 hold() {
   H=$S
   is_dir "$S" && [ -e "/proc/$$/fd" ] && command exec 4<"$S" || return
   for f in "/proc/$$/fd/4"/* "/proc/$$/fd/4"/.[!.]*; do
     if exists "$f"; then return; fi # another one it was already
   done
-  [ ! -d "/proc/$$/fd/4/" ] || H=/proc/$$/fd/4
+  [ ! "/proc/$$/fd/4/." -ef "$S" ] || H=/proc/$$/fd/4
 } 2>&-
 make_sentinel() { true >"$S"; }
 # clear_away DIR: whoever was killed amid an archive may have left a tar that is at work there yet
