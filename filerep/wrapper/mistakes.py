@@ -104,6 +104,8 @@ def missing(
             _refuse_way(source, places[1], connection)
     absent = [*_NAMES[len(places) : 2], *([] if connection else _NAMES[2:])]
     if not absent:
+        if "{}" in places[1] and not (each or saves):
+            raise Stop(USAGE, f"{{}} stands for each word behind --each: {_EACH}")
         return
     there = places[1] if len(places) > 1 else "/home/code"
     said = " and ".join([", ".join(absent[:-1]), absent[-1]] if absent[1:] else absent)

@@ -103,6 +103,19 @@ def test_a_command_that_each_has_taken_is_told_what_stands_before_it(
     )
 
 
+def test_a_place_for_words_that_are_not_there_is_told(
+    pair: list[str], place: Path
+) -> None:
+    line = said(pair[0], f"{place}/{{}}", "--", "sh")
+    assert ": {} stands for each word behind --each: file-replicator" in line
+    assert not (place / "{}").exists()
+    words = ["p", pair[0], f"{place}/{{}}", "--", "sh"]
+    assert run([REPLICATOR, "--save", *words], cwd=place).returncode == 0
+    done = run([REPLICATOR, "--once", "--each", "a", "b", "@p"], cwd=place)
+    assert done.returncode == 0
+    assert {"a", "b"} <= set(os.listdir(place))
+
+
 def test_a_machine_in_the_place_of_a_command_is_told_how_to_get_there(
     pair: list[str],
 ) -> None:
