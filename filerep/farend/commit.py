@@ -57,11 +57,11 @@ class Commit:
         if batch.retained or batch.reused:
             lines.append(b'[ "$reuses" ] || exit')
             lines.append(b"sums= lacking=")
+        lines += self._shelves()
         for directory, (number, paths) in batch.retained.items():
             lines += self._retaining(number, directory, paths)
         making = Making(batch, unfit, self._operations)
         lines += making.made()
-        given = list(making.given())
         lines += self._removing(b"del", sorted(batch.deletions))
         # The inner directories first: b"a/b" sorts behind b"a".
         lines += self._removing(b"rmd", sorted(batch.removals, reverse=True))
@@ -75,13 +75,13 @@ class Commit:
         lines += [b"keep=1"] if batch.keeps else []
         found = list(batch.files)
         if batch.moved:
-            moves = b"".join(self._moving(group) for group in batch.groups.values())
+            moves = b"".join(self._moving(making))
             if moves:
                 found.append((MOVES, moves))
                 lines.append(b"moved")
         else:
             lines += self._placing()
-        lines += given
+            lines += making.given()
         lines += [b"rest"] if long else []
         if unfit:
             lines.append(b"dirty=1")
@@ -115,6 +115,14 @@ class Commit:
             yield self._operations.line(
                 b"spell", self._operations.chain(directory), [path], words
             )
+
+    def _shelves(self) -> Iterator[bytes]:
+        """Makes the directories of `retain`, if there are some: a process for all of them."""
+        staging, retained = self._batch.staging, self._batch.retained.values()
+        if len(retained) > 1:
+            made = [b"./%s/.retained/%d" % (staging, number) for number, _ in retained]
+            for some in in_calls(list(map(shell_quote, made))):
+                yield b"mkdir -p %s 2>/dev/null" % b" ".join(some)
 
     def _retaining(
         self, number: int, directory: bytes, paths: list[bytes]
@@ -162,18 +170,28 @@ class Commit:
             at_all = self._operations.at(Operation(b"mod", paths), checked)
             yield b"%s && { %s; }" % (at_all, b"; ".join(each))
 
-    def _moving(self, group: Group) -> bytes:
-        """What the mover is told of ``group``."""
-        paths, names = group.paths, group.inner
-        if self._unfit:
-            fit = group.fit(self._unfit)
-            paths, names = [path for path, _ in fit], [name for _, name in fit]
-        if not names:
-            return b""
+    def _moving(self, making: Making) -> Iterator[bytes]:
+        """What the mover is told."""
+        for group in self._batch.groups.values():
+            paths, names = group.paths, group.inner
+            if self._unfit:
+                fit = group.fit(self._unfit)
+                paths, names = [path for path, _ in fit], [name for _, name in fit]
+            if names:
+                yield self._move(b"put", group, paths, names)
+        for group, members in making.placed().items():
+            paths = [member.path for member in members]
+            yield self._move(b"given", group, paths, [one.inner for one in members])
+
+    def _move(
+        self, verb: bytes, group: Group, paths: list[bytes], names: list[bytes]
+    ) -> bytes:
+        """The same of some of ``group``; ``verb`` is for what it cannot do."""
         first = self._operations.number(
-            Operation(b"put", paths), self._operations.chain(group.directory)
+            Operation(verb, paths), self._operations.chain(group.directory)
         )
-        return b"%d\0%s\0%s\0%d\0%s\0" % (
+        return b"%s\0%d\0%s\0%s\0%d\0%s\0" % (
+            verb,
             first,
             group.directory,
             group.prefix,

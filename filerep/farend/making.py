@@ -46,14 +46,18 @@ class Making:
                 paths += more
         yield from self._digested(digested)
 
-    def given(self) -> Iterator[bytes]:
-        """What puts them into place."""
+    def placed(self) -> dict[Group, list[Member]]:
+        """Those that are put into place, by where."""
         placed: dict[Group, list[Member]] = {}
         for member in self._batch.reused:
             fit = member.path not in self._unfit and not member.in_new_directory
             if fit and member.way is not None and member.way.puts:
                 placed.setdefault(member.group, []).append(member)
-        for group, members in placed.items():
+        return placed
+
+    def given(self) -> Iterator[bytes]:
+        """What puts them into place, where there is no mover."""
+        for group, members in self.placed().items():
             for some in _few(members):
                 yield self._operations.line(
                     b"given",

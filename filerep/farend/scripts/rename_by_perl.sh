@@ -32,7 +32,7 @@ start_mover() {
       sub flush {
         return unless $staged;
         $words = join " ", map { word($_) } @way ? @way : ".";
-        print "at $id $words && i=$first && put$staged\n";
+        print "at $id $words && i=$first && $verb$staged\n";
         $staged = "";
       }
       $| = 1;
@@ -51,7 +51,7 @@ start_mover() {
         @list = split /\0/, $list;
         %there = ();
         while (@list) {
-          ($id, $directory, $from, $count) = splice @list, 0, 4;
+          ($verb, $id, $directory, $from, $count) = splice @list, 0, 5;
           ($at, @way) = ".";
           push @way, $at .= "/$_" for split m{/}, $directory;
           exit if grep { $_ eq ".." } split m{/}, $directory;

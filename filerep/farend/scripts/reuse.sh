@@ -229,7 +229,7 @@ some_given() {
 retain() {
   x=$S/.retained/$1
   shift
-  { mkdir -p "$x" && ln "$@" "$x/"; } 2>/dev/null
+  { { [ -d "$x" ] || mkdir -p "$x"; } && ln "$@" "$x/"; } 2>/dev/null
 }
 
 # build {HEX,SIZE,RANGE... MODE OLD NEW}...: make each of OLD, in $D, and of what is staged, which is

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import stat
 import time
 from pathlib import Path
 
 from filerep.farend.batch import Batch
+from filerep.farend.commit import Commit
 from filerep.replica.known import entries
 from filerep.replica.transfer.retained import Retained
 
@@ -23,3 +25,17 @@ def test_what_was_sent_before_there_was_room_is_sent_again(tmp_path: Path) -> No
     assert retained.left() and not retained.hinders
     assert retained.give_way(second)
     assert not retained.give_way(time.monotonic())
+
+
+def test_the_places_for_what_goes_from_many_directories_are_made_at_once() -> None:
+    # A mkdir each, at a far end where a process takes a millisecond or more.
+    retained, batch = Retained(), Batch(b".filerep-staging")
+    for number in range(30):
+        value = entries.signed(
+            entries.listed(stat.S_IFREG, entries.OURS, 20), b"%d" % number
+        )
+        retained.add(b"d%d/f" % number, value, batch)
+    (_, script), *_ = Commit(batch, set()).members()
+    made = [line for line in script.splitlines() if line.startswith(b"mkdir ")]
+    assert len(made) == 1 and made[0].count(b"/.retained/") == 30
+    assert script.count(b" && retain ") == 30
