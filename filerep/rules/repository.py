@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
 NAME = b".git"
+#: So long a git may need to change a work tree.
+PATIENCE_NS = 30_000_000_000
 _NONE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG}
 
 
@@ -208,6 +210,18 @@ def is_locked(directory: bytes) -> bool:
     """Does a git hold the index of the work tree that ``directory`` is in, as to change it?"""
     repo = above(os.path.realpath(directory), os.environb)[0]
     return repo is not None and os.path.lexists(repo.index + b".lock")
+
+
+def at_work_since(index: bytes, now_ns: int) -> int | None:
+    """When a git began that changes the work tree of ``index`` at ``now_ns``, if one does.
+
+    One that was killed leaves its lock for good, so an old one tells nothing.
+    """
+    try:
+        since_ns = os.lstat(index + b".lock").st_mtime_ns
+    except OSError:
+        return None
+    return since_ns if abs(now_ns - since_ns) < PATIENCE_NS else None
 
 
 def _ceilings(text: bytes) -> set[bytes]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import stat
 
+from filerep.rules import repository
 from filerep.rules.ignore import REPOSITORY, RULE_FILE
 from filerep.rules.inputs import inputs_of, reload_tracked
 from filerep.watching.mounts import Mounts
@@ -137,17 +138,31 @@ class Judge:
         gone = self._known.intersection(stamps) - there
         empty = {file: stamp for file, stamp in stamps.items() if stamp[1:2] == (0,)}
         poor = [*_changes(empty), *_written({os.path.dirname(f) for f in gone})]
+        took = self._git_took(gone, now)
         calm = all(abs(now - at) > _SETTLE_NS for at in _changes(stamps))
-        if calm and all(abs(now - at) > _EMPTY_SETTLE_NS for at in poor):
+        if calm and not took and all(abs(now - at) > _EMPTY_SETTLE_NS for at in poor):
             self._waiting_since = None
             return True
         if self._waiting_since is None:
             self._waiting_since = self._clock()
-        if self._clock() > self._waiting_since + _MOST_SECONDS:
+        most = repository.PATIENCE_NS / 1e9 if took else _MOST_SECONDS
+        if self._clock() > self._waiting_since + most:
             self._waiting_since = None
             return True
         self.due = self._clock() + SETTLE_SECONDS
         return False
+
+    def _git_took(self, gone: Iterable[bytes], now: int) -> bool:
+        """Is a git at work that may have taken one of ``gone`` away, to put another in its place?"""
+        tree = self._rules.tree if self._rules else None
+        if not gone or tree is None or tree.repo is None:
+            return False
+        since_ns = repository.at_work_since(tree.repo.index, now)
+        if since_ns is None:
+            return False
+        return any(
+            at >= since_ns for at in _written({os.path.dirname(f) for f in gone})
+        )
 
     def judged(self, paths: list[bytes]) -> list[bytes] | None:
         """Those of ``paths`` that count now; None if that can't be told.

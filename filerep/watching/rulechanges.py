@@ -16,6 +16,10 @@ puts it back. So nothing at all is named from its first event until it is closed
 held back, as a file may never come to rest: what is named then goes by the rules as they were
 read last, and not by what a file holds that is being written.
 
+A git that changes a large work tree first takes away what goes, rule files too, and then writes
+what stands in their place: other rule files, or an index that says what a sparse checkout left
+out. So a rule file that has gone still holds while a git is at work.
+
 To read an input takes place after its event, and it may be written again meanwhile: git does
 so with each commit of a rebase. So once inputs have been read, the events that came meanwhile
 are read, too, before anything is named.
@@ -26,6 +30,7 @@ from __future__ import annotations
 import os
 import time
 
+from filerep.rules import repository
 from filerep.rules.ignore import rule_file
 from filerep.rules.inputs import inputs_of
 from filerep.rules.worktree import NO_INPUTS
@@ -157,7 +162,11 @@ class Following:
 
         Was there anything of the kind?
         """
-        self._dirty.update(self._edited.release(now))
+        for file in self._edited.release(now):
+            if self._git_took(file):
+                self._edited.hold(file, now)
+            else:
+                self._dirty.add(file)
         if self._again.due():
             self.retry()
         for turn in range(_ROUNDS):
@@ -173,6 +182,18 @@ class Following:
         elif self._again.deadline() is None:
             self._again.begin()
         return turn > 0
+
+    def _git_took(self, file: bytes) -> bool:
+        """Is the input not there, and a git at work that may put something in its place?"""
+        if os.path.lexists(file):
+            return False
+        place = os.path.dirname(file)[len(self._root) + 1 :]
+        inside = file.startswith(os.path.join(self._root, b""))
+        node = self._tree.top.find(place) if inside else None
+        tree = (node or self._tree.top).rules.tree
+        if tree is None or tree.repo is None:
+            return False
+        return repository.at_work_since(tree.repo.index, self._wall_ns()) is not None
 
     def _expected(self) -> set[bytes]:
         return {b"", *self._tree.repositories}

@@ -173,6 +173,54 @@ def test_a_rule_file_that_is_gone_for_a_while(
         assert b"more" in names and b"secret" not in names
 
 
+@BOTH
+def test_a_rule_file_that_a_git_at_work_has_taken_away(
+    tmp_path: Path, polling: bool
+) -> None:
+    """It takes away all that goes, which may take seconds, and writes its index last."""
+    git = ["git", "-C", os.fspath(tmp_path), "-c", "user.name=x", "-c", "user.email=x"]
+    subprocess.run([*git, "init", "-q"], check=True)
+    rules, lock = tmp_path / "app/.gitignore", tmp_path / ".git/index.lock"
+    for place in ("app", "other"):
+        (tmp_path / place).mkdir()
+        (tmp_path / place / "f").write_text("")
+    rules.write_text("secret\n")
+    subprocess.run([*git, "add", "."], check=True)
+    subprocess.run([*git, "commit", "-q", "-m", "x"], check=True)
+    (tmp_path / "app/secret").write_text("")
+    with watched(tmp_path, polling) as it:
+        it.records()
+        lock.write_bytes(b"")
+        rules.unlink()
+        (tmp_path / "app/more").write_text("")
+        if isinstance(it.tracker, Inotify):
+            it.tracker.read()
+            for later in (0.45, 0.9, 5.0):
+                it.tracker.rules.work(time.monotonic() + later)
+            it.pending.settle(float("inf"))
+            # By the rules as they were.
+            assert b"app/secret" not in it.judged(4096)
+        else:
+            judge = it.tracker._judge
+            judge._wall_ns = lambda: lock.stat().st_mtime_ns + 2 * 10**9
+            judge._clock = iter(range(9)).__next__
+            it.tracker.sync()
+            it.pending.settle(float("inf"))
+            assert it.judged(4096) == it.judged(4096) == []
+            judge._wall_ns, judge._clock = time.time_ns, time.monotonic
+        lock.unlink()
+        subprocess.run([*git, "sparse-checkout", "set", "other"], check=True)
+        assert b"app/secret" not in it.records()
+        # One that was left behind by a git holds nothing for long.
+        (tmp_path / "app/.gitignore").write_text("x\n")
+        it.records()
+        (tmp_path / "app/.gitignore").unlink()
+        lock.write_bytes(b"")
+        os.utime(lock, (1, 1))
+        (tmp_path / "app/x").write_text("")
+        assert b"app/x" in it.records()
+
+
 UNREADABLE = {
     "top/.gitignore": ["k.secret", "d/k.secret"],
     "top/src/.gitignore": ["k.secret", "d/k.secret"],
