@@ -137,6 +137,9 @@ def open_events(where: Optional[str], say: Callable[[str], None]) -> Events:
     """What writes to ``where``, a descriptor or a file; raises ``Stop``."""
     if where is None:
         return Events()
+    if where == "-":
+        said = "cannot write events to '-': standard output is --events 1"
+        raise Stop(USAGE, f"{said}, a file of that name ./-")
     try:
         if where.isascii() and where.removeprefix("-").isdigit():
             fd = int(where)

@@ -250,7 +250,8 @@ def test_a_reader_that_goes_is_told_once(place: Path, words: list[str]) -> None:
 
 # What the caller did not open may be open for something else by then: a lock, a socket.
 @pytest.mark.parametrize(
-    "where", ["3", "4", "5", "77", "-1", "99999999999999999999", "/no/such/file", "/"]
+    "where",
+    ["3", "4", "5", "77", "-", "-1", "99999999999999999999", "/no/such/file", "/"],
 )
 def test_events_that_have_no_place_are_refused(where: str, words: list[str]) -> None:
     done = run([REPLICATOR, "--events", where, *words])
