@@ -124,7 +124,12 @@ class Screen:
 
     def draw(self, text: str) -> None:
         """Have ``text`` in the bottom line, in place of what stands there."""
-        if not self.draws or text == self._bottom:
+        if not self.draws or not (text or self._bottom):
+            return
+        if not self._in_front():
+            self._bottom = ""  # the line is another's by now, who may be typing there
+            return
+        if text == self._bottom:
             return
         left_over = columns(self._bottom) - columns(text)
         if text:
@@ -133,6 +138,14 @@ class Screen:
             blank = max(columns(self._bottom), self.width)
             self._write(f"\r{' ' * blank}\r")
         self._bottom = text
+
+    def _in_front(self) -> bool:
+        """Is the terminal ours, and not the shell's again, as after Ctrl-Z and `bg`?"""
+        try:
+            group = os.tcgetpgrp(self._stream.fileno()) if self._stream else 0
+        except (OSError, ValueError):
+            return True  # it is not the one that we were started from
+        return group in (0, os.getpgrp())  # 0 is one of another container
 
     def draw_timed(self, text: str) -> None:
         self.draw(beginning(self._timed(text), self.bottom_width))

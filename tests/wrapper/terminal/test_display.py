@@ -20,6 +20,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import keyboard
 import pytest
 from programs import ROOT, Running, environment, run, running, wait_for
 from slowlink import slow_shell
@@ -884,3 +885,28 @@ def test_why_it_cannot_connect_again_is_told_once(source: Path, place: Path) -> 
         gone.unlink()
         program.says("connected again after ")
         assert program.errors.count(b"no such box") == 1
+
+
+def test_in_the_background_nothing_is_drawn_over_what_is_typed(place: Path) -> None:
+    """After Ctrl-Z and `bg` the bar was drawn over the command that was being typed."""
+    os.mkfifo(place / "gate")
+    (place / "draws.py").write_text(
+        "import sys\n"
+        f"sys.path.insert(0, {str(ROOT)!r})\n"
+        "from filerep.wrapper.terminal.screen import Screen\n"
+        "screen = Screen(sys.stderr, 'it')\n"
+        "screen.draw('first'), screen.say('a line'), screen.draw('second')\n"
+        "print('behind')\n"
+        f"open({str(place / 'gate')!r}).read()\n"
+        "while screen._bottom != 'third': screen.draw('third')\n"
+        "screen.close()\n"
+    )
+    with keyboard.bash() as typed:
+        typed.type(f"{sys.executable} {place}/draws.py & echo jo''b\n")
+        typed.shows("a line")
+        typed.shows("behind")
+        typed.shows("job")
+        assert "first" not in typed.text() and "second" not in typed.text()
+        (place / "gate").write_text("go")
+        typed.type("fg\n")
+        typed.shows("third")
