@@ -383,6 +383,38 @@ def test_where_there_are_no_symbolic_links_nothing_old_stays_in_the_place_of_one
             assert (parent / "src/l").read_text() == "made there"
 
 
+def test_a_symlink_to_another_case_does_not_keep_away_what_it_leads_to(
+    base: Path, place: Path, source: Path
+) -> None:
+    """Nothing of lib arrived for a Lib that leads to it, and that cannot be there at all."""
+    with exfat(place) as parent:
+        far = on("dash", base, parent)
+        (source / "lib").mkdir()
+        (source / "lib/f").write_text("f")
+        (source / "Lib").symlink_to("lib")
+        words = ["file-replicator", source, far.parent, *far.command]
+        wait = [words[0], "--wait", *words[1:]]
+        with running(*words) as program:
+            said = program.says("in sync: 1 file")
+            assert "cannot send 'Lib': at the far end that is the same name" in said
+            (source / "g").write_text("g")
+            (source / "G").symlink_to("g")
+            assert run(wait).returncode == 69
+            assert files(parent / "src") == ["g", "lib/f"]
+            (source / "G").unlink()
+            (source / "G").write_text("a file, and the first one by name")
+            assert run(wait).returncode == 69
+            assert files(parent / "src") == ["G", "lib/f"]
+            (source / "G").unlink()
+            (source / "G").symlink_to("g")
+            assert run(wait).returncode == 69
+            assert (parent / "src/g").read_text() == "g"
+            assert files(parent / "src") == ["g", "lib/f"]
+            (source / "G").unlink()
+            (source / "Lib").unlink()
+            assert run(wait).returncode == 0
+
+
 def test_of_two_directories_that_are_one_there_only_one_has_what_it_holds(
     base: Path, place: Path, source: Path
 ) -> None:

@@ -250,4 +250,6 @@ class Plan:
         other = twins.before(path)
         if other is not None:
             self._aside.unreadable("send", path, one_name(other))
+            if self._table.get(path) is not None:
+                self._aside.later(other, 0.0)  # it has gone first up to now
         return other is not None

@@ -2,12 +2,14 @@
 
 `Readme` becomes `README` here: over there that is one file, which must not be removed under its
 old name, and gets the new one. `Readme` and `README` are both here: only one of them can be over
-there, always the same, and it is told of the other.
+there, always the same, and it is told of the other. What is no symlink goes first: `Lib` may only
+lead to `lib` here, and over there, if it can be at all, it would lead to itself.
 """
 
 from __future__ import annotations
 
 import os
+from stat import S_ISLNK
 
 from filerep.pathstream import quote
 from filerep.source import changed_meanwhile
@@ -48,7 +50,7 @@ class Twins:
             if not names:
                 return None
             others = [name for name in names if name != part] or names
-            found = _join(found, min(others))
+            found = _join(found, min(others, key=lambda name: self._rank(found, name)))
         return None if found == path or not self._counting([found]) else found
 
     def before(self, path: bytes) -> Optional[bytes]:
@@ -59,13 +61,22 @@ class Twins:
         above = b""
         for part in path.split(b"/"):
             names = self._names(above).get(self._fold(above, part), [part])
-            others = [_join(above, name) for name in names if name < part]
+            others = []
+            if names != [part]:
+                rank = self._rank(above, part)
+                first = [name for name in names if self._rank(above, name) < rank]
+                others = [_join(above, name) for name in first]
             if others:
                 counting = self._counting(others)
                 if counting:
                     return min(counting)
             above = _join(above, part)
         return None
+
+    def _rank(self, directory: bytes, name: bytes) -> tuple[bool, bytes]:
+        """The one of two names goes first for which this is less."""
+        status = self._source.look(_join(directory, name))
+        return status is not None and S_ISLNK(status.st_mode), name
 
     def known(
         self, directory: bytes, name: bytes, there: Collection[bytes]

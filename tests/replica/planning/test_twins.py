@@ -63,6 +63,16 @@ def test_of_two_that_are_one_always_the_same_is_sent(tmp_path: Path) -> None:
     assert here.before(b"Readme") is None
 
 
+def test_what_is_no_symlink_goes_first(tmp_path: Path) -> None:
+    (tmp_path / "lib").mkdir()
+    (tmp_path / "lib/f").touch()
+    (tmp_path / "Lib").symlink_to("lib")
+    (tmp_path / "LIB").symlink_to("lib")
+    here = twins(tmp_path)
+    assert here.before(b"lib/f") is None and here.before(b"lib") is None
+    assert here.before(b"LIB") == b"lib" and here.of(b"liB") == b"lib"
+
+
 @pytest.mark.parametrize("names", [("old", "new"), ("new", "old"), ("new",)])
 def test_what_has_another_name_here_gets_it_there_whichever_is_seen_first(
     tmp_path: Path, names: tuple[str, ...]
