@@ -80,6 +80,12 @@ def test_no_script_has_a_function_of_anothers_name() -> None:
     assert {"put", "build", "unpack"} <= set(found)
 
 
+def test_nothing_is_written_or_run_by_the_name_of_the_staging_directory() -> None:
+    """Somebody else's link may have that: `hold` of receiver.sh has another name."""
+    assert '>"$H/' in SCRIPTS and '. "$H/' in SCRIPTS
+    assert not re.findall(r'(?:>|\. |f=)"?\$S/.*', SCRIPTS)
+
+
 def test_the_receiver_knows_how_many_batches_may_be_under_way() -> None:
     behind = re.findall(r"astray=\$\(\(n \+ (\d+)\)\)", SCRIPTS)
     flight = Flight()

@@ -21,7 +21,7 @@ hook() {
       sleep 1; kill -s KILL -- "$session$!"; exit' TERM
     wait $!
     set -- $(($? > 255 ? $? - 128 : $?)) # see run.sh
-    rm -f "$S/.hook"
+    rm -f "$H/.hook"
     say hook "$1"
   ) &
   job=$!

@@ -12,7 +12,7 @@ reuses=1
 # counts if it is right about nothing.
 tools() {
   dirty=1
-  { : >"$S/new" && touch -r "$S/commit" "$S/new" && [ "$(wc -c <"$S/commit")" -gt 0 ]; } 2>/dev/null || return
+  { : >"$H/new" && touch -r "$H/commit" "$H/new" && [ "$(wc -c <"$H/commit")" -gt 0 ]; } 2>/dev/null || return
   patience=60
   working
   for sum in sha1sum shasum md5sum ''; do
@@ -20,7 +20,7 @@ tools() {
     da39a3ee5e6b4b0d3255bfef95601890afd80709* | d41d8cd98f00b204e9800998ecf8427e*) break ;;
     esac
   done
-  printf '\037\213\010\0\0\0\0\0\0\003\313\110\315\311\311\007\0\206\246\020\066\005\0\0\0' >"$S/new"
+  printf '\037\213\010\0\0\0\0\0\0\003\313\110\315\311\311\007\0\206\246\020\066\005\0\0\0' >"$H/new"
   for unzip in 'gzip -dc' 'gunzip -c' zcat ''; do
     [ "$(soon "$unzip")" != hello ] || break
   done
@@ -30,16 +30,16 @@ tools() {
   rest
   echo "tools $n sum=$sum unzip=${unzip% *} attributes=$attributes"
 }
-# soon COMMAND: what it makes of $S/new, unless that takes seconds: one that hangs would be the end
+# soon COMMAND: what it makes of $H/new, unless that takes seconds: one that hangs would be the end
 soon() {
   [ "$1" ] || return
-  $1 <"$S/new" >"$S/said" 2>/dev/null &
+  $1 <"$H/new" >"$H/said" 2>/dev/null &
   asked=$!
   (cd / && for x in 1 2 3; do sleep 1 <&- >&- 2>&- || exit; done; kill -9 $asked 2>&-) >&- &
   bell=$!
   wait $asked 2>/dev/null
   stop $bell
-  cat "$S/said"
+  cat "$H/said"
 }
 
 # packed: the next archive into the staging directory, where this is run, if it is a gzip stream. dd
@@ -62,7 +62,7 @@ packed() {
 stale() { tell "stale $n $i"; }
 # lacks STAGED: it could not be made, so what stands for it is not put into place; what was made of
 # it takes no room
-lacks() { rm -f "$1" "$S/.in/${1##*/}"; lacking=$lacking$1$nl; }
+lacks() { rm -f "$1" "$H/.in/${1##*/}"; lacking=$lacking$1$nl; }
 digest() { $sum <"$1" 2>/dev/null; }
 
 # all LOST VERB DIR {HEX MODE OLD NEW}...: do it for all of them at once, or, if one is not as thought,
@@ -73,7 +73,7 @@ all() {
   shift 3
   if [ "$verb" != same ]; then # which makes nothing, as in a dry run
     dirty=1
-    { [ -d "$x" ] && [ -d "$S/.in" ]; } || mkdir -p "$x" "$S/.in"
+    { [ -d "$x" ] && [ -d "$H/.in" ]; } || mkdir -p "$x" "$H/.in"
   fi
   [ "$lost" = 0 ] && "$verb" "$@" && return
   while [ $# -gt 0 ]; do
@@ -125,7 +125,7 @@ brought() {
   want=''
   k=$#
   while [ $k -gt 0 ]; do
-    p=$S/.in/$4
+    p=$H/.in/$4
     want="$want$1  $p$nl"
     shift 4
     set -- "$@" "$p"
@@ -171,8 +171,8 @@ same() { holds "$@"; }
 # keep: the same file as before, but for its time and mode
 keep() { holds "$@" && dress "$x" "$D" "$@"; }
 # copy: another file has what this one is to hold; shown by the copy, as it may be written to meanwhile
-copy() { files "$@" && bring cp "$S/.in" "$@" && brought "$@" && dressed "$@"; }
-dressed() { dress "$x" "$S/.in" "$@" && into "$x" "$@"; }
+copy() { files "$@" && bring cp "$H/.in" "$@" && brought "$@" && dressed "$@"; }
+dressed() { dress "$x" "$H/.in" "$@" && into "$x" "$@"; }
 # take: so has another that is about to go, and it has the same time and mode. A link takes no
 # time; the other name is removed by an operation of its own. Nothing was sent that is in its way.
 take() { holds "$@" && { bring 'ln -f' "$x" "$@" || bring 'cp -p' "$x" "$@"; }; }
@@ -200,7 +200,7 @@ into() {
   shift
   k=$#
   while [ $k -gt 0 ]; do
-    p=$S/.in/$4
+    p=$H/.in/$4
     shift 4
     set -- "$@" "$p"
     k=$((k - 4))
@@ -227,7 +227,7 @@ some_given() {
 
 # retain NUMBER PATH...: link what is about to be replaced or removed; it may be wanted again
 retain() {
-  x=$S/.retained/$1
+  x=$H/.retained/$1
   shift
   { { [ -d "$x" ] || mkdir -p "$x"; } && ln "$@" "$x/"; } 2>/dev/null
 }
@@ -239,7 +239,7 @@ build() {
   ! many "$@" || ! ranges_by_perl "$@" || made=1
   k=$#
   while [ $k -gt 0 ]; do
-    [ "$made" ] || ranges "${1#*,}" "$D/$3" "$x/$4" >"$S/.in/$4" 2>/dev/null || return
+    [ "$made" ] || ranges "${1#*,}" "$D/$3" "$x/$4" >"$H/.in/$4" 2>/dev/null || return
     hex=${1%%,*} mode=$2 old=$3 new=$4
     shift 4
     set -- "$@" "$hex" "$mode" "$old" "$new"
@@ -279,7 +279,7 @@ ranges_by_perl() {
         }
       }
       close OUT or exit 1;
-    }' "$D" "$x" "$S/.in" "$@" 2>/dev/null
+    }' "$D" "$x" "$H/.in" "$@" 2>/dev/null
 }
 # ranges SIZE,RANGE... OLD NEW: the ranges, in the order of the file: `SKIP+COUNT` blocks of SIZE of
 # OLD, or `COUNT` bytes of NEW
@@ -305,8 +305,8 @@ finished() {
 
 # piece NAME SIZE STAGED: the next bytes of a large file, of which SIZE are here
 piece() {
-  f=$S/.parts/$1
-  mkdir -p "$S/.parts"
+  f=$H/.parts/$1
+  mkdir -p "$H/.parts"
   [ "$2" != 0 ] || : >"$f"
   if [ ! -f "$f" ] || [ "$(($(wc -c <"$f")))" != "$2" ]; then
     stale
@@ -321,7 +321,7 @@ piece() {
 last() {
   dirty=1
   if piece "$1" "$2" "$3"; then
-    f=$S/.parts/$1
+    f=$H/.parts/$1
     if [ "$5" ]; then
       ! finished "$5" "$4" "$f" "$3" || return
     elif { touch -r "$3" "$f" && chmod "$4" "$f" && mv -f "$f" "$3"; } 2>/dev/null; then
@@ -337,8 +337,8 @@ last() {
 assemble() {
   dirty=1
   if piece "$1" "$2" "$3"; then
-    f=$S/.parts/$1 x=${3%/*}
-    if { touch -r "$3" "$f" && chmod "$5" "$f" && mv -f "$f" "$3" && mkdir -p "$S/.in"; } 2>/dev/null; then
+    f=$H/.parts/$1 x=${3%/*}
+    if { touch -r "$3" "$f" && chmod "$5" "$f" && mv -f "$f" "$3" && mkdir -p "$H/.in"; } 2>/dev/null; then
       ! build "$4" "$5" "$6" "${3##*/}" || return
     fi
     rm -f "$f"
