@@ -167,9 +167,11 @@ def refuse_path(option: str, pattern: str, source: bytes) -> None:
     path = os.fsencode(pattern)
     path = os.path.expanduser(path) if path.startswith(b"~/") else path
     above = path.rstrip(b"/").split(b"/")[:-1]
-    plain = itertools.takewhile(_SPECIAL.isdisjoint, above)
+    plain = list(itertools.takewhile(_SPECIAL.isdisjoint, above))
+    while plain and not os.path.isdir(b"/".join(plain)):
+        plain.pop()  # it may be made later
     prefix = b"/".join(plain)
-    if not prefix.strip(b"/") or not os.path.isdir(prefix):
+    if not prefix.strip(b"/"):
         return
     first = prefix.lstrip(b"/").partition(b"/")[0]
     inside = os.path.relpath(os.path.realpath(prefix), source)

@@ -160,6 +160,7 @@ def test_a_pattern_that_is_a_path_into_src_dir_is_told_what_it_is_there(
         assert told(f"{pattern}/deep/key") == "'/deep/key'"
         assert told(f"{pattern}/*.key") == "'/*.key'"
         assert told(f"{pattern}/new/") == "'/new/'"
+        assert told(f"{pattern}/new/key") == "'/new/key'"
     assert told("src") == told("/src/x") == told("deep/key") == told("a/b") == ""
     assert told(f"{place}/other/key") == told("**/src/key") == told("/far/x") == ""
     (place / "src/src").mkdir()  # now it may be meant as it is written
