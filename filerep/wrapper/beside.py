@@ -16,6 +16,7 @@ from filerep.wrapper import waiting
 from filerep.wrapper.bootstrap import MOST_SAID, begun, run_script, start
 from filerep.wrapper.endings import (
     Lost,
+    closed,
     last_line,
     not_ready,
     one_line,
@@ -148,7 +149,9 @@ class Beside:
             raise Lost(f"the far end refused: {one_line(os.fsdecode(why))}")
         if not self._processes.open([from_far]):
             words = self._job.connection
-            status = self._processes.stop("connection", 1)
+            status = self._processes.status_soon("connection", 1)
+            if status is None:
+                raise Lost(closed(words))
             hint = not_answered(words, status, self._job.args)
             why_ = last_line(self._words, self._other_words)
             raise unanswered(words, status, why_, hint)

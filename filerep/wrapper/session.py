@@ -15,6 +15,7 @@ from filerep.wrapper.bootstrap import Bootstrap
 from filerep.wrapper.endings import (
     Endings,
     Lost,
+    closed,
     is_other_shell,
     last_line,
     not_ready,
@@ -204,10 +205,12 @@ class Session:
         return asks(self._processes.pid("connection"))
 
     def _unanswered(self, bootstrap: Bootstrap) -> Lost:
-        status = self._processes.stop("connection", 1)
+        words = self._job.connection
+        status = self._processes.status_soon("connection", 1)
+        if status is None:
+            return Lost(closed(words))
         self._errors.hear_far()
         why = last_line(self._errors.words, bootstrap.words)
-        words = self._job.connection
         if bootstrap.answered:
             return unready(words, status, why)
         hint = not_answered(words, status, self._job.args)

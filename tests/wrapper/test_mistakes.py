@@ -287,6 +287,16 @@ def test_a_shell_that_shows_what_it_runs_is_one(pair: list[str]) -> None:
     assert run([REPLICATOR, "--once", *pair, "--", *words]).returncode == 0
 
 
+def test_who_closes_the_connection_and_runs_on_is_not_said_to_be_killed(
+    pair: list[str],
+) -> None:
+    words = [*pair, "--", "sh", "-c", "exec >&-; exec sleep 60"]
+    done = run([REPLICATOR, *words])
+    assert done.returncode == 69
+    why = b"the far end has closed the connection, though sh still runs\n"
+    assert done.stderr.endswith(why), done.stderr
+
+
 @pytest.mark.parametrize("words", [("fish",), ("ssh", "web", "/bin/fish")])
 def test_fish_is_known_by_its_name_while_it_is_waited_for(words: tuple[str]) -> None:
     assert no_posix_shell(words) == "; fish is no POSIX shell, put sh in its place"
