@@ -57,6 +57,8 @@ if TYPE_CHECKING:
     from filerep.watching.rootcheck import Root
 
 _WRITTEN = MODIFY | CLOSE_WRITE | ATTRIB | MOVED_TO
+# A git at work tells nobody when it is done, once the kernel has lost events.
+_GIT_SECONDS = 0.1
 
 
 class Inotify:
@@ -141,8 +143,10 @@ class Inotify:
 
     def deadline(self) -> float | None:
         """When ``work`` is to be called next."""
-        if self._overflowed or self.kernel.backlog:
+        if self.kernel.backlog:
             return 0.0
+        if self._overflowed:
+            return self._clock() + _GIT_SECONDS if self._waits_for_git() else 0.0
         due = [
             self.rules.deadline(),
             self.audit.deadline(),
@@ -154,7 +158,7 @@ class Inotify:
         """Do what is due: heal an overflow, read edited rules, a piece of the audit."""
         if self.kernel.backlog:
             self.read()
-        if self._overflowed:
+        if self._overflowed and not self._waits_for_git():
             self._overflowed = False
             self._say(
                 "the kernel lost events, as more than"
@@ -167,6 +171,13 @@ class Inotify:
         if self._tree.unreadable.due():
             self._tree.retry_all()
         self._written(self._links.complete(self._tree.files))
+
+    def _waits_for_git(self) -> bool:
+        """Is a git at work, whose rule files may be gone until it is done? See rulechanges.py.
+
+        What it changes at once may well be more than the kernel's queue holds.
+        """
+        return self.rules.git_is_at_work(self._tree.top)
 
     def _written(self, paths: list[bytes]) -> None:
         """``paths`` are other names of files that were written."""
@@ -184,7 +195,8 @@ class Inotify:
         self.work()
         self._written(self._links.uncover(self._tree.files))
         self._written(self._mounted_files())
-        return self.rules.rests() and b"" not in self._tree.unreadable
+        known = not self._overflowed and b"" not in self._tree.unreadable
+        return self.rules.rests() and known
 
     def settled(self) -> bool:
         """Can it be told what counts? Not while a rule file is being written."""

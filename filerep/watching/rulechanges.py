@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from filerep.rules.ignore import Rules
     from filerep.rules.worktree import Inputs
     from filerep.watching.inotifyevents import Event
+    from filerep.watching.nodes import Directory
     from filerep.watching.tree import Tree
 
 # Nothing is held back for longer, however often an input is written. Nearly as long it is held
@@ -190,7 +191,11 @@ class Following:
         place = os.path.dirname(file)[len(self._root) + 1 :]
         inside = file.startswith(os.path.join(self._root, b""))
         node = self._tree.top.find(place) if inside else None
-        tree = (node or self._tree.top).rules.tree
+        return self.git_is_at_work(node or self._tree.top)
+
+    def git_is_at_work(self, node: Directory) -> bool:
+        """Does a git change the work tree that ``node`` is in?"""
+        tree = node.rules.tree
         if tree is None or tree.repo is None:
             return False
         return repository.at_work_since(tree.repo.index, self._wall_ns()) is not None

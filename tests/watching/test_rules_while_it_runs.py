@@ -173,21 +173,50 @@ def test_a_rule_file_that_is_gone_for_a_while(
         assert b"more" in names and b"secret" not in names
 
 
+def hidden_in_app(top: Path) -> list[str]:
+    """Have a repository's `app/.gitignore` hide `app/secret`; returns git, to be told what."""
+    git = ["git", "-C", os.fspath(top), "-c", "user.name=x", "-c", "user.email=x"]
+    subprocess.run([*git, "init", "-q"], check=True)
+    for place in ("app", "other"):
+        (top / place).mkdir()
+        (top / place / "f").write_text("")
+    (top / "app/.gitignore").write_text("secret\n")
+    subprocess.run([*git, "add", "."], check=True)
+    subprocess.run([*git, "commit", "-q", "-m", "x"], check=True)
+    (top / "app/secret").write_text("")
+    return git
+
+
+def test_what_a_git_at_work_has_taken_away_with_more_events_than_there_is_room_for(
+    tmp_path: Path,
+) -> None:
+    git = hidden_in_app(tmp_path)
+    lock = tmp_path / ".git/index.lock"
+    with watched(tmp_path) as it:
+        it.records()
+        lock.write_bytes(b"")
+        (tmp_path / "app/.gitignore").unlink()
+        (tmp_path / "app/more").write_text("")
+        it.lose_events()
+        for _ in range(3):
+            it.tracker.read()
+            it.tracker.work()
+            assert not it.tracker.sync() and it.judged(4096) == []
+        due = it.tracker.deadline()
+        assert due is not None and due > time.monotonic()
+        lock.unlink()
+        subprocess.run([*git, "sparse-checkout", "set", "other"], check=True)
+        records = it.records()
+        assert b"app/secret" not in records and b"app/more" in records
+
+
 @BOTH
 def test_a_rule_file_that_a_git_at_work_has_taken_away(
     tmp_path: Path, polling: bool
 ) -> None:
     """It takes away all that goes, which may take seconds, and writes its index last."""
-    git = ["git", "-C", os.fspath(tmp_path), "-c", "user.name=x", "-c", "user.email=x"]
-    subprocess.run([*git, "init", "-q"], check=True)
+    git = hidden_in_app(tmp_path)
     rules, lock = tmp_path / "app/.gitignore", tmp_path / ".git/index.lock"
-    for place in ("app", "other"):
-        (tmp_path / place).mkdir()
-        (tmp_path / place / "f").write_text("")
-    rules.write_text("secret\n")
-    subprocess.run([*git, "add", "."], check=True)
-    subprocess.run([*git, "commit", "-q", "-m", "x"], check=True)
-    (tmp_path / "app/secret").write_text("")
     with watched(tmp_path, polling) as it:
         it.records()
         lock.write_bytes(b"")
