@@ -17,13 +17,14 @@ _DIGESTS = {"sha1sum": "sha1", "shasum": "sha1", "md5sum": "md5"}
 
 
 class Tools:
-    """A digest tool, a gunzip; each may be missing."""
+    """A digest tool, a gunzip, a perl that puts many ranges together; each may be missing."""
 
     def __init__(self, words: str) -> None:
         told = dict(word.partition("=")[::2] for word in words.split())
         self.words = words
         self.sum = told.get("sum", "")
         self.unzip = bool(told.get("unzip"))
+        self.perl = bool(told.get("perl"))
 
     @property
     def digests(self) -> bool:

@@ -28,7 +28,7 @@ tools() {
   attributes=''
   ! cp --attributes-only --version >/dev/null 2>&1 || attributes=1
   rest
-  echo "tools $n sum=$sum unzip=${unzip% *} attributes=$attributes"
+  echo "tools $n sum=$sum unzip=${unzip% *} attributes=$attributes perl=$mover"
 }
 # soon COMMAND: what it makes of $H/new, unless that takes seconds: one that hangs would be the end
 soon() {

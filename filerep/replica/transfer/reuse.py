@@ -39,7 +39,8 @@ if TYPE_CHECKING:
 
 # What is new in it may be at most so much of a file that is built of ranges.
 _MOST_NEW = 0.75
-_MOST_RANGES = 400  # a process or two each
+_MOST_RANGES = 400  # a process or two each, but for a perl's
+_MOST_BY_PERL = 5000  # as many words as one argument has room for
 _GUESS_BYTES = 4096  # for files of less a wrong guess costs more than it saves
 
 
@@ -215,7 +216,9 @@ class Reuse:
         """Made of ranges of what was ``compared``, if much of it is the same."""
         digest, signature = compared.digest.hexdigest(), compared.signature
         unlike = compared.new_bytes > _MOST_NEW * status.st_size
-        if unlike or len(compared.ranges) > _MOST_RANGES:
+        tools = self._economy.tools
+        most = _MOST_BY_PERL if tools is not None and tools.perl else _MOST_RANGES
+        if unlike or len(compared.ranges) > most:
             return None
         size = compared.quarter
         words = [b"%d" % size]

@@ -22,13 +22,13 @@ from filerep.source import Source
 OLD = random.Random(3).randbytes(300_000)
 
 
-def sent(root: Path, marks: int) -> Reuse:
-    """Of a tree with `f`, of which OLD was sent, and is in the table so."""
+def sent(root: Path, marks: int, old: bytes = OLD) -> Reuse:
+    """Of a tree with `f`, of which ``old`` was sent, and is in the table so."""
     path = root / "f"
-    path.write_bytes(OLD)
+    path.write_bytes(old)
     table, source = Table(), Source(os.fsencode(root))
-    signer = Signer(block_of(len(OLD)))
-    signer.feed(OLD)
+    signer = Signer(block_of(len(old)))
+    signer.feed(old)
     value = entries.entry(path.lstat(), marks)
     table.put(b"f", entries.signed(value, signer.signature()))
     economy = Economy(Options(Removal(), Transfer(whole_file=False)), Pace(), print)
@@ -91,3 +91,18 @@ def answered(pace: Pace, start: float, took: float, size: int, packing: float) -
     sent.started, sent.packed, sent.packing = start, packing > 0, packing
     sent.wire = size // 5 if sent.packed else size
     pace.answered(sent, start + took)
+
+
+def test_a_perl_puts_more_parts_together_than_processes_do(tmp_path: Path) -> None:
+    # A file of 1 MB that is edited in 300 places went whole.
+    old = random.Random(4).randbytes(1_000_000)
+    new = bytearray(old)
+    for at in range(500, len(old), 3_000):
+        new[at] ^= 1
+    for perl, built in (("", False), ("perl", True)):
+        reuse = sent(tmp_path, entries.OURS, old)
+        reuse._economy.tools = Tools(f"sum=sha1sum unzip= attributes= perl={perl}")
+        (tmp_path / "new").write_bytes(new)
+        (tmp_path / "new").rename(tmp_path / "f")
+        found = reuse.way(b"f", (tmp_path / "f").lstat())
+        assert (found is not None and found.verb == b"build") == built
