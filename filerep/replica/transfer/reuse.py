@@ -2,9 +2,10 @@
 
 Five questions, in this order (what is at no path over there begins with the third):
 
-* Was it there a while ago, and has the far end retained it?
-* Is what is at its path the same but for time and mode, or the same in parts? The signature that
-  was kept when that was sent tells.
+* Is what is at its path the same but for time and mode? The signature that was kept when that was
+  sent tells. Nothing is less to do over there.
+* Was it there a while ago, and has the far end retained it? Or is what is at its path the same in
+  parts?
 * Does another path hold it, as the file was moved or copied (see elsewhere.py)?
 * Of what is at no path: was it moved and edited, or removed from there, so that most is known?
 * Has what is at its path the same size, and nothing else is known of it? Then it may well be the
@@ -148,8 +149,8 @@ class Reuse:
                 found = found or self._from_before(path, fd, status)
             else:
                 found = (
-                    self._retained(path, fd, status)
-                    or self._by_signature(path, fd, status)
+                    self._by_signature(path, fd, status)
+                    or self._retained(path, fd, status)
                     or self._elsewhere.find(path, fd, status)
                     or self._by_guess(path, fd, status)
                 )
@@ -193,6 +194,9 @@ class Reuse:
         digest, signature = compared.digest.hexdigest(), compared.signature
         if signature == signed and status.st_size == entries.size_of(value):
             return Way(_verb(value, status), digest, signature=signature)
+        retained = self.retained.find(path, status.st_size, signature)
+        if retained:
+            return Way(b"copy", digest, retained, signature=signature)
         return self._built(compared, status, b"")
 
     def _from_before(
