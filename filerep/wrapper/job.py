@@ -111,6 +111,9 @@ class Job:
         self.keepalive = command.number(args["--keepalive"], "--keepalive")
         self.hold = command.number(args["--hold"], "--hold")
         self.timeout = command.number(args["--connect-timeout"], "--connect-timeout")
+        if not self.timeout:  # of --keepalive it is never; but a wait is to have an end
+            said = "--connect-timeout takes more than 0: no shell has answered by then"
+            raise Stop(command.USAGE, f"{said}; 9999 waits for hours")
         if args["--poll"] is not None:
             command.number(args["--poll"], "--poll")
         if args["--audit"] not in (None, "auto"):

@@ -413,3 +413,19 @@ def test_an_option_that_is_given_twice_is_named(
     more = ["--exclude", "a", "--exclude", "b", "--exclude-from", "x"]
     done = run([ROOT / "bin" / program, *more, "--exclude-from=x", *places])
     assert b"cannot read 'x'" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "words, said",
+    [
+        (["--keepalive", "soon"], "--keepalive takes a number, not 'soon'"),
+        (["--hold", "-1"], "--hold takes 0 or more, not '-1'"),
+        (["--connect-timeout", "0"], "--connect-timeout takes more than 0: no shell"),
+    ],
+)
+def test_a_number_that_makes_no_sense_is_told(
+    words: list[str], said: str, place: Path
+) -> None:
+    done = run([REPLICATOR, *words, place, "/d", "sh"])
+    assert done.returncode == command.USAGE
+    assert done.stderr.decode().startswith(f"file-replicator: {said}")
