@@ -14,6 +14,7 @@ from filerep.rules import repository
 from filerep.rules.ignore import REPOSITORY, RULE_FILE
 from filerep.rules.inputs import inputs_of, reload_tracked
 from filerep.watching.mounts import Mounts
+from filerep.watching.patience import MOST_SECONDS, Patience
 from filerep.watching.pending import SETTLE_SECONDS
 from filerep.watching.rootcheck import Descent
 
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
     from filerep.rules.ignore import Rules
     from filerep.watching.rootcheck import Root
 
-# Nothing is held back for longer, however often an input is written.
-_MOST_SECONDS = 0.5
 _SETTLE_NS = int(SETTLE_SECONDS * 1e9)
 # One that is empty, or gone, may wait for its writer, who waits for his turn on a busy machine.
 _EMPTY_SETTLE_NS = 400_000_000
@@ -58,7 +57,7 @@ class Judge:
         self._known: set[bytes] = set()  # files that were there once
         # What the repositories in some directories below the root depend on.
         self._inner: dict[bytes, tuple[bytes, ...]] = {}
-        self._waiting_since: float | None = None
+        self._patience = Patience(clock)
         self.due = 0.0
 
     def begin(self, rules: Rules, since_ns: int) -> None:
@@ -136,18 +135,12 @@ class Judge:
         there = {file for file, stamp in stamps.items() if stamp}
         self._known |= there
         gone = self._known.intersection(stamps) - there
-        empty = {file: stamp for file, stamp in stamps.items() if stamp[1:2] == (0,)}
-        poor = [*_changes(empty), *_written({os.path.dirname(f) for f in gone})]
         took = self._git_took(gone, now)
-        calm = all(abs(now - at) > _SETTLE_NS for at in _changes(stamps))
-        if calm and not took and all(abs(now - at) > _EMPTY_SETTLE_NS for at in poor):
-            self._waiting_since = None
-            return True
-        if self._waiting_since is None:
-            self._waiting_since = self._clock()
-        most = repository.PATIENCE_NS / 1e9 if took else _MOST_SECONDS
-        if self._clock() > self._waiting_since + most:
-            self._waiting_since = None
+        written = [file for file in gone if took or _is_gone_lately(file, now)]
+        written += [file for file, stamp in stamps.items() if _is_lately(stamp, now)]
+        most = repository.PATIENCE_NS / 1e9 if took else MOST_SECONDS
+        if self._patience.over(written, most):
+            self._patience.forget()
             return True
         self.due = self._clock() + SETTLE_SECONDS
         return False
@@ -254,6 +247,17 @@ def _stamps(files: Iterable[bytes]) -> dict[bytes, tuple[int, ...]]:
 def _changes(stamps: dict[bytes, tuple[int, ...]]) -> Iterator[int]:
     """When those changed that are files."""
     return (stamp[-1] for stamp in stamps.values() if len(stamp) > 2)
+
+
+def _is_lately(stamp: tuple[int, ...], now: int) -> bool:
+    """Was a file of that ``stamp`` written a moment ago, so that it may not be whole yet?"""
+    settle_ns = _EMPTY_SETTLE_NS if stamp[1:2] == (0,) else _SETTLE_NS
+    return any(abs(now - at) <= settle_ns for at in _changes({b"": stamp}))
+
+
+def _is_gone_lately(file: bytes, now: int) -> bool:
+    written = _written({os.path.dirname(file)})
+    return any(abs(now - at) <= _EMPTY_SETTLE_NS for at in written)
 
 
 def _written(directories: Iterable[bytes]) -> Iterator[int]:

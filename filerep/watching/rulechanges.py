@@ -35,6 +35,7 @@ from filerep.rules.ignore import rule_file
 from filerep.rules.inputs import inputs_of
 from filerep.rules.worktree import NO_INPUTS
 from filerep.watching import inotifyevents
+from filerep.watching.patience import Patience
 from filerep.watching.pending import Holds
 from filerep.watching.renewal import Renewal
 from filerep.watching.unreadable import Again
@@ -49,9 +50,9 @@ if TYPE_CHECKING:
     from filerep.watching.nodes import Directory
     from filerep.watching.tree import Tree
 
-# Nothing is held back for longer, however often an input is written. Nearly as long it is held
-# for one that is gone, or not closed: on a busy machine its writer may have to wait for his turn.
-_MOST_SECONDS, _UNCLOSED_SECONDS = 0.5, 0.4
+# One that is gone, or not closed, is waited for: on a busy machine its writer may have to wait for
+# his turn. It is nearly as long as names are held back for one (patience.py).
+_UNCLOSED_SECONDS = 0.4
 # What was read makes new inputs known, and those may have changed meanwhile. Not for ever.
 _ROUNDS = 10
 
@@ -74,7 +75,7 @@ class Following:
         # Inputs that are being edited, and that are known to have been.
         self._edited = Holds(_UNCLOSED_SECONDS)
         self._dirty: set[bytes] = set()
-        self._waiting_since: float | None = None
+        self._patience = Patience(clock)
         self._since_ns = 0  # when no input was dirty
         # Of SRC and of each directory with a repository in it, and by file whose they are.
         self._inputs: dict[bytes, Inputs] = {}
@@ -106,13 +107,7 @@ class Following:
 
     def rests(self) -> bool:
         """May names be handed over? Not while an input is being written."""
-        now = self._clock()
-        if not self.settled():
-            if self._waiting_since is None:
-                self._waiting_since = now
-            return now >= self._waiting_since + _MOST_SECONDS
-        self._waiting_since = None
-        return True
+        return self._patience.over((*self._edited, *self._dirty))
 
     def deadline(self) -> float | None:
         if self._dirty:

@@ -173,6 +173,35 @@ def test_a_rule_file_that_is_gone_for_a_while(
         assert b"more" in names and b"secret" not in names
 
 
+def test_rules_that_are_made_just_as_others_have_been_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Found by a hunt on a machine that had much to do: git never listed the secret."""
+    home, source = tmp_path / "home", tmp_path / "source"
+    monkeypatch.setenv("HOME", str(home))
+    home.mkdir()
+    source.mkdir()
+    subprocess.run(["git", "init", "-q", source], check=True)
+    (source / ".gitignore").write_text("x\n")
+    (home / "named").write_text("secret\n")
+    with watched(source) as it:
+        assert isinstance(it.tracker, Inotify)
+        it.records()
+        now = time.monotonic()
+        clock = it.tracker._clock = lambda: now
+        it.tracker.rules._clock = it.tracker.rules._patience._clock = clock
+        (source / ".gitignore").unlink()
+        assert it.judged(4096) == []
+        now += 0.45
+        (home / ".config/git").mkdir(parents=True)
+        (home / ".config/git/ignore").symlink_to(home / "named")
+        (source / "secret").write_text("")
+        for _ in range(12):
+            it.pending.settle(float("inf"))
+            assert b"secret" not in it.judged(4096)
+            now += 0.1
+
+
 def hidden_in_app(top: Path) -> list[str]:
     """Have a repository's `app/.gitignore` hide `app/secret`; returns git, to be told what."""
     git = ["git", "-C", os.fspath(top), "-c", "user.name=x", "-c", "user.email=x"]
