@@ -182,7 +182,8 @@ def test_rules_that_are_made_just_as_others_have_been_waited_for(
     home.mkdir()
     source.mkdir()
     subprocess.run(["git", "init", "-q", source], check=True)
-    (source / ".gitignore").write_text("x\n")
+    (source / "d").mkdir()
+    (source / "d/.gitignore").write_text("x\n")
     (home / "named").write_text("secret\n")
     with watched(source) as it:
         assert isinstance(it.tracker, Inotify)
@@ -190,9 +191,11 @@ def test_rules_that_are_made_just_as_others_have_been_waited_for(
         now = time.monotonic()
         clock = it.tracker._clock = lambda: now
         it.tracker.rules._clock = it.tracker.rules._patience._clock = clock
-        (source / ".gitignore").unlink()
+        later = lambda: time.time_ns() + 10**10  # nothing is recent
+        it.tracker.rules._wall_ns = later
+        (source / "d/.gitignore").unlink()
         assert it.judged(4096) == []
-        now += 0.45
+        now += 0.3
         (home / ".config/git").mkdir(parents=True)
         (home / ".config/git/ignore").symlink_to(home / "named")
         (source / "secret").write_text("")
