@@ -248,8 +248,10 @@ def test_a_save_is_named_at_once_when_idle(source: Path) -> None:
 
 
 def test_idle_it_does_not_wake(source: Path) -> None:
-    # What is mounted elsewhere, by other tests say, does wake it; so it has mounts of its own.
-    with watching(source, audit="auto", before=need_unshare("-m")) as it:
+    # What others mount does wake it, and what comes into a directory on the way to the users'
+    # ignore file, as /tmp is in other tests. So it has mounts of its own, and no such file.
+    alone = [*need_unshare("-m"), "env", "XDG_CONFIG_HOME=/nonexistent"]
+    with watching(source, audit="auto", before=alone) as it:
         (source / "f").write_text("x")
         it.sync()
         # It may have something to do yet: one quiet second is enough.
