@@ -358,6 +358,8 @@ class Run:
         once = ["--once", *[word for word in self.words if word != "--once"]]
         done = run(["file-replicator", *once], env=self.env)
         assert done.returncode == 0, f"{self.fault}, then {done.stderr!r}"
+        # That it cannot know what was sent may be said by the start after the fault alone.
+        self.forgot = self.forgot or FORGOTTEN.encode() in done.stderr
         said = self._wrong()
         assert not said, f"{self.fault}, then\n{said}\n{done.stderr!r}"
         left = [name for name in os.listdir(self.destination) if ".filerep-" in name]
