@@ -438,16 +438,26 @@ def test_of_two_directories_that_are_one_there_only_one_has_what_it_holds(
             assert files(parent / "src") == ["lib/x", "lib/y"]
 
 
+def built(library: Path, text: str) -> Path:
+    """A shared library of what ``text`` says in C."""
+    (compiler,) = farends.need("gcc")
+    build = [compiler, "-shared", "-fPIC", "-xc", "-", "-o", library]
+    subprocess.run(build, input=text.encode(), check=True)
+    return library
+
+
+def preloading(far: FarEnd, library: Path) -> FarEnd:
+    """``far``, where the programs find what ``library`` has before the system's."""
+    return with_command(far, ["env", f"LD_PRELOAD={library}", *far.command])
+
+
 @pytest.mark.parametrize("tar", ["gnu", "bsdtar", "toybox"])
 def test_where_modes_are_refused_files_arrive_all_the_same(
     tar: str, base: Path, place: Path, source: Path
 ) -> None:
-    library = place / "refuse.so"
-    (compiler,) = farends.need("gcc")
-    build = [compiler, "-shared", "-fPIC", "-xc", "-", "-o", library]
-    subprocess.run(build, input=NO_CHMOD.encode(), check=True)
+    library = built(place / "refuse.so", NO_CHMOD)
     far = local_shell("dash", tar, base).fresh()
-    far = with_command(far, ["env", f"LD_PRELOAD={library}", *far.command])
+    far = preloading(far, library)
     (source / "d").mkdir()
     for name in ("a", "d/b", "d/c"):
         (source / name).write_text(name)
@@ -466,12 +476,9 @@ def test_where_modes_are_refused_files_arrive_all_the_same(
 def test_where_directories_keep_no_modes_files_in_them_arrive(
     tar: str, base: Path, place: Path, source: Path
 ) -> None:
-    library = place / "refuse.so"
-    (compiler,) = farends.need("gcc")
-    build = [compiler, "-shared", "-fPIC", "-xc", "-", "-o", library]
-    subprocess.run(build, input=(ONE_MODE + NO_CHMOD).encode(), check=True)
+    library = built(place / "refuse.so", ONE_MODE + NO_CHMOD)
     far = local_shell("dash", tar, base).fresh()
-    far = with_command(far, ["env", f"LD_PRELOAD={library}", *far.command])
+    far = preloading(far, library)
     (source / "d/e").mkdir(parents=True)
     for name in ("a", "d/b", "d/e/c"):
         (source / name).write_text(name)
@@ -489,12 +496,9 @@ def test_where_only_files_have_modes_of_their_own_nothing_is_sent_again(
     shell: str, base: Path, place: Path, source: Path
 ) -> None:
     """Each start sent everything, as what was listed had not the modes that were sent."""
-    library = place / "fat.so"
-    (compiler,) = farends.need("gcc")
-    build = [compiler, "-shared", "-fPIC", "-xc", "-", "-o", library]
-    subprocess.run(build, input=OWN_FILE_MODE.encode(), check=True)
+    library = built(place / "fat.so", OWN_FILE_MODE)
     far = local_shell(shell, "gnu", base).fresh()
-    far = with_command(far, ["env", f"LD_PRELOAD={library}", *far.command])
+    far = preloading(far, library)
     (source / "d").mkdir()
     for name in ("a", "d/b"):
         (source / name).write_text(name)
@@ -514,13 +518,10 @@ def test_one_name_for_two_is_known_where_no_other_letters_are_taken(
     shell: str, base: Path, place: Path, source: Path
 ) -> None:
     """The file was lost over there, and the run said that it was in sync."""
-    library = place / "ascii.so"
-    (compiler,) = farends.need("gcc")
-    build = [compiler, "-shared", "-fPIC", "-xc", "-", "-o", library]
-    subprocess.run(build, input=ASCII.encode(), check=True)
+    library = built(place / "ascii.so", ASCII)
     with exfat(place) as parent:
         far = on(shell, base, parent)
-        far = with_command(far, ["env", f"LD_PRELOAD={library}", *far.command])
+        far = preloading(far, library)
         (source / "Readme").write_text("text")
         words = ["file-replicator", ONCE, source, far.parent, *far.command]
         assert run(words).returncode == 0
@@ -532,12 +533,9 @@ def test_one_name_for_two_is_known_where_no_other_letters_are_taken(
 def test_a_dry_run_knows_what_was_found_out_by_writing(
     base: Path, place: Path, source: Path
 ) -> None:
-    library = place / "refuse.so"
-    (compiler,) = farends.need("gcc")
-    build = [compiler, "-shared", "-fPIC", "-xc", "-", "-o", library]
-    subprocess.run(build, input=(FIXED_MODE + NO_CHMOD).encode(), check=True)
+    library = built(place / "refuse.so", FIXED_MODE + NO_CHMOD)
     far = local_shell("dash", "gnu", base).fresh()
-    far = with_command(far, ["env", f"LD_PRELOAD={library}", *far.command])
+    far = preloading(far, library)
     (source / "a").write_text("a")
     words = ["file-replicator", ONCE, source, far.parent, *far.command]
     assert run(words).returncode == 0
@@ -587,12 +585,9 @@ def test_times_that_a_far_end_cannot_keep_send_nothing_again(
 def test_times_are_kept_where_one_alone_cannot_be_set(
     more: list[str], base: Path, place: Path, source: Path
 ) -> None:
-    library = place / "both.so"
-    (compiler,) = farends.need("gcc")
-    build = [compiler, "-shared", "-fPIC", "-xc", "-", "-o", library]
-    subprocess.run(build, input=BOTH_TIMES.encode(), check=True)
+    library = built(place / "both.so", BOTH_TIMES)
     far = local_shell("dash", "gnu", base).fresh()
-    far = with_command(far, ["env", f"LD_PRELOAD={library}", *far.command])
+    far = preloading(far, library)
     for number in range(3):
         (source / f"f{number}").write_text(100 * str(number))
         os.utime(source / f"f{number}", ns=(0, 10**18 + number))
@@ -611,12 +606,9 @@ def test_times_are_kept_where_one_alone_cannot_be_set(
 def test_symlinks_are_made_where_they_have_no_times(
     base: Path, place: Path, source: Path
 ) -> None:
-    library = place / "links.so"
-    (compiler,) = farends.need("gcc")
-    build = [compiler, "-shared", "-fPIC", "-xc", "-", "-o", library]
-    subprocess.run(build, input=NO_LINK_TIMES.encode(), check=True)
+    library = built(place / "links.so", NO_LINK_TIMES)
     far = local_shell("dash", "gnu", base).fresh()
-    far = with_command(far, ["env", f"LD_PRELOAD={library}", *far.command])
+    far = preloading(far, library)
     (source / "sub").mkdir()
     (source / "sub/f").write_text("f")
     (source / "link").symlink_to("sub/f")
