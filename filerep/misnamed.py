@@ -35,6 +35,7 @@ class Misnamed:
         self._source = source
         self._left = _ENOUGH
         self._found = False
+        self._is_archive = False
         self._first: list[bytes] = []
 
     def read(self, records: list[bytes]) -> None:
@@ -57,6 +58,20 @@ class Misnamed:
             self._found = True
         return found
 
+    def refused(self, record: bytes) -> Optional[str]:
+        """What is said of ``record``, which is no path below SRC.
+
+        In an archive there may be many such, by chance: of them nothing is said.
+        """
+        if self._is_archive:
+            return None
+        for one in self._first:
+            found = None if self._is_there(one) else self._archive(one)
+            if found:
+                self._left, self._found = 0, True
+                return found
+        return f"not a path below SRC: {quote(record)}"
+
     def elsewhere(self) -> Optional[str]:
         """In which other directory the records are, none of which was in SRC.
 
@@ -77,6 +92,7 @@ class Misnamed:
     def _archive(self, record: bytes) -> Optional[str]:
         if not record.startswith(_ARCHIVES):
             return None
+        self._is_archive = True
         return (
             "what is piped in is an archive; it is to be a list of paths, each ended by a"
             " NUL, of which fr-pack makes one (fr-walk, find -print0)"

@@ -189,7 +189,9 @@ class Packer:
             return
         path = self._source.relative(record) if record.startswith(b"/") else None
         if path is None:
-            self._on_bad_record(record, f"not a path below SRC: {quote(record)}")
+            refused = self._misnamed.refused(record)
+            if refused:
+                self._on_bad_record(record, refused)
         else:
             self._absolute.append(path)
 

@@ -504,6 +504,9 @@ def test_a_descriptor_that_is_not_open_is_wrong_usage(
         ("find src -type f -print0", b"paths are relative to SRC"),
         ("tar c src", b"is an archive"),
         ("printf a | gzip", b"is an archive"),
+        # What is in it may look like paths that are not in SRC.
+        ("printf '/a\\0../b\\0' >src/c; tar c src", b"is an archive"),
+        ("printf '\\037\\213\\010\\0/a\\0../b\\0'", b"is an archive"),
         ("printf 'gone\\0gone too\\0'", None),
         ("printf '?? gone\\0'", None),
     ],
