@@ -485,7 +485,8 @@ class Chaos(Pipeline):
         try:
             done = run(words, env=env, timeout=timeout)
         except subprocess.TimeoutExpired:
-            done = subprocess.CompletedProcess(words, -1, b"", b"no end")
+            late = self._ask_again(words, env, timeout)
+            done = subprocess.CompletedProcess(words, -1, b"", late)
         said = bytes(self.replicator.errors).decode(errors="backslashreplace")
         told = [
             line for line in said.splitlines() if "cannot" in line or "lost" in line
@@ -495,6 +496,19 @@ class Chaos(Pipeline):
         said = "\n".join([*told[-20:], said[-3000:]])
         ended = self.replicator.process.poll()
         assert done.returncode == OK, f"{done.stderr!r}, {ended}, it said: {said}"
+
+    def _ask_again(
+        self, words: list[Word], env: dict[str, str], timeout: float
+    ) -> bytes:
+        """Was the one that did not end in time late, or would it never have ended?"""
+        status = run(["file-replicator", "--status"], env=env).stdout
+        began = time.monotonic()
+        try:
+            again = run(words, env=env, timeout=timeout).returncode
+        except subprocess.TimeoutExpired:
+            again = None
+        took = time.monotonic() - began
+        return b"no end; %s; the next: %a after %.1f s" % (status, again, took)
 
     def staging_left(self) -> list[str]:
         """The staging directories that are there."""
