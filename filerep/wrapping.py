@@ -11,13 +11,17 @@ if TYPE_CHECKING:
 _USUAL = 80  # columns, where the terminal does not say
 
 
-def is_terminal(stream: Optional[TextIO]) -> bool:
-    """Is ``stream`` one that knows what columns are?"""
+def is_somebodys(stream: Optional[TextIO]) -> bool:
+    """Is ``stream`` a terminal, of whatever kind?"""
     try:
-        shown = stream is not None and stream.isatty()
+        return stream is not None and stream.isatty()
     except ValueError:
         return False  # closed before we began
-    return shown and os.environ.get("TERM", "dumb") != "dumb"
+
+
+def is_terminal(stream: Optional[TextIO]) -> bool:
+    """Is ``stream`` a terminal that knows what columns are?"""
+    return is_somebodys(stream) and os.environ.get("TERM", "dumb") != "dumb"
 
 
 def terminal_width(stream: TextIO) -> int:

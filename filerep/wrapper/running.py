@@ -25,13 +25,13 @@ from filerep.wrapper.stages import Stages
 from filerep.wrapper.terminal.display import Display
 from filerep.wrapper.terminal.formatting import bare
 from filerep.wrapper.waiting import STILL_WAITING, Waiters, ask, lock, wait
-from filerep.wrapping import hanging, is_terminal, terminal_width
+from filerep.wrapping import hanging, is_somebodys, is_terminal, terminal_width
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
-    from typing import Optional, TextIO
+    from typing import Optional
 
     from filerep.wrapper.each.child import Parent
 
@@ -141,7 +141,7 @@ def _one_of_many(
 def _display(run: Command, name: str = "", runs: bool = False) -> Display:
     """``name``: of the far end that it is about; ``runs``: a command, with --run."""
     quiet, debugging = bool(run.args["--quiet"]), bool(run.args["--debugging"])
-    if runs and not _is_terminal(sys.stderr):
+    if runs and not is_somebodys(sys.stderr):
         quiet = not debugging  # what stands there is the command's
     verbose = bool(run.args["--verbose"])
     return Display(sys.stderr, run.program, quiet, debugging, verbose, name=name)
@@ -263,10 +263,3 @@ def _turn(run: Command, job: Job) -> tuple[Optional[socket.socket], Waiters]:
                 told = True
     except OSError:
         return None, Waiters()
-
-
-def _is_terminal(stream: Optional[TextIO]) -> bool:
-    try:
-        return stream is not None and stream.isatty()
-    except ValueError:
-        return False  # closed before we began

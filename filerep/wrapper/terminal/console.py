@@ -60,7 +60,7 @@ class Console:
     def far_end(self, data: bytes) -> None:
         """What a program wrote that is not ours: marked lines on a terminal, else bytes."""
         self._end_burst()
-        if not (self.screen.terminal or self.screen.front):
+        if not self.screen.marks:
             self.screen.raw(data)
             return
         self._far_lines(self._far.feed(data))

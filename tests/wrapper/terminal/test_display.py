@@ -463,6 +463,22 @@ def test_each_row_of_the_far_ends_is_marked_and_ends_its_colours() -> None:
     assert marked("a\tb", 80) == ["| a       b"]
 
 
+def test_a_terminal_on_which_nothing_is_drawn_gets_no_control_characters_either(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("TERM", "dumb")
+    ours, theirs = pty.openpty()
+    with open(ours, "rb", buffering=0) as shown, open(theirs, "w") as stream:
+        display = Display(stream, "file-replicator")
+        display.far_end(b"\x1b[2J\x1b[31mred\x1b[0m\nfile-replicator: in sync\nmore")
+        display.close()
+        assert shown.read(1000).splitlines() == [
+            b"| red",
+            b"| file-replicator: in sync",
+            b"| more",
+        ]
+
+
 def test_a_file_gets_every_byte_of_the_far_end() -> None:
     raw = io.BytesIO()
     display = Display(io.TextIOWrapper(raw), "file-replicator")
