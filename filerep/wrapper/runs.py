@@ -56,6 +56,14 @@ class Run:
         missing = self.get("failing", 0) or self.get("unread", 0)
         return in_sync and not missing and not self._stopped
 
+    @property
+    def connecting(self) -> str:
+        """Is it connecting, and why again?"""
+        if self.get("state", "") != runrecord.CONNECTING:
+            return ""
+        why = self.get("why", "")
+        return _with("connecting again" if why else "connecting", why)
+
     def gone(self) -> bool:
         """Is it known what it was of, and is that no more?"""
         return bool(self.source) and not os.path.isdir(os.fsencode(self.source))
@@ -160,6 +168,15 @@ def status(key: str, say: Callable[[str], None]) -> int:
         for line in run.describe():
             say(line)
     return OK if all(run.good for run in found) else SKIPPED
+
+
+def connecting(process: int) -> str:
+    """What is said of a run that has no connection, and why; nothing of another."""
+    with suppress(OSError):
+        for run in find(state_directory()):
+            if run.process == process and run.running:
+                return run.connecting
+    return ""
 
 
 def forget(key: str, say: Callable[[str], None]) -> int:

@@ -269,7 +269,7 @@ def ask(path: str, on_sync: bool = False) -> Optional[socket.socket]:
 def wait(asking: Optional[socket.socket], say: Callable[[str], None]) -> int:
     """The exit status once the run that was asked has answered; raises ``Stop``.
 
-    ``say`` is told if it takes long.
+    ``say`` is told if it takes long, and why as far as that is known.
     """
     if asking is None:
         raise Stop(UNAVAILABLE, _NONE_RUNS)
@@ -277,8 +277,12 @@ def wait(asking: Optional[socket.socket], say: Callable[[str], None]) -> int:
         answer = b""
         poll = select.poll()
         poll.register(asking, select.POLLIN)
-        if not poll.poll(PATIENCE * 1000):
-            say(held_up(asking))
+        told: set[str] = set()
+        while not poll.poll(PATIENCE * 1000):
+            held = held_up(asking)
+            if held not in told:
+                say(held)
+            told.add(held)
         while not answer.endswith(b"\n") and len(answer) < MOST_ANSWER:
             chunk = answered(asking)
             if not chunk:
@@ -292,10 +296,15 @@ def held_up(asking: socket.socket) -> str:
     process = _listener(asking)
     if process <= 0:
         return STILL_WAITING
-    if not processtable.stopped(process):
-        return _WAITING_FOR.format(f"process {process}")
-    on = f"fg in its shell, or kill -CONT {process}, has it go on"
-    return f"waiting for process {process}, which is stopped (Ctrl-Z): {on}"
+    if processtable.stopped(process):
+        on = f"fg in its shell, or kill -CONT {process}, has it go on"
+        return f"waiting for process {process}, which is stopped (Ctrl-Z): {on}"
+    from filerep.wrapper import runs
+
+    connecting = runs.connecting(process)
+    if connecting:
+        return f"waiting for process {process}, which is {connecting}"
+    return _WAITING_FOR.format(f"process {process}")
 
 
 def _listener(asking: socket.socket) -> int:

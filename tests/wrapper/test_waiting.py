@@ -171,16 +171,21 @@ def test_without_a_first_copy_watching_is_said_once_it_watches(pair: Pair) -> No
             assert (pair.copy / place.name / "f").read_text() == "1"
 
 
+def shell_of(program: Running) -> int:
+    """The connection's process."""
+    return next(
+        pid
+        for pid in marked(program.mark)
+        if Path(f"/proc/{pid}/exe").resolve().name in ("bash", "dash")
+        and parent_of(pid) == program.process.pid
+    )
+
+
 def test_a_wait_survives_the_loss_of_the_connection(pair: Pair) -> None:
     with pair.replicated() as program:
         program.says("in sync")
         # Stopped, it cannot answer; then it is killed with the answer still due.
-        shell = next(
-            pid
-            for pid in marked(program.mark)
-            if Path(f"/proc/{pid}/exe").resolve().name in ("bash", "dash")
-            and parent_of(pid) == program.process.pid
-        )
+        shell = shell_of(program)
         os.kill(shell, signal.SIGSTOP)
         (pair.source / "a").write_text("1")
         with pair.waiting() as waiting:
@@ -188,6 +193,27 @@ def test_a_wait_survives_the_loss_of_the_connection(pair: Pair) -> None:
             assert waiting.end(timeout=30) == 0
             assert (pair.copy / "a").read_text() == "1"
         program.says("connection")
+
+
+def test_who_waits_is_told_that_the_connection_cannot_be_had(place: Path) -> None:
+    """It was said to be waited for a process, and not why that had nothing to tell."""
+    box = place / "box"
+    box.write_text(f"#!/bin/sh\ntest -e {place}/down && exit 7\nexec sh\n")
+    box.chmod(0o755)
+    pair = Pair(place, str(box))
+    with pair.replicated() as program:
+        program.says("in sync")
+        (place / "down").touch()
+        (pair.source / "a").write_text("1")
+        os.kill(shell_of(program), signal.SIGKILL)
+        program.says("the connection was lost")
+        with pair.waiting() as waiting:
+            waiting.says(
+                ", which is connecting again (box exited with 7 before a shell"
+            )
+            (place / "down").unlink()
+            assert waiting.end(timeout=60) == 0
+        assert (pair.copy / "a").read_text() == "1"
 
 
 def test_a_wait_for_on_sync_has_its_status(pair: Pair, place: Path) -> None:
