@@ -20,6 +20,7 @@ _AGAIN = ("--exclude", "--exclude-from", "--include", "--include-from", "--mirro
 _FILES = ("--exclude-from", "--include-from", "--events")
 _OPPOSITES = (
     ("--clean-out-first", "--no-delete"),
+    ("--clean-out-first", "--no-initial-replication"),
     ("--checksum", "--no-initial-replication"),
     ("--compress", "--no-compress"),
     ("--dry-run", "--no-initial-replication"),
@@ -139,6 +140,7 @@ class Typed:
         for word, *_ in typed.options:
             if f"-{word}" in takes_value:
                 mistakes.unknown_option(word, takes_value)
+        mistakes.unquoted(typed.options, takes_value)
         for name in sorted(names):
             if name not in takes_value:
                 mistakes.unknown_option(name, takes_value)

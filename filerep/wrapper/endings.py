@@ -39,6 +39,11 @@ def one_line(text: str) -> str:
 # what else could not be done for it.
 _USAGE = r"\s*usage\b"
 _BEHIND = r".* (-h|--help)\b|sudo: error initializing audit plugin\b"
+# ssh, when its jump host or ProxyCommand has ended, which has said why before.
+_PROXY_ENDED = r".*\bUNKNOWN port 65535\b"
+_OF_PROXY = (
+    rf"{_PROXY_ENDED}|kex_exchange_identification: |stdio forwarding failed|Warning: "
+)
 
 
 def last_line(*texts: bytes) -> str:
@@ -56,6 +61,8 @@ def _telling(lines: list[str]) -> str:
         if at and re.match(_USAGE, line, re.IGNORECASE):
             lines = lines[:at]
             break
+    if re.match(_PROXY_ENDED, lines[-1]):
+        lines = [line for line in lines if not re.match(_OF_PROXY, line)] or lines
     while lines[1:] and re.match(_BEHIND, lines[-1]):
         lines.pop()
     return lines[0] if re.match(_USAGE, lines[0], re.IGNORECASE) else lines[-1]

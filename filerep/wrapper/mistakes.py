@@ -16,12 +16,24 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn, Optional
 
 _NAMES = ("SRC_DIR", "DEST_PARENT_DIR", "CONNECTION_COMMAND")
-# Which of our options does what another program's does.
-_ELSEWHERE = {"--delete": "--mirror", "--watch": "", "--follow": ""}
+# Options of other programs, and what is to be said of them here.
+_ALL = "all that is below SRC_DIR is copied in any case"
+_WATCHED = "SRC_DIR is watched in any case, unless by --once"
+_OF_SSH = "how to get there is the command at the end: ssh -p 2222 host sh"
+_ELSEWHERE = {
+    "--delete": "did you mean --mirror?",
+    "--watch": _WATCHED,
+    "--follow": _WATCHED,
+    **dict.fromkeys(("-a", "-r", "--archive", "--recursive"), _ALL),
+    **dict.fromkeys(("-e", "-p", "--port", "--rsh"), _OF_SSH),
+    "-z": "did you mean --compress?",
+}
+_TAKE_COMMANDS = ("--on-sync", "--run", "--watch-with")
 _ENGINES = ("docker", "podman", "kubectl", "nerdctl")
 _WAYS = (*_ENGINES, "bash", "dash", "sh", "ssh", "sudo", "zsh")
 _OTHER_SHELLS = ("csh", "elvish", "fish", "nu", "pwsh", "tcsh", "xonsh")
 _TERMINALS = {"-t", "-it", "-ti", "--tty"}
+_INPUTS = {"-i", "-it", "-ti", "--interactive", "--stdin"}
 # Not compiled before they are needed: it takes a millisecond.
 _REMOTE = r"(?s)(?:(?P<user>[\w.+-]+)@)?(?P<host>[\w.-]+):(?P<path>.*)"
 _URL = (
@@ -41,11 +53,24 @@ def command_first(places: Sequence[str]) -> None:
 def unknown_option(name: str, options: Collection[str]) -> None:
     """Raise ``Stop`` with the option that does what ``name`` may have been meant for."""
     if name in _ELSEWHERE:
-        hint = "see --help"
-        if _ELSEWHERE[name]:
-            hint = f"did you mean {_ELSEWHERE[name]}? see --help"
+        hint = f"{_ELSEWHERE[name]}; see --help".replace("?;", "?")
         raise Stop(USAGE, f"unknown option {quote(name)}; {hint}")
     raise Stop(USAGE, f"unknown option {quote(name)}; {close_to(name, options)}")
+
+
+def unquoted(typed: Sequence[Sequence[str]], options: Collection[str]) -> None:
+    """Raise ``Stop`` for an unknown option behind one that takes a command.
+
+    ``typed``: the options, each with its value.
+    """
+    for (name, *value), (word, *_) in zip(typed, typed[1:]):
+        if name not in _TAKE_COMMANDS or not value or value[0].split()[1:]:
+            continue
+        known = word.partition("=")[0] in options or word[:2] in options
+        if not known and "did you mean" not in close_to(word, options):
+            meant = quote(f"{value[0]} {word} ...")
+            said = f"{name} takes its command as one word, in quotes"
+            raise Stop(USAGE, f"unknown option {quote(word)}; {said}: {name} {meant}")
 
 
 def unknown_in_profile(path: str, name: str, options: Collection[str]) -> NoReturn:
@@ -100,9 +125,12 @@ def missing(
     source = places[0] if places else "my_project"
     if len(places) > 1:
         _refuse_remote(source, places[1], connection)
+        _refuse_variable(places[1])
         if not (saves or taken):
             _refuse_way(source, places[1], connection)
     absent = [*_NAMES[len(places) : 2], *([] if connection else _NAMES[2:])]
+    if absent and places and _remote(source) and not os.path.isdir(source):
+        raise Stop(USAGE, f"{quote(source)} cannot be SRC_DIR: {_ONE_WAY}")
     if not absent:
         if "{}" in places[1] and not (each or saves):
             raise Stop(USAGE, f"{{}} stands for each word behind --each: {_EACH}")
@@ -183,12 +211,20 @@ def refuse_path(option: str, pattern: str, source: bytes) -> None:
     raise Stop(USAGE, f"{said}; write {quote(meant)}")
 
 
+_ONE_WAY = "SRC_DIR is a directory here, copies go from here to there only"
+
+
 def no_source(text: str, args: Mapping[str, Any]) -> str:
     """SRC_DIR cannot be used. A value among ``args`` may have been meant for it."""
     if _remote(text):
-        return "; SRC_DIR is a directory here, copies go from here to there only"
+        return f"; {_ONE_WAY}"
     if text.startswith("~"):
         return "; the shell puts the home directory in for ~, but not in quotes or a profile"
+    if os.path.isfile(text):
+        return "; SRC_DIR is a directory, such as the one that this file is in"
+    both = f"{text} {args['DEST_PARENT_DIR']}"
+    if os.path.isdir(both):
+        return f"; is it {quote(both)}? then write it in quotes"
     for option, value in args.items():
         for one in value if isinstance(value, list) else [value]:
             if option.startswith("--") and isinstance(one, str) and os.path.isdir(one):
@@ -212,6 +248,9 @@ def _refuse_remote(source: str, there: str, connection: Sequence[str]) -> None:
     user = (parts["user"] or "").rstrip("@")
     host = f"{user}@{parts['host']}" if user else parts["host"]
     port = f"-p {parts['port']} " if parts.get("port") else ""
+    if connection and not connection[1:] and connection[0] in _ENGINES:
+        shell = "-- sh" if connection[0] == "kubectl" else "sh"
+        connection = [*connection, "exec", "-i", host, *shell.split()]
     ways = " ".join(map(shown, connection)) or f"ssh {port}{host} sh"
     example = f"file-replicator {shown(source)} {shown(parts['path'] or '~')} -- {ways}"
     raise Stop(
@@ -219,6 +258,14 @@ def _refuse_remote(source: str, there: str, connection: Sequence[str]) -> None:
         f"DEST_PARENT_DIR is a directory at the far end, and how to get there is a"
         f" command: {example}",
     )
+
+
+def _refuse_variable(there: str) -> None:
+    """In single quotes, or in a profile, no shell puts in what it stands for."""
+    found = re.match(r"\$HOME\b|\$\{HOME\}", there)
+    if found:
+        said = f"DEST_PARENT_DIR begins with {found[0]}, for which nothing is put in"
+        raise Stop(USAGE, f"{said}; write {quote('~' + there[found.end():])}")
 
 
 def _refuse_way(source: str, there: str, connection: Sequence[str]) -> None:
@@ -266,8 +313,39 @@ def not_run(words: Sequence[str]) -> str:
     return ""
 
 
+def no_answer(words: Sequence[str]) -> str:
+    """The command, of which nothing is heard, may not read what it is sent, or wait for more."""
+    hint = _has_terminal(words) if _INPUTS.isdisjoint(_engine(words)) else ""
+    return hint or _reads_nothing(words) or no_posix_shell(words)
+
+
+def _has_terminal(words: Sequence[str]) -> str:
+    engine = _engine(words)
+    if not _TERMINALS.isdisjoint(engine):
+        return f"; {engine[0]} exec takes -i here, without -t"
+    return ""
+
+
+def _engine(words: Sequence[str]) -> list[str]:
+    """docker or the like, and what it is given, if that is to run a shell.
+
+    Perhaps by way of sudo or ssh.
+    """
+    names = [os.path.basename(word) for word in words]
+    at = next((at for at, name in enumerate(names) if name in _ENGINES), len(names))
+    return names[at:] if "exec" in names[at:] else []
+
+
+def _reads_nothing(words: Sequence[str]) -> str:
+    if words and os.path.basename(words[0]) == "ssh":
+        for word in itertools.takewhile(lambda one: one.startswith("-"), words[1:]):
+            if word in ("-N", "-f", "-n"):
+                return f"; ssh reads no standard input with {word}: leave that out"
+    return ""
+
+
 def no_posix_shell(words: Sequence[str]) -> str:
-    """The command, of which nothing is heard, may end in a shell that waits for more."""
+    """A shell of another kind takes all that it is sent for one script, without an end."""
     last = os.path.basename(words[-1]) if words else ""
     if last not in _OTHER_SHELLS or os.path.basename(words[-2:][0]) == "ssh":
         return ""  # or in the name of a host
@@ -283,17 +361,16 @@ def not_answered(words: Sequence[str], status: int, options: Collection[str]) ->
         name = word.partition("=")[0]
         if name.startswith("--") and name in options:
             return f"; options such as {quote(name)} go before SRC_DIR"
-    program = os.path.basename(words[0])
-    execs = program in _ENGINES and "exec" in words
-    if execs and status and not _TERMINALS.isdisjoint(words):
-        return f"; {program} exec takes -i here, without -t"
+    hint = _has_terminal(words) if status else _reads_nothing(words)
+    if hint:
+        return hint
     if status == 0:
-        if execs:
-            return f"; it read no standard input: {program} exec needs -i"
-        return (
-            "; it read no standard input, where a shell must take its commands"
-            " (docker exec needs -i)"
-        )
+        engine = _engine(words)
+        if engine and _INPUTS.isdisjoint(engine):
+            return f"; it read no standard input: {engine[0]} exec needs -i"
+        for_example = "" if engine else " (docker exec needs -i)"
+        said = "it read no standard input, where a shell must take its commands"
+        return f"; {said}{for_example}"
     last = os.path.basename(words[-1])
     if status in (126, 127) and last in ("bash", "zsh", "ash", "dash", "ksh"):
         return f"; if there is no {last} over there, try sh"

@@ -25,7 +25,7 @@ from filerep.wrapper.endings import (
     unanswered_yet,
     unready,
 )
-from filerep.wrapper.mistakes import no_posix_shell, not_answered
+from filerep.wrapper.mistakes import no_answer, not_answered
 from filerep.wrapper.processes import Outlet, Processes
 from filerep.wrapper.reports import Reports
 from filerep.wrapper.runrecord import CONNECTING
@@ -112,7 +112,7 @@ class Session:
         bootstrap.ask(first)
         self._stages.start_sources()
         words = self._job.connection if first else []
-        self._display.connecting(words, self._asks, no_posix_shell(words))
+        self._display.connecting(words, self._asks, no_answer(words))
         if first:
             self._waiters.record.tell(CONNECTING)
             self._prune()

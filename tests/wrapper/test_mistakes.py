@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 from programs import ROOT, environment, run, running
 
 from filerep.wrapper.endings import last_line
-from filerep.wrapper.mistakes import no_posix_shell
+from filerep.wrapper.mistakes import no_answer, not_answered
 
 REPLICATOR = str(ROOT / "bin/file-replicator")
 
@@ -114,6 +115,47 @@ def test_a_place_for_words_that_are_not_there_is_told(
     done = run([REPLICATOR, "--once", "--each", "a", "b", "@p"], cwd=place)
     assert done.returncode == 0
     assert {"a", "b"} <= set(os.listdir(place))
+
+
+@pytest.mark.parametrize(
+    "words, told",
+    [
+        ("host:/srv src", "'host:/srv' cannot be SRC_DIR: SRC_DIR is a directory here"),
+        ("src '$HOME/code' sh", "$HOME, for which nothing is put in; write '~/code'"),
+        ("src '${HOME}' sh", "${HOME}, for which nothing is put in; write '~'"),
+        ("src/f /srv sh", "SRC_DIR is a directory, such as the one that this file is"),
+        ("my project /srv sh", "; is it 'my project'? then write it in quotes"),
+        ("src box:/srv docker", ": file-replicator src /srv -- docker exec -i box sh"),
+        ("src p:/srv kubectl", " src /srv -- kubectl exec -i p -- sh"),
+        ("-p 22 src /srv -- ssh h sh", "command at the end: ssh -p 2222 host sh; see"),
+        (
+            "-a src /srv sh",
+            "'-a'; all that is below SRC_DIR is copied in any case; see",
+        ),
+        ("--delete src /srv sh", "'--delete'; did you mean --mirror? see --help"),
+        ("--run ls -la src /srv sh", "as one word, in quotes: --run 'ls -la ...'"),
+        ("--run ls --onec src /srv sh", "did you mean --once"),
+        ("--run 'ls x' -u src /srv sh", "unknown option '-u'; see --help"),
+    ],
+)
+def test_what_is_right_elsewhere_is_answered_with_how_it_is_here(
+    words: str, told: str, place: Path
+) -> None:
+    (place / "src").mkdir()
+    (place / "src/f").touch()
+    (place / "my project").mkdir()
+    done = run([REPLICATOR, *shlex.split(words)], cwd=place)
+    assert done.returncode in (64, 66) and not done.stdout
+    assert told in done.stderr.decode() and done.stderr.count(b"\n") == 1
+    assert os.listdir(place / "src") == ["f"]
+
+
+def test_an_empty_destination_is_no_copy(pair: list[str], place: Path) -> None:
+    """It was emptied, and then nothing was to do."""
+    (place / "far/src").mkdir(parents=True)
+    (place / "far/src/theirs").touch()
+    line = said("--clean-out-first", "--no-initial-replication", *pair, "bash")
+    assert "contradict each other" in line and (place / "far/src/theirs").exists()
 
 
 def test_a_machine_in_the_place_of_a_command_is_told_how_to_get_there(
@@ -243,6 +285,19 @@ def test_a_profile_may_be_called_as_a_directory_is(place: Path) -> None:
         ("error: no pod\nSee 'kubectl exec -h' for more\n", "error: no pod"),
         ("See 'x --help'\n", "See 'x --help'"),
         (
+            "channel 0: open failed: connect failed: Connection refused\n"
+            "stdio forwarding failed\n"
+            "kex_exchange_identification: Connection closed by remote host\n"
+            "Connection closed by UNKNOWN port 65535\n",
+            "channel 0: open failed: connect failed: Connection refused",
+        ),
+        (
+            "Warning: Permanently added 'jump'\n"
+            "kex_exchange_identification: Connection closed by remote host\n"
+            "Connection closed by UNKNOWN port 65535\n",
+            "Connection closed by UNKNOWN port 65535",
+        ),
+        (
             "sudo: unknown user me\nsudo: error initializing audit plugin sudoers_audit\n",
             "sudo: unknown user me",
         ),
@@ -299,8 +354,39 @@ def test_who_closes_the_connection_and_runs_on_is_not_said_to_be_killed(
 
 @pytest.mark.parametrize("words", [("fish",), ("ssh", "web", "/bin/fish")])
 def test_fish_is_known_by_its_name_while_it_is_waited_for(words: tuple[str]) -> None:
-    assert no_posix_shell(words) == "; fish is no POSIX shell, put sh in its place"
-    assert not no_posix_shell(("ssh", "fish"))
+    assert no_answer(words) == "; fish is no POSIX shell, put sh in its place"
+    assert not no_answer(("ssh", "fish"))
+
+
+@pytest.mark.parametrize(
+    "words, status, hint",
+    [
+        ("sudo docker exec -it box sh", 1, "docker exec takes -i here, without -t"),
+        ("ssh web docker exec box sh", 0, "docker exec needs -i"),
+        ("ssh -t web docker exec -i box sh", 1, ""),
+        ("docker exec -i box true", 0, "a shell must take its commands"),
+        ("ssh -n web sh", 0, "ssh reads no standard input with -n: leave that out"),
+        ("ssh web sudo -n sh", 1, ""),
+    ],
+)
+def test_an_option_by_which_no_shell_hears_us_is_named(
+    words: str, status: int, hint: str
+) -> None:
+    said = not_answered(words.split(), status, ())
+    assert said.endswith(hint) and bool(said) == bool(hint)
+
+
+@pytest.mark.parametrize(
+    "words, hint",
+    [
+        ("docker exec -t box sh", "; docker exec takes -i here, without -t"),
+        ("kubectl exec -it pod -- sh", ""),  # which says that there is none, and works
+        ("ssh -N web sh", "; ssh reads no standard input with -N: leave that out"),
+        ("ssh -p 22 web sh", ""),
+    ],
+)
+def test_an_option_by_which_nobody_ever_answers_is_named(words: str, hint: str) -> None:
+    assert no_answer(words.split()) == hint
 
 
 def test_a_question_that_nobody_answered_is_shown(pair: list[str]) -> None:
