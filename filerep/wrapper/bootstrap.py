@@ -8,6 +8,7 @@ import time
 from filerep import command
 from filerep.command import Stop
 from filerep.farend.abilities import heard
+from filerep.farend.answers import NONSENSE
 from filerep.farend.shell import script_text, shell_quote
 from filerep.wrapper import mistakes
 from filerep.wrapper.endings import Lost, one_line
@@ -51,14 +52,15 @@ class Bootstrap:
         self._parent = job.parent
         self._answered_at = 0.0
         self._there = Destination()
-        self._first = False
+        self._cleans = False
+        self._once: set[str] = set()  # words that have us write, and have come
         self._trace: Optional[Trace] = None
         self.answered = False  # by a shell, with anything
         self.deadline = 0.0  # of the answer that is awaited
 
     def ask(self, first: bool) -> None:
         """Begin. Nothing has been connected before if ``first``."""
-        self._first = first
+        self._cleans = _task(self._job, first) == b"clean"
         self.deadline = time.monotonic() + self._job.timeout
         self._write(questions(self._job, self.nonce, first))
 
@@ -85,6 +87,8 @@ class Bootstrap:
                     refuse_sentinel(self._job.source, self._staging, below=False)
                 way = time.monotonic() - self._answered_at
                 return f"{tools} {rest} staging={staging} way={way:.3f} marker={self._marker}"
+            if word in ("here", "sentinel"):
+                self._expect_once(word)
             if word == "sentinel":
                 refuse_sentinel(self._job.source, self._staging, below=True)
                 name = self._staging + b"-source"
@@ -114,11 +118,20 @@ class Bootstrap:
             )
         return None
 
+    def _expect_once(self, word: str) -> None:
+        """Raise ``Lost`` if ``word`` is not due.
+
+        Each `here` has us write the receiver, and a `sentinel` a file in SRC_DIR.
+        """
+        due = word == "here" or (self._cleans and "here" in self._once)
+        if not due or word in self._once:
+            raise Lost(f"the far end says {word!r} unasked{NONSENSE}")
+        self._once.add(word)
+
     def _answer(self, here: str) -> None:
         """Send the receiver to who has told ``here``."""
         self._told = heard(here)
-        cleans = _task(self._job, self._first) == b"clean"
-        refuse_overlap(self._job.source, self._told, self._there, cleans)
+        refuse_overlap(self._job.source, self._told, self._there, self._cleans)
         if self._told["tar"] == "none":
             raise Lost("the far end refused: there is no tar")
         self._answered_at = time.monotonic()

@@ -11,6 +11,7 @@ import pytest
 from fuzz import each_seed, hunts
 from memory import at_most
 
+from filerep import filesystem
 from filerep.command import Stop
 from filerep.farend import abilities
 from filerep.wrapper.bootstrap import Bootstrap
@@ -40,9 +41,9 @@ class Words(dict[str, Any]):
 class Far:
     """What the other side of a bootstrap sees and says."""
 
-    def __init__(self, source: Path) -> None:
+    def __init__(self, source: Path, **options: Any) -> None:
         self.read: list[bytes] = []
-        job = Job(Words(ARGUMENTS, SRC_DIR=str(source)))
+        job = Job(Words(ARGUMENTS, SRC_DIR=str(source), **options))
         self._bootstrap = Bootstrap(job, self.read.append)
         self._bootstrap.ask(True)
         found = re.search(rb"set -- '(\w+)'", self.read[0])
@@ -54,6 +55,9 @@ class Far:
 
     def babble(self, data: bytes) -> Optional[str]:
         return self._bootstrap.hear(data)
+
+    def close(self) -> None:
+        self._bootstrap.close()
 
 
 HERE = b"here ids= boot= there= tar=gnu list=find full= shell=dash"
@@ -165,6 +169,32 @@ def test_nonsense_before_it_is_ready_is_refused_in_words(tmp_path: Path) -> None
             assert str(error).isprintable()
 
     each_seed(1000, one)
+
+
+@pytest.mark.parametrize(
+    "cleans, lines",
+    [
+        (False, [b"sentinel"]),
+        (False, [HERE, b"sentinel"]),
+        (True, [b"sentinel"]),
+        (True, [HERE, b"sentinel", b"sentinel"]),
+        (True, [HERE, HERE]),
+    ],
+)
+def test_what_has_us_write_is_believed_once_and_when_it_is_due(
+    cleans: bool, lines: list[bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file that `sentinel` has us make in a source that is a share was left there."""
+    monkeypatch.setattr(filesystem, "shared_type", lambda directory: "nfs")
+    far = Far(tmp_path, **{"--clean-out-first": cleans})
+    for line in lines[:-1]:
+        far.say(line)
+    written = len(far.read)
+    with pytest.raises(Lost, match="unasked, which makes no sense"):
+        far.say(lines[-1])
+    far.close()
+    assert not list(tmp_path.iterdir())
+    assert len(far.read) == written
 
 
 @pytest.mark.parametrize(
