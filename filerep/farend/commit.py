@@ -27,6 +27,11 @@ _LONG_BYTES = 1 << 26
 _PATIENCE, _SLOWEST = 60, 1_000_000
 
 
+def _held(name: bytes) -> bytes:
+    """What is called so in the staging directory, whoever has put a link in its place meanwhile."""
+    return b'"$H"/' + shell_quote(name)
+
+
 class Commit:
     """Writes the script of one batch, which is arranged, and numbers what it is about."""
 
@@ -50,9 +55,7 @@ class Commit:
         long = self._takes_long()
         lines += long
         lines += self._spelling()
-        released = [
-            shell_quote(b"./%s/%s" % (batch.staging, one)) for one in batch.released
-        ]
+        released = [_held(one) for one in batch.released]
         lines += [b"rm -rf " + b" ".join(some) for some in in_calls(released)]
         if batch.retained or batch.reused:
             lines.append(b'[ "$reuses" ] || exit')
@@ -67,7 +70,7 @@ class Commit:
         lines += self._removing(b"rmd", sorted(batch.removals, reverse=True))
         lines += self._changing()
         torn = [
-            shell_quote(b"./" + batch.staging + b"/" + member.name)
+            _held(member.name)
             for member in batch.members
             if member.path in unfit and (batch.linked or member.in_new_directory)
         ]
@@ -118,10 +121,10 @@ class Commit:
 
     def _shelves(self) -> Iterator[bytes]:
         """Makes the directories of `retain`, if there are some: a process for all of them."""
-        staging, retained = self._batch.staging, self._batch.retained.values()
+        retained = self._batch.retained.values()
         if len(retained) > 1:
-            made = [b"./%s/.retained/%d" % (staging, number) for number, _ in retained]
-            for some in in_calls(list(map(shell_quote, made))):
+            made = [_held(b".retained/%d" % number) for number, _ in retained]
+            for some in in_calls(made):
                 yield b"mkdir -p %s 2>/dev/null" % b" ".join(some)
 
     def _retaining(

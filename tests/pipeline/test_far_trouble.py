@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import shutil
 import signal
 import stat
 import subprocess
 import sys
+import termios
 import time
 from pathlib import Path
 
@@ -502,6 +504,57 @@ def test_a_stage_that_is_replaced_amid_a_batch_leads_nobody_out(
         assert waits(far, source) == 0
     assert sorted(os.listdir(place / "outside")) == ["commit", "f"]
     assert (place / "outside/f").read_text() == "precious"
+
+
+def test_a_stage_that_is_replaced_before_the_mover_reads_runs_nothing(
+    base: Path, place: Path, source: Path
+) -> None:
+    """The list that the link leads to was taken for ours, and a word of it was run."""
+    far = local_shell("dash", "gnu", base).fresh()
+    outside = place / "outside"
+    outside.mkdir()
+    (outside / "moves").write_bytes(
+        b"put\0$(touch %s)\0\x000/\x001\0absent\0" % bytes(place / "ran")
+    )
+    with running(*start(far, source)) as program:
+        program.says("in sync")
+        (perl,) = (pid for pid in program.family() if name_of(pid) == "perl")
+        os.kill(perl, signal.SIGSTOP)
+        (source / "g").write_text("2")
+        program.wait_for(lambda: is_asked(perl))
+        (stage,) = far.here.glob("src/.filerep-*")
+        stage.rename(place / "aside")
+        stage.symlink_to(outside)
+        os.kill(perl, signal.SIGCONT)
+        assert waits(far, source) == 0
+    assert (far.here / "src/g").read_text() == "2"
+    assert os.listdir(outside) == ["moves"] and not (place / "ran").exists()
+
+
+def is_asked(process: int) -> bool:
+    """Is there something on its standard input, a pipe, that it has not read?"""
+    fd = os.open(f"/proc/{process}/fd/0", os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        return fcntl.ioctl(fd, termios.FIONREAD, bytes(4)) != bytes(4)
+    finally:
+        os.close(fd)
+
+
+def test_an_end_with_a_link_in_the_stages_place_takes_nothing_from_outside(
+    base: Path, place: Path, source: Path
+) -> None:
+    """What is called as the pieces of a large file are was moved into the destination."""
+    far = local_shell("dash", "gnu", base).fresh()
+    (place / "outside/.parts").mkdir(parents=True)
+    (place / "outside/.parts/precious").write_text("precious")
+    with running(*start(far, source)) as program:
+        program.says("in sync")
+        (stage,) = far.here.glob("src/.filerep-*")
+        stage.rename(place / "aside")
+        stage.symlink_to(place / "outside")
+        program.end(signal.SIGINT)
+        assert (place / "outside/.parts/precious").exists()
+        program.wait_for(lambda: os.listdir(far.here / "src") == ["f"])
 
 
 def there_is(path: Path, text: str) -> bool:

@@ -111,8 +111,9 @@ case ${TMPDIR-} in /*) if [ -d "$TMPDIR" ] && [ -w "$TMPDIR" ]; then tmp=$TMPDIR
 
 # keep_parts: a large file that was under way goes on from here with the next connection.
 keep_parts() {
-  rmdir "$S/.parts" 2>"$null" # if none is
-  if is_dir "$S/.parts" && mkdir -m 700 "$S-" 2>"$null"; then mv "$S/.parts" "$S-/"; fi
+  [ "$H" ] || return
+  rmdir "$H/.parts" 2>"$null" # if none is
+  if is_dir "$H/.parts" && mkdir -m 700 "$S-" 2>"$null"; then mv "$H/.parts" "$S-/"; fi
 }
 leave() {
   trap - EXIT

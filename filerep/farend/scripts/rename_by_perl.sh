@@ -35,14 +35,16 @@ start_mover() {
         print "at $id $words && i=$first && $verb$staged\n";
         $staged = "";
       }
+      # What is run, and what is renamed, is by the name that nobody else can have: see hold.
+      ($stage, $held) = @ARGV;
       $| = 1;
       binmode $_ for *STDIN, *STDOUT;
       sub mode { (stat shift)[2] & 0777 }
-      $file = "$ARGV[0]/.mode";
+      $file = "$held/.mode";
       open FILE, ">", $file and close FILE and chmod 0640, $file;
-      print "perl ", mode($ARGV[0]) == 0700 && (!-e $file || mode($file) == 0640) ? 1 : 0, "\n";
+      print "perl ", mode("$held/.") == 0700 && (!-e $file || mode($file) == 0640) ? 1 : 0, "\n";
       while ($whole = <STDIN>) {
-        open LIST, "<", "$ARGV[0]/moves" or exit;
+        open LIST, "<", "$held/moves" or exit;
         binmode LIST;
         $list = do { local $/; <LIST> };
         # Else the disk has not given it, or not to its end.
@@ -58,20 +60,20 @@ start_mover() {
           $good = !grep { !($there{$_} ||= lstat && -d _) } @way;
           $number = $id + (@way || 1);
           for (splice @list, 0, $count) {
-            $staged_as = "$ARGV[0]/$from$_";
-            if ($good && ($whole eq "1\n" || -l $staged_as || !-d _) && rename $staged_as, "$at/$_") {
+            $here = "$held/$from$_";
+            if ($good && ($whole eq "1\n" || -l $here || !-d _) && rename $here, "$at/$_") {
               flush();
             } else {
               flush() if length $staged > 48_000;
               $first = $number unless $staged;
-              $staged .= " " . word $staged_as;
+              $staged .= " " . word "$stage/$from$_";
             }
             $number++;
           }
           flush();
         }
         print "\n";
-      }' "$S" <&6 >&5 2>"$null" 5>&- 6<&- 7>&- 8<&- 9>&- &
+      }' "$S" "$H" <&6 >&5 2>"$null" 5>&- 6<&- 7>&- 8<&- 9>&- &
     perl=$!
     # mksh keeps a copy of the first: of 5 it would be one by which the end of the perl is never seen.
     exec 6<&- 5>&- 9>&-
