@@ -57,6 +57,20 @@ def test_what_it_prints_is_no_answer_where_all_output_goes_one_way(
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.parametrize("name", SHELLS)
+def test_it_runs_where_standard_error_is_closed(
+    name: str, source: Path, far_end: Callable[[str], FarEnd]
+) -> None:
+    """As with `exec 2>&-` in a start-up file; what it prints is lost."""
+    far = far_end(name)
+    words = ["--once", "--on-sync", "echo ran; touch ../ran"]
+    closed = ["sh", "-c", 'exec "$@" 2>&-', "sh", *far.command]
+    done = run([REPLICATOR, *words, source, far.parent, "--", *closed])
+    assert done.returncode == 0, done.stderr
+    assert sorted(os.listdir(far.here)) == ["ran", "src"]
+    assert os.listdir(far.here / "src") == ["a"]
+
+
 def test_it_is_given_the_names_of_what_changed(source: Path, far: FarEnd) -> None:
     words = ["--on-sync", 'tr "\\0" "\\n" <"$FILEREP_CHANGED"; echo ran']
     with running(REPLICATOR, *words, str(source), far.parent, "--", *far.command) as it:

@@ -4,6 +4,7 @@
 unset FILEREP_SCRIPT TMOUT
 [ -z "${ZSH_VERSION-}" ] || emulate sh
 set +aCefuvx
+[ ! -e /dev/null ] || (true >&2) || exec 2>/dev/null # see probe.sh
 run_words=$(cd -P "${2%/}/$3" 2>&1) || { printf '%s\n' "filerep-$1 error ${run_words##*: }"; exit 1; }
 cd -P "${2%/}/$3" || exit
 printf '%s\n' "filerep-$1 inside"

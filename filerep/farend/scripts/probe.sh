@@ -6,6 +6,10 @@
 unset FILEREP_SCRIPT TMOUT # TMOUT is a limit for `read`
 [ -z "${ZSH_VERSION-}" ] || emulate sh
 set +aCefuvx
+# Where the shell's standard error is closed, what is started could take a file of its own for that,
+# and --on-sync's command, whose output goes there, would not be started. In a subshell, as zsh keeps in
+# mind that it could not say what was wrong.
+[ ! -e /dev/null ] || (true >&2) || exec 2>/dev/null
 
 # What is told is listed in PROTOCOL.md. Only what find says counts: its status is bad where it may
 # not come back to the directory it was started in.
