@@ -61,6 +61,7 @@ class Records:
 
     def __init__(self, fd: int) -> None:
         self.fd = fd  # -1 for no stream, or one that has ended
+        self.unended = b""  # the last record, if it ended without a NUL
         self._decoder = Decoder()
 
     def read(self) -> list[bytes]:
@@ -77,8 +78,8 @@ class Records:
         records = self._decoder.feed(b"".join(data))
         if not chunk:
             self.fd = -1
-            rest = self._decoder.close()
-            records += [rest] if rest else []
+            self.unended = self._decoder.close()
+            records += [self.unended] if self.unended else []
         return records
 
 

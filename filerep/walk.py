@@ -89,7 +89,7 @@ import os
 import time
 
 from filerep import command
-from filerep.pathstream import encode, normalize, quote
+from filerep.pathstream import Records, encode, normalize, quote
 from filerep.rules import ignore
 from filerep.rules.explaining import MADE_UP, TRACKED, explain, quotes_bytes
 from filerep.rules.lastread import LastRead
@@ -216,12 +216,14 @@ def _sift(run: command.Command, root: bytes, load: Callable[[], Rules]) -> int:
         run.on_bad(f"{quote(record)} is not in {quote(root)}")
 
     sieve = Sieve(root, load(), load, run.on_error, on_outside)
+    records = Records(0)
     try:
-        for some in arriving(0, 1, sieve.forget):
+        for some in arriving(records, 1, sieve.forget):
             kept = sieve.sift(some, run.args["--invert"])
             command.write_all(1, encode(kept))
-            if len(some) == 1 and b"\n" in some[0] and not os.path.lexists(some[0]):
-                run.on_bad("a path ends in a NUL byte, not a newline: `find -print0`")
+        last = records.unended
+        if b"\n" in last and not os.path.lexists(os.path.join(root, last)):
+            run.on_bad("a path ends in a NUL byte, not a newline: `find -print0`")
     except OSError as error:
         why = f"cannot read standard input: {command.reason(error)}"
         raise command.Stop(command.NO_INPUT, why) from None

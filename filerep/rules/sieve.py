@@ -9,7 +9,7 @@ import stat
 import time
 from itertools import groupby
 
-from filerep.pathstream import Records, normalize
+from filerep.pathstream import normalize
 from filerep.rules.inputs import inputs_of
 from filerep.rules.rulefile import join
 from filerep.rules.untrustedfile import OPEN_DIRECTORY
@@ -18,6 +18,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from filerep.pathstream import Records
     from filerep.rules.ignore import Rules
     from filerep.rules.origin import OnError
 
@@ -31,13 +32,15 @@ _MOST_OPEN = 256
 _NOT_DIRECTORIES = (errno.ENOENT, errno.ENOTDIR)
 
 
-def arriving(fd: int, out: int, refresh: Callable[[], None]) -> Iterator[list[bytes]]:
-    """The records of a path stream as they come; ends when ``out``'s reader has gone.
+def arriving(
+    records: Records, out: int, refresh: Callable[[], None]
+) -> Iterator[list[bytes]]:
+    """The ``records`` of a path stream as they come; ends when ``out``'s reader has gone.
 
     What is written to ``out`` for one list is read there before the next one is waited
     for. ``refresh`` is called where the rules may be others by now. Raises OSError.
     """
-    records = Records(fd)
+    fd = records.fd
     poller = select.poll()
     poller.register(fd, select.POLLIN)
     poller.register(out, 0)  # asked for nothing, poll still tells of an error

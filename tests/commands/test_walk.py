@@ -640,6 +640,15 @@ def test_paths_that_end_in_newlines_are_said(tree: bytes) -> None:
     assert done.returncode == 1 and b"find -print0" in done.stderr
 
 
+def test_a_newline_in_a_name_is_no_end(tree: bytes) -> None:
+    """From another directory than SRC it was taken for one, and so was that of a name gone."""
+    write(tree + b"/a\nb", b"")
+    for given in (b"a\nb\0", b"a\nb", b"gone\nx\0"):
+        done = run("--stdin", tree, input=given)
+        assert done.returncode == 0 and not done.stderr
+        assert done.stdout == given.rstrip(b"\0") + b"\0"
+
+
 def test_what_others_list_is_sifted(tree: bytes) -> None:
     write(tree + b"/.gitignore", b"d/e/\n")
     subprocess.run([b"git", b"-C", tree, b"init", b"-q"], check=True)
