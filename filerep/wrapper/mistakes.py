@@ -29,7 +29,8 @@ _ELSEWHERE = {
     "-z": "did you mean --compress?",
 }
 _TAKE_COMMANDS = ("--on-sync", "--run", "--watch-with")
-_ENGINES = ("docker", "podman", "kubectl", "nerdctl")
+_COMPOSE = ("docker-compose", "podman-compose", "compose")
+_ENGINES = ("docker", "podman", "kubectl", "nerdctl", *_COMPOSE[:2])
 _WAYS = (*_ENGINES, "bash", "dash", "sh", "ssh", "sudo", "zsh")
 _OTHER_SHELLS = ("csh", "elvish", "fish", "nu", "pwsh", "tcsh", "xonsh")
 _TERMINALS = {"-t", "-it", "-ti", "--tty"}
@@ -249,8 +250,9 @@ def _refuse_remote(source: str, there: str, connection: Sequence[str]) -> None:
     host = f"{user}@{parts['host']}" if user else parts["host"]
     port = f"-p {parts['port']} " if parts.get("port") else ""
     if connection and not connection[1:] and connection[0] in _ENGINES:
-        shell = "-- sh" if connection[0] == "kubectl" else "sh"
-        connection = [*connection, "exec", "-i", host, *shell.split()]
+        shell = ["--", "sh"] if connection[0] == "kubectl" else ["sh"]
+        option = "-T" if connection[0] in _COMPOSE else "-i"
+        connection = [*connection, "exec", option, host, *shell]
     ways = " ".join(map(shown, connection)) or f"ssh {port}{host} sh"
     example = f"file-replicator {shown(source)} {shown(parts['path'] or '~')} -- {ways}"
     raise Stop(
@@ -315,15 +317,25 @@ def not_run(words: Sequence[str]) -> str:
 
 def no_answer(words: Sequence[str]) -> str:
     """The command, of which nothing is heard, may not read what it is sent, or wait for more."""
-    hint = _has_terminal(words) if _INPUTS.isdisjoint(_engine(words)) else ""
+    engine = _engine(words)
+    waits = _INPUTS.isdisjoint(engine) and not _composes(engine)
+    hint = _has_terminal(words) if waits else ""
     return hint or _reads_nothing(words) or no_posix_shell(words)
 
 
 def _has_terminal(words: Sequence[str]) -> str:
     engine = _engine(words)
+    if _composes(engine):
+        return (
+            "" if "-T" in engine else "; compose's exec takes -T here, and no -i or -t"
+        )
     if not _TERMINALS.isdisjoint(engine):
         return f"; {engine[0]} exec takes -i here, without -t"
     return ""
+
+
+def _composes(engine: Sequence[str]) -> bool:
+    return bool(engine) and not set(_COMPOSE).isdisjoint(engine[: engine.index("exec")])
 
 
 def _engine(words: Sequence[str]) -> list[str]:
@@ -361,11 +373,12 @@ def not_answered(words: Sequence[str], status: int, options: Collection[str]) ->
         name = word.partition("=")[0]
         if name.startswith("--") and name in options:
             return f"; options such as {quote(name)} go before SRC_DIR"
-    hint = _has_terminal(words) if status else _reads_nothing(words)
+    engine = _engine(words)
+    asks = status or _composes(engine)  # whose help ends with 0
+    hint = _has_terminal(words) if asks else _reads_nothing(words)
     if hint:
         return hint
     if status == 0:
-        engine = _engine(words)
         if engine and _INPUTS.isdisjoint(engine):
             return f"; it read no standard input: {engine[0]} exec needs -i"
         for_example = "" if engine else " (docker exec needs -i)"

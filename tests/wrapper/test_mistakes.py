@@ -367,6 +367,9 @@ def test_fish_is_known_by_its_name_while_it_is_waited_for(words: tuple[str]) -> 
         ("docker exec -i box true", 0, "a shell must take its commands"),
         ("ssh -n web sh", 0, "ssh reads no standard input with -n: leave that out"),
         ("ssh web sudo -n sh", 1, ""),
+        ("docker compose exec web sh", 1, "exec takes -T here, and no -i or -t"),
+        ("docker-compose exec -it web sh", 0, "takes -T here, and no -i or -t"),
+        ("docker compose exec -T web sh", 1, ""),
     ],
 )
 def test_an_option_by_which_no_shell_hears_us_is_named(
