@@ -255,6 +255,9 @@ class Rules:
                 return self.origin.work_tree(repo)
             if tracked.embeds(self.within(name)):
                 return None
+        own = self.tree.repo if self.tree else None
+        if own and _is_same(os.path.join(top, REPOSITORY), own.git_dir):
+            return None  # which a file above leads to
         tree = None if link.ignored else self.origin.work_tree(repo)
         return None if tree and tree.elsewhere else tree
 
@@ -377,6 +380,10 @@ def _are_two(top: bytes, path: bytes, other: bytes) -> bool:
     except OSError:
         return True
     return False
+
+
+def _is_same(path: bytes, other: bytes) -> bool:
+    return os.path.realpath(path) == os.path.realpath(other)
 
 
 def _look(path: bytes, dir_fd: int | None = None) -> os.stat_result | None:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 NAME = b".git"
 #: So long a git may need to change a work tree.
 PATIENCE_NS = 30_000_000_000
+# What git reads of a `.git` that is a file, and of HEAD, to find out if it is a repository.
+_LARGEST_LINK, _MOST_OF_HEAD = 1 << 20, 255
 _NONE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG}
 
 
@@ -105,14 +107,16 @@ def at(dir_fd: int, place: bytes) -> Repository | None:
     git_dir = NAME
     try:
         if not stat.S_ISDIR(os.stat(git_dir, dir_fd=dir_fd).st_mode):
-            link = read(git_dir, dir_fd) or b""
+            link = read(git_dir, dir_fd, largest=_LARGEST_LINK) or b""
             if not link.startswith(b"gitdir: "):
                 return None
             git_dir = link[8:].rstrip(b"\r\n")
         head = os.path.join(git_dir, b"HEAD")
-        if not stat.S_ISLNK(os.lstat(head, dir_fd=dir_fd).st_mode):
-            if not _names_a_commit(read(head, dir_fd) or b""):
+        if stat.S_ISLNK(os.lstat(head, dir_fd=dir_fd).st_mode):
+            if not os.readlink(head, dir_fd=dir_fd).startswith(b"refs/"):
                 return None
+        elif not _names_a_commit(read(head, dir_fd) or b""):
+            return None
         text = read(os.path.join(git_dir, b"commondir"), dir_fd)
         common = (
             os.path.join(git_dir, (text or b"").rstrip(b"\r\n")) if text else git_dir
@@ -130,8 +134,9 @@ def at(dir_fd: int, place: bytes) -> Repository | None:
 
 
 def _names_a_commit(head: bytes) -> bool:
+    head = head[:_MOST_OF_HEAD]
     if head.startswith(b"ref:"):
-        return head[4:].lstrip().startswith(b"refs/")
+        return head[4:].lstrip(b" \t\r\n").startswith(b"refs/")
     return len(head) >= 40 and not head[:40].strip(b"0123456789abcdefABCDEF")
 
 

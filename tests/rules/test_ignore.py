@@ -381,6 +381,50 @@ def test_a_git_directory_that_is_none_is_no_repository(world: World) -> None:
     assert found(world) == world.git() == {b".gitignore", b"a/c"}
 
 
+HEADS = {
+    "a link to a branch": True,
+    "a link elsewhere": False,
+    "ref:\n\t refs/x": True,
+    "ref:\v refs/x": False,
+    "ref: heads/x": False,
+    "ref:" + " " * 300 + "refs/x": False,
+    "0" * 40: True,
+    "0" * 39: False,
+}
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_a_repository_is_told_by_its_head(head: str, world: World) -> None:
+    world.fill(b"", {b".gitignore": b"*.o\n", b"n/a.o": b"", b"n/b": b""})
+    git(world, "init", "-q", "n")
+    path = world.top + b"/n/.git/HEAD"
+    if head.startswith("a link"):
+        os.rename(path, world.home + b"/head")
+        branch = head == "a link to a branch"
+        os.symlink(b"refs/heads/x" if branch else world.home + b"/head", path)
+    else:
+        write(path, head.encode())
+    assert (b"n/" in world.git()) == HEADS[head]
+    assert (b"n/a.o" in found(world)) == HEADS[head]
+
+
+def test_a_file_that_names_a_repository_is_not_endless(world: World) -> None:
+    world.fill(b"", {b".gitignore": b"*.o\n", b"n/a.o": b"", b"n/b": b""})
+    git(world, "init", "-q", "n")
+    os.rename(world.top + b"/n/.git", world.home + b"/apart")
+    write(world.top + b"/n/.git", b"gitdir: ../../home/apart" + b"\n" * (1 << 20))
+    assert found(world) == world.git() == {b".gitignore", b"n/b"}
+
+
+def test_the_repository_s_own_directory_begins_no_other(world: World) -> None:
+    """Where a file above leads into it: what is around it is the outer work tree's."""
+    world.fill(b"", {b".gitignore": b"*.o\n", b"n/a.o": b"", b"n/b": b""})
+    os.rename(world.top + b"/.git", world.top + b"/n/.git")
+    write(world.top + b"/.git", b"gitdir: n/.git\n")
+    assert found(world) == world.git() == {b".gitignore", b"n/b"}
+    assert found(world, b"n") == world.git(b"n") == {b"a.o", b"b"}
+
+
 def test_info_exclude(world: World) -> None:
     write(world.top + b"/.git/info/exclude", b"/a\n*.x\n")
     names = (b"a", b"b/a", b"b/c.x", b"b/d.x")
