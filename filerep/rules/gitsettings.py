@@ -19,7 +19,7 @@ import time
 from itertools import islice
 
 from filerep.rules import gitversion
-from filerep.rules.gitvalues import boolean, expand, settings_directory
+from filerep.rules.gitvalues import boolean, expand, optional, settings_directory
 from filerep.rules.lastread import Hearer
 from filerep.rules.matching import compiled, path_matches
 from filerep.rules.untrustedfile import RECENT_NS, read, refuse_directory
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     # Section and name in lower case with a full stop between, what stands in the
     # section's quotes, and the value: None where there is not even a `=`.
     Item = tuple[bytes, bytes, Optional[bytes]]
+    Said = dict[bytes, Optional[bytes]]
 
 #: How deep includes may lie in each other (config.c, MAX_INCLUDE_DEPTH).
 DEEPEST_INCLUDE = 10
@@ -273,7 +274,13 @@ class Reader:
             return False
         kind, _, pattern = condition.partition(b":")
         if kind in (b"gitdir", b"gitdir/i"):
-            return self._git_directory_is(pattern, path, kind.endswith(b"/i"))
+            places = self._git_directory()
+            return self._is_at(places, pattern, path, kind.endswith(b"/i"))
+        if kind in (b"worktree", b"worktree/i"):
+            if gitversion.version(self._environ) < (2, 56):
+                return False
+            places = self._top()
+            return self._is_at(places, pattern, path, kind.endswith(b"/i"))
         if kind == b"onbranch":
             self.asked_for_branch = True
             branch = self._repo.branch() if self._repo else None
@@ -301,26 +308,42 @@ class Reader:
         )
         return False
 
-    def _git_directory_is(self, pattern: bytes, path: bytes, fold: bool) -> bool:
-        if not self._repo:
-            return False
+    def _git_directory(self) -> list[bytes]:
+        """Where it is, and by the way that the user goes there."""
+        repo = self._repo
+        return [os.path.realpath(repo.git_dir), repo.way_to_git_dir] if repo else []
+
+    def _top(self) -> list[bytes]:
+        """The top of the work tree, as the repository itself says, where it has one."""
+        repo = self._repo
+        if not repo:
+            return []
+        _, about, _ = self._of_itself(repo)
+        if _is_bare(about):
+            return []
+        said = about.get(b"core.worktree") or repo.place
+        return [os.path.realpath(os.path.join(repo.git_dir, said))]
+
+    def _is_at(
+        self, places: list[bytes], pattern: bytes, path: bytes, fold: bool
+    ) -> bool:
+        """Does the pattern of a condition, which stands in ``path``, match one of ``places``?"""
         start = b""
-        if pattern.startswith(b"~/") and self._environ.get(b"HOME"):
-            pattern = os.path.realpath(self._environ[b"HOME"]) + pattern[1:]
+        if pattern.startswith((b"~", b"%(prefix)/")):
+            pattern = expand(pattern, self._environ, real_home=True) or pattern
         if pattern.startswith(b"./"):
             start = os.path.dirname(os.path.realpath(path)) + b"/"
             pattern = pattern[2:]
         elif not pattern.startswith(b"/"):
             pattern = b"**/" + pattern
         pattern += b"**" if pattern.endswith(b"/") or not pattern else b""
-        git_dir, way = self._repo.git_dir, self._repo.way_to_git_dir
-        for place in (os.path.realpath(git_dir), way):
+        start = start.lower() if fold else start
+        for place in places:
             head, rest = place[: len(start)], place[len(start) :]
-            if fold:
-                head, start = head.lower(), start.lower()
             # What the file's own directory is called is not a pattern.
-            if head == start and self._fits(pattern, rest, path, fold):
-                return True
+            if start == (head.lower() if fold else head):
+                if self._fits(pattern, rest, path, fold):
+                    return True
         return False
 
     def _remotes(self) -> list[bytes]:
@@ -337,25 +360,32 @@ class Reader:
 
     def read_own(self) -> None:
         """The settings of the repository itself, and of this work tree of it."""
-        if not self._repo:
+        repo = self._repo
+        if not repo:
             return
-        path = os.path.join(self._repo.common, b"config")
-        self.file(path)
-        # These are not taken from what the file includes, and need a version.
-        items = _items(path, Hearer())
-        own = {name: value for name, inner, value in items if not inner}
-        version = own.get(b"core.repositoryformatversion") or b""
-        # What all work trees share says of none where it is.
-        about = own if self._repo.git_dir == self._repo.common else {}
-        if boolean(own.get(b"extensions.worktreeconfig", b"")) and version:
-            path = os.path.join(self._repo.git_dir, b"config.worktree")
-            self.file(path)
-            items = _items(path, Hearer())
-            about = {**own, **{name: text for name, inner, text in items if not inner}}
-        if version and not boolean(about.get(b"core.bare", b"")):
+        self.file(os.path.join(repo.common, b"config"))
+        own, about, more = self._of_itself(repo)
+        if more:
+            self.file(more)
+        if own.get(b"core.repositoryformatversion") and not _is_bare(about):
             self.work_tree = about.get(b"core.worktree")
         hashes = own.get(b"extensions.objectformat") or b""
-        self.sha256 = hashes.lower() == b"sha256" and version not in (b"", b"0")
+        version = own.get(b"core.repositoryformatversion") or b"0"
+        self.sha256 = hashes.lower() == b"sha256" and version != b"0"
+
+    def _of_itself(self, repo: Repository) -> tuple[Said, Said, bytes]:
+        """What its own file says, what that says of this work tree, and a file of this one's.
+
+        None of this is taken from what the files include.
+        """
+        own = _said(os.path.join(repo.common, b"config"))
+        # What all work trees share says of none where it is.
+        about = own if repo.git_dir == repo.common else {}
+        versioned = own.get(b"core.repositoryformatversion")
+        if not versioned or not boolean(own.get(b"extensions.worktreeconfig", b"")):
+            return own, about, b""
+        more = os.path.join(repo.git_dir, b"config.worktree")
+        return own, {**own, **_said(more)}, more
 
     def read_others(self) -> None:
         """The system's settings and the user's."""
@@ -380,6 +410,15 @@ class Reader:
             inner, dot, last = rest.rpartition(b".")
             name = section.lower() + b"." + (last if dot else rest).lower()
             self.take(name, inner, value)
+
+
+def _said(path: bytes) -> Said:
+    items = _items(path, Hearer())
+    return {name: value for name, inner, value in items if not inner}
+
+
+def _is_bare(about: Said) -> bool:
+    return boolean(about.get(b"core.bare", b""))
 
 
 def read_all(reader: Reader) -> None:
@@ -471,7 +510,10 @@ class Settings:
         hearer: Hearer,
     ) -> None:
         usual = settings_directory(environ)
-        self.excludes_file = usual + b"/git/ignore" if usual else b""
+        usual = usual + b"/git/ignore" if usual else b""
+        #: The user's ignore files: the one that is named, and what holds where that is missing.
+        self.excludes_file, self.excludes_file_else = usual, b""
+        self._usual_excludes_file = usual
         self.ignore_case = False
         self.quote_path = True
         #: May rule files be in the index alone?
@@ -516,7 +558,10 @@ class Settings:
         if inner:
             return
         if name == b"core.excludesfile":
-            self.excludes_file = expand(value or b"", environ) or b""
+            path, may_be_missing = optional(value or b"", environ)
+            self.excludes_file = expand(path, environ) or b""
+            usual = self._usual_excludes_file
+            self.excludes_file_else = usual if may_be_missing else b""
         elif name == b"core.ignorecase":
             self.ignore_case = boolean(value)
         elif name == b"core.quotepath":
@@ -535,7 +580,9 @@ def _trusted(
             safe = False
         elif value == b"*":
             safe = True
-        elif path := expand(value, environ):
+        elif path := expand(optional(value, environ)[0], environ):
+            if not path.startswith(b"/") and path != b".":
+                continue
             whole = path.endswith(b"/*")
             path = os.path.realpath(path[:-2] if whole else path)
             inside = top.startswith(os.path.join(path, b""))

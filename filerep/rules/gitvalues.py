@@ -10,6 +10,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+_OPTIONAL = b":(optional)"
 _UNITS = {b"": 1, b"k": 1 << 10, b"m": 1 << 20, b"g": 1 << 30}
 
 
@@ -41,10 +42,23 @@ def settings_directory(environ: Mapping[bytes, bytes]) -> bytes:
     return environ.get(b"XDG_CONFIG_HOME") or (home and home + b"/.config")
 
 
-def expand(path: bytes, environ: Mapping[bytes, bytes]) -> bytes | None:
-    """``path`` with `~` and `%(prefix)` filled in; None where that cannot be."""
-    if path.startswith(b":(optional)"):
-        path = path[len(b":(optional)") :]
+def optional(path: bytes, environ: Mapping[bytes, bytes]) -> tuple[bytes, bool]:
+    """``path`` without the mark that it need not be there, and whether it has the mark.
+
+    To git before 2.52 that is a part of the name. It is one in an `include.path` still.
+    """
+    if path.startswith(_OPTIONAL) and gitversion.version(environ) >= (2, 52):
+        return path[len(_OPTIONAL) :], True
+    return path, False
+
+
+def expand(
+    path: bytes, environ: Mapping[bytes, bytes], real_home: bool = False
+) -> bytes | None:
+    """``path`` with `~` and `%(prefix)` filled in; None where that cannot be.
+
+    With ``real_home`` the links on the way to the user's home are followed.
+    """
     if path.startswith(b"%(prefix)/"):
         return os.path.join(gitversion.prefix(environ), path[len(b"%(prefix)/") :])
     if not path.startswith(b"~"):
@@ -52,6 +66,7 @@ def expand(path: bytes, environ: Mapping[bytes, bytes]) -> bytes | None:
     user, slash, rest = path[1:].partition(b"/")
     if not user:
         home = environ.get(b"HOME")
+        home = os.path.realpath(home) if home and real_home else home
     else:
         import pwd
 

@@ -87,10 +87,9 @@ class Origin(Hearer):
     def work_tree(self, repo: Repository | None) -> WorkTree:
         """What holds in all of ``repo``, or outside of any."""
         tree = WorkTree(repo, self.root, self.environ, self, self.gitignore)
-        path = tree.excludes_file()
-        if path and self.gitignore:
-            shown = tree.settings.excludes_file
-            file = self.read(path, shown, tree.settings.ignore_case)
+        shown = tree.excludes_file()
+        if shown and self.gitignore:
+            file = self.read(tree.whole(shown), shown, tree.settings.ignore_case)
             tree.user = file.top() if file else None
         return tree
 

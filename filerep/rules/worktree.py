@@ -90,8 +90,12 @@ class WorkTree:
         self.fold = gitignore and self.settings.ignore_case
 
     def excludes_file(self) -> bytes:
-        """The user's ignore file, as an absolute path; empty where there is none."""
-        path = self.settings.excludes_file
+        """The user's ignore file, by the name that it has in settings; empty for none."""
+        path, instead = self.settings.excludes_file, self.settings.excludes_file_else
+        return instead if instead and not os.path.exists(self.whole(path)) else path
+
+    def whole(self, path: bytes) -> bytes:
+        """A path from settings, as an absolute one."""
         return path and os.path.join(self._place, path)
 
     def inputs(self) -> Inputs:
@@ -103,7 +107,8 @@ class WorkTree:
         if self._gitignore:
             if self.repo:
                 found.append(self.repo.exclude_file)
-            found.append(self.excludes_file())
+            names = (self.settings.excludes_file, self.settings.excludes_file_else)
+            found += [self.whole(name) for name in names]
         found += self.settings.files
         return Inputs(
             tuple(dict.fromkeys([path for path in found if _may_change(path)])),

@@ -209,6 +209,104 @@ def test_a_condition_on_a_git_directory_that_a_file_leads_to(world: World) -> No
     assert found(world) == world.git() == {b"a", b"b"}
 
 
+def test_a_condition_on_the_home_of_a_user_is_none_on_a_name(world: World) -> None:
+    world.fill(b"", {b"~root/a": b"", b"~root/b": b""})
+    git(world, "init", "-q", "~root")
+    text = b'[includeIf "gitdir:~root/"]\npath = ~/more\n'
+    write(world.home + b"/.gitconfig", text)
+    write(world.home + b"/more", b"[core]\nexcludesFile = ~/mine\n")
+    write(world.home + b"/mine", b"a\n")
+    expected = world.git(b"~root")
+    assert found(world, b"~root") == expected == {b"a", b"b"}
+    write(world.home + b"/.gitconfig", text.replace(b"~root", b"*root"))
+    assert found(world, b"~root") == world.git(b"~root") == {b"b"}
+
+
+ON_WORK_TREES = {
+    "worktree:%s": True,
+    "worktree:%s/": False,
+    "worktree:top": True,
+    "worktree:top/": False,
+    "worktree:TOP": False,
+    "worktree/i:TOP": True,
+    "worktree:top/.git": False,
+    "worktree:": True,
+    "worktree:~/../top": False,
+    "worktree:~/": False,
+}
+
+
+@pytest.mark.parametrize("condition", ON_WORK_TREES)
+def test_a_condition_on_the_work_tree_holds_since_git_2_56(
+    condition: str, world: World
+) -> None:
+    """As a git of that version was seen to have it."""
+    text = f'[includeIf "{condition}"]\npath = ~/more\n'.encode()
+    write(world.home + b"/.gitconfig", text.replace(b"%s", world.top))
+    write(world.home + b"/more", b"[core]\nexcludesFile = ~/mine\n")
+    write(world.home + b"/mine", b"a\n")
+    world.fill(b"", {b"a": b"", b"b": b""})
+    says_it_is(world, "2.55.9")
+    assert found(world) == {b"a", b"b"}
+    says_it_is(world, "2.56.0")
+    assert found(world) == ({b"b"} if ON_WORK_TREES[condition] else {b"a", b"b"})
+
+
+def test_a_condition_on_a_work_tree_that_is_elsewhere(world: World) -> None:
+    says_it_is(world, "2.56.0")
+    text = b'[includeIf "worktree:%s/d"]\npath = ~/more\n' % world.top
+    write(world.home + b"/.gitconfig", text)
+    write(world.home + b"/more", b"[core]\nexcludesFile = ~/mine\n")
+    write(world.home + b"/mine", b"a\n")
+    world.fill(b"", {b"d/a": b"", b"d/b": b""})
+    os.rename(world.top + b"/.git", world.top + b"/d/.git")
+    assert found(world, b"d") == {b"b"}
+    own = b"[core]\nrepositoryFormatVersion = 0\nworktree = ../..\n"
+    write(world.top + b"/d/.git/config", own)
+    assert found(world, b"d") == {b"a", b"b"}
+
+
+def says_it_is(world: World, version: str) -> None:
+    """Have a git of that ``version`` be installed."""
+    place = world.home + b"/bin" + version.encode()
+    os.mkdir(place)
+    write(place + b"/git", f"#!/bin/sh\necho git version {version}\n".encode())
+    os.chmod(place + b"/git", 0o755)
+    world.environ[b"PATH"] = place
+
+
+@pytest.mark.parametrize("named", ["~/mine", "mine"])
+def test_an_ignore_file_that_need_not_be_there(named: str, world: World) -> None:
+    """`:(optional)` is a part of the name before git 2.52."""
+    write(world.home + b"/.config/git/ignore", b"a\n")
+    text = f"[core]\nexcludesFile = ~/other\nexcludesFile = :(optional){named}\n"
+    write(world.home + b"/.gitconfig", text.encode())
+    write(world.home + b"/other", b"c\n")
+    world.fill(b"", {b"a": b"", b"b": b"", b"c": b""})
+    says_it_is(world, "2.52.0")
+    # Where it is missing, those hold that hold where none is named.
+    assert found(world) == {b"b", b"c"}
+    place = world.top + b"/" if named == "mine" else world.home + b"/"
+    rules = ignore.load(world.top, on_error=fail, environ=world.environ)
+    assert {place + b"mine", world.home + b"/.config/git/ignore"} <= set(
+        inputs_of(rules).rules
+    )
+    write(place + b"mine", b"b\nmine\n")
+    assert found(world) == {b"a", b"c"}
+    says_it_is(world, "2.51.0")
+    assert found(world) - {b"mine"} == {b"a", b"b", b"c"}
+
+
+def test_a_file_that_is_included_has_its_name_as_it_stands(world: World) -> None:
+    write(world.home + b"/.gitconfig", b"[include]\npath = :(optional)more\n")
+    write(world.home + b"/more", b"[core]\nexcludesFile = ~/mine\n")
+    write(world.home + b"/mine", b"a\n")
+    world.fill(b"", {b"a": b"", b"b": b""})
+    assert found(world) == world.git() == {b"a", b"b"}
+    os.rename(world.home + b"/more", world.home + b"/:(optional)more")
+    assert found(world) == world.git() == {b"b"}
+
+
 WORK_TREES = {
     "above": b"../..",
     "whole": b"%s",
@@ -520,6 +618,7 @@ def test_a_repository_of_another_user_is_refused_as_by_git(world: World) -> None
         os.fsdecode(world.top): True,
         os.fsdecode(world.top) + "/": True,
         os.fsdecode(world.home): False,
+        os.path.relpath(os.fsdecode(world.top)): False,
     }.items():
         write(world.home + b"/.gitconfig", f"[safe]\ndirectory = {value}\n".encode())
         said = Said()
