@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 _LEAST_TIMEOUT = 3.0  # seconds; what takes longer is told of once a second
 _MOST_HEARD = 16 << 20  # bytes
 MOST_SAID = 1 << 20  # bytes, of whoever is no shell of ours
+_WITHOUT = "use docker exec -i without -t, ssh without -t"
+_TERMINAL = f"the connection command has a terminal, which alters data ({_WITHOUT})"
 
 
 class Bootstrap:
@@ -79,6 +81,8 @@ class Bootstrap:
             line, _, self._said = line.partition(b"\n")
             word, _, rest = os.fsdecode(line).partition(" ")
             self.answered = True
+            if word == "working\r":  # a terminal ends each line with both
+                raise Lost(_TERMINAL)
             if word == "ready":
                 names = ("tar", "list", "shell")
                 tools = " ".join(f"{name}={self._told.get(name, '')}" for name in names)
@@ -114,7 +118,7 @@ class Bootstrap:
         if f"set -- '{self.nonce}'".encode() in self._said:
             raise Lost(
                 "the connection command sends back what it is sent: it is no shell,"
-                " or has a terminal (use docker exec -i without -t, ssh without -t)"
+                f" or has a terminal ({_WITHOUT})"
             )
         return None
 

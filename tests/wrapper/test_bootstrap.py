@@ -108,6 +108,11 @@ def test_an_echo_is_no_answer(tmp_path: Path) -> None:
         far.babble(far.read[0])
 
 
+def test_a_terminal_that_sends_nothing_back_is_told(tmp_path: Path) -> None:
+    with pytest.raises(Lost, match="has a terminal, which alters data .*without -t"):
+        Far(tmp_path).say(b"working\r")
+
+
 def test_the_source_itself_is_refused_as_the_destination(tmp_path: Path) -> None:
     status = tmp_path.stat()
     boot = Path("/proc/sys/kernel/random/boot_id").read_bytes().strip()
