@@ -255,6 +255,13 @@ class Source:
                 return None
             raise
 
+    def is_gone(self, path: bytes) -> bool:
+        """Is nothing at ``path`` that is ever sent? False also if it cannot be told."""
+        try:
+            return not kind(self.look(path))
+        except OSError:
+            return False
+
     def open(self, path: bytes) -> int:
         """A descriptor of the regular file ``path``; raises OSError."""
         parent, _, name = path.rpartition(b"/")

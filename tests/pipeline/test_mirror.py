@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import shutil
 import subprocess
@@ -26,6 +27,23 @@ def test_a_directory_in_the_way_of_a_file_does_not_stay_under_another_name(
     done = run([*MIRROR, place / "src", far.parent, *far.command])
     assert done.returncode == 0, done.stderr
     trees.assert_same(place / "src", far.here / "src", whole_seconds=True)
+
+
+def test_what_has_the_name_of_something_that_is_not_copied_goes(
+    base: Path, place: Path
+) -> None:
+    """A fifo, a socket's like, or a directory in which nothing is."""
+    far = local_shell("dash", "gnu", base).fresh()
+    trees.plant(place / "src", {"f": b"1", "ignored": b"", ".gitignore": b"ignored"})
+    for name in ("p", "q"):
+        os.mkfifo(place / "src" / name)
+    (place / "src/empty").mkdir()
+    theirs = {"p": b"2", "q/y": b"3", "empty": b"4", "ignored": b"5"}
+    trees.plant(far.here / "src", theirs)
+    done = run([*MIRROR, place / "src", far.parent, *far.command])
+    assert done.returncode == 0, done.stderr
+    found = {path.name for path in (far.here / "src").iterdir()}
+    assert found == {"f", ".gitignore", "ignored"}
 
 
 def test_a_rule_that_is_written_while_the_first_copy_goes_on_holds(place: Path) -> None:

@@ -93,15 +93,9 @@ class Forgotten:
                 if name in known or entries.marks(value) & entries.UNSURE:
                     continue
                 path = directory + b"/" + name if directory else name
-                if path not in self._sought and self._is_gone(path.rstrip(b"/")):
+                if path not in self._sought and self._source.is_gone(path.rstrip(b"/")):
                     self._sought.add(path)
                     yield directory, name, value
-
-    def _is_gone(self, path: bytes) -> bool:
-        try:
-            return self._source.look(path) is None
-        except OSError:
-            return False
 
     def _make(self, directory: bytes) -> None:
         """Have rows for ``directory``, as long as no listing shows what is there."""

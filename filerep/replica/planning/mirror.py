@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import stat
+
 from filerep.replica.known import entries
 from filerep.replica.known.table import Table
+from filerep.source import kind
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -49,17 +52,19 @@ def victims(
         link = rules.get(parent)
         if entries.marks(value) & entries.OURS or link is None:
             continue
-        if link.counts(name, directory) and _gone(source, path.rstrip(b"/")):
+        if link.counts(name, directory) and _only_there(source, path):
             paths.append(path)
             count += not directory
     return paths[::-1], count, files
 
 
-def _gone(source: Source, path: bytes) -> bool:
+def _only_there(source: Source, path: bytes) -> bool:
+    """Is what stands at ``path`` over there of a kind that here is not, or not sent?"""
     try:
-        return source.look(path) is None
+        found = kind(source.look(path.rstrip(b"/")))
     except OSError:
         return False
+    return not found or found == stat.S_IFDIR and not path.endswith(b"/")
 
 
 def claim(table: Table, paths: list[bytes]) -> None:

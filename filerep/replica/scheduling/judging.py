@@ -107,7 +107,8 @@ class Judging:
         except (OSError, Stop):
             return paths
         self._read_at = time.monotonic()
-        sifted = [path for path in paths if path in counting or self._has_gone(path)]
+        gone = self._source.is_gone
+        sifted = [path for path in paths if path in counting or gone(path)]
         if len(sifted) < len(paths):
             self._left_out.update(dict.fromkeys(set(paths).difference(sifted)))
         return sifted
@@ -131,9 +132,3 @@ class Judging:
             return ()
         self._sieve = self._sieve or self._load()
         return self._sieve.inputs(directory)
-
-    def _has_gone(self, path: bytes) -> bool:
-        try:
-            return self._source.look(path) is None
-        except OSError:
-            return False

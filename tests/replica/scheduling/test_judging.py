@@ -48,6 +48,8 @@ def test_what_is_ignored_by_then_is_left_out_and_what_has_gone_is_not(
     (tmp_path / ".gitignore").write_text("*.log\n")
     assert not judging.edited()
     (tmp_path / "d/c.log").unlink()
+    (tmp_path / "a").unlink()
+    os.mkfifo(tmp_path / "a")  # which is never sent, so what was there has gone
     assert judging.sift(some(*FILES)) == some("a", "d/c.log", "d/e")
     assert not judging.end()
     assert judging.sift(some("b.log")) == some("b.log")  # fr-watch has judged it
