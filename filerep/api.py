@@ -330,14 +330,11 @@ class _Told:
             self.sums = event
 
     def outcome(self, well: bool, messages: list[str]) -> Outcome:
-        sent, removed = list(dict.fromkeys(self.sent)), list(
-            dict.fromkeys(self.removed)
-        )
         return Outcome(
             complete=well,
             files=self.sums["destination_files"],
-            sent=sent,
-            removed=removed,
+            sent=list(dict.fromkeys(self.sent)),
+            removed=list(dict.fromkeys(self.removed)),
             failing={} if well else self.failing,
             bytes=self.sums["bytes"],
             seconds=self.sums["ms"] / 1000,

@@ -52,12 +52,10 @@ class Way:
         self.verb = verb
         self.digest = digest
         self.source = source
-        self.words = (
-            words  # of `build`: what it is made of; of a piece: its name, and where
-        )
-        self.ranges = (
-            ranges  # what of the file is sent: where it begins, how many bytes
-        )
+        # Of `build`: what it is made of; of a piece: its name, and where.
+        self.words = words
+        # What of the file is sent: where it begins, how many bytes.
+        self.ranges = ranges
         self.size = sum(length for _, length in ranges)
         self.before = 0  # bytes of it that went in batches before this one
         self.of = 0  # bytes of it that are sent in all those

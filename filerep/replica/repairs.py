@@ -88,9 +88,8 @@ class Mender:
             elif word == "there":
                 unapplied |= self._there(sent, path)
             elif word == "aside":
-                self._inventory.distrust(
-                    path.rpartition(b"/")[0]
-                )  # --mirror removes it
+                # --mirror removes it
+                self._inventory.distrust(path.rpartition(b"/")[0])
                 self._say(
                     f"something was in the way of {quote(path)} at the far end;"
                     f" it is {quote(path + words.encode())} there now"

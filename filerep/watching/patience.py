@@ -21,9 +21,8 @@ class Patience:
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._since: dict[bytes, float] = {}  # that it is waited for, by input
-        self._began: float | None = (
-            None  # the wait for some of them, one after the other
-        )
+        # When the wait for some of them, one after the other, began.
+        self._began: float | None = None
 
     def over(self, inputs: Iterable[bytes], most: float = MOST_SECONDS) -> bool:
         """Is none of these, all that are being written now, to be waited for any longer?"""

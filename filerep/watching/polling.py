@@ -53,9 +53,8 @@ class Listing:
         self.names = names
         self.states = states
         self.turn = turn
-        self.stamp = (
-            0  # when something came or went in it, 0 where that can't be relied on
-        )
+        # When something came or went in it, 0 where that cannot be relied on.
+        self.stamp = 0
 
     def entries(self) -> dict[bytes, int]:
         return dict(zip(self.names.split(b"\0"), self.states)) if self.states else {}

@@ -55,9 +55,8 @@ class Words:
     """
 
     def __init__(self, words: list[str], takes_value: Mapping[str, bool]) -> None:
-        self.options: list[list[str]] = (
-            []
-        )  # each with its value, if that is a word apart
+        # Each with its value, if that is a word apart.
+        self.options: list[list[str]] = []
         self.places: list[str] = []
         self.lacks_value = ""  # the last option, if nothing comes behind it
         rest = list(words)

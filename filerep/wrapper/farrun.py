@@ -27,9 +27,8 @@ _NAMES = {
     signal.SIGHUP: b"HUP",
     signal.SIGPIPE: b"PIPE",
 }
-_MOST_INTERRUPTS = (
-    2  # what does not end by the second Ctrl-C is left alone at the third
-)
+# What does not end by the second Ctrl-C is left alone at the third.
+_MOST_INTERRUPTS = 2
 _GRACE = 2.0  # for what was asked to end
 _BREATH = 0.2  # between the end of the connection, and of what it says
 _LAST_WORDS = 1.0  # for what else comes behind the status

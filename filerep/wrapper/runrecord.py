@@ -75,9 +75,8 @@ def read(data: bytes) -> tuple[int, dict[str, Any]]:
     first, _, rest = data.partition(b"\n")
     try:
         about = json.loads(rest.partition(b"\n")[0] or b"{}")
-        os.fsencode(
-            json.dumps(about, ensure_ascii=False)
-        )  # else no path has such letters
+        # JSON may hold surrogates that stand for no byte of any path.
+        os.fsencode(json.dumps(about, ensure_ascii=False))
         return int(first), about if isinstance(about, dict) else {}
     except (ValueError, RecursionError):
         return 0, {}

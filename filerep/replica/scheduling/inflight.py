@@ -40,9 +40,8 @@ class Sent:
         self.packing = 0.0  # seconds that took
         self.wire = 0  # bytes that it then was
         self.tallied = (0, 0)  # files and bytes, see progress.py
-        self.trouble: list[tuple[str, int, str]] = (
-            []
-        )  # word, number, words of an answer
+        # Of each answer that tells of some: word, number, words.
+        self.trouble: list[tuple[str, int, str]] = []
 
     @property
     def paths(self) -> list[bytes]:

@@ -51,9 +51,8 @@ class Rows:
 if TYPE_CHECKING:
     _Ordered = OrderedDict[bytes, None]
 else:
-    _Ordered = (
-        OrderedDict  # a plain dict, asked for its first key, passes over all gone
-    )
+    # A plain dict, asked for its first key, passes over all gone.
+    _Ordered = OrderedDict
 
 
 class Paths(_Ordered):
