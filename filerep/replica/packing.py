@@ -202,11 +202,8 @@ class Packer:
         table = self._table
         if table is not None and unchanged(table, path, status, target):
             return
-        mtime_ns, kind, precise = (
-            status.st_mtime_ns,
-            tarstream.SYMLINK,
-            not self._archive.first,
-        )
+        mtime_ns, precise = status.st_mtime_ns, not self._archive.first
+        kind = tarstream.SYMLINK
         member = tarstream.member(
             _named(path), kind, 0o777, 0, mtime_ns, target, precise
         )

@@ -211,9 +211,8 @@ class Inotify:
             self._generation = self.rules.generation
         self.read(mounted=False)
         self.rules.look_above()
-        if (
-            not self.rules.settled()
-        ):  # what was edited may be a rule file elsewhere, too
+        if not self.rules.settled():
+            # What was edited may be a rule file elsewhere, too.
             self._written(self._links.complete(self._tree.files))
         if self.rules.work(self._clock()):
             self.read(mounted=False)
