@@ -19,9 +19,9 @@ to where the shell over there starts. The name is that of SRC_DIR as typed, a
 symbolic link's own; that of `.` is the real name of the directory.
 
 @NAME stands for the words in .file-replicator/NAME, in the current directory
-or one above: a word a line, # begins a comment, paths are relative to the
-directory that .file-replicator is in. Without any words @default is taken.
-That folder is not copied.
+or one above: a word a line. A line that begins with # is a comment. Paths are
+relative to the directory that .file-replicator is in. Without any words
+@default is taken. That folder is not copied.
 
 Options stand before SRC_DIR, or anywhere before a `--`.
 

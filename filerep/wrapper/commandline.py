@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 
 from filerep.command import USAGE, Stop
 from filerep.pathstream import quote
@@ -214,12 +213,17 @@ def _refuse_opposites(names: set[str]) -> None:
 
 
 def _absolute(option: list[str]) -> list[str]:
+    """``option`` with the file that it names, if it does, as it is named from anywhere."""
     name, equals, value = option[0].partition("=")
-    if name not in _FILES or re.fullmatch("[0-9]*", value) and not option[1:]:
+    if name not in _FILES:
         return option
     if equals:
-        return [f"{name}={os.path.abspath(value)}"]
-    return [
-        name,
-        *(one if one.isdigit() else os.path.abspath(one) for one in option[1:]),
-    ]
+        return [f"{name}={_from_anywhere(name, value)}"]
+    return [name, *(_from_anywhere(name, one) for one in option[1:])]
+
+
+def _from_anywhere(name: str, value: str) -> str:
+    # What is no file is refused, or a descriptor.
+    if not value or name == "--events" and (value == "-" or value.isdigit()):
+        return value
+    return os.path.abspath(value)

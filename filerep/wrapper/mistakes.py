@@ -33,6 +33,7 @@ _COMPOSE = ("docker-compose", "podman-compose", "compose")
 _ENGINES = ("docker", "podman", "kubectl", "nerdctl", *_COMPOSE[:2])
 _WAYS = (*_ENGINES, "bash", "dash", "sh", "ssh", "sudo", "zsh")
 _OTHER_SHELLS = ("csh", "elvish", "fish", "nu", "pwsh", "tcsh", "xonsh")
+_LONG_DASHES = "\N{EN DASH}\N{EM DASH}"
 _TERMINALS = {"-t", "-it", "-ti", "--tty"}
 _INPUTS = {"-i", "-it", "-ti", "--interactive", "--stdin"}
 # Not compiled before they are needed: it takes a millisecond.
@@ -123,6 +124,9 @@ def missing(
     for name, word in zip(_NAMES, [*places, *connection[:1]]):
         if not word:
             raise Stop(USAGE, f"{name} is empty; is a variable not set?")
+        if word[0] in _LONG_DASHES:
+            said = f"{quote(word)} begins with a long dash, and an option with - or --"
+            raise Stop(USAGE, f"{said}; was it copied from a text?")
     source = places[0] if places else "my_project"
     if len(places) > 1:
         _refuse_remote(source, places[1], connection)
@@ -219,8 +223,13 @@ def no_source(text: str, args: Mapping[str, Any]) -> str:
     """SRC_DIR cannot be used. A value among ``args`` may have been meant for it."""
     if _remote(text):
         return f"; {_ONE_WAY}"
-    if text.startswith("~"):
-        return "; the shell puts the home directory in for ~, but not in quotes or a profile"
+    if text.startswith(("~", "$")):
+        what = (
+            "the home directory in for ~" if text[0] == "~" else "in what $ stands for"
+        )
+        return f"; the shell puts {what}, but not in quotes or a profile"
+    if text[:1] in "'\"" and text[:1] == text[-1:]:
+        return "; in a profile a word has no quotes around it"
     if os.path.isfile(text):
         return "; SRC_DIR is a directory, such as the one that this file is in"
     both = f"{text} {args['DEST_PARENT_DIR']}"

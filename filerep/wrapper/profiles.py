@@ -7,6 +7,7 @@ with `#`. Paths in it are relative to the directory that `.file-replicator` is i
 
 from __future__ import annotations
 
+import codecs
 import os
 import stat
 
@@ -74,7 +75,7 @@ def read(path: str) -> list[str]:
                 raise Stop(NO_INPUT, f"{quote(path)} is no file")
             _refuse_others(path, status)
             _refuse_others(os.path.dirname(path), os.stat(os.path.dirname(path)))
-            text = os.fsdecode(file.read(_LONGEST))
+            text = os.fsdecode(file.read(_LONGEST).removeprefix(codecs.BOM_UTF8))
     except OSError as error:
         said = f"cannot read {quote(path)}: {command.reason(error)}"
         raise Stop(NO_INPUT, said) from None

@@ -21,6 +21,7 @@ TAKES_VALUE = {
     "--dry-run": False,
     "--events": True,
     "--exclude": True,
+    "--exclude-from": True,
     "--gitignore": False,
     "--mirror": False,
     "--no-gitignore": False,
@@ -222,6 +223,23 @@ def test_it_is_found_above_and_its_paths_begin_there(project: Path) -> None:
     assert words == ["--events", str(project / "a/b/log"), "s", "/d", "sh"]
     assert typed.folder == str(project)
     assert arranged("--events", "5", "@web")[:2] == ["--events", "5"]
+
+
+def test_what_an_editor_puts_before_the_first_word_is_no_part_of_it() -> None:
+    profile("web", "\ufeffs\r\n/d\r\nsh\r\n")
+    assert arranged("@web") == ["s", "/d", "sh"]
+
+
+def test_a_file_is_named_from_here_and_a_descriptor_is_none(project: Path) -> None:
+    profile("web", "s\n/d\nsh\n")
+    (project / "a").mkdir()
+    os.chdir(project / "a")
+    rest = ["s", "/d", "sh"]
+    for words in (["--events", "-"], ["--events=-"], ["--events", "3"]):
+        assert arranged(*words, "@web") == [*words, *rest]
+    assert arranged("--events=x", "@web") == [f"--events={project}/a/x", *rest]
+    files = ["--exclude-from", "3"]
+    assert arranged(*files, "@web") == [files[0], f"{project}/a/3", *rest]
 
 
 def test_the_nearest_counts(project: Path) -> None:
