@@ -211,7 +211,9 @@ class Mender:
         if sent.batch.commands and sent.batch.commands[-1] in (b":", b"tools"):
             return  # a full disk, say: it has answered, or does without
         if not paths:
-            raise Stop(UNAVAILABLE, f"the far end failed: {plainly(words)}")
+            raise Stop(
+                UNAVAILABLE, f"the far end failed: {plainly(words or _unsaid(status))}"
+            )
         chance = status > _KILLED or not words
         words = words or _unsaid(status)
         self._undo.doubt(sent, set(paths))

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from filerep.command import Stop
 from filerep.farend.batch import Batch, Operation
 from filerep.replica.known import entries
 from filerep.replica.known.table import Table
@@ -158,6 +159,9 @@ def test_why_all_of_a_batch_failed_is_told_where_nothing_was_said(
     case.mender().failed(case.sent, status, "")
     assert case.failures.why == {b"f": why}
     assert case.failures.take().mixed
+    about_nothing = Sent(Batch(b".filerep-x"))  # but to list what is there, say
+    with pytest.raises(Stop, match=f"the far end failed: {why}"):
+        case.mender().failed(about_nothing, status, "")
 
 
 def test_a_retry_that_is_lost_with_another_batch_goes_on_where_it_was() -> None:
