@@ -302,6 +302,28 @@ def test_of_a_dry_run_that_is_killed_nothing_stays(
         programs.wait_for(lambda: not os.listdir(place / "tmp"))
 
 
+@pytest.mark.parametrize("shell", ["bash", "dash", "busybox", "mksh", "zsh", "ksh93"])
+def test_what_a_dry_run_is_at_work_with_is_no_leftover(
+    shell: str, base: Path, place: Path
+) -> None:
+    """A second one removed it, and the first ended with `dash exited with 1`."""
+    tar = "busybox" if shell == "busybox" else "gnu"
+    far = farends.local_shell(shell, tar, base).fresh()
+    trees.plant(place / "src", {"f": b"x"})
+    (place / "tmp").mkdir()
+    words = ["--dry-run", "--once", place / "src", far.parent, *far.command]
+    env = programs.environment(TMPDIR=str(place / "tmp"))
+    with programs.running(REPLICATE, *words, env=env) as run:
+        pack = run.wait_for(lambda: packs(run))[0]
+        os.kill(pack, signal.SIGSTOP)  # so it is under way for as long as we like
+        run.wait_for(lambda: os.listdir(place / "tmp"))
+        assert programs.run([REPLICATE, *words], env=env).returncode == 1
+        os.kill(pack, signal.SIGCONT)
+        run.says("1 file to send")
+        assert run.process.wait(20) == 1
+    assert not os.listdir(place / "tmp")
+
+
 def packs(run: programs.Running) -> list[int]:
     found = []
     for pid in run.family():

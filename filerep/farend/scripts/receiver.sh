@@ -35,11 +35,12 @@ is_dir() { [ -d "$1" ] && [ ! -L "$1" ]; }
 # staged: the staging directory is the one that was made. Who can write in the destination could put
 # another one there, or a link, for us to unpack into, clear, or run.
 staged() { is_dir "$S" && { [ ! "$owned" ] || [ -O "$S" ]; }; }
+# number_in FILE: read what stands there into $pid, if it is a file: who reads a fifo waits
+number_in() { [ -f "$1" ] && [ ! -L "$1" ] && { read -r pid <"$1"; } 2>&-; }
 # at_work FILE: a receiver whose number stands there is at work in this directory. A number may be
 # another process's by now; the directory that one is in tells.
 at_work() {
-  if [ ! -f "$1" ] || [ -L "$1" ]; then return 1; fi # who reads a fifo waits
-  { read -r pid <"$1"; } 2>&- || return
+  number_in "$1" || return
   if [ -e /proc/self/cwd ]; then [ "/proc/$pid/cwd" -ef . ]; else kill -0 "$pid" 2>&-; fi
 }
 # alone NAME: another source may be replicated to this directory, by a shell that is at work beside
@@ -132,13 +133,17 @@ trap leave EXIT HUP INT TERM PIPE
 command trap leave XCPU XFSZ 2>&-
 
 for f in "$tmp/$4"-*; do # what a killed --dry-run has left, or one killed while its mover started
-  if [ -O "$f" ] && { is_dir "$f" || [ -p "$f" ]; }; then rm -rf "$f"; fi
+  if [ ! -O "$f" ] || ! { is_dir "$f" || [ -p "$f" ]; }; then continue; fi
+  # Another --dry-run may be at work with it, or have just made it.
+  [ -p "$f" ] || [ -e "$f/.pid" ] || sleep 1
+  if number_in "$f/.pid" && kill -0 "$pid" 2>&-; then continue; fi
+  rm -rf "$f"
 done
 if [ "$5" = dry ]; then # nothing is touched but a directory of our own, elsewhere
   S=$tmp/$4-$nonce
   try make_staging
   hold
-  [ -d "$dest" ] || dest=$S
+  [ -d "$dest" ] || { dest=$S/.none && try mkdir "$dest"; }
 else
   [ -d "$dest" ] || try mkdir -p "$dest"
 fi
@@ -161,10 +166,9 @@ if [ "$5" = clean ]; then
   fi
   try find . ! -name . -prune -exec rm -rf {} +
 fi
+[ "$5" = dry ] || { try make_staging; hold; }
+echo $$ >"$H/.pid"
 if [ "$5" != dry ]; then
-  try make_staging
-  hold
-  echo $$ >"$H/.pid"
   for f in "./$4"-*; do # what a cut run left, but for the pieces of a large file
     if [ "$f" = "$S" ] || ! exists "$f"; then continue; fi
     [ "$worker" ] || working
