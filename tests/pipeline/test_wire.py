@@ -15,6 +15,7 @@ import pytest
 from farends import SLOWLINK, FarEnd, with_command
 from lines import MOST, SOME, Line, alter, in_place, noise, save, text
 from operations import exchange
+from programs import run
 from trees import plant, tree
 
 CHANGES: dict[str, Callable[[bytes], bytes]] = {
@@ -107,6 +108,18 @@ def test_a_source_made_anew_between_two_runs_is_right(name: str, line: Line) -> 
         other.write_bytes(noise(status.st_size, copy))  # of the same size and time
         os.utime(other, ns=(status.st_atime_ns, status.st_mtime_ns))
         line.once()
+
+
+@SOME
+def test_a_dry_run_says_the_same_where_all_is_tiny(name: str, line: Line) -> None:
+    """It began with the pieces of a file, of which none was ever sent, and did not end."""
+    plant(line.source, {"a": noise(5000), "d/b": text(700), "same": "1"})
+    plant(line.there, {"d/b": text(700, 1), "same": "1"})
+    before = tree(line.there)
+    for options in ([], ["--checksum"], ["--mirror", "--mirror"]):
+        done = run(line.words("--dry-run", *options), env=line.environment())
+        assert b"would send 'a'," in done.stdout, done
+        assert tree(line.there) == before
 
 
 def test_of_many_directories_the_digests_are_made_at_once(

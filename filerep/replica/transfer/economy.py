@@ -150,11 +150,11 @@ class Economy:
 
     def in_pieces(self, size: int) -> bool:
         """Does a file of ``size`` go in pieces?"""
-        if self.tools is not None and not self.taught:
+        if self._dry_run or self.tools is not None and not self.taught:
             return False
         if TINY:
             return self.tools is not None and size > _TINY_PIECE
-        if size <= self._pace.limit or self._dry_run or self._plain:
+        if size <= self._pace.limit or self._plain:
             return False
         rate = self._pace.rate
         if size <= _TELLING:
