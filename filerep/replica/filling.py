@@ -113,14 +113,20 @@ class Filler:
         return ahead.taken > before
 
     def piece(self) -> Sent:
-        """The next piece of a large file, unless that is ignored by now."""
+        """The next piece of a large file, unless that is ignored by now, or has another's name."""
         sent = self._new()
         for path in self.pieces.paths():
-            if not self._judging.sift([path]):
+            if not self._judging.sift([path]) or self._gives_way(path):
                 self.pieces.abandon(path)
                 return sent
         self.pieces.next(sent, self.plan.place)
         return sent
+
+    def _gives_way(self, path: bytes) -> bool:
+        try:
+            return self.plan.gives_way(path)
+        except OSError:
+            return False  # who goes on with it looks, too
 
     def answered(self, sent: Sent, now: float) -> None:
         """The far end has answered ``sent``."""

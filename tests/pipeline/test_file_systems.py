@@ -14,7 +14,9 @@ from typing import Optional
 import farends
 import pytest
 from farends import FarEnd, local_shell, with_command
+from lines import noise, slow
 from programs import run, running
+from slowlink import counts
 
 ONCE = "--no-replicate-on-change"
 # chmod is refused, as on file systems that have no modes.
@@ -436,6 +438,34 @@ def test_of_two_directories_that_are_one_there_only_one_has_what_it_holds(
             shutil.rmtree(source / "LIB")
             assert run(wait).returncode == 0
             assert files(parent / "src") == ["lib/x", "lib/y"]
+
+
+def test_a_large_file_goes_no_more_once_its_directory_has_anothers_name(
+    base: Path, place: Path, source: Path
+) -> None:
+    """All of it went, in vain, or into that one, and stayed as what was made there."""
+    with exfat(place) as parent:
+        far = slow(on("dash", base, parent), 1_000_000, place / "count")
+        (source / "lib").mkdir()
+        (source / "lib/f").write_text("f")
+        words = ["file-replicator", source, far.parent, "--", *far.command]
+        parts = lambda: list((parent / "src").glob(".filerep-*/.parts/*"))
+        with running(*words) as program:
+            program.says("in sync")
+            (source / "lib/large").write_bytes(noise(4_000_000))
+            program.wait_for(parts)
+            (source / "LIB").mkdir()
+            (source / "LIB/q").write_text("q")
+            program.says(
+                "cannot send 'lib/large': at the far end that is the same name"
+            )
+            program.wait_for(lambda: not parts())
+            assert counts(place / "count")[0] < 3_000_000
+            shutil.rmtree(source / "LIB")
+            (source / "LIB").write_text("a file now")
+            shutil.rmtree(source / "lib")
+            assert run([words[0], "--wait", *words[1:]]).returncode == 0
+            assert files(parent / "src") == ["LIB"]
 
 
 def built(library: Path, text: str) -> Path:

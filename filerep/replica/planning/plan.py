@@ -136,7 +136,7 @@ class Plan:
                     return True  # it has its own time
                 if self._source.left_out(path, status):
                     return True
-                if self._twins and self._gives_way(path, self._twins):
+                if self.gives_way(path):
                     return True
                 if len(path) > _LONGEST:
                     self._aside.unreadable("send", path, _TOO_LONG)
@@ -245,9 +245,9 @@ class Plan:
         self._emptied.pop(path, None)
         return False
 
-    def _gives_way(self, path: bytes, twins: Twins) -> bool:
+    def gives_way(self, path: bytes) -> bool:
         """Is ``path`` not to be sent, as another that is here has its one name over there?"""
-        other = twins.before(path)
+        other = self._twins.before(path) if self._twins else None
         if other is not None:
             self._aside.unreadable("send", path, one_name(other))
             if self._table.get(path) is not None:
