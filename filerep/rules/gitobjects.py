@@ -38,6 +38,15 @@ class Objects:
 
     def get(self, name: bytes) -> tuple[bytes, bytes] | None:
         """Kind and contents of an object; None if it is not there, or damaged."""
+        listed = self._packs is not None
+        found = self._try(name)
+        if found is None and listed:
+            # A fetch brings more packs, and `git gc` puts others in their place.
+            self._packs = None
+            found = self._try(name)
+        return found
+
+    def _try(self, name: bytes) -> tuple[bytes, bytes] | None:
         try:
             return self._get(name)
         except (Damaged, IndexError, ValueError, OSError, zlib.error):

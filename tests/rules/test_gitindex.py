@@ -387,6 +387,24 @@ def test_of_a_large_pack_s_index_only_what_is_looked_for_is_read(
         assert known.get(bytes.fromhex(blob.decode())) == (b"blob", b"text")
 
 
+def test_objects_in_packs_that_came_since_or_were_made_anew(tmp_path: Path) -> None:
+    """As a fetch brings them, and `git gc` has others in their place."""
+    work = Work(tmp_path)
+    known = gitobjects.Objects(os.fsencode(tmp_path / ".git/objects"), 20)
+    names = []
+    for text in (b"one", b"two", b"three"):
+        names.append(work.git("hash-object", "-w", "--stdin", stdin=text).strip())
+        work.git("pack-objects", "-q", ".git/objects/pack/pack", stdin=names[-1])
+        work.git("prune-packed")
+        assert known.get(bytes.fromhex(names[-1].decode())) == (b"blob", text)
+    work.git("multi-pack-index", "write")
+    old = list(tmp_path.glob(".git/objects/pack/pack-*"))
+    work.git("pack-objects", "-q", ".git/objects/pack/pack", stdin=b"\n".join(names))
+    for path in old:
+        path.unlink()
+    assert known.get(bytes.fromhex(names[0].decode())) == (b"blob", b"one")
+
+
 def test_objects_of_another_repository(tmp_path: Path) -> None:
     work = Work(tmp_path / "one")
     blob = work.git("hash-object", "-w", "--stdin", stdin=b"text").strip().decode()

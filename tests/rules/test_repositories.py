@@ -198,6 +198,25 @@ def test_rules_hold_for_directories_that_are_not_here(world: World) -> None:
     assert not inner.enter(b"more").counts(b".env", False)
 
 
+def test_a_left_out_rule_file_that_a_pull_brings_holds(world: World) -> None:
+    """It comes in a pack that was not there when the one before was read."""
+    sparse(world, "--no-cone", "/app/")
+    git(world, "repack", "-q", "-a", "-d")
+    rules = ignore.load(world.top, on_error=fail, environ=world.environ)
+    assert not rules.enter(b"docs").counts(b"y.pdf", False)
+    write(world.home + b"/new", b"*.pdf\n*.png\n")
+    new = git(world, "hash-object", "-w", os.fsdecode(world.home + b"/new")).strip()
+    git(world, "update-index", "--cacheinfo", f"100644,{new.decode()},docs/.gitignore")
+    git(world, "update-index", "--skip-worktree", "docs/.gitignore")
+    git(world, "commit", "-q", "-m", "y")
+    git(world, "repack", "-q", "-d")
+    changes = reload_tracked(rules)
+    assert changes and changes.places == [b"docs"]
+    docs = rules.enter(b"docs")
+    assert docs.counts(b"y", False)
+    assert not docs.counts(b"y.pdf", False) and not docs.counts(b"y.png", False)
+
+
 def test_an_object_that_is_missing_is_said(world: World) -> None:
     sparse(world, "--cone", "--sparse-index", "app")
     tree = git(world, "rev-parse", "HEAD:docs").strip()
