@@ -175,7 +175,9 @@ class Conversation:
             for directory, row in in_rows(bulk.read(), self._name):
                 self._refuse_staging(directory)
                 self._parts.leftovers.walked = True
-                self._parts.schedule.bulk.add(directory, row)
+                row = self._parts.since.named(row)
+                if row:
+                    self._parts.schedule.bulk.add(directory, row)
             self._bulk_open = bulk.fd >= 0
 
     def _name(self, record: bytes) -> None:

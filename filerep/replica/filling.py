@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from filerep.replica.scheduling.judging import Judging
     from filerep.replica.scheduling.removals import Removals
     from filerep.replica.scheduling.schedule import Queue, Schedule
+    from filerep.replica.scheduling.since import Since
     from filerep.replica.transfer.economy import Economy
     from filerep.replica.transfer.pace import Pace
     from filerep.replica.transfer.pieces import Pieces
@@ -44,6 +45,7 @@ class Filler:
         pace: Pace,
         economy: Economy,
         judging: Judging,
+        since: Since,
         on_sync_point: Callable[[], None],
     ) -> None:
         self._staging = staging
@@ -53,6 +55,7 @@ class Filler:
         self._pace = pace
         self._economy = economy
         self._judging = judging
+        self._since = since
         self._on_sync_point = on_sync_point
         self.plan: Plan  # which is told of this filler's rules for large files
         self.pieces: Pieces
@@ -214,7 +217,9 @@ class Filler:
             if not self._inventory.knows(directory):
                 self._inventory.wait(directory, row)
             else:
-                done = self.plan.row(directory, row, sent, again)
+                if queue is self._schedule.bulk:
+                    row = self._since.listed(row)
+                done = self.plan.row(directory, row, sent, again) if row else 0
                 if done < len(row):
                     queue.put_back(directory, row[done:])
                     sent.taken -= len(row) - done

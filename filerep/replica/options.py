@@ -50,16 +50,21 @@ class Options:
         transfer: Transfer,
         *,
         initial: bool = True,
+        since_ns: Optional[int] = None,
         dry_run: bool = False,
         keepalive: float = 15.0,
         on_sync: bytes = b"",
         progress: bool = False,
         names: bool = False,
     ) -> None:
-        """``keepalive`` in seconds; ``names``: of all files in the reports."""
+        """``since_ns``: of all files only those go that changed since then, by `time.time_ns`.
+
+        ``keepalive`` in seconds; ``names``: of all files in the reports.
+        """
         self.removal = removal
         self.transfer = transfer
         self.initial = initial
+        self.since_ns = since_ns
         self.dry_run = dry_run
         self.keepalive = keepalive
         self.on_sync = on_sync

@@ -125,7 +125,7 @@ class Settling:
         ignored, failed = self._leftovers.ignored, self._missing.failures.why
         doubted = sum(1 for path in failed if self._table.get(path) is not None)
         self._reporter.first(
-            self._options.initial,
+            self._options.initial and self._options.since_ns is None,
             self._table.ours() - ignored - doubted,
             ignored,
             len(failed),

@@ -119,12 +119,21 @@ def _options(run: Command) -> Options:
         removal,
         transfer,
         initial=not args["--no-initial"],
+        since_ns=_nanoseconds(args["--since"]),
         dry_run=args["--dry-run"],
         keepalive=command.number(args["--keepalive"], "--keepalive"),
         on_sync=os.fsencode(args["--on-sync"] or ""),
         progress=args["--progress"],
         names=args["--names"],
     )
+
+
+def _nanoseconds(text: Optional[str]) -> Optional[int]:
+    if text is None:
+        return None
+    if not text.isdecimal():
+        raise Stop(command.USAGE, f"--since takes nanoseconds, not {quote(text)}")
+    return int(text)
 
 
 def _either(args: Mapping[str, Any], name: str) -> Optional[bool]:

@@ -32,6 +32,7 @@ from filerep.replica.scheduling.missing import Missing
 from filerep.replica.scheduling.removals import Removals
 from filerep.replica.scheduling.restless import Restless
 from filerep.replica.scheduling.schedule import Schedule
+from filerep.replica.scheduling.since import Since
 from filerep.replica.scheduling.unreadable import Unreadable
 from filerep.replica.sending import Sender
 from filerep.replica.settling import Settling
@@ -112,6 +113,7 @@ class Parts:
         patience = 0.0 if TINY else PATIENCE
         self.judging = Judging(here.source, here.sieve, patience, here.began)
         self.schedule.judge = self.judging.rested
+        self.since = Since(here.source, here.table, options.since_ns)
         self.flight = Flight()
         self.silence = Silence(options.keepalive, self.flight)
 
@@ -156,6 +158,7 @@ class Parts:
             self.pace,
             self.economy,
             self.judging,
+            self.since,
             self._sync_point,
         )
         self.filler.pieces = self.pieces

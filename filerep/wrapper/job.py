@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import stat
+import time
 
 from filerep import command, ownfiles
 from filerep.command import Stop
@@ -81,6 +82,7 @@ class Job:
 
     def __init__(self, args: Mapping[str, Any]) -> None:
         self.args = args
+        self.began_ns = time.time_ns()
         typed = _source(args)
         self.source = os.path.realpath(typed)
         # As it was typed: the stages see it when a link on the way leads elsewhere.

@@ -75,12 +75,12 @@ def replicate(
     One of many also tries again what was never connected, and has to ``tell`` whether it is.
     """
     losses = Losses(display.message, begun=tell is None)
-    worked = synced = False
+    worked = synced = again = False
     while True:
         session = start()
         try:
             try:
-                far = session.connect(not worked, not synced)
+                far = session.connect(not worked, not synced, again)
                 worked = True
                 losses.connected(time.monotonic())
                 if tell is not None:
@@ -102,5 +102,6 @@ def replicate(
             now_synced = session.reports.synced
             synced = synced or now_synced
             pause = losses.lost(str(error), now_synced, time.monotonic())
+            again = True
             events.tell("lost", why=str(error), again_in=pause)
         signals.wait(pause)

@@ -79,7 +79,7 @@ def main(run: Command, typed: Typed) -> int:
             from filerep.wrapper.beside import Beside
 
             return Beside(job, signals, asking, display.message).run()
-        stages = lambda processes: Stages(job, processes, _run_stage)
+        stages = lambda processes, again: Stages(job, processes, _run_stage, again)
         new = lambda: Session(job, display, events, waiters, signals, stages)
         return replicate(new, job.retries, display, events, signals)
 
@@ -119,7 +119,9 @@ def _one_of_many(
     events = Events(events_fd if wanted else -1, each=name)
     signals = Signals(display, events, parent.fileno())
     waiters = Waiters()
-    stages = lambda processes: FedStages(job, processes, _run_stage, parent)
+    stages = lambda processes, again: FedStages(
+        job, processes, _run_stage, parent, again
+    )
     new = lambda: Session(job, display, events, waiters, signals, stages)
 
     def body() -> int:

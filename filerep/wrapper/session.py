@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from filerep.wrapper.terminal.display import Display
     from filerep.wrapper.waiting import Waiters
 
-    StartStages = Callable[[Processes], Stages]
+    StartStages = Callable[[Processes, bool], Stages]
 
 _END_GRACE = 0.7
 _LAST_WORDS = 0.5  # seconds
@@ -74,14 +74,15 @@ class Session:
         self._begun = False  # are there stages?
         self._end_by = 0.0  # if it was asked for
 
-    def connect(self, first: bool, mirrors: bool) -> str:
+    def connect(self, first: bool, mirrors: bool, again: bool) -> str:
         """Start the connection and the receiver; what its ready line tells.
 
-        Nothing has been connected before if ``first``, or in sync if ``mirrors``.
+        Nothing has been connected before if ``first``, or in sync if ``mirrors``; it has been
+        tried if ``again``.
         Raises ``Lost`` with the reason in words.
         """
         processes = self._processes
-        self._stages = self._start_stages(processes)
+        self._stages = self._start_stages(processes, again)
         self._begun = True
         far_reads, self._to_far = processes.pipe(self._job.pipe_bytes)
         self._from_far, far_writes = processes.pipe(self._job.pipe_bytes)

@@ -23,8 +23,13 @@ if TYPE_CHECKING:
 class Stages:
     """Starts fr-pack, fr-watch and fr-walk, each as soon as what it needs is there."""
 
-    def __init__(self, job: Job, processes: Processes, run: RunStage) -> None:
+    def __init__(
+        self, job: Job, processes: Processes, run: RunStage, again: bool = False
+    ) -> None:
+        """``again``: it is after a loss, so nobody has seen what changed meanwhile."""
         self._job = job
+        self._again = again
+        self._walks = job.walks or again
         self._processes = processes
         self._run = run
         self._nothing = processes.nothing()
@@ -35,7 +40,7 @@ class Stages:
         self.watch_ready = self._watch_told = -1
         self.watching = False  # is fr-watch?
         # Is there nothing to wait for before fr-pack is told to begin?
-        self.begins_at_once = job.walks or not job.watches
+        self.begins_at_once = self._walks or not job.watches
 
     def _inputs(self) -> tuple[tuple[int, int], tuple[int, int]]:
         """What fr-pack reads, each with where to write it: first all paths, then changes."""
@@ -54,7 +59,7 @@ class Stages:
         if state:
             options += ["--state", state, "--about", self._job.about()]
         options += ["--progress"] if bar else []
-        options += pack_options(self._job, mirrors)
+        options += pack_options(self._job, mirrors, self._again)
         self._start("pack", options, self._paths[0], to_far, passed)
         self._processes.close(self._paths[0], self._urgent[0], self._far, self._report)
 
@@ -65,12 +70,12 @@ class Stages:
             options = [*watch_options(self._job), "--ready-fd", str(told)]
             self._start("watch", options, self._nothing, self._urgent[1], [told])
             self._processes.close(told)
-        elif self._job.walks:
+        elif self._walks:
             self._start_walk()
         self._processes.close(self._urgent[1])
-        if not self._job.walks:
+        if not self._walks:
             self._processes.close(self._paths[1])
-        if not (self._job.walks and self._job.watches):
+        if not (self._walks and self._job.watches):
             self._processes.close(self._errors)
 
     def ask_sync_point(self) -> None:
@@ -89,7 +94,7 @@ class Stages:
         """fr-watch has told that it watches, or has ended before it did."""
         self.watching = os.read(self.watch_ready, 1) == b"\n"
         self._processes.close(self.watch_ready)
-        if self.watching and self._job.walks:
+        if self.watching and self._walks:
             self._start_walk()
             self._processes.close(self._errors)
         elif self.watching:
@@ -127,6 +132,10 @@ class Stages:
         )
 
 
+# What the kernel's time stamps are behind the clock at most.
+_STEP_NS = 20_000_000
+
+
 def watch_options(job: Job) -> list[str]:
     options = ["--mark-gone", *job.rules()]
     for name in ("--poll", "--audit", "--watch-with"):
@@ -147,14 +156,19 @@ _PASSED_ON = (
 )
 
 
-def pack_options(job: Job, mirrors: bool) -> list[str]:
-    """What the job asks of fr-pack; ``mirrors`` unless it has been in sync before."""
+def pack_options(job: Job, mirrors: bool, again: bool = False) -> list[str]:
+    """What the job asks of fr-pack; ``mirrors`` unless it has been in sync before.
+
+    ``again`` after a loss.
+    """
     args = job.args
     options = ["--keepalive", f"{job.keepalive:g}", "--hold", f"{job.hold:g}"]
     options += ["--names"] if args["--events"] is not None else []
     for name in _PASSED_ON:
         options += [name] if args[name] else []
-    options += [] if job.walks else ["--no-initial"]
+    if not job.walks:
+        since_ns = job.began_ns - _STEP_NS
+        options += ["--since", str(since_ns)] if again else ["--no-initial"]
     options += job.rules()
     if args["--mirror"] and mirrors:
         options += ["--mirror"] * args["--mirror"]

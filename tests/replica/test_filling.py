@@ -35,6 +35,7 @@ def test_a_file_whose_turn_it_is_to_go_in_pieces_is_looked_at_once() -> None:
         Pace(),
         economy,
         judging,
+        SimpleNamespace(listed=lambda paths: paths),  # type: ignore[arg-type]
         on_sync_point=lambda: None,
     )
     begun: list[bytes] = []

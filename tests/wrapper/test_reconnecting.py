@@ -110,7 +110,7 @@ def test_the_end_may_be_asked_for_before_anything_was_started(signals: Signals) 
     """As for one far end of many, whose parent was killed: it told of a bug of its own."""
     display = Display(io.StringIO(), "x")
 
-    def start(processes: Processes) -> Stages:
+    def start(processes: Processes, again: bool) -> Stages:
         raise Signalled(signal.SIGTERM)
 
     job: Any = SimpleNamespace(watches=True)

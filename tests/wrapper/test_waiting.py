@@ -195,6 +195,49 @@ def test_a_wait_survives_the_loss_of_the_connection(pair: Pair) -> None:
         program.says("connection")
 
 
+def test_without_a_first_copy_what_changed_while_the_connection_was_lost_arrives(
+    place: Path,
+) -> None:
+    """And nothing that was older."""
+    box = place / "box"
+    box.write_text(f"#!/bin/sh\ntest -e {place}/down && exit 7\nexec sh\n")
+    box.chmod(0o755)
+    pair = Pair(place, str(box))
+    (pair.copy / "d").mkdir(parents=True)
+    (pair.source / "d").mkdir()
+    (place / "moved/in").mkdir(parents=True)
+    for name in ("older", "d/older"):
+        (pair.source / name).write_text("ours")
+        (pair.copy / name).write_text("theirs")
+    for old in (pair.source / "d/never", place / "moved/old", place / "moved/in/old"):
+        old.write_text("old")
+    with pair.replicated("--no-initial-replication") as program:
+        program.says("was not compared")
+        (pair.source / "before").write_text("1")
+        assert pair.wait().returncode == 0
+        (place / "down").touch()
+        os.kill(shell_of(program), signal.SIGKILL)
+        program.says("the connection was lost")
+        (pair.copy / "before").unlink()  # as in a container that is made anew
+        (pair.source / "d/meanwhile").write_text("2")
+        (place / "moved").rename(pair.source / "moved")
+        (place / "down").unlink()
+        assert pair.wait().returncode == 0
+        found = {
+            path: (pair.copy / path).read_text()
+            for path in (
+                "before",
+                "d/meanwhile",
+                "older",
+                "d/older",
+                "moved/old",
+                "moved/in/old",
+            )
+        }
+        assert list(found.values()) == ["1", "2", "theirs", "theirs", "old", "old"]
+        assert not (pair.copy / "d/never").exists()
+
+
 def test_who_waits_is_told_that_the_connection_cannot_be_had(place: Path) -> None:
     """It was said to be waited for a process, and not why that had nothing to tell."""
     box = place / "box"

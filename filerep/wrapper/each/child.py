@@ -62,10 +62,15 @@ class FedStages(Stages):
     """fr-pack, and in the place of fr-watch and fr-walk a parent."""
 
     def __init__(
-        self, job: Job, processes: Processes, run: RunStage, parent: Parent
+        self,
+        job: Job,
+        processes: Processes,
+        run: RunStage,
+        parent: Parent,
+        again: bool,
     ) -> None:
         self._parent = parent
-        super().__init__(job, processes, run)
+        super().__init__(job, processes, run, again)
         self.watching = job.watches
         self.begins_at_once = True
 

@@ -72,7 +72,8 @@ class Sources:
         bulk, to_bulk = self._processes.pipe()
         urgent, to_urgent = self._processes.pipe() if self._job.watches else (-1, -1)
         self._processes.let_go(to_bulk, to_urgent)
-        feed = Feed(to_bulk, to_urgent, self._job.walks, rests)
+        # After a loss all is to be named, though no first copy is asked for.
+        feed = Feed(to_bulk, to_urgent, self._job.walks or rests, rests)
         self._feeds.append(feed)
         return feed, [fd for fd in (bulk, urgent) if fd >= 0]
 

@@ -160,6 +160,11 @@ def first_line(what: dict[str, Any], watching: bool, where: str = "") -> str:
     to = f" -> {bare(where)}" if where else ""
     if not what["compared"]:
         did = "watching" if watching else "nothing to do"
+        if what["files"]:
+            went = (
+                f"{files(what['files'])} that changed meanwhile, {size(what['bytes'])}"
+            )
+            to += f"; sent {went}"
         return f"{did}{to}; what is at the far end was not compared"
     if not what["files"]:
         did = "nothing to send"
