@@ -346,8 +346,10 @@ def _rules(
     gitignore: bool, exclude: Iterable[str], include: Iterable[str]
 ) -> list[str]:
     words = [] if gitignore else ["--no-gitignore"]
-    words += [f"--exclude={pattern}" for pattern in _several("exclude", exclude)]
-    return words + [f"--include={pattern}" for pattern in _several("include", include)]
+    # Paths are bytes here, so a pattern may well be, too.
+    words += [f"--exclude={os.fsdecode(one)}" for one in _several("exclude", exclude)]
+    words += [f"--include={os.fsdecode(one)}" for one in _several("include", include)]
+    return words
 
 
 def _several(name: str, words: Iterable[str]) -> list[str]:

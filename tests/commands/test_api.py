@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import farends
 import pytest
@@ -216,6 +217,14 @@ def test_one_word_in_the_place_of_several_is_refused(work: Path) -> None:
     with pytest.raises(TypeError, match="exclude takes a list"):
         list(api.walk(source, exclude="sub/"))
     assert not os.path.exists(there)
+
+
+def test_a_pattern_may_be_bytes_as_paths_are(work: Path) -> None:
+    """It matched nothing, and what it was to leave out was sent."""
+    source = work / "my_project"
+    patterns: list[Any] = [b"sub/", b"*.log"]
+    assert b"sub/text" not in set(api.walk(source, exclude=patterns))
+    assert b"old.log" in set(api.walk(source, include=patterns))
 
 
 def test_replicate_mirrors_and_excludes(work: Path) -> None:
