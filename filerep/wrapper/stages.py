@@ -37,7 +37,7 @@ class Stages:
         self._paths, self._urgent = self._inputs()
         self._far, self._far_told = processes.pipe()
         self.reports, self._report = processes.pipe()
-        self.watch_ready = self._watch_told = -1
+        self.watch_ready = -1
         self.watching = False  # is fr-watch?
         # Is there nothing to wait for before fr-pack is told to begin?
         self.begins_at_once = self._walks or not job.watches
