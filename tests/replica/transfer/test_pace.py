@@ -13,8 +13,6 @@ from filerep.farend.ways import Way
 from filerep.replica.scheduling.inflight import Flight, Sent
 from filerep.replica.transfer.pace import Pace
 
-WAY = {"pipe": 0.003, "busy machine": 0.015, "near": 0.001, "far": 0.08}
-
 
 class Link:
     """Answers batches as a connection of that rate and way does."""
