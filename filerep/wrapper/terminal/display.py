@@ -2,7 +2,8 @@
 
 All that goes to stderr goes through here. On a terminal each line of ours has the time of day in
 front, and each of the far end's `| ` (see fartext.py). Elsewhere each line of ours names the
-program, and the far end's bytes are as they are. One far end of many has its name in front of
+program, and the far end's bytes are as they are, but not on a terminal that knows no columns
+(TERM=dumb), where its lines are marked too. One far end of many has its name in front of
 every line, its own too, and draws no bottom line. Here is what is told; where it stands, and for
 how long, is for console.py.
 """
