@@ -26,6 +26,11 @@ _ELSEWHERE = {
     "--follow": _WATCHED,
     **dict.fromkeys(("-a", "-r", "--archive", "--recursive"), _ALL),
     **dict.fromkeys(("-e", "-p", "--port", "--rsh"), _OF_SSH),
+    **dict.fromkeys(("--color", "--no-color"), "NO_COLOR=1 takes the colours away"),
+    "--force": "there is nothing to be forced",
+    "--ignore": "did you mean --exclude?",
+    "--no-watch": "did you mean --once?",
+    "--timeout": "did you mean --connect-timeout?",
     "-z": "did you mean --compress?",
 }
 _TAKE_COMMANDS = ("--on-sync", "--run", "--watch-with")
@@ -239,6 +244,11 @@ def no_source(text: str, args: Mapping[str, Any]) -> str:
         for one in value if isinstance(value, list) else [value]:
             if option.startswith("--") and isinstance(one, str) and os.path.isdir(one):
                 return f"; is it {quote(one)}, which {option} has taken for its value?"
+    for option in _TAKE_COMMANDS:
+        words = (args.get(option) or "").split()
+        if len(words) == 1:
+            meant = quote(f"{words[0]} {text}")
+            return f"; if it is the command's, put both in quotes: {option} {meant}"
     return "; see -h" if text == "help" else ""
 
 

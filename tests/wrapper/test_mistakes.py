@@ -138,6 +138,12 @@ def test_a_place_for_words_that_are_not_there_is_told(
         ),
         ("--delete src /srv sh", "'--delete'; did you mean --mirror? see --help"),
         ("--run ls -la src /srv sh", "as one word, in quotes: --run 'ls -la ...'"),
+        (
+            "--on-sync make test src /srv sh",
+            "put both in quotes: --on-sync 'make test'",
+        ),
+        ("--force src /srv sh", "'--force'; there is nothing to be forced; see --help"),
+        ("--ignore x src /srv sh", "'--ignore'; did you mean --exclude? see --help"),
         ("--run ls --onec src /srv sh", "did you mean --once"),
         ("--run 'ls x' -u src /srv sh", "unknown option '-u'; see --help"),
     ],
