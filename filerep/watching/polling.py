@@ -247,6 +247,7 @@ class Snapshots:
         try:
             fd = descent.open(path)
             entries = Entries(fd)
+            status = os.fstat(fd)  # fails on FUSE if it is gone by now
         except OSError as error:
             if error.errno not in ABSENT:
                 self._on_error("read", path or b".", error)
@@ -259,7 +260,6 @@ class Snapshots:
         files, dirs = entries.picked(rules)
         prefix = path + b"/" if path else b""
         below = [(prefix + name, rules) for name in dirs]
-        status = os.fstat(fd)
         identity = (status.st_dev, status.st_ino)
         now = self._wall_ns()
         names = sorted(files) + sorted(dirs)

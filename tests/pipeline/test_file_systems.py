@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import signal
 import struct
 import subprocess
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ import farends
 import pytest
 from farends import FarEnd, local_shell, with_command
 from lines import noise, slow
-from programs import run, running
+from programs import environment, run, running
 from slowlink import counts
 
 ONCE = "--no-replicate-on-change"
@@ -106,6 +107,26 @@ int utimensat(int d, const char *p, const struct timespec t[2], int f) {
     return syscall(SYS_utimensat, d, p, t, f);
 }
 int futimens(int d, const struct timespec t[2]) { return utimensat(d, 0, t, 0); }
+"""
+# Of an open directory of that name nothing can be told, as on FUSE where it was removed.
+GONE_IF_OPEN = """
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+int fstat64(int f, struct stat64 *s) {
+    char link[40], path[4096];
+    ssize_t length;
+    snprintf(link, sizeof link, "/proc/self/fd/%d", f);
+    length = readlink(link, path, sizeof path);
+    if (length > 5 && !memcmp(path + length - 5, "/gone", 5)) { errno = ENOENT; return -1; }
+    return syscall(SYS_newfstatat, f, "", s, AT_EMPTY_PATH);
+}
+int fstat(int f, struct stat *s) { return fstat64(f, (struct stat64 *)s); }
 """
 # A symlink has no time of its own: what it leads to gets it, as on sshfs.
 NO_LINK_TIMES = """
@@ -684,6 +705,25 @@ def bound(what: Path, where: Path) -> Iterator[Path]:
         yield where
     finally:
         farends.unmount(where)
+
+
+def test_a_directory_that_is_gone_while_it_is_open_ends_no_run(
+    place: Path, source: Path
+) -> None:
+    """On FUSE not even its descriptor tells of it then, and the watching ended with that."""
+    environ = environment(LD_PRELOAD=str(built(place / "gone.so", GONE_IF_OPEN)))
+    (source / "gone/e").mkdir(parents=True)
+    for name in ("f", "gone/g", "gone/e/f"):
+        (source / name).write_text(name)
+    words = ["file-replicator", "--poll", "0.1", source, place / "far", "bash"]
+    for number in range(2):  # what is there is only seen by the second start
+        with running(*words, env=environ) as program:
+            program.says("in sync")
+            (source / f"g{number}").write_text("g")
+            done = run([words[0], "--wait", *words[3:]])
+            assert done.returncode == 0, done.stderr + program.errors
+            assert program.end(signal.SIGINT) == 130
+    assert files(place / "far/src") == files(source)
 
 
 @pytest.mark.parametrize("within", [False, True], ids=["as SRC", "within SRC"])

@@ -155,7 +155,11 @@ class FastPath:
         value = self._table.get_directory(directory)
         if value is None or entries.marks(value) != entries.OURS | entries.UNSEEN:
             return
-        if directory_mode(os.fstat(fd)) == entries.mode_of(value) & 0o1777:
+        try:
+            status = os.fstat(fd)
+        except OSError:
+            return  # on FUSE, if it is gone by now
+        if directory_mode(status) == entries.mode_of(value) & 0o1777:
             self._table.see_directory(directory)
 
     def altered(self, directory: bytes, paths: list[bytes]) -> list[bytes]:

@@ -90,8 +90,11 @@ class Transfer:
 
     def is_still(self, status: os.stat_result) -> bool:
         """Is that the same file, however it has changed, and does it have as much in it?"""
-        if self._fd < 0 or not os.path.samestat(os.fstat(self._fd), status):
-            return False
+        try:
+            if self._fd < 0 or not os.path.samestat(os.fstat(self._fd), status):
+                return False
+        except OSError:
+            return False  # on FUSE or NFS, if it is gone
         begun = self.status
         return os.path.samestat(begun, status) and status.st_size >= begun.st_size
 

@@ -138,6 +138,8 @@ class Signing:
             return False
         try:
             return same(os.fstat(fd), begun.status) and begun.read(fd, most)
+        except OSError:
+            return False  # whoever sends it says why
         finally:
             os.close(fd)
 
