@@ -518,6 +518,8 @@ class Settings:
         self.quote_path = True
         #: May rule files be in the index alone?
         self.sparse = False
+        #: Does git fetch objects when it needs them?
+        self.partial = False
         reader = Reader(environ, repo, place, hearer)
         reader.read_others()
         reader.read_command()
@@ -555,6 +557,10 @@ class Settings:
         value: bytes | None,
         environ: Mapping[bytes, bytes],
     ) -> None:
+        if name == b"remote.promisor":
+            self.partial |= boolean(value)
+        elif name in (b"remote.partialclonefilter", b"extensions.partialclone"):
+            self.partial = True
         if inner:
             return
         if name == b"core.excludesfile":

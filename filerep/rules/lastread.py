@@ -33,6 +33,8 @@ class LastRead:
         self._indexes: dict[bytes, Index] = {}
         #: The files that could not be read when that was tried last.
         self.unread: set[bytes] = set()
+        #: Rule files that are in git's index alone, whose objects git has yet to fetch.
+        self.unfetched: set[bytes] = set()
 
     def get(self, path: bytes) -> bytes | None:
         return self._texts.get(path)
@@ -49,9 +51,14 @@ class LastRead:
             self.put(next(iter(self._texts)), None)
 
     def still_unread(self) -> set[bytes]:
-        """The files that could not be read when that was tried last, and are there."""
+        """The files that could not be read when that was tried last, and are there.
+
+        Those that git has yet to fetch are there if their directories are.
+        """
         self.unread = {path for path in self.unread if os.path.lexists(path)}
-        return self.unread
+        places = {path: os.path.dirname(path) for path in self.unfetched}
+        self.unfetched = {path for path in places if os.path.lexists(places[path])}
+        return self.unread | self.unfetched
 
     def index(self, path: bytes) -> Index | None:
         return self._indexes.get(path)

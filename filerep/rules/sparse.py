@@ -20,28 +20,35 @@ if TYPE_CHECKING:
 _DIRECTORY, _LINK = b"40000", b"160000"
 # Entries of directories that are kept. A few kilobytes may tell of more.
 _MOST_LISTED = 300_000
-_MISSING = "its object is not in the repository"
 
 
 class Sparse:
     """Objects of one repository, and the directories that were found in them."""
 
     def __init__(
-        self, objects: bytes, width: int, on_note: Callable[[str, bytes, str], None]
+        self,
+        objects: bytes,
+        width: int,
+        on_note: Callable[[str, bytes, str], None],
+        missing: str,
     ) -> None:
         """``objects`` is where they are; hashes are ``width`` bytes.
 
-        What cannot be had goes to ``on_note``: what cannot be done, for which path, and why.
+        What cannot be had goes to ``on_note``: what cannot be done, for which path, and why:
+        ``missing`` where there is no such object.
         """
         self._objects = gitobjects.Objects(objects, width)
         self._width = width
         self._on_note = on_note
-        self._trees: dict[bytes, Optional[dict[bytes, Entry]]] = {}
+        self._missing = missing
+        self._trees: dict[bytes, dict[bytes, Entry]] = {}
+        self._missed: set[bytes] = set()  # directories
         self._listed = 0  # entries in these
 
     def forget(self) -> None:
         """The index is another: its directories may be."""
         self._trees = {}
+        self._missed = set()
         self._listed = 0
 
     def holds(self, index: Index, path: bytes) -> bool:
@@ -56,19 +63,32 @@ class Sparse:
         """The same, as a directory."""
         return _mode(self._entry(index, path)) == _DIRECTORY
 
-    def rule_file(self, index: Index, path: bytes) -> bytes | None:
-        """What stands in the rule file ``path`` by ``index``; None if it has none to tell of."""
+    def rule_file(self, index: Index, path: bytes) -> tuple[bytes | None, bool]:
+        """What stands in the rule file ``path`` by ``index``, and whether that is unknown.
+
+        None if it has none to tell of.
+        """
+        self._missed.clear()  # they may have been fetched
         blob = index.rule_files.get(path)
         if blob is None and index.sparse:
             entry = self._entry(index, path)
             if entry and entry[0] not in (_DIRECTORY, _LINK):
                 blob = entry[1]
+            if entry is None and self._was_missed(path):
+                return None, True
         if blob is None:
-            return None
+            return None, False
         got = self._get(blob)
         if got is None:
-            self._on_note("cannot read the rules of", path, _MISSING)
-        return got
+            self._on_note("cannot read the rules of", path, self._missing)
+        return got, got is None
+
+    def _was_missed(self, path: bytes) -> bool:
+        """Is it in a directory whose object is missing?"""
+        while path := path.rpartition(b"/")[0]:
+            if path in self._missed:
+                return True
+        return False
 
     def _entry(self, index: Index, path: bytes) -> Entry | None:
         end = path.find(b"/")
@@ -85,33 +105,39 @@ class Sparse:
             if entry[0] != _DIRECTORY:
                 return None
             if place not in self._trees:
-                listed = self._list(place, entry[1])
-                self._listed += len(listed or ())
+                data = None if place in self._missed else self._get(entry[1])
+                if data is None:
+                    self._miss(place)
+                    return None
+                listed = self._list(place, data)
+                self._listed += len(listed)
                 if self._listed > _MOST_LISTED:
                     self._trees.clear()
-                    self._listed = len(listed or ())
+                    self._listed = len(listed)
                 self._trees[place] = listed
             names = self._trees[place]
-            if not names or name not in names:
+            if name not in names:
                 return None
             entry = names[name]
             place += b"/" + name
         return entry
 
-    def _list(self, place: bytes, tree: bytes) -> dict[bytes, Entry] | None:
-        data = self._get(tree)
+    def _miss(self, place: bytes) -> None:
+        self._missed.add(place)
+        self._on_note("cannot tell what is tracked in", place, self._missing)
+
+    def _list(self, place: bytes, data: bytes) -> dict[bytes, Entry]:
         try:
-            if data is not None:
-                found = gitobjects.entries(data, self._width)
-                some = islice(found, _MOST_LISTED + 1)
-                listed = {name: (mode, blob) for mode, name, blob in some}
-                if len(listed) <= _MOST_LISTED:
-                    return listed
+            found = gitobjects.entries(data, self._width)
+            some = islice(found, _MOST_LISTED + 1)
+            listed = {name: (mode, blob) for mode, name, blob in some}
+            if len(listed) <= _MOST_LISTED:
+                return listed
         except ValueError:
             pass
-        why = _MISSING if data is None else "its object is damaged, or too large"
+        why = "its object is damaged, or too large"
         self._on_note("cannot tell what is tracked in", place, why)
-        return None
+        return {}
 
     def _get(self, name: bytes) -> bytes | None:
         found = self._objects.get(name)

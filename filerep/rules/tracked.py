@@ -19,6 +19,13 @@ if TYPE_CHECKING:
     from filerep.rules.sparse import Sparse
 
 
+_MISSING = "its object is not in the repository"
+_NOT_FETCHED = (
+    "its object has not been fetched (`git status` does it); until it is, nothing"
+    " counts there that is not tracked"
+)
+
+
 class Changes:
     """What another index means.
 
@@ -40,13 +47,20 @@ class Tracked:
     """
 
     def __init__(
-        self, repo: Repository, sha256: bool, fold: bool, hearer: Hearer
+        self,
+        repo: Repository,
+        sha256: bool,
+        fold: bool,
+        hearer: Hearer,
+        partial: bool = False,
     ) -> None:
+        """Some objects may not be here yet, if it is a ``partial`` clone."""
         self._repo = repo
         #: Of the hashes in its index, in bytes.
         self.width = 32 if sha256 else 20
         self._fold = fold
         self._hearer = hearer
+        self._partial = partial
         self._index: Index | None = None
         #: Could the index not be read, now or ever before?
         self.unknown = False
@@ -120,7 +134,14 @@ class Tracked:
         found = self._loaded()
         if not found.rule_files and not found.sparse:
             return None
-        return self._objects().rule_file(found, path)
+        text, unknown = self._objects().rule_file(found, path)
+        whole = os.path.join(self._repo.top, path)
+        if unknown and self._partial:
+            # git would fetch it, and list nothing at all where that fails.
+            self._hearer.last.unfetched.add(whole)
+            return b"*"
+        self._hearer.last.unfetched.discard(whole)
+        return text
 
     def reload(self) -> Changes | None:
         """Read the index again if it has changed; None if no answer can be another.
@@ -240,7 +261,9 @@ class Tracked:
         if self._sparse is None:
             from filerep.rules.sparse import Sparse  # few repositories are
 
-            self._sparse = Sparse(self._repo.objects, self.width, self._note)
+            objects = self._repo.objects
+            missing = _NOT_FETCHED if self._partial else _MISSING
+            self._sparse = Sparse(objects, self.width, self._note, missing)
         return self._sparse
 
     def _note(self, what: str, path: bytes, why: str) -> None:

@@ -84,7 +84,13 @@ class WorkTree:
             from filerep.rules.tracked import Tracked  # not before there is a use
 
             settings = self.settings
-            self.tracked = Tracked(repo, settings.sha256, settings.ignore_case, hearer)
+            self.tracked = Tracked(
+                repo,
+                settings.sha256,
+                settings.ignore_case,
+                hearer,
+                settings.partial,
+            )
         self._gitignore = gitignore
         #: Are names of another case the same?
         self.fold = gitignore and self.settings.ignore_case

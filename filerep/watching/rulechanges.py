@@ -173,7 +173,8 @@ class Following:
             self._take(dirty)
             self._follow(since_ns)
         self._since_ns = self._wall_ns()
-        if not self._tree.top.rules.origin.last.unread:
+        last = self._tree.top.rules.origin.last
+        if not last.unread and not last.unfetched:
             self._again.end()
         elif self._again.deadline() is None:
             self._again.begin()

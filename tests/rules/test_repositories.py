@@ -226,6 +226,23 @@ def test_an_object_that_is_missing_is_said(world: World) -> None:
     assert any("not in the repository" in note for note in said.notes)
 
 
+@pytest.mark.parametrize("words", [("--no-cone", "/app/"), ("--sparse-index", "app")])
+def test_what_is_not_fetched_yet_may_hide_anything(
+    words: tuple[str, ...], world: World
+) -> None:
+    """git would fetch it, and list nothing at all where it cannot."""
+    sparse(world, *words)
+    name = "docs" if "--sparse-index" in words else "docs/.gitignore"
+    blob = git(world, "rev-parse", "HEAD:" + name).strip()
+    os.unlink(os.path.join(world.top, b".git/objects", blob[:2], blob[2:]))
+    assert {b"docs/new", b"docs/y.pdf"} <= found(world, said=Said())
+    git(world, "config", "remote.o.promisor", "true")
+    said = Said()
+    assert not {b"docs/new", b"docs/y.pdf"}.intersection(found(world, said=said))
+    assert any("has not been fetched" in note for note in said.notes)
+    assert b"app/main.c" in found(world, said=said)
+
+
 def test_a_repository_that_is_found_as_git_finds_one(world: World) -> None:
     world.fill(b"", {b".gitignore": b"*.o\n", b"d/a.o": b"", b"d/b": b""})
     for ceiling in (world.top, world.top + b"/", os.path.dirname(world.top), b""):

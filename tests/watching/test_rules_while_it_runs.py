@@ -467,6 +467,37 @@ def test_what_a_disk_did_not_give_is_tried_again_by_itself(
         assert not it.last.unread and it.tracker.deadline() is None
 
 
+@BOTH
+def test_rules_that_git_has_yet_to_fetch_may_hide_anything(
+    polling: bool, tmp_path: Path
+) -> None:
+    """In a partial clone the rule files that a sparse checkout left out may not be here."""
+
+    def git(*words: str) -> str:
+        argv = ["git", "-C", tmp_path, "-c", "user.name=n", "-c", "user.email=e"]
+        return subprocess.check_output([*argv, *words], text=True).strip()
+
+    git("init", "-q")
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d/.gitignore").write_text("secret\n")
+    git("add", ".")
+    git("update-index", "--skip-worktree", "d/.gitignore")
+    (tmp_path / "d/.gitignore").unlink()
+    git("config", "remote.o.promisor", "true")
+    blob = git("rev-parse", ":d/.gitignore")
+    there = tmp_path / ".git/objects" / blob[:2] / blob[2:]
+    (tmp_path / "d/secret").write_text("")
+    (tmp_path / "d/b").write_text("")
+    there.rename(tmp_path / ".git/aside")
+    with watched(tmp_path, polling) as it:
+        for name in ("secret", "b"):
+            (tmp_path / "d" / name).write_text("saved")
+        assert not {b"d/secret", b"d/b"}.intersection(it.records())
+        (tmp_path / ".git/aside").rename(there)
+        records = it.records()
+        assert b"d/b" in records and b"d/secret" not in records
+
+
 def test_a_write_of_the_index_holds_nothing_up(tmp_path: Path) -> None:
     def git(*words: str) -> None:
         subprocess.run(["git", "-C", tmp_path, *words], check=True)
