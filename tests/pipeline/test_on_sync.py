@@ -168,6 +168,25 @@ def test_one_that_takes_no_sigterm_ends_with_the_run(
         wait_for(lambda: not command_of(pid), 5)
 
 
+@pytest.mark.parametrize("name", SHELLS)
+def test_one_that_removes_the_staging_directory_ends_with_the_connection(
+    name: str, source: Path, far_end: Callable[[str], FarEnd]
+) -> None:
+    """As with `git clean -fdx`. It held the connection open until that was given up, and lived on."""
+    far = far_end(name)
+    command = "rm -rf .filerep-*; echo pid $$.; exec sleep 1000"
+    words = ["--on-sync", command, str(source), far.parent, "--", *far.command]
+    with running(REPLICATOR, *words) as program:
+        program.says(".\n")
+        pid = int(program.errors.rpartition(b"pid ")[2].partition(b".")[0])
+        (source / "b").write_text("2")
+        program.says("the connection was lost (")
+        program.wait_for((far.here / "src/b").exists)
+        wait_for(lambda: not command_of(pid), 5)
+        assert b"no sign of life" not in program.errors
+        assert b"invalid number" not in program.errors
+
+
 def state_of(pid: int) -> str:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]

@@ -16,7 +16,8 @@ hook() {
     if [ "$locale" ]; then LC_ALL=$locale; else unset LC_ALL; fi
     ${session:+setsid} sh -c "$1" <"$null" >&2 &
     # What is stopped hears of that only once it goes on, and what does not care is killed.
-    trap 'kill -s TERM -- "$session$!"; kill -s CONT -- "$session$!"
+    # busybox says of the -- that it is no number, and goes on.
+    trap '{ kill -s TERM -- "$session$!"; kill -s CONT -- "$session$!"; } 2>&-
       cd / && exec <&- >&- 2>&-
       sleep 1; kill -s KILL -- "$session$!"; exit' TERM
     wait $!

@@ -59,8 +59,16 @@ taken_over() {
     [ "$f" = "$S/.pid" ] || ! at_work "$f" || say taken
   done
 }
+# hooked: does the command of --on-sync run, as $job? That may be another process's number by now. If
+# /proc tells whose child it is, all the same if the command has removed the staging directory.
+hooked() {
+  [ "$job" ] || return
+  if [ ! -e "/proc/$$/stat" ]; then [ -e "$S/.hook" ]; return; fi
+  { read -r line <"/proc/$job/stat"; } 2>&- || return
+  [ "${line##*") "? "$$" }" != "$line" ] # its name, in brackets, and its state stand in front
+}
 drop() {
-  [ ! -e "$S/.hook" ] || kill "$job"
+  ! hooked || kill "$job"
   stop_mover
   case $H in /proc/*) command exec 4<&- ;; esac # see hold
   rm -rf "$S" 2>&- || rm -rf "$S"
@@ -105,7 +113,7 @@ clear_away() {
   done
   try rm -rf "$1"
 }
-worker='' patience=0 ours='' H='' tmp=/tmp null=/dev/null
+worker='' job='' patience=0 ours='' H='' tmp=/tmp null=/dev/null
 umask u+rwx # a directory that is made must be open to who made it
 # It may be another user's, as behind sudo.
 case ${TMPDIR-} in /*) if [ -d "$TMPDIR" ] && [ -w "$TMPDIR" ]; then tmp=$TMPDIR; fi ;; esac
@@ -187,7 +195,7 @@ fi
 modes=''
 [ "$5" = dry ] || start_mover
 
-empty=1 cp='' job=''
+empty=1 cp=''
 for f in * .[!.]* ..?*; do
   if exists "$f" && [ "./$f" != "$S" ]; then empty=0; break; fi
 done
