@@ -180,7 +180,8 @@ def test_one_that_removes_the_staging_directory_ends_with_the_connection(
         program.says(".\n")
         pid = int(program.errors.rpartition(b"pid ")[2].partition(b".")[0])
         (source / "b").write_text("2")
-        program.says("the connection was lost (")
+        program.says("the connection was lost (the directory .filerep-")
+        program.says("... in the destination was removed or replaced)")
         program.wait_for((far.here / "src/b").exists)
         wait_for(lambda: not command_of(pid), 5)
         assert b"no sign of life" not in program.errors

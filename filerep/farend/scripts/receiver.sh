@@ -56,8 +56,9 @@ alone() {
 # directory away. Were that only a lost connection, the two would do so in turns for ever.
 taken_over() {
   for f in "./$ours-"*/.pid; do
-    [ "$f" = "$S/.pid" ] || ! at_work "$f" || say taken
+    if [ "$f" != "$S/.pid" ] && at_work "$f"; then say taken; return; fi
   done
+  return 1
 }
 # hooked: does the command of --on-sync run, as $job? That may be another process's number by now. If
 # /proc tells whose child it is, all the same if the command has removed the staging directory.
@@ -128,7 +129,8 @@ leave() {
   trap - EXIT
   # Where nobody hears any more dash tries its last words again and again, and each is a SIGPIPE.
   trap '' HUP INT TERM PIPE
-  [ ! "$ours" ] || taken_over
+  [ ! "$ours" ] || taken_over || staged ||
+    say error "the directory $ours-... in the destination was removed or replaced"
   command exec >"$null" 2>&1 # it would end here where it can open nothing
   rest
   keep_parts
