@@ -7,7 +7,13 @@ import re
 from pathlib import Path
 
 import pytest
-from farends import local_shell, need, with_command
+from farends import (
+    SYSTEM_PATH,
+    local_shell,
+    need,
+    with_command,
+    without_dash_and_perl,
+)
 from programs import ROOT, run
 
 SCRIPTS = ROOT / "filerep/farend/scripts"
@@ -117,6 +123,26 @@ def test_nothing_that_a_startup_file_sets_matters(
     there = far.here / "source"
     assert (there / "d/c").read_text() == (source / "d/c").read_text()
     assert sorted(os.listdir(there / "d")) == ["c"] and len(os.listdir(there)) == 2
+
+
+@pytest.mark.parametrize("name", ["BASH_VERSION", "ZSH_VERSION"])
+@pytest.mark.parametrize("shell", ["busybox", "mksh"])
+def test_a_variable_of_another_shell_in_the_environment_does_not_matter(
+    shell: str, name: str, base: Path, place: Path
+) -> None:
+    """As of an image that says which bash it brings, and where another shell is entered."""
+    far = local_shell(shell, "busybox" if shell == "busybox" else "gnu", base).fresh()
+    env, path, *words = far.command
+    tools = without_dash_and_perl(base / "tools-but-dash-and-perl")
+    path = path.replace(SYSTEM_PATH, tools)
+    (place / "source").mkdir()
+    (place / "source/f").write_text("f")
+    far = with_command(far, [env, path, f"{name}=5.2", *words])
+    done = run(
+        ["file-replicator", "--once", place / "source", far.parent, *far.command]
+    )
+    assert done.returncode == 0, done.stderr
+    assert (far.here / "source/f").read_text() == "f"
 
 
 @pytest.mark.parametrize("noise", [[], [f"LD_PRELOAD={os.devnull}.so"]])

@@ -18,7 +18,8 @@ esac
 \set +eufx
 case ${BASH_VERSION-} in ?*)
   case $(\dash -c 'echo runs' 2>&1 <&-) in *runs) \exec dash -c 'eval "$FILEREP_SCRIPT"' filerep "$@" ;; esac
-  \exec "$BASH" --posix -p -c 'eval "$FILEREP_SCRIPT"' filerep "$@" ;;
+  # The variable may come from the environment, where there is no bash.
+  case $(\command -v "$BASH") in ?*) \exec "$BASH" --posix -p -c 'eval "$FILEREP_SCRIPT"' filerep "$@" ;; esac ;;
 esac
 case ${ZSH_VERSION-} in ?*)
   case $("${0#-}" --emulate sh -f -c 'echo runs' 2>&1 <&-) in
