@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 _USUAL = 80  # columns, where the terminal does not say
 
 
-def is_somebodys(stream: Optional[TextIO]) -> bool:
+def is_tty(stream: Optional[TextIO]) -> bool:
     """Is ``stream`` a terminal, of whatever kind?"""
     try:
         return stream is not None and stream.isatty()
@@ -21,7 +21,7 @@ def is_somebodys(stream: Optional[TextIO]) -> bool:
 
 def is_terminal(stream: Optional[TextIO]) -> bool:
     """Is ``stream`` a terminal that knows what columns are?"""
-    return is_somebodys(stream) and os.environ.get("TERM", "dumb") != "dumb"
+    return is_tty(stream) and os.environ.get("TERM", "dumb") != "dumb"
 
 
 def terminal_width(stream: TextIO) -> int:

@@ -25,7 +25,7 @@ from filerep.wrapper.stages import Stages
 from filerep.wrapper.terminal.display import Display
 from filerep.wrapper.terminal.formatting import bare
 from filerep.wrapper.waiting import STILL_WAITING, Waiters, ask, lock, wait
-from filerep.wrapping import hanging, is_somebodys, is_terminal, terminal_width
+from filerep.wrapping import hanging, is_terminal, is_tty, terminal_width
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ def _one_of_many(
 def _display(run: Command, name: str = "", runs: bool = False) -> Display:
     """``name``: of the far end that it is about; ``runs``: a command, with --run."""
     quiet, debugging = bool(run.args["--quiet"]), bool(run.args["--debugging"])
-    if runs and not is_somebodys(sys.stderr):
+    if runs and not is_tty(sys.stderr):
         quiet = not debugging  # what stands there is the command's
     verbose = bool(run.args["--verbose"])
     return Display(sys.stderr, run.program, quiet, debugging, verbose, name=name)

@@ -13,8 +13,8 @@ import time
 from filerep.wrapper.terminal.formatting import beginning
 from filerep.wrapping import (
     columns,
-    is_somebodys,
     is_terminal,
+    is_tty,
     terminal_width,
     wrapped,
 )
@@ -47,11 +47,11 @@ class Screen:
         self._bottom = ""  # what stands in the bottom line
         self._left = True  # of a file: does it end with a line's end?
         self.terminal = is_terminal(stream)
-        somebodys = is_somebodys(stream)  # a dumb terminal too
-        self.marks = somebodys or bool(name)  # what others write, to be told from ours
+        tty = is_tty(stream)  # a dumb terminal too
+        self.marks = tty or bool(name)  # what others write, to be told from ours
         self.coloured = self.terminal and not os.environ.get("NO_COLOR")
         self.draws = self.terminal and not name  # is the bottom line ours?
-        self.encoding = stream.encoding if stream and somebodys else "utf-8"
+        self.encoding = stream.encoding if stream and tty else "utf-8"
 
     @property
     def width(self) -> int:
