@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 _KILLED_WAIT = 2.0
 _KILLED = 128  # and the signal's number, as a shell tells it
+_NOT_UNPACKED = "gzip failed"  # reuse.sh
 
 
 class Mender:
@@ -41,8 +42,12 @@ class Mender:
         again: Callable[[Iterable[bytes]], None],
         distrust: Callable[[bytes], None],
         retained: Retained,
+        on_not_unpacked: Callable[[float], None] = lambda began: None,
     ) -> None:
-        """``distrust`` is told what is not there as it was thought to be."""
+        """``distrust`` is told what is not there as it was thought to be; ``on_not_unpacked`` when
+        a batch was sent that is compressed, which what unpacks it has failed for.
+        """
+        self._on_not_unpacked = on_not_unpacked
         self._undo = undo
         self._table = table
         self._inventory = inventory
@@ -214,6 +219,8 @@ class Mender:
             raise Stop(
                 UNAVAILABLE, f"the far end failed: {plainly(words or _unsaid(status))}"
             )
+        if sent.packed and words == _NOT_UNPACKED:
+            self._on_not_unpacked(sent.started)
         chance = status > _KILLED or not words
         words = words or _unsaid(status)
         self._undo.doubt(sent, set(paths))

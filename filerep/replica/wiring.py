@@ -226,6 +226,7 @@ class Parts:
             self.schedule.again,
             self._distrust,
             self.reuse.retained,
+            self.economy.not_unpacked,
         )
         acknowledging = Acknowledging(
             self.flight,

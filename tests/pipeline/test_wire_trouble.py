@@ -142,6 +142,30 @@ def test_a_far_end_that_could_not_be_taught_gets_whole_files(
         assert b"not found" not in program.errors
 
 
+def test_where_what_unpacks_breaks_nothing_is_compressed_any_more(
+    far_end: Callable[[str], FarEnd], place: Path
+) -> None:
+    """All was compressed again at each try, and nothing arrived any more."""
+    script = f'#!/bin/sh\n[ ! -e {place}/broken ] && exec /usr/bin/gzip "$@"\n'
+    plant(place / "bin", {"gzip": script})
+    (place / "bin/gzip").chmod(0o755)
+    tools = f"PATH={place}/bin:{os.environ['PATH']}"
+    far = with_command(far_end("bash+gnu"), ["/usr/bin/env", tools, "/bin/bash"])
+    line = Line(far, place)
+    plant(line.source, {f"d/f{number}": text(900, number) for number in range(9)})
+    with line.watching("--compress") as program:
+        (place / "broken").touch()
+        for path in (line.source / "d").iterdir():
+            save(path, text(800, path.name))
+        program.says("gzip failed")
+        line.settle_whatever_is_lost()
+        before = program.errors.count(b"gzip failed")
+        for path in (line.source / "d").iterdir():
+            save(path, text(700, path.name))
+            line.settle(program)
+        assert program.errors.count(b"gzip failed") == before
+
+
 @SOME
 def test_killed_at_any_moment_of_a_save_it_leaves_old_or_new(
     name: str, line: Line

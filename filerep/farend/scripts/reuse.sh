@@ -49,7 +49,7 @@ packed() {
   umask 0
   read -r count || exit
   dd bs=512 "count=$count" iflag=fullblock 2>/dev/null | {
-    $unzip 2>/dev/null
+    $unzip 2>/dev/null || echo 'gzip failed' >&2
     cat >/dev/null
   } | {
     case $form in gnu) tar "$same" ${both:+"$both"} -xof - ;; *) tar -xpof - ;; esac

@@ -8,6 +8,7 @@ its own, so that no start takes longer.
 from __future__ import annotations
 
 import os
+import time
 
 from filerep.command import UNAVAILABLE
 from filerep.farend.answers import Refused
@@ -34,6 +35,8 @@ _LONG = 1.0
 _BELIEVED = 2  # times as much as was taken at that rate so far
 # Bytes: a larger file is no way to find out how fast a connection is.
 _TELLING = 1 << 20
+# Seconds in which nothing is compressed once that could not be unpacked: at first, at most.
+_AS_IT_IS, _MOST_AS_IT_IS = 30.0, 3600.0
 
 
 class Economy:
@@ -51,6 +54,8 @@ class Economy:
         self._asked = False
         self._wanted = False  # has something come up that needs the tools?
         self._reused = False  # was it ever looked for what the far end holds?
+        self._as_it_is = 0.0  # seconds in which nothing is compressed
+        self._packs_from = 0.0  # when they are over, by the monotonic clock
 
     @staticmethod
     def block(size: int) -> int:
@@ -106,6 +111,13 @@ class Economy:
                 UNAVAILABLE, "--checksum needs sha1sum or md5sum at the far end"
             )
 
+    def not_unpacked(self, began: float) -> None:
+        """What unpacks has failed for a batch that was sent from ``began`` on: it does without."""
+        if began < self._packs_from:
+            return  # it was told to be compressed before that was known
+        self._as_it_is = min(max(_AS_IT_IS, 2 * self._as_it_is), _MOST_AS_IT_IS)
+        self._packs_from = time.monotonic() + self._as_it_is
+
     @property
     def level(self) -> int:
         """How the next batch is compressed, 0 for not at all."""
@@ -113,6 +125,8 @@ class Economy:
             self.tools is None
             or not self.tools.unzip
             or self._transfer.compress is False
+            or self._packs_from
+            and time.monotonic() < self._packs_from
         ):
             return 0
         if TINY or self._transfer.compress:
