@@ -86,6 +86,7 @@ Examples:
 from __future__ import annotations
 
 import os
+import stat
 import time
 
 from filerep import command
@@ -237,24 +238,42 @@ def _tell_why(run: command.Command, root: bytes, text: bytes, rules: Rules) -> i
     if os.isatty(1):  # for a person the same in words
         there = os.path.lexists(os.path.join(root, text))
         absent = "" if there else f"; it is not in {quote(root)} now"
-        run.say(f"{quote(text)} {in_words(_deciding(root, text, rules))}{absent}")
+        words = in_words(explain(root, _typed(root, text), rules))
+        if words.startswith("is printed"):
+            words = never(root, _typed(root, text)) or words
+        run.say(f"{quote(text)} {words}{absent}")
     return run.status
 
 
-def _deciding(root: bytes, text: bytes, rules: Rules) -> Rule | None:
-    """The rule that decides about the path that was typed; raises ``Stop``."""
+def never(root: bytes, path: bytes) -> str:
+    """Why ``path`` is left out whatever the rules say, for a person; empty if it is not."""
+    for at, byte in enumerate(path):
+        above = path[:at]
+        if byte == ord("/") and os.path.islink(os.path.join(root, above)):
+            return f"is left out: {quote(above)} is a symbolic link, and printed as one"
+    try:
+        mode = os.lstat(os.path.join(root, path)).st_mode
+    except OSError:
+        return ""
+    if stat.S_ISREG(mode) or stat.S_ISDIR(mode) or stat.S_ISLNK(mode):
+        return ""
+    return "is left out: it is a fifo, a socket or a device"
+
+
+def _typed(root: bytes, text: bytes) -> bytes:
+    """The path that was typed, from SRC; raises ``Stop``."""
     inside = os.path.join(os.path.realpath(root), b"")
     path = normalize(text[len(inside) :] if text.startswith(inside) else text)
     if path is None or path in (b".", b"./"):
         raise command.Stop(
             command.USAGE, f"--why takes a path below SRC, not {quote(text)}"
         )
-    return explain(root, path, rules)
+    return path
 
 
 def _why(root: bytes, text: bytes, rules: Rules) -> bytes:
     """A line as `git check-ignore -v -n` prints it."""
-    rule = _deciding(root, text, rules)
+    rule = explain(root, _typed(root, text), rules)
     found = b"::"
     if rule and rule is not TRACKED:
         source = c_quote(rule.source, quotes_bytes(rules))

@@ -419,6 +419,10 @@ def test_on_a_terminal_why_is_said_in_words_too(place: Path) -> None:
         typed.shows("fr-walk: 'a.o' is left out by line 1 of '.gitignore': '*.o'\r\n")
         typed.type("fr-walk --why src/f .\n")
         typed.shows("'src/f' is printed: no rule names it; it is not in '.' now\r\n")
+        typed.type("ln -s . src; fr-walk --why src/f .\n")
+        typed.shows(
+            "'src/f' is left out: 'src' is a symbolic link, and printed as one;"
+        )
     assert "\n.gitignore:1:*.o" in typed.text()
 
 
@@ -439,6 +443,28 @@ def test_why_in_words(path: str, said: str, place: Path) -> None:
     loaded = ignore.load(root, asked, on_error=fail)
     rule = explaining.explain(root, path.encode(), loaded)
     assert in_words(rule) == said
+
+
+@pytest.mark.parametrize(
+    "path, said",
+    [
+        ("l", ""),
+        ("l/", "is left out: 'l' is a symbolic link, and printed as one"),
+        ("d/m/n/x", "is left out: 'd/m' is a symbolic link, and printed as one"),
+        ("d/f", "is left out: it is a fifo, a socket or a device"),
+        ("d", ""),
+        ("d/e/x", ""),
+        ("d/none", ""),
+    ],
+)
+def test_why_in_words_where_no_rule_is_the_reason(
+    path: str, said: str, place: Path
+) -> None:
+    plant(place, {"d/e/x": b""})
+    (place / "l").symlink_to("d")
+    (place / "d/m").symlink_to("e")
+    os.mkfifo(place / "d/f")
+    assert walk.never(os.fsencode(place), path.encode()) == said
 
 
 def test_a_full_device_is_an_error(tree: bytes) -> None:
