@@ -186,6 +186,23 @@ def test_one_that_is_lost_catches_up_while_the_others_go_on(fleet: Fleet) -> Non
     assert not re.search("(a|c): (the connection|connected)", said)
 
 
+def test_without_a_first_copy_one_that_is_lost_catches_up_as_well(fleet: Fleet) -> None:
+    fleet.script("test -e shut-$1 && exit 9")
+    fleet.save("older")
+    with fleet.running("--no-initial-replication") as program:
+        for name in NAMES:
+            program.says(f"{name}: watching")
+        (fleet.place / "shut-b").touch()
+        send(signal.SIGKILL, *fleet.over_there(program, "b"))
+        program.says("file-replicator: b: the connection was lost")
+        fleet.save("meanwhile")
+        wait_for(lambda: fleet.arrived("meanwhile", "a", "c"))
+        (fleet.place / "shut-b").unlink()
+        assert fleet.wait() == 0
+        assert fleet.arrived("meanwhile", "b")
+        assert not fleet.arrived("older", "b")
+
+
 def test_one_that_is_stopped_slows_no_other_and_catches_up(fleet: Fleet) -> None:
     with fleet.running() as program:
         in_sync(program)
