@@ -209,6 +209,10 @@ def test_without_a_first_copy_what_changed_while_the_connection_was_lost_arrives
     for name in ("older", "d/older"):
         (pair.source / name).write_text("ours")
         (pair.copy / name).write_text("theirs")
+    (pair.source / "other").write_text("ours")
+    (pair.copy / "twin").write_text("them")
+    for alike in (pair.source / "other", pair.copy / "twin"):
+        os.utime(alike, ns=(1_234_567_890_123_456_789, 1_234_567_890_123_456_789))
     for old in (pair.source / "d/never", place / "moved/old", place / "moved/in/old"):
         old.write_text("old")
     with pair.replicated("--no-initial-replication") as program:
@@ -221,6 +225,7 @@ def test_without_a_first_copy_what_changed_while_the_connection_was_lost_arrives
         (pair.copy / "before").unlink()  # as in a container that is made anew
         (pair.source / "d/meanwhile").write_text("2")
         (place / "moved").rename(pair.source / "moved")
+        (pair.source / "other").rename(pair.source / "twin")
         (place / "down").unlink()
         assert pair.wait().returncode == 0
         found = {
@@ -235,6 +240,7 @@ def test_without_a_first_copy_what_changed_while_the_connection_was_lost_arrives
             )
         }
         assert list(found.values()) == ["1", "2", "theirs", "theirs", "old", "old"]
+        assert (pair.copy / "twin").read_text() == "ours"
         assert not (pair.copy / "d/never").exists()
 
 

@@ -47,7 +47,14 @@ class Since:
         """Those that are, as it is known by now whether the far end has that directory."""
         if self._since_ns is None or self._is_lacking(row[0]):
             return row
-        return [path for path in row if self._is_new(path)]
+        new = [path for path in row if self._is_new(path)]
+        for path in new:
+            value = self._table.get(path)
+            if value is not None and entries.marks(value) == entries.LISTED:
+                # Of what was moved here meanwhile, size and time may be those of what it replaced.
+                unsure = entries.LISTED | entries.UNSURE
+                self._table.put(path, entries.marked(value, unsure))
+        return new
 
     def _is_lacking(self, path: bytes) -> bool:
         """Is a directory above ``path`` a new one that the far end did not have?"""
