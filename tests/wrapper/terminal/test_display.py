@@ -103,7 +103,15 @@ def first(**changes: Any) -> dict[str, Any]:
     "changes, said",
     [
         ({}, "in sync: 3,619 files, 45 MB in 1.2 s; watching"),
-        ({"compared": False}, "watching; what is at the far end was not compared"),
+        (
+            {"compared": False, "files": 0},
+            "watching; what is at the far end was not compared",
+        ),
+        (
+            {"compared": False, "files": 2, "bytes": 3000},
+            "watching; sent 2 files that changed meanwhile, 3.0 kB;"
+            " what is at the far end was not compared",
+        ),
         (
             {"rehearsed": True, "files": 1, "bytes": 7, "removals": 2},
             "nothing was changed: 1 file to send, 7 bytes; 2 to remove",
