@@ -76,12 +76,10 @@ class Tracked:
         """Is this very path tracked, as whatever?"""
         found = self._loaded()
         if self._fold:
-            return self._by_case().spelling(path) is not None
-        return (
-            found.holds(path)
-            or bool(found.sparse)
-            and self._objects().holds(found, path)
-        )
+            held = self._by_case().spelling(path) is not None
+        else:
+            held = found.holds(path)
+        return held or bool(found.sparse) and self._objects().holds(found, path)
 
     @property
     def has_submodules(self) -> bool:
@@ -98,9 +96,7 @@ class Tracked:
     def below(self, path: bytes) -> bool:
         """Is anything tracked below this directory?"""
         found = self._loaded()
-        if self._fold:
-            return self._by_case().below(path)
-        if found.below(path):
+        if self._by_case().below(path) if self._fold else found.below(path):
             return True
         return bool(found.sparse) and self._objects().directory(found, path)
 

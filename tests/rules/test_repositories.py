@@ -198,6 +198,20 @@ def test_rules_hold_for_directories_that_are_not_here(world: World) -> None:
     assert not inner.enter(b"more").counts(b".env", False)
 
 
+@pytest.mark.parametrize("ignore_case", ["false", "true"])
+def test_tracked_files_in_a_directory_that_a_sparse_index_has_as_one(
+    ignore_case: str, world: World
+) -> None:
+    outside = {b"docs/k.o": b"", b"docs/e/j.o": b""}
+    world.fill(b"", {b".gitignore": b"*.o\n", b"app/x": b"", **outside})
+    git(world, "add", "-f", ".")
+    git(world, "commit", "-q", "-m", "x")
+    git(world, "config", "core.ignoreCase", ignore_case)
+    git(world, "sparse-checkout", "set", "--cone", "--sparse-index", "app")
+    world.fill(b"", {**outside, b"docs/e/z.o": b"", b"docs/z": b""})
+    assert found(world) == world.git() == {b".gitignore", b"app/x", b"docs/z", *outside}
+
+
 def test_a_left_out_rule_file_that_a_pull_brings_holds(world: World) -> None:
     """It comes in a pack that was not there when the one before was read."""
     sparse(world, "--no-cone", "/app/")
