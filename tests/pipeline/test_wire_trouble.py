@@ -142,6 +142,25 @@ def test_a_far_end_that_could_not_be_taught_gets_whole_files(
         assert b"not found" not in program.errors
 
 
+def test_a_large_file_that_cannot_be_finished_in_pieces_goes_whole(
+    far_end: Callable[[str], FarEnd], place: Path
+) -> None:
+    """It went in pieces again and again, without a word, and --wait did not end."""
+    script = f'#!/bin/sh\n[ ! -e {place}/broken ] && exec /usr/bin/touch "$@"\n'
+    plant(place / "bin", {"touch": script})
+    (place / "bin/touch").chmod(0o755)
+    tools = f"PATH={place}/bin:{os.environ['PATH']}"
+    far = with_command(far_end("bash+gnu"), ["/usr/bin/env", tools, "/bin/bash"])
+    line = Line(far, place)
+    plant(line.source, {"small": "1"})
+    with line.watching() as program:
+        (place / "broken").touch()
+        save(line.source / "large", noise(9_000))
+        save(line.source / "small", b"2")
+        program.wait_for(lambda: not line.wrong(), 40)
+        line.settle(program)
+
+
 def test_where_what_unpacks_breaks_nothing_is_compressed_any_more(
     far_end: Callable[[str], FarEnd], place: Path
 ) -> None:

@@ -324,11 +324,11 @@ last() {
     f=$H/.parts/$1
     if [ "$5" ]; then
       ! finished "$5" "$4" "$f" "$3" || return
-    elif { touch -r "$3" "$f" && chmod "$4" "$f" && mv -f "$f" "$3"; } 2>/dev/null; then
-      return
+    else # it would go once more and be no better, for ever
+      words=$({ touch -r "$3" "$f" && chmod "$4" "$f" && mv -f "$f" "$3"; } 2>&1) && return
     fi
     rm -f "$f"
-    stale
+    if [ "$5" ]; then stale; else bad .; fi
   fi
   lacks "$3"
 }
