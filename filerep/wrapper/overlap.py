@@ -120,7 +120,7 @@ class Destination:
 
     def hear(self, word: str, rest: bytes) -> None:
         if word == "real":
-            self.real = rest
+            self.real = _plain(rest)
         else:
             try:
                 self.mounts.append(mount(rest))
@@ -216,6 +216,8 @@ def _compare_inodes(source: bytes, told: dict[str, str], there: bool) -> None:
 
 def _compare_places(source: bytes, destination: Destination, there: bool) -> None:
     mounts = mounts_here()
+    if not destination.real:
+        return  # it could not tell
     ours = place_of(source, mounts)
     theirs = place_of(destination.real, destination.mounts)
     if ours is None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import farends
 import pytest
-from farends import FarEnd, mounted, need_root
+from farends import FarEnd, local_shell, mounted, need_root
 from pipelines import name_of
 from programs import Running, Word, alive, environment, run, running, wait_for
 from trees import (
@@ -292,6 +292,28 @@ def test_clean_out_first_empties_the_directory_and_nothing_else(
     assert_same(source, far.here / "project", whole_seconds=not far.sub_second)
     assert (far.here / "outside/f").read_text() == "not yours"
     assert (far.here / "project").stat().st_ino == inode
+
+
+@pytest.mark.parametrize("shell", ["bash", "busybox", "dash", "ksh93", "mksh", "zsh"])
+def test_a_destination_of_a_hostile_name_is_seen_for_what_it_is(
+    shell: str, base: Path, source: Path
+) -> None:
+    """It was taken for one that holds the source, and what is mounted in it was not seen."""
+    tar = "busybox" if shell == "busybox" else "gnu"
+    far = local_shell(shell, tar, base).fresh(shell + "\nb \\012\t\n")
+    plant(source, {"f": "1"})
+    for _ in range(2):
+        done = replicate(far, source)
+        assert done.returncode == OK, done.stderr
+    volume = far.here / "project/volume"
+    volume.mkdir()
+    with mounted(volume):
+        plant(volume, {"made": "there"})
+        done = replicate(far, source, "--clean-out-first")
+        assert done.returncode == 69 and b"'volume' in the destination" in done.stderr
+        assert (volume / "made").exists() and (far.here / "project/f").exists()
+    inside = replicate(far, far.here)
+    assert b"the destination is inside SRC_DIR" in inside.stderr
 
 
 @FEW

@@ -16,6 +16,14 @@ set +aCefuvx
 (
   LC_ALL=C
   export LC_ALL
+  # escape TEXT CHARACTER CODE: put the code in its place, as in mountinfo
+  escape() {
+    left=$1 told=''
+    while case $left in *"$2"*) ;; *) false ;; esac do
+      told=$told${left%%"$2"*}$3 left=${left#*"$2"}
+    done
+    told=$told$left
+  }
   unset TAR_OPTIONS TAR_READER_OPTIONS POSIXLY_CORRECT
   # With fewer some shells hang, or end so that something stays.
   # shellcheck disable=SC3045 # what has no such limit says so
@@ -35,7 +43,9 @@ set +aCefuvx
   case $up in /*) up=${up%"$nl".} ;; *) up='' ;; esac
   # Where it really is, and what is mounted above and below; see overlap.py.
   if [ "$up" ] && [ "$5${6-}" ] && { [ "$5" = clean ] || [ "$boot" = "${6-}" ]; } && [ -r /proc/self/mountinfo ]; then
-    case $up in *"$nl"*) ;; *) printf '%s\n' "filerep-$nonce real $up" ;; esac
+    escape "$up" \\ '\134'
+    escape "$told" "$nl" '\012'
+    printf '%s\n' "filerep-$nonce real $told"
     while read -r a b device root at rest; do
       case ${up%/}/ in
       "${at%/}"/*) ;;
