@@ -39,7 +39,7 @@ Options that file-replicator gives it:
   --hold N           Where more than half of all files are gone, if they are a
                      hundred or more, remove them N seconds later [default: 5].
   --no-initial       Do not compare with what the far end has.
-  --since N          Of all files send those that have changed since N, which is
+  --since N          Of all files send those that have changed since then: N is
                      in nanoseconds since 1970.
   --dry-run          Change nothing, report what would be done.
   --checksum         Compare contents at the start, not size and time.
