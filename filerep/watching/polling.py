@@ -203,6 +203,14 @@ class Snapshots:
         seen = self._seen.get(above)
         return bool(seen and name in seen.names.split(b"\0"))
 
+    def forget(self, path: bytes) -> None:
+        """Have all that is in the directory ``path`` named when it is looked at next."""
+        below = path + b"/"
+        for one in [*self._seen]:
+            if one == path or one.startswith(below):
+                del self._seen[one]
+        self._verify(path)
+
     def look_at(self, paths: Iterable[bytes]) -> None:
         """Name ``paths``, and what has changed in those that are directories."""
         with Descent(self._root) as descent:

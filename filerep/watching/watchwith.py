@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import select
 import signal
+import stat
 
 from filerep.pathstream import quote
 from filerep.rules.ignore import rule_file
@@ -33,6 +34,8 @@ _MOST_PATHS = 5000
 _MOST_TOLD = 200_000
 _PATIENCE = 1.0  # seconds
 _AGAIN_SECONDS = 0.15
+# How long ago a directory may have been away while a reader looked at what was named in it.
+_AWAY_NS = 30_000_000_000
 _AUDIT_SECONDS = 60.0
 # When what changed before the program was ready is looked for, after the start.
 _EARLY_SECONDS = (1.0, 5.0)
@@ -210,10 +213,23 @@ class Told(Snapshots):
         if len(self._told) > _MOST_TOLD:
             self._told.clear()
         self._told[path] = stamp
+        if self._is_moved(status):
+            self.forget(path)
         if recent(self._wall_ns(), status.st_ctime_ns):
             # The next change may leave the same stamp: so once more when it can't.
             self._again[path] = self._clock() + _AGAIN_SECONDS
         return True
+
+    def _is_moved(self, status: os.stat_result) -> bool:
+        """Is it a directory that was moved of late, for all one can tell?
+
+        If it was away for a moment and somebody looked then, what is in it has been taken for
+        gone. What comes or goes in it would have changed both times.
+        """
+        if not stat.S_ISDIR(status.st_mode):
+            return False
+        late = self._wall_ns() - status.st_ctime_ns < _AWAY_NS
+        return late and status.st_ctime_ns != status.st_mtime_ns
 
     def _below(self, record: bytes) -> list[bytes]:
         """The path in SRC that ``record`` means, if it means one."""

@@ -515,6 +515,23 @@ def test_a_program_that_tells_is_believed_at_once_and_ended_with_us(
             wait_for(lambda: not os.path.exists(f"/proc/{pid}"))
 
 
+def test_what_is_in_a_directory_that_was_away_is_named(
+    source: Path, place: Path
+) -> None:
+    """Who looked while it was, as something in it had been named, took all for gone."""
+    (source / "d/e").mkdir(parents=True)
+    (source / "d/e/older").write_text("old")
+    os.mkfifo(place / "told")
+    with watching(source, "--watch-with", f"exec cat {place}/told") as it:
+        while b"d/e/older" in it.sync():
+            pass  # it was made a moment ago
+        with open(place / "told", "wb", buffering=0) as tell:
+            (source / "d").rename(source / "away")
+            (source / "away").rename(source / "d")
+            tell.write(b"d\0")
+            it.until(b"d/e/older")
+
+
 def test_a_program_that_is_stopped_ends_with_us(source: Path, place: Path) -> None:
     command = f"echo $$ >{place}/new; mv {place}/new {place}/pid; kill -STOP $$; exit"
     with watching(source, "--watch-with", command) as it:
