@@ -132,6 +132,8 @@ class Source:
         self.on_own: Callable[[bytes], object] = bool  # told the path of each, once
         self._directories: dict[bytes, int] = {}
         self._spelling = Spelling()
+        #: Rises whenever what was seen of directories is forgotten.
+        self.turn = 0
 
     @property
     def root(self) -> bytes:
@@ -156,6 +158,7 @@ class Source:
             os.close(fd)
         self._directories.clear()
         self._spelling.forget()
+        self.turn += 1
 
     def folds(self, dir_fd: int) -> bool:
         """Is what is in the open directory found under other cases of its name too?"""

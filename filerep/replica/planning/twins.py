@@ -39,8 +39,10 @@ class Twins:
         self._fold = fold
         self._counting = counting
         self._known: dict[bytes, dict[bytes, bytes]] = {}
-        # Of the directory looked at last: its stamp, and its names by what they are folded to.
-        self._last: tuple[bytes, int, dict[bytes, list[bytes]]] = (b"", 0, {})
+        # Of the directory looked at last: when that was, by its stamp, too, which may have steps
+        # of seconds; and its names by what they are folded to.
+        self._last: tuple[tuple[bytes, int, int], dict[bytes, list[bytes]]]
+        self._last = (b"", -1, 0), {}
 
     def of(self, path: bytes) -> Optional[bytes]:
         """What is here under another name that is the same as ``path`` over there."""
@@ -109,13 +111,13 @@ class Twins:
     def _names(self, directory: bytes) -> dict[bytes, list[bytes]]:
         try:
             fd = self._source.directory(directory)
-            stamp = os.fstat(fd).st_mtime_ns
-            if self._last[:2] != (directory, stamp):
+            now = directory, self._source.turn, os.fstat(fd).st_mtime_ns
+            if self._last[0] != now:
                 names: dict[bytes, list[bytes]] = {}
                 for name in map(os.fsencode, os.listdir(fd)):
                     names.setdefault(self._fold(directory, name), []).append(name)
-                self._last = (directory, stamp, names)
-            return self._last[2]
+                self._last = now, names
+            return self._last[1]
         except OSError as error:
             if not changed_meanwhile(error):
                 raise

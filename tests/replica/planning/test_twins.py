@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -61,6 +62,19 @@ def test_of_two_that_are_one_always_the_same_is_sent(tmp_path: Path) -> None:
     assert here.before(b"a/f") == b"A"
     (tmp_path / "README").unlink()
     assert here.before(b"Readme") is None
+
+
+def test_a_stamp_that_stays_hides_no_other_name(tmp_path: Path) -> None:
+    """On exFAT it has steps of a second: the last of some renames was told to be in the way."""
+    source = Source(bytes(tmp_path))
+    here = Twins(source, fold("case").fold)
+    (tmp_path / "Dir").touch()
+    os.utime(tmp_path, (1, 1))
+    assert here.before(b"Dir") is None
+    (tmp_path / "Dir").rename(tmp_path / "dIR")
+    os.utime(tmp_path, (1, 1))
+    source.forget_directories()
+    assert here.before(b"dIR") is None and here.of(b"Dir") == b"dIR"
 
 
 def test_what_is_no_symlink_goes_first(tmp_path: Path) -> None:
