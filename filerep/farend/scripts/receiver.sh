@@ -37,6 +37,9 @@ is_dir() { [ -d "$1" ] && [ ! -L "$1" ]; }
 staged() { is_dir "$S" && { [ ! "$owned" ] || [ -O "$S" ]; }; }
 # number_in FILE: read what stands there into $pid, if it is a file: who reads a fifo waits
 number_in() { [ -f "$1" ] && [ ! -L "$1" ] && { read -r pid <"$1"; } 2>&-; }
+# runs: the process $pid of our own does. One that was killed has a number until it is reaped, which the
+# first process of a container may never do; but it is in no directory.
+runs() { if [ -e /proc/self/cwd ]; then [ -e "/proc/$pid/cwd" ]; else kill -0 "$pid" 2>&-; fi; }
 # at_work FILE: a receiver whose number stands there is at work in this directory. A number may be
 # another process's by now; the directory that one is in tells.
 at_work() {
@@ -146,7 +149,7 @@ for f in "$tmp/$4"-*; do # what a killed --dry-run has left, or one killed while
   if [ ! -O "$f" ] || ! { is_dir "$f" || [ -p "$f" ]; }; then continue; fi
   # Another --dry-run may be at work with it, or have just made it.
   [ -p "$f" ] || [ -e "$f/.pid" ] || sleep 1
-  if number_in "$f/.pid" && kill -0 "$pid" 2>&-; then continue; fi
+  if number_in "$f/.pid" && runs; then continue; fi
   rm -rf "$f"
 done
 if [ "$5" = dry ]; then # nothing is touched but a directory of our own, elsewhere
