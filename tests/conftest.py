@@ -20,7 +20,7 @@ OWN = pytest.StashKey[str]()
 # Set by .ci/run, where every tool is installed and every test has to run.
 NO_SKIP = bool(os.environ.get("FILEREP_NO_SKIP"))
 
-# Where two processes share the files, a long one that comes last keeps one of them waiting.
+# Where some processes share the files, a long one that comes last keeps one of them waiting.
 LONG_FIRST = (
     *("test_converges", "test_packaging", "test_atomic", "test_restart", "test_wire"),
     *("test_slow_links", "test_wire_moves", "test_wire_trouble"),
