@@ -140,7 +140,9 @@ def test_one_that_is_stopped_ends_with_the_run(
     name: str, source: Path, far_end: Callable[[str], FarEnd]
 ) -> None:
     far = far_end(name)
-    words = ["--on-sync", "kill -STOP $$; exit", str(source), far.parent, "--"]
+    # More than once, as zsh has it go on, at times.
+    command = "while :; do kill -STOP $$; done"
+    words = ["--on-sync", command, str(source), far.parent, "--"]
     with running(REPLICATOR, *words, *far.command) as program:
         program.says("in sync")
 

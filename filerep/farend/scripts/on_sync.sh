@@ -20,8 +20,9 @@ hook() {
     trap '{ kill -s TERM -- "$session$!"; kill -s CONT -- "$session$!"; } 2>&-
       cd / && exec <&- >&- 2>&-
       sleep 1; kill -s KILL -- "$session$!"; exit' TERM
-    wait $!
-    set -- $(($? > 255 ? $? - 128 : $?)) # see run.sh
+    # For zsh one has ended that was stopped before it waits; and it has that go on.
+    while wait $!; code=$?; [ $code -gt 146 ] && [ $code -lt 151 ] && kill -0 $! 2>&-; do sleep 1; done
+    set -- $((code > 255 ? code - 128 : code)) # see run.sh
     rm -f "$H/.hook"
     say hook "$1"
   ) &
