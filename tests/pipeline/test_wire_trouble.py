@@ -247,6 +247,9 @@ def test_whoever_waits_for_an_archive_is_killed_and_it_arrives(
         assert b"lost" not in program.errors, program.errors.decode()
 
 
+_RESTS = 20  # looks, a moment apart, that show the same
+
+
 def waiting(program: Running) -> list[int]:
     """The processes over there but the receiver's shell and what moves files, once there are any.
 
@@ -261,8 +264,15 @@ def waiting(program: Running) -> list[int]:
                     some.append(pid)
         return sorted(some)
 
-    wait_for(lambda: bool(found()))
-    return found()
+    looks: list[list[int]] = []
+
+    def rest() -> bool:
+        # One that is about to start another, or to end, is none of those that wait.
+        looks.append(found())
+        return bool(looks[-1]) and looks[-_RESTS:] == looks[-1:] * _RESTS
+
+    wait_for(rest)
+    return looks[-1]
 
 
 # Writes into a file without pause, each time all of it differs from before, until stopped.
