@@ -28,7 +28,7 @@ from lines import (
     version,
 )
 from operations import exchange
-from pipelines import settle
+from pipelines import settle, stage
 from programs import Running, run, running, wait_for
 from slowlink import counts
 from trees import plant
@@ -323,6 +323,18 @@ def test_a_log_that_never_rests_goes_no_more_once_it_is_ignored(
         assert b"secret" not in (line.there / "log").read_bytes()
 
 
+def reads_ahead(program: Running, size: int) -> None:
+    """Wait until fr-pack has read files of so many bytes, for which it has a quiet moment."""
+    looks: list[int] = []
+
+    def has_read() -> bool:
+        text = Path(f"/proc/{stage(program, 'pack')}/io").read_text()
+        looks.append(int(text.split()[1]))
+        return looks[-1] >= size and looks[-20:] == looks[-1:] * 20
+
+    program.wait_for(has_read)
+
+
 def test_a_log_that_never_rests_is_followed_by_its_new_lines(
     far_end: Callable[[str], FarEnd], place: Path
 ) -> None:
@@ -336,6 +348,7 @@ def test_a_log_that_never_rests_is_followed_by_its_new_lines(
         program.says("in sync", 60)
         save(line.source / "other", b"1")
         program.wait_for(lambda: (line.there / "other").exists())
+        reads_ahead(program, 6_000_000)
         with running(sys.executable, "-c", LOG, log):
             for _ in range(3):
                 before = log.read_bytes()
