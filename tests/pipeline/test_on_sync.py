@@ -150,8 +150,7 @@ def test_one_that_is_stopped_ends_with_the_run(
             mine = [pid for pid in program.family() if b"STOP" in command_of(pid)]
             return [pid for pid in mine if state_of(pid) == "T"]
 
-        wait_for(stopped, what="the command was not started")
-        (pid,) = stopped()
+        (pid,) = wait_for(stopped, what="the command was not started")
         assert program.end(signal.SIGINT) == 130
         wait_for(lambda: not command_of(pid), 5)
 
