@@ -142,16 +142,20 @@ def test_a_far_end_that_could_not_be_taught_gets_whole_files(
         assert b"not found" not in program.errors
 
 
+def with_breakable(tool: str, far: FarEnd, place: Path) -> FarEnd:
+    """``tool`` fails over there as long as ``place`` has a file `broken`."""
+    script = f'#!/bin/sh\n[ ! -e {place}/broken ] && exec /usr/bin/{tool} "$@"\n'
+    plant(place / "bin", {tool: script})
+    (place / "bin" / tool).chmod(0o755)
+    tools = f"PATH={place}/bin:{os.environ['PATH']}"
+    return with_command(far, ["/usr/bin/env", tools, "/bin/bash"])
+
+
 def test_a_large_file_that_cannot_be_finished_in_pieces_goes_whole(
     far_end: Callable[[str], FarEnd], place: Path
 ) -> None:
     """It went in pieces again and again, without a word, and --wait did not end."""
-    script = f'#!/bin/sh\n[ ! -e {place}/broken ] && exec /usr/bin/touch "$@"\n'
-    plant(place / "bin", {"touch": script})
-    (place / "bin/touch").chmod(0o755)
-    tools = f"PATH={place}/bin:{os.environ['PATH']}"
-    far = with_command(far_end("bash+gnu"), ["/usr/bin/env", tools, "/bin/bash"])
-    line = Line(far, place)
+    line = Line(with_breakable("touch", far_end("bash+gnu"), place), place)
     plant(line.source, {"small": "1"})
     with line.watching() as program:
         (place / "broken").touch()
@@ -165,12 +169,7 @@ def test_where_what_unpacks_breaks_nothing_is_compressed_any_more(
     far_end: Callable[[str], FarEnd], place: Path
 ) -> None:
     """All was compressed again at each try, and nothing arrived any more."""
-    script = f'#!/bin/sh\n[ ! -e {place}/broken ] && exec /usr/bin/gzip "$@"\n'
-    plant(place / "bin", {"gzip": script})
-    (place / "bin/gzip").chmod(0o755)
-    tools = f"PATH={place}/bin:{os.environ['PATH']}"
-    far = with_command(far_end("bash+gnu"), ["/usr/bin/env", tools, "/bin/bash"])
-    line = Line(far, place)
+    line = Line(with_breakable("gzip", far_end("bash+gnu"), place), place)
     plant(line.source, {f"d/f{number}": text(900, number) for number in range(9)})
     with line.watching("--compress") as program:
         (place / "broken").touch()
